@@ -1,0 +1,1 @@
+"""The four roles, one per file: planner, coder, reviewer, judge."""

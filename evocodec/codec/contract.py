@@ -1,0 +1,18 @@
+"""The names a candidate imports. One Python file, two generator functions, no other state.
+
+A candidate defines::
+
+    def encode(frames: Iterator[Frame], stream: StreamInfo, qp: float) -> Iterator[bytes]: ...
+    def decode(packets: Iterator[bytes], stream: StreamInfo) -> Iterator[Frame]: ...
+
+``qp`` runs from 0 (best) to 63 (smallest); more qp must never mean more bits. Packets may be
+emitted in any order and frames held back as long as needed; ``decode`` must yield exactly
+``stream.frame_count`` frames in display order. A plain ``(y, u, v)`` tuple is a Frame too.
+"""
+
+from evocodec.domain.video import Frame, Plane, StreamInfo
+
+__all__ = ["QP_MAX", "QP_MIN", "Frame", "Plane", "StreamInfo"]
+
+QP_MIN = 0.0
+QP_MAX = 63.0

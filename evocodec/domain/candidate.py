@@ -1,0 +1,73 @@
+"""Candidates: where they come from, what was asked of them, and how they ended."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Origin(StrEnum):
+    """Who wrote the program."""
+
+    SEED = "seed"
+    MUTATION = "mutation"  # the built-in proposer: no language model
+    MODEL = "model"
+    REPLAY = "replay"  # recorded replies of an earlier run
+    SUBMITTED = "submitted"  # a person or an agent from outside
+
+
+class CandidateStatus(StrEnum):
+    """How a candidate's way ended; the three of the experiment record, and ``running``."""
+
+    RUNNING = "running"
+    ADOPTED = "adopted"
+    REJECTED = "rejected"
+    TEST_FAILED = "test_failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What the planner wants tried: a hypothesis, the steps, and (for mutations) exact edits."""
+
+    hypothesis: str
+    steps: tuple[str, ...] = ()
+    edits: tuple[tuple[str, str], ...] = ()  # (constant name, new expression)
+    origin: Origin = Origin.MODEL
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing a reviewer objects to; ``line`` is 1-based, 0 when it concerns the whole file."""
+
+    rule: str
+    message: str
+    line: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Review:
+    """A reviewer's answer; accepted exactly when there is no finding."""
+
+    findings: tuple[Finding, ...] = ()
+    reviewer: str = "static"
+
+    @property
+    def accepted(self) -> bool:
+        """Whether the program may run."""
+        return not self.findings
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The judge's decision by rule, with its reason in words.
+
+    ``improvement_percent``: how many per cent fewer bits than ``compared_with`` (more is better).
+    ``rule`` names which clause decided: ``first_under_adopt``, ``first_chance``, ``bitrate``,
+    ``compression``, ``not_enough``, ``screen``, ``failed``, ``vetoed``.
+    """
+
+    adopt: bool
+    rule: str
+    reason: str
+    compared_with: str
+    improvement_percent: float | None = None
+    bitrate_mbps: float | None = None
+    compression_ratio: float | None = None

@@ -1,0 +1,309 @@
+"""Typed events: what the ledger keeps and what every listener (progress, metrics, web) reads.
+
+Each event has a ``key`` that is unique within its run. The ledger records a key once, so recording
+again after a crash changes nothing: this is what makes a resumed run lose and repeat nothing.
+``candidate_id`` is empty for events of the whole run. Blobs (programs, prompts, replies) are named
+by SHA-256 and kept beside the ledger.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from evocodec.domain.candidate import CandidateStatus, Finding, Origin, Verdict
+from evocodec.domain.results import RatePoint, RdCurve, Score, ScreenResult, Stage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventBase:
+    """Fields of every event; ``at`` is UTC, ISO 8601 with milliseconds."""
+
+    run_id: str
+    at: str
+    candidate_id: str = ""
+
+    @property
+    def key(self) -> str:
+        """Unique within the run."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunStarted(EventBase):
+    """A run began (or went on: ``resumed`` counts how often)."""
+
+    kind: Literal["run_started"] = "run_started"
+    proposer: str
+    seed: int
+    clips: tuple[str, ...]
+    settings: Mapping[str, str]
+    software: Mapping[str, str]
+    isolation: Mapping[str, str]
+    unsafe: bool = False
+    resumed: int = 0
+
+    @property
+    def key(self) -> str:
+        return f"run/started/{self.resumed}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnchorReady(EventBase):
+    """An anchor's curve for one clip is known."""
+
+    kind: Literal["anchor_ready"] = "anchor_ready"
+    curve: RdCurve
+    operating_psnr_y_db: float
+    cached: bool
+    clip_sha256: str
+
+    @property
+    def key(self) -> str:
+        return f"anchor/{self.curve.codec}/{self.curve.clip}/{self.clip_sha256[:16]}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CandidateOpened(EventBase):
+    """A candidate id was handed out, with its parent."""
+
+    kind: Literal["candidate_opened"] = "candidate_opened"
+    parent_id: str
+    number: int
+
+    @property
+    def key(self) -> str:
+        return f"{self.candidate_id}/opened"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Planned(EventBase):
+    """The planner's hypothesis."""
+
+    kind: Literal["planned"] = "planned"
+    origin: Origin
+    hypothesis: str
+    steps: tuple[str, ...] = ()
+    edits: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def key(self) -> str:
+        return f"{self.candidate_id}/planned"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelCalled(EventBase):
+    """One call of a language model, whatever came of it.
+
+    ``outcome`` is ``ok``, ``empty``, ``refused``, ``unparsable`` or the transport error's name.
+    """
+
+    kind: Literal["model_called"] = "model_called"
+    role: str
+    attempt: int
+    model: str
+    prompt_sha256: str
+    template_sha256: str
+    reply_sha256: str
+    outcome: str
+    prompt_tokens: int
+    completion_tokens: int
+    cost_usd: float
+    wall_seconds: float
+
+    @property
+    def key(self) -> str:
+        return f"{self.candidate_id}/model/{self.role}/{self.attempt}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CodeWritten(EventBase):
+    """The coder delivered a program; ``attempt`` counts revisions and repairs from 0."""
+
+    kind: Literal["code_written"] = "code_written"
+    attempt: int
+    source_sha256: str
+    program_bytes: int
+    note: str = ""
+
+    @property
+    def key(self) -> str:
+        return f"{self.candidate_id}/code/{self.attempt}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reviewed(EventBase):
+    """The gate's answer to one attempt."""
+
+    kind: Literal["reviewed"] = "reviewed"
+    attempt: int
+    accepted: bool
+    findings: tuple[Finding, ...] = ()
+    reviewer: str = "static"
+
+    @property
+    def key(self) -> str:
+        return f"{self.candidate_id}/review/{self.attempt}/{self.reviewer}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageStarted(EventBase):
+    """A candidate entered a stage."""
+
+    kind: Literal["stage_started"] = "stage_started"
+    attempt: int
+    stage: Stage
+    resumed: int = 0
+
+    @property
+    def key(self) -> str:
+        return f"{self.candidate_id}/stage/{self.attempt}/{self.stage}/started/{self.resumed}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PointMeasured(EventBase):
+    """One clip at one rate: encoded, decoded in a fresh sandbox, and scored."""
+
+    kind: Literal["point_measured"] = "point_measured"
+    attempt: int
+    stage: Stage
+    task: str
+    point: RatePoint
+
+    @property
+    def key(self) -> str:
+        rate = f"{self.point.clip}/{self.point.qp:g}"
+        return f"{self.candidate_id}/point/{self.attempt}/{self.stage}/{rate}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InfrastructureRetried(EventBase):
+    """A task was lost through no fault of the candidate, and is tried again."""
+
+    kind: Literal["infrastructure_retried"] = "infrastructure_retried"
+    task: str
+    retry: int
+    reason: str
+
+    @property
+    def key(self) -> str:
+        return f"{self.candidate_id}/retry/{self.task}/{self.retry}/{self.at}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptFailed(EventBase):
+    """An attempt ended without metrics; ``detail`` is untrusted text."""
+
+    kind: Literal["attempt_failed"] = "attempt_failed"
+    attempt: int
+    stage: Stage
+    failure: str
+    message: str
+    detail: str = ""
+
+    @property
+    def key(self) -> str:
+        return f"{self.candidate_id}/failed/{self.attempt}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Screened(EventBase):
+    """The screen stage's estimate."""
+
+    kind: Literal["screened"] = "screened"
+    attempt: int
+    result: ScreenResult
+
+    @property
+    def key(self) -> str:
+        return f"{self.candidate_id}/screened/{self.attempt}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluated(EventBase):
+    """A full evaluation is complete."""
+
+    kind: Literal["evaluated"] = "evaluated"
+    attempt: int
+    score: Score
+
+    @property
+    def key(self) -> str:
+        return f"{self.candidate_id}/evaluated/{self.attempt}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged(EventBase):
+    """The judge decided."""
+
+    kind: Literal["judged"] = "judged"
+    verdict: Verdict
+
+    @property
+    def key(self) -> str:
+        return f"{self.candidate_id}/judged"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adopted(EventBase):
+    """A version exists: committed, tagged, and pushed when a remote is set."""
+
+    kind: Literal["adopted"] = "adopted"
+    version: int
+    commit: str
+    tag: str
+    pushed: bool
+    push_error: str = ""
+
+    @property
+    def key(self) -> str:
+        return f"{self.candidate_id}/adopted"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CandidateClosed(EventBase):
+    """The candidate's way ended; its experiment record is written."""
+
+    kind: Literal["candidate_closed"] = "candidate_closed"
+    status: CandidateStatus
+    reason: str
+    experiment_id: str
+
+    @property
+    def key(self) -> str:
+        return f"{self.candidate_id}/closed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunStopped(EventBase):
+    """The run rests: ``finished``, ``interrupted``, ``endpoint_gone``, ``budget``, ``failed``."""
+
+    kind: Literal["run_stopped"] = "run_stopped"
+    outcome: str
+    message: str = ""
+    resumed: int = 0
+    counts: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def key(self) -> str:
+        return f"run/stopped/{self.resumed}"
+
+
+Event = (
+    RunStarted
+    | AnchorReady
+    | CandidateOpened
+    | Planned
+    | ModelCalled
+    | CodeWritten
+    | Reviewed
+    | StageStarted
+    | PointMeasured
+    | InfrastructureRetried
+    | AttemptFailed
+    | Screened
+    | Evaluated
+    | Judged
+    | Adopted
+    | CandidateClosed
+    | RunStopped
+)

@@ -1,0 +1,1 @@
+"""How a number is made: clips, metrics, anchors, curves, stages."""

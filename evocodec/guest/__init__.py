@@ -1,0 +1,1 @@
+"""The little that runs inside the sandbox beside the candidate."""

@@ -1,0 +1,1 @@
+"""Chat models, budgets, record and replay."""

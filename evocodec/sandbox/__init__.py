@@ -1,0 +1,1 @@
+"""The wall: policy, static review, launcher."""

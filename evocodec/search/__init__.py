@@ -1,0 +1,1 @@
+"""Archive, parent selection, novelty, the mutation proposer."""

@@ -1,0 +1,1 @@
+"""Ledger and blobs: protocols, SQLite and files."""

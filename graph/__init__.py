@@ -1,0 +1,1 @@
+"""Control flow only: state, nodes, routing, build."""
