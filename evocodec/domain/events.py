@@ -233,14 +233,14 @@ class Evaluated(EventBase):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judged(EventBase):
-    """The judge decided."""
+    """The judge decided; once for each champion it was compared with."""
 
     kind: Literal["judged"] = "judged"
     verdict: Verdict
 
     @property
     def key(self) -> str:
-        return f"{self.candidate_id}/judged"
+        return f"{self.candidate_id}/judged/{self.verdict.compared_with}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
