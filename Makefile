@@ -1,0 +1,55 @@
+# Two commands do the work: `make run` and `make test`. Both set up .venv first.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# torch: "auto" installs it only where an NVIDIA GPU is found, because what pip picks may weigh
+# gigabytes; TORCH=yes always, TORCH=no never. Nothing in `make run` needs it.
+TORCH ?= auto
+# Flags for the run, e.g. make run ARGS="--minutes 20 --set run.seed=7"
+ARGS ?=
+
+WANT_TORCH := $(if $(filter yes,$(TORCH)),yes,$(if $(filter auto,$(TORCH)),$(if $(shell command -v nvidia-smi),yes,),))
+
+.DEFAULT_GOAL := help
+.PHONY: help run test bench lint format install clean distclean
+
+help:  ## show this
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+$(VENV)/.base: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Evocodec needs Python 3.11 or newer; try: make PYTHON=python3.11 run")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e .
+	$(if $(WANT_TORCH),$(BIN)/python -m pip install -q --disable-pip-version-check "$$(grep '^torch==' constraints.txt)")
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.base
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev,jit]'
+	touch $@
+
+install: $(VENV)/.base  ## set up .venv
+
+run: $(VENV)/.base  ## evolve a codec on real video for five minutes
+	$(BIN)/evocodec run --minutes 4 $(ARGS)
+
+test: $(VENV)/.dev lint  ## set up everything and run all checks and tests
+	$(BIN)/python -m pytest -q
+
+bench: $(VENV)/.dev  ## measure; the tables of docs/benchmarks.md
+	$(BIN)/python benchmarks/bench.py $(ARGS)
+
+lint: $(VENV)/.dev  ## types, style, layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/.dev  ## rewrite files in the house style
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:  ## remove caches; runs and adopted versions stay
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist *.egg-info
+
+distclean: clean  ## remove .venv as well
+	rm -rf $(VENV)

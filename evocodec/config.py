@@ -1,0 +1,231 @@
+"""One typed, frozen settings tree: file < environment < flags.
+
+The file is ``evocodec.toml`` (or ``--config FILE``); the environment uses ``EVOCODEC_`` and ``__``
+between levels (``EVOCODEC_MODEL__BASE_URL``); flags are dotted names (``--set run.minutes=10``).
+"""
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+    TomlConfigSettingsSource,
+)
+
+from evocodec.domain.errors import ConfigError
+
+DEFAULT_FILE = "evocodec.toml"
+
+
+class Section(BaseModel):
+    """A frozen group of settings that refuses unknown names."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class RunSettings(Section):
+    """How long a run goes on, and how wide."""
+
+    minutes: float = Field(15.0, gt=0, description="no new candidate is opened after that")
+    candidates: int = Field(0, ge=0, description="stop after this many; 0 means no limit")
+    slots: int = Field(0, ge=0, description="candidates evaluated at once; 0 means what fits")
+    ahead: int = Field(2, ge=0, description="proposals made ahead of free slots, with a model")
+    seed: int = Field(1, description="seed of every pseudo-random choice of the search")
+    program: str = Field("inter", description="seed program: a built-in name or a file")
+    max_revisions: int = Field(2, ge=0, description="code ⇄ review loops per candidate")
+    max_repairs: int = Field(2, ge=0, description="evaluate → code repair loops per candidate")
+    history: int = Field(20, ge=0, description="past experiments that the planner is shown")
+
+
+class EvaluationSettings(Section):
+    """Clips and stages."""
+
+    clips: tuple[str, ...] = Field((), description="PATH[@START-END][:WxH]; none: built-in clips")
+    screen_frames: int = Field(9, ge=1)
+    screen_keep_below: float = Field(
+        0.92, gt=0, description="highest estimated bits ÷ champion bits worth a full evaluation"
+    )
+    smoke_qp: float = Field(30.0, ge=0, le=63)
+    max_points: int = Field(8, ge=4, description="rate points per clip at most")
+
+
+class SandboxSettings(Section):
+    """Limits of one encode or one decode."""
+
+    wall_seconds: float = Field(120.0, gt=0)
+    cpu_seconds: float = Field(120.0, gt=0)
+    memory_mib: int = Field(2048, ge=64)
+    output_mib: int = Field(256, ge=1)
+    processes: int = Field(16, ge=1)
+    max_program_kib: int = Field(256, ge=1)
+    allow_library_codecs: bool = Field(
+        False, description="let candidates call existing codecs; every report then says so"
+    )
+    unsafe: bool = Field(False, description="run even below the isolation floor; recorded")
+
+
+class RaySettings(Section):
+    """The engine."""
+
+    address: str = Field("", description="an existing cluster; empty starts a local one")
+    cpus_per_task: float = Field(1.0, gt=0)
+    gpus_per_task: float = Field(0.0, ge=0)
+    retries: int = Field(2, ge=0, description="infrastructure failures retried per task")
+    grace_seconds: float = Field(20.0, gt=0)
+    object_store_mib: int = Field(256, ge=80)
+
+
+class RoleSettings(Section):
+    """Overrides for one role; empty means the common setting."""
+
+    model: str = ""
+    temperature: float | None = None
+
+
+class ModelSettings(Section):
+    """Any OpenAI-compatible endpoint; without a base URL and a model none is used."""
+
+    base_url: str = ""
+    api_key: SecretStr = SecretStr("")
+    model: str = ""
+    temperature: float = Field(0.7, ge=0, le=2)
+    max_tokens: int = Field(16000, ge=16)
+    timeout_seconds: float = Field(180.0, gt=0)
+    max_retries: int = Field(4, ge=0)
+    gone_after_seconds: float = Field(300.0, gt=0)
+    price_input_usd_per_million: float = Field(0.0, ge=0)
+    price_output_usd_per_million: float = Field(0.0, ge=0)
+    budget_usd: float = Field(0.0, ge=0, description="0 means no limit")
+    budget_tokens: int = Field(0, ge=0, description="0 means no limit")
+    model_review: bool = Field(True, description="let a model review on top of the static gate")
+    model_judge: bool = Field(False, description="let a model explain or veto an adoption")
+    planner: RoleSettings = RoleSettings()
+    coder: RoleSettings = RoleSettings()
+    reviewer: RoleSettings = RoleSettings()
+    judge: RoleSettings = RoleSettings()
+
+    @property
+    def configured(self) -> bool:
+        """Whether an endpoint is set."""
+        return bool(self.model)
+
+
+class JudgeSettings(Section):
+    """The adoption rules (M6, M7)."""
+
+    adopt_first_below_mbps: float = Field(9.0, gt=0)
+    chance_first_below_mbps: float = Field(15.0, gt=0)
+    bitrate_gain_percent: float = Field(10.0, ge=0, lt=100)
+    compression_gain_percent: float = Field(20.0, ge=0)
+
+
+class ChampionSettings(Section):
+    """Where adopted versions live."""
+
+    path: str = Field("", description="git repository of versions; empty: inside the workspace")
+    remote: str = Field("", description="a URL or path that every adoption is pushed to")
+
+
+class Settings(BaseSettings):
+    """Everything that can be set."""
+
+    model_config = SettingsConfigDict(
+        frozen=True,
+        extra="forbid",
+        env_prefix="EVOCODEC_",
+        env_nested_delimiter="__",
+    )
+
+    workspace: Path = Field(Path(".evocodec"), description="everything a run writes is below this")
+    run: RunSettings = RunSettings()
+    evaluation: EvaluationSettings = EvaluationSettings()
+    sandbox: SandboxSettings = SandboxSettings()
+    ray: RaySettings = RaySettings()
+    model: ModelSettings = ModelSettings()
+    judge: JudgeSettings = JudgeSettings()
+    champions: ChampionSettings = ChampionSettings()
+
+
+def load_settings(*, file: Path | None = None, flags: Mapping[str, Any] | None = None) -> Settings:
+    """Merge file, environment and flags (dotted names), the last one winning.
+
+    Raises:
+        ConfigError: a file that is missing or not TOML, or a setting unknown or out of range.
+    """
+    path = file or Path(DEFAULT_FILE)
+    if file is not None and not file.exists():
+        message = f"the settings file {file} does not exist; check --config"
+        raise ConfigError(message)
+
+    class Layered(Settings):
+        """The tree with its three sources in order."""
+
+        @classmethod
+        def settings_customise_sources(
+            cls,
+            settings_cls: type[BaseSettings],
+            init_settings: PydanticBaseSettingsSource,
+            env_settings: PydanticBaseSettingsSource,
+            dotenv_settings: PydanticBaseSettingsSource,
+            file_secret_settings: PydanticBaseSettingsSource,
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            return (init_settings, env_settings, TomlConfigSettingsSource(settings_cls, path))
+
+    tree: dict[str, Any] = {}
+    for name, value in (flags or {}).items():
+        _put(tree, name.split("."), value)
+    try:
+        return Layered(**tree)
+    except ValidationError as error:
+        raise ConfigError(_explain(error)) from error
+    except SettingsError as error:
+        message = f"a setting in the environment cannot be read: {error}"
+        raise ConfigError(message) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        message = f"cannot read the settings file {path}: {error}"
+        raise ConfigError(message) from error
+
+
+def parse_assignment(text: str) -> tuple[str, Any]:
+    """Read ``section.name=value``; the value is TOML, or a bare string.
+
+    Raises:
+        ConfigError: there is no ``=`` or no name.
+    """
+    name, equals, raw = text.partition("=")
+    if not equals or not name.strip():
+        message = f"--set wants section.name=value, got {text!r}; try --set run.minutes=5"
+        raise ConfigError(message)
+    try:
+        value: Any = tomllib.loads(f"v = {raw}")["v"]
+    except tomllib.TOMLDecodeError:
+        value = raw
+    return name.strip(), value
+
+
+def _put(tree: dict[str, Any], name: list[str], value: object) -> None:
+    node = tree
+    for part in name[:-1]:
+        child = node.setdefault(part, {})
+        if not isinstance(child, dict):
+            message = f"{part!r} is not a section of settings, in {'.'.join(name)}"
+            raise ConfigError(message)
+        node = child
+    node[name[-1]] = value
+
+
+def _explain(error: ValidationError) -> str:
+    lines = []
+    for problem in error.errors(include_url=False, include_input=False):
+        where = ".".join(str(part) for part in problem["loc"])
+        what = problem["msg"]
+        if problem["type"] == "extra_forbidden":
+            what = "there is no such setting; `evocodec config` lists them all"
+        lines.append(f"{where}: {what}")
+    return "; ".join(lines)
