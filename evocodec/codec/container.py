@@ -1,0 +1,253 @@
+"""The ``.evc`` file: who wrote it, what it holds, and the packets. Its size is the bit count.
+
+Version 1, byte by byte (``varint`` is unsigned LEB128, least significant group first, in its
+shortest form)::
+
+    3 bytes   "EVC"
+    1 byte    format version, 1
+    varint    length of the writer id in bytes, 1…64
+    n bytes   writer id, printable UTF-8: the version whose decoder is needed, such as "v3+1a2b3c4d"
+    varint    width, 1…16384            varint    height, 1…16384
+    varint    fps numerator             varint    fps denominator, in lowest terms
+    varint    frame count, 1…10 000 000
+    packets   varint (length + 1), then that many bytes; a packet may be empty
+    1 byte    0: the end; nothing may follow
+
+There is exactly one way to write a given header and packets, so reading and writing again gives
+the same bytes. Files are hostile input: every number is bounded before it is used, and memory grows
+only with bytes that are really there.
+"""
+
+import io
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import BinaryIO
+
+from evocodec.domain.errors import ContainerError
+from evocodec.domain.video import StreamInfo
+
+MAGIC = b"EVC"
+FORMAT_VERSION = 1
+MAX_PACKET_BYTES = 64 * 1024 * 1024
+MAX_SIDE = 16_384
+MAX_FRAMES = 10_000_000
+MAX_FPS = 1_000
+MAX_FPS_TERM = 1_000_000
+MAX_WRITER_BYTES = 64
+
+_CHUNK_BYTES = 1024 * 1024
+_VARINT_BYTES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class EvcHeader:
+    """What stands before the packets.
+
+    ``writer`` names the codec version that made the file. Where sizes are compared, give all
+    codecs writer ids of equal length, or the name itself is counted.
+    """
+
+    writer: str
+    stream: StreamInfo
+
+
+def write_evc(fileobj: BinaryIO, header: EvcHeader, packets: Iterable[bytes]) -> int:
+    """Write a whole file and return its size in bytes.
+
+    Raises ContainerError when the header or a packet is outside the format's bounds.
+    """
+    start = _header_bytes(header)
+    fileobj.write(start)
+    size = len(start)
+    for number, packet in enumerate(packets):
+        prefix = _packet_prefix(number, len(packet))
+        fileobj.write(prefix)
+        fileobj.write(packet)
+        size += len(prefix) + len(packet)
+    fileobj.write(b"\0")
+    return size + 1
+
+
+def packed_size_bits(header: EvcHeader, packets: Iterable[bytes]) -> int:
+    """Return the size in bits of the file that ``write_evc`` would make; used for scoring."""
+    size = len(_header_bytes(header)) + 1
+    for number, packet in enumerate(packets):
+        size += len(_packet_prefix(number, len(packet))) + len(packet)
+    return 8 * size
+
+
+def read_header(source: BinaryIO | bytes) -> EvcHeader:
+    """Read the header alone; a file object is left at the first packet.
+
+    Raises ContainerError for anything that is not a version 1 header.
+    """
+    return _read_header(_Reader(source))
+
+
+def read_evc(source: BinaryIO | bytes) -> tuple[EvcHeader, Iterator[bytes]]:
+    """Read the header at once, and the packets as they are asked for.
+
+    Raises ContainerError here for a bad header, and from the iterator for a packet that is
+    truncated or too long, a missing end, or bytes after the end.
+    """
+    reader = _Reader(source)
+    return _read_header(reader), _read_packets(reader)
+
+
+def _read_packets(reader: "_Reader") -> Iterator[bytes]:
+    number = 0
+    while True:
+        at = reader.offset
+        framed = reader.varint(f"length of packet {number}")
+        if framed == 0:
+            break
+        if framed - 1 > MAX_PACKET_BYTES:
+            raise ContainerError(
+                f"packet {number} at byte {at} claims {framed - 1} bytes; "
+                f"the limit is {MAX_PACKET_BYTES}. The file is damaged"
+            )
+        yield reader.exactly(framed - 1, f"packet {number}")
+        number += 1
+    if reader.at_most(1):
+        raise ContainerError(
+            f"bytes follow the end marker at byte {reader.offset - 1}; the file is damaged, "
+            "or two files were joined"
+        )
+
+
+def _header_bytes(header: EvcHeader) -> bytes:
+    writer = header.writer.encode("utf-8", "surrogatepass")
+    _check_writer(header.writer, len(writer))
+    stream = header.stream
+    _check_stream(stream.width, stream.height, stream.fps, stream.frame_count)
+    numbers = (
+        stream.width,
+        stream.height,
+        stream.fps.numerator,
+        stream.fps.denominator,
+        stream.frame_count,
+    )
+    fields = b"".join(_varint(number) for number in numbers)
+    return MAGIC + bytes([FORMAT_VERSION]) + _varint(len(writer)) + writer + fields
+
+
+def _read_header(reader: "_Reader") -> EvcHeader:
+    magic = reader.at_most(len(MAGIC))
+    if magic != MAGIC:
+        raise ContainerError(
+            f"not an .evc file: it starts with {magic!r}, not {MAGIC!r}. "
+            "Make one with: evocodec encode VIDEO OUT.evc"
+        )
+    version = reader.exactly(1, "format version")[0]
+    if version != FORMAT_VERSION:
+        raise ContainerError(
+            f"format version {version} at byte 3; this program reads version {FORMAT_VERSION}. "
+            "Upgrade evocodec to read newer files"
+        )
+    writer = _read_writer(reader)
+    width = reader.varint("width")
+    height = reader.varint("height")
+    numerator = reader.varint("fps numerator")
+    denominator = reader.varint("fps denominator")
+    frame_count = reader.varint("frame count")
+    if denominator == 0:
+        raise ContainerError(f"the fps denominator before byte {reader.offset} is 0")
+    fps = Fraction(numerator, denominator)
+    if fps.denominator != denominator:
+        raise ContainerError(f"fps {numerator}/{denominator} is not in lowest terms")
+    _check_stream(width, height, fps, frame_count)
+    return EvcHeader(writer, StreamInfo(width, height, fps, frame_count))
+
+
+def _read_writer(reader: "_Reader") -> str:
+    length = reader.varint("length of the writer id")
+    if length > MAX_WRITER_BYTES:
+        raise ContainerError(f"writer id of {length} bytes; the limit is {MAX_WRITER_BYTES}")
+    at = reader.offset
+    try:
+        writer = reader.exactly(length, "writer id").decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ContainerError(f"the writer id at byte {at} is not UTF-8") from error
+    _check_writer(writer, length)
+    return writer
+
+
+def _check_writer(writer: str, length: int) -> None:
+    # Printable, because faces show it: a file must not be able to steer a terminal.
+    if not 1 <= length <= MAX_WRITER_BYTES or not writer.isprintable():
+        raise ContainerError(
+            f"writer id {writer!r} ({length} bytes) must be 1 to {MAX_WRITER_BYTES} bytes of "
+            "printable text"
+        )
+
+
+def _check_stream(width: int, height: int, fps: Fraction, frame_count: int) -> None:
+    if not (1 <= width <= MAX_SIDE and 1 <= height <= MAX_SIDE):
+        raise ContainerError(f"size {width}x{height}; each side must be 1 to {MAX_SIDE}")
+    terms = max(fps.numerator, fps.denominator)
+    if not 0 < fps <= MAX_FPS or terms > MAX_FPS_TERM:
+        raise ContainerError(
+            f"fps {fps}; it must be above 0, at most {MAX_FPS}, "
+            f"with terms of at most {MAX_FPS_TERM}"
+        )
+    if not 1 <= frame_count <= MAX_FRAMES:
+        raise ContainerError(f"frame count {frame_count}; it must be 1 to {MAX_FRAMES}")
+
+
+def _packet_prefix(number: int, length: int) -> bytes:
+    if length > MAX_PACKET_BYTES:
+        raise ContainerError(f"packet {number} has {length} bytes; the limit is {MAX_PACKET_BYTES}")
+    return _varint(length + 1)
+
+
+def _varint(value: int) -> bytes:
+    groups = bytearray()
+    while value > 0x7F:
+        groups.append(value & 0x7F | 0x80)
+        value >>= 7
+    groups.append(value)
+    return bytes(groups)
+
+
+class _Reader:
+    """Reads exact amounts and knows the offset, for messages."""
+
+    def __init__(self, source: BinaryIO | bytes) -> None:
+        self._file: BinaryIO = io.BytesIO(source) if isinstance(source, bytes) else source
+        self.offset = 0
+
+    def at_most(self, count: int) -> bytes:
+        # In pieces: read(n) of a buffered file allocates n bytes before it knows they exist.
+        pieces: list[bytes] = []
+        missing = count
+        while missing:
+            piece = self._file.read(min(missing, _CHUNK_BYTES))
+            if not piece:
+                break
+            pieces.append(piece)
+            missing -= len(piece)
+        self.offset += count - missing
+        return b"".join(pieces)
+
+    def exactly(self, count: int, what: str) -> bytes:
+        at = self.offset
+        data = self.at_most(count)
+        if len(data) != count:
+            raise ContainerError(
+                f"the file ends at byte {self.offset}, inside the {what} that starts at byte {at} "
+                f"({len(data)} of {count} bytes are there). It is truncated"
+            )
+        return data
+
+    def varint(self, what: str) -> int:
+        at = self.offset
+        value = 0
+        for index in range(_VARINT_BYTES):
+            group = self.exactly(1, what)[0]
+            value |= (group & 0x7F) << (7 * index)
+            if group < 0x80:
+                if group == 0 and index > 0:
+                    raise ContainerError(f"the {what} at byte {at} is not in its shortest form")
+                return value
+        raise ContainerError(f"the {what} at byte {at} is longer than {_VARINT_BYTES} bytes")
