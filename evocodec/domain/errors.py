@@ -17,6 +17,8 @@ Three outcomes never mix: the candidate failed, the infrastructure failed, the u
 
 from enum import StrEnum
 
+from evocodec.domain.results import Stage
+
 
 class EvocodecError(Exception):
     """Root of every error raised on purpose."""
@@ -59,6 +61,7 @@ class CandidateFailure(EvocodecError, RuntimeError):  # noqa: N818 - a failure, 
     """The program under test failed; carries what a coder needs to repair it.
 
     ``detail`` is untrusted text (a traceback, the tail of stderr): show it, never interpret it.
+    ``stage`` is where it happened, set by whoever runs the stages.
     """
 
     def __init__(self, kind: FailureKind, message: str, *, detail: str = "") -> None:
@@ -66,6 +69,7 @@ class CandidateFailure(EvocodecError, RuntimeError):  # noqa: N818 - a failure, 
         self.kind = kind
         self.message = message
         self.detail = detail
+        self.stage: Stage | None = None
 
     def __str__(self) -> str:
         return f"{self.kind}: {self.message}"

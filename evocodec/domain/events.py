@@ -159,6 +159,11 @@ class StageStarted(EventBase):
         return f"{self.candidate_id}/stage/{self.attempt}/{self.stage}/started/{self.resumed}"
 
 
+def point_key(candidate_id: str, attempt: int, stage: Stage, clip: str, qp: float) -> str:
+    """Return the key of the PointMeasured event for one clip at one qp."""
+    return f"{candidate_id}/point/{attempt}/{stage}/{clip}/{qp:g}"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PointMeasured(EventBase):
     """One clip at one rate: encoded, decoded in a fresh sandbox, and scored."""
@@ -171,8 +176,8 @@ class PointMeasured(EventBase):
 
     @property
     def key(self) -> str:
-        rate = f"{self.point.clip}/{self.point.qp:g}"
-        return f"{self.candidate_id}/point/{self.attempt}/{self.stage}/{rate}"
+        point = self.point
+        return point_key(self.candidate_id, self.attempt, self.stage, point.clip, point.qp)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
