@@ -1,0 +1,88 @@
+"""What every blob store promises; the suite runs over each backend."""
+
+import hashlib
+import threading
+from pathlib import Path
+
+import pytest
+
+from evocodec.domain.errors import InfrastructureFailure, UserError
+from evocodec.store.blobs import BlobStore, FileBlobStore
+from evocodec.store.memory import MemoryBlobStore
+
+
+@pytest.fixture(params=["memory", "files"])
+def blobs(request: pytest.FixtureRequest, tmp_path: Path) -> BlobStore:
+    return MemoryBlobStore() if request.param == "memory" else FileBlobStore(tmp_path / "blobs")
+
+
+@pytest.mark.parametrize("data", [b"", b"program", bytes(range(256)) * 4096])
+def test_bytes_come_back_under_their_sha256(blobs: BlobStore, data: bytes) -> None:
+    name = blobs.put(data)
+    assert name == hashlib.sha256(data).hexdigest()
+    assert blobs.get(name) == data
+    assert blobs.has(name)
+
+
+def test_putting_again_changes_nothing(blobs: BlobStore) -> None:
+    assert blobs.put(b"x") == blobs.put(b"x")
+    assert blobs.get(blobs.put(b"x")) == b"x"
+
+
+def test_a_missing_blob_is_named(blobs: BlobStore) -> None:
+    name = hashlib.sha256(b"never put").hexdigest()
+    assert not blobs.has(name)
+    with pytest.raises(UserError, match=f"no blob {name}"):
+        blobs.get(name)
+
+
+@pytest.mark.parametrize("name", ["", "abc", "../../etc/passwd", "A" * 64, "0" * 63 + "\n"])
+def test_names_that_are_no_hash_are_refused(blobs: BlobStore, name: str) -> None:
+    with pytest.raises(ValueError, match="not a blob name"):
+        blobs.get(name)
+    with pytest.raises(ValueError, match="not a blob name"):
+        blobs.has(name)
+
+
+def test_writers_of_the_same_bytes_agree(blobs: BlobStore) -> None:
+    data = bytes(100_000)
+    names: list[str] = []
+    threads = [threading.Thread(target=lambda: names.append(blobs.put(data))) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(names) == 8
+    assert len(set(names)) == 1
+    assert blobs.get(names[0]) == data
+
+
+def stored_file(folder: Path) -> Path:
+    (path,) = (path for path in folder.rglob("*") if path.is_file())
+    return path
+
+
+def test_a_damaged_file_is_noticed_and_repaired_by_putting_again(tmp_path: Path) -> None:
+    blobs = FileBlobStore(tmp_path)
+    name = blobs.put(b"program")
+    stored_file(tmp_path).write_bytes(b"progrAm")
+    with pytest.raises(InfrastructureFailure, match="damaged"):
+        blobs.get(name)
+    blobs.put(b"program")
+    assert blobs.get(name) == b"program"
+
+
+def test_nothing_but_the_blob_is_left_in_the_folder(tmp_path: Path) -> None:
+    name = FileBlobStore(tmp_path).put(b"program")
+    assert stored_file(tmp_path) == tmp_path / name[:2] / name[2:]
+
+
+def test_a_folder_that_cannot_be_written_is_an_infrastructure_failure(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(InfrastructureFailure, match="cannot be written"):
+        FileBlobStore(tmp_path / "file").put(b"x")
+
+
+def test_another_store_on_the_same_folder_sees_the_blob(tmp_path: Path) -> None:
+    name = FileBlobStore(tmp_path).put(b"x")
+    assert FileBlobStore(tmp_path).get(name) == b"x"
