@@ -25,15 +25,23 @@ _EDGE_DB = 1e-9
 
 
 def make_curve(codec: str, clip: str, points: Iterable[RatePoint]) -> RdCurve:
-    """Sort points by bits; of several lossless points only the smallest is kept."""
+    """Sort points by bits, and keep one of several that say the same.
+
+    Points with the same bits and quality are one point (qp at the end of its effect); of several
+    lossless points only the smallest counts.
+    """
     ordered = sorted(points, key=lambda point: (point.bits, point.quality.psnr_y_db))
     kept: list[RatePoint] = []
     for point in ordered:
-        lossless = point.quality.psnr_y_db >= PSNR_CAP_DB
-        if lossless and kept and kept[-1].quality.psnr_y_db >= PSNR_CAP_DB:
-            continue
-        kept.append(point)
+        if not kept or not _says_the_same(kept[-1], point):
+            kept.append(point)
     return RdCurve(codec, clip, tuple(kept))
+
+
+def _says_the_same(smaller: RatePoint, larger: RatePoint) -> bool:
+    gain_db = larger.quality.psnr_y_db - smaller.quality.psnr_y_db
+    lossless = smaller.quality.psnr_y_db >= PSNR_CAP_DB and gain_db == 0
+    return lossless or (smaller.bits == larger.bits and abs(gain_db) < _MIN_STEP_DB)
 
 
 def check_monotonic(curve: RdCurve) -> None:
