@@ -94,7 +94,9 @@ class Planned(EventBase):
 class ModelCalled(EventBase):
     """One call of a language model, whatever came of it.
 
-    ``outcome`` is ``ok``, ``empty``, ``refused``, ``unparsable`` or the transport error's name.
+    ``outcome`` is ``ok``, ``empty``, ``refused``, ``truncated`` or ``unparsable`` for a reply that
+    was received, else the transport error's name: then the key is the failure's own, so that the
+    call can still be recorded when it is made again. ``tries`` counts requests, retries included.
     """
 
     kind: Literal["model_called"] = "model_called"
@@ -109,10 +111,17 @@ class ModelCalled(EventBase):
     completion_tokens: int
     cost_usd: float
     wall_seconds: float
+    tries: int = 1
 
     @property
     def key(self) -> str:
-        return f"{self.candidate_id}/model/{self.role}/{self.attempt}"
+        base = f"{self.candidate_id}/model/{self.role}/{self.attempt}"
+        return base if self.received else f"{base}/{self.outcome}/{self.at}"
+
+    @property
+    def received(self) -> bool:
+        """Whether there was a reply, whatever it was worth."""
+        return self.outcome in {"ok", "empty", "refused", "truncated", "unparsable"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,142 @@
+"""The coder: turns a plan into a program, and repairs it when it is told what failed."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from agents.extract import Extracted, extract_program, looks_like_refusal
+from agents.opinions import one_line
+from agents.requests import CodeReply, CodeRequest, Feedback
+from agents.templates import Prompt, Prompts, fenced
+from evocodec.domain.candidate import Origin, Plan
+from evocodec.domain.errors import CandidateFailure, FailureKind
+from evocodec.models.contract import ChatGateway, Reply
+from evocodec.search.marks import MarkError, apply_edits
+
+_PROGRAM_LIMIT = 120_000  # characters of a program that a coder is shown
+
+
+class Coder(Protocol):
+    """Writes programs."""
+
+    def write(self, request: CodeRequest) -> CodeReply:
+        """Return a program that parses; raises CandidateFailure (NO_CODE) when there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class MutationCoder:
+    """Applies a plan's edits to the parent's text; it cannot repair anything."""
+
+    def write(self, request: CodeRequest) -> CodeReply:
+        """Edit the marked constants; the seed's plan has no edits and gives the parent itself."""
+        if request.feedback is not None:
+            raise CandidateFailure(
+                FailureKind.NO_CODE, "The mutation proposer cannot repair a program."
+            )
+        plan = request.plan
+        if not plan.edits:
+            return CodeReply(request.parent.source, "unchanged", plan.origin)
+        try:
+            source = apply_edits(request.parent.source, plan.edits)
+        except MarkError as error:
+            raise CandidateFailure(
+                FailureKind.NO_CODE, f"The edits do not fit the parent: {error}"
+            ) from error
+        note = ", ".join(f"{name} = {value}" for name, value in plan.edits)
+        return CodeReply(source, note, plan.origin)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCoder:
+    """Writes by a language model: a whole file, or edits of the program it was shown."""
+
+    gateway: ChatGateway
+    prompts: Prompts
+
+    def write(self, request: CodeRequest) -> CodeReply:
+        """Ask for a program, or for a repair with the real error at hand."""
+        if request.plan.origin is Origin.SEED and request.feedback is None:
+            return CodeReply(request.parent.source, "unchanged", Origin.SEED)
+        base = request.previous_source or request.parent.source
+        prompt = self._prompt(request, base)
+        reply = self.gateway.chat(
+            "coder",
+            prompt.messages,
+            candidate_id=request.candidate_id,
+            attempt=request.attempt,
+            template_sha256=prompt.template_sha256,
+            classify=lambda text: _outcome(text, base),
+        )
+        found = _program(reply, base)
+        note = one_line(f"{found.how}, by {reply.model}", 300)
+        return CodeReply(found.source, note, Origin.MODEL)
+
+    def _prompt(self, request: CodeRequest, base: str) -> Prompt:
+        plan = fenced(describe_plan(request.plan))
+        program = fenced(base, limit=_PROGRAM_LIMIT, language="python")
+        if request.feedback is None:
+            return self.prompts.render("coder", plan=plan, program=program)
+        whose = "your previous attempt" if request.previous_source else "the parent"
+        return self.prompts.render(
+            "coder_repair",
+            plan=plan,
+            program=program,
+            whose=whose,
+            attempt=str(request.attempt),
+            feedback=describe_feedback(request.feedback),
+        )
+
+
+def describe_plan(plan: Plan) -> str:
+    """A plan as text."""
+    lines = [f"Hypothesis: {plan.hypothesis}"]
+    lines += [f"{number}. {step}" for number, step in enumerate(plan.steps, start=1)]
+    lines += [f"Set {name} = {value}" for name, value in plan.edits]
+    return "\n".join(lines)
+
+
+def describe_feedback(feedback: Feedback) -> str:
+    """The real error as text; what came from the program is fenced and bounded."""
+    parts = [
+        "The review refused it:" if feedback.kind == "review" else "It failed when it was run:",
+        fenced(feedback.message, limit=2000),
+    ]
+    if feedback.findings:
+        listed = [
+            f"{f'line {finding.line}' if finding.line else 'whole file'}: "
+            f"{finding.message} [{finding.rule}]"
+            for finding in feedback.findings[:30]
+        ]
+        parts += ["Findings:", fenced("\n".join(listed), limit=6000)]
+    if feedback.detail:
+        parts += ["What it printed or raised (untrusted text):", fenced(feedback.detail)]
+    return "\n\n".join(parts)
+
+
+def _outcome(text: str, base: str) -> str:
+    try:
+        extract_program(text, base)
+    except CandidateFailure:
+        return "refused" if looks_like_refusal(text) and "```" not in text else "unparsable"
+    return "ok"
+
+
+def _program(reply: Reply, base: str) -> Extracted:
+    if reply.outcome == "empty":
+        raise CandidateFailure(FailureKind.NO_CODE, "The reply was empty.")
+    if reply.outcome == "refused":
+        raise CandidateFailure(
+            FailureKind.NO_CODE,
+            "The model declined to write a program.",
+            detail=reply.text[:2000],
+        )
+    try:
+        return extract_program(reply.text, base)
+    except CandidateFailure as failure:
+        if reply.outcome != "truncated":
+            raise
+        raise CandidateFailure(
+            failure.kind,
+            f"The reply was cut off at the model's token limit. {failure.message} Answer with "
+            f"SEARCH/REPLACE edits, or raise max_tokens.",
+            detail=failure.detail,
+        ) from failure

@@ -1,0 +1,208 @@
+"""The judge: adopts or rejects by rule; a language model may explain or veto, never grant."""
+
+import math
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from agents.opinions import veto_from
+from agents.requests import ChampionFacts, JudgeRequest
+from agents.templates import Prompts, fenced
+from evocodec.domain.candidate import Verdict
+from evocodec.domain.errors import CandidateFailure
+from evocodec.domain.results import Score
+from evocodec.models.contract import ChatGateway
+
+HEVC_LABEL = "HEVC (v0)"
+HEVC_BITRATE_MBPS = 10.0
+_TOLERANCE = 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """Where the rules draw their lines; bitrates are strict upper bounds, gains are minima."""
+
+    adopt_first_below_mbps: float = 9.0
+    chance_first_below_mbps: float = 15.0
+    bitrate_gain_percent: float = 10.0
+    compression_gain_percent: float = 20.0
+
+
+class Judge(Protocol):
+    """Decides whether a candidate becomes a version."""
+
+    def judge(self, request: JudgeRequest) -> Verdict:
+        """Return the verdict; never raises for what a candidate did."""
+
+
+def judge(request: JudgeRequest, thresholds: Thresholds) -> Verdict:
+    """Apply the adoption rules to the numbers; pure."""
+    champion = request.champion
+    against = champion.version if champion else HEVC_LABEL
+    score = request.score
+    if score is None:
+        if request.screen is not None and not request.screen.passed:
+            return Verdict(adopt=False, rule="screen", reason=request.screen.reason,
+                           compared_with=against)  # fmt: skip
+        return Verdict(adopt=False, rule="failed", compared_with=against,
+                       reason="There is no full evaluation to judge.")  # fmt: skip
+    if not (_usable(score.bitrate_mbps) and _usable(score.compression_ratio)):
+        return Verdict(
+            adopt=False,
+            rule="failed",
+            reason=f"The score is not a number that can be compared: bitrate_mbps = "
+            f"{score.bitrate_mbps}, compression_ratio = {score.compression_ratio}.",
+            compared_with=against,
+        )
+    if champion is None:
+        return _judge_first(score, thresholds)
+    return _judge_later(score, champion, thresholds)
+
+
+def _usable(value: float | None) -> bool:
+    return value is not None and math.isfinite(value) and value > 0
+
+
+def _judge_first(score: Score, limits: Thresholds) -> Verdict:
+    bitrate = score.bitrate_mbps
+    gain = 100.0 * (1.0 - bitrate / HEVC_BITRATE_MBPS)
+    against = f"HEVC's {HEVC_BITRATE_MBPS:.2f} Mbit/s at equal quality"
+    if bitrate < limits.adopt_first_below_mbps:
+        adopt, rule = True, "first_under_adopt"
+        reason = (
+            f"{bitrate:.2f} Mbit/s against {against}; the first version is adopted below "
+            f"{limits.adopt_first_below_mbps:g}."
+        )
+    elif bitrate < limits.chance_first_below_mbps:
+        adopt, rule = True, "first_chance"
+        reason = (
+            f"{bitrate:.2f} Mbit/s against {against}. It is not under "
+            f"{limits.adopt_first_below_mbps:g}, but under {limits.chance_first_below_mbps:g}: "
+            f"adopted as a chance, provisional until a version beats it."
+        )
+    else:
+        adopt, rule = False, "not_enough"
+        reason = (
+            f"{bitrate:.2f} Mbit/s against {against}; a first version needs fewer than "
+            f"{limits.chance_first_below_mbps:g}."
+        )
+    return Verdict(
+        adopt=adopt,
+        rule=rule,
+        reason=reason,
+        compared_with=HEVC_LABEL,
+        improvement_percent=gain,
+        bitrate_mbps=bitrate,
+        compression_ratio=score.compression_ratio,
+    )
+
+
+def _judge_later(score: Score, champion: ChampionFacts, limits: Thresholds) -> Verdict:
+    if not (_usable(champion.bitrate_mbps) and _usable(champion.compression_ratio)):
+        raise ValueError(f"{champion.version} has no usable numbers to compare with: {champion}")
+    fewer_bits = 100.0 * (1.0 - score.bitrate_mbps / champion.bitrate_mbps)
+    more_compression = 100.0 * (score.compression_ratio / champion.compression_ratio - 1.0)
+    label = champion.version
+    if fewer_bits >= limits.bitrate_gain_percent - _TOLERANCE:
+        adopt, rule = True, "bitrate"
+        needed = f"at least {limits.bitrate_gain_percent:g} % fewer bits are asked"
+    elif more_compression >= limits.compression_gain_percent - _TOLERANCE:
+        adopt, rule = True, "compression"
+        needed = f"at least {limits.compression_gain_percent:g} % more compression is asked"
+    else:
+        adopt, rule = False, "not_enough"
+        needed = (
+            f"{limits.bitrate_gain_percent:g} % fewer bits or "
+            f"{limits.compression_gain_percent:g} % more compression are needed"
+        )
+    reason = (
+        f"{score.bitrate_mbps:.2f} Mbit/s against {champion.bitrate_mbps:.2f} of {label}: "
+        f"{_amount(fewer_bits, 'fewer bits', 'more bits')}; compression "
+        f"{score.compression_ratio:.2f} against {champion.compression_ratio:.2f}: "
+        f"{_amount(more_compression, 'more', 'less')}; {needed}."
+    )
+    return Verdict(
+        adopt=adopt,
+        rule=rule,
+        reason=reason,
+        compared_with=label,
+        improvement_percent=fewer_bits,
+        bitrate_mbps=score.bitrate_mbps,
+        compression_ratio=score.compression_ratio,
+    )
+
+
+def _amount(percent: float, more: str, less: str) -> str:
+    return f"{abs(percent):.2f} % {more if percent >= 0 else less}"
+
+
+@dataclass(frozen=True, slots=True)
+class RuleJudge:
+    """The rules alone."""
+
+    thresholds: Thresholds = Thresholds()
+
+    def judge(self, request: JudgeRequest) -> Verdict:
+        """Apply the rules."""
+        return judge(request, self.thresholds)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelJudge:
+    """The rules first; a language model is asked only about what they would adopt.
+
+    An answer that cannot be read changes nothing.
+    """
+
+    rule: RuleJudge
+    gateway: ChatGateway
+    prompts: Prompts
+
+    def judge(self, request: JudgeRequest) -> Verdict:
+        """Apply the rules, then let the model explain or veto an adoption."""
+        verdict = self.rule.judge(request)
+        if not verdict.adopt or request.score is None:
+            return verdict
+        prompt = self.prompts.render(
+            "judge",
+            verdict=fenced(verdict.reason),
+            numbers=fenced(_numbers(request.score)),
+        )
+        try:
+            reply = self.gateway.chat(
+                "judge",
+                prompt.messages,
+                candidate_id=request.candidate_id,
+                attempt=0,
+                template_sha256=prompt.template_sha256,
+                classify=lambda text: "ok" if veto_from(text) else "unparsable",
+            )
+        except CandidateFailure:
+            return verdict
+        opinion = veto_from(reply.text) if reply.outcome == "ok" else None
+        if opinion is None:
+            return verdict
+        if opinion.veto:
+            return replace(
+                verdict,
+                adopt=False,
+                rule="vetoed",
+                reason=f"{verdict.reason} The model judge vetoed it: {opinion.reason}",
+            )
+        return replace(verdict, reason=f"{verdict.reason} The model judge: {opinion.reason}")
+
+
+def _numbers(score: Score) -> str:
+    lines = [
+        f"bitrate_mbps: {score.bitrate_mbps:.3f}",
+        f"compression_ratio: {score.compression_ratio:.3f}",
+        f"bd_rate_percent against HEVC (negative is better): {score.bd_rate_percent:.2f}",
+        f"worst clip: {score.worst_clip}, {score.worst_clip_ratio:.3f} x HEVC's bits",
+        f"encode {score.encode_fps:.2f} frames/s, decode {score.decode_fps:.2f} frames/s",
+        f"peak memory {score.peak_memory_bytes / 2**20:.0f} MiB, program {score.program_bytes} B",
+    ]
+    lines += [
+        f"{clip.clip}: {clip.rate_ratio:.3f} x HEVC's bits at {clip.operating_psnr_y_db:.2f} dB, "
+        f"BD-rate {clip.bd_rate.akima_percent:.2f} %"
+        for clip in score.clips
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,135 @@
+"""The planner: reads what was tried, forms one hypothesis, and says what to change."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from agents.opinions import plan_from
+from agents.requests import HISTORY_LENGTH, HistoryItem, PlanRequest
+from agents.templates import Prompts, fenced
+from evocodec.domain.candidate import Origin, Plan
+from evocodec.domain.errors import CandidateFailure, FailureKind
+from evocodec.models.contract import ChatGateway
+from evocodec.search.archive import Archive
+from evocodec.search.marks import MarkError, find_marks
+from evocodec.search.mutation import MutationProposer
+
+_PARENT_LIMIT = 60_000  # characters of a parent program that a planner is shown
+
+
+class Planner(Protocol):
+    """Turns the past into one plan."""
+
+    def plan(self, request: PlanRequest) -> Plan:
+        """Return a plan; raises CandidateFailure (NO_CODE) when there is none to be had."""
+
+
+def seed_plan(name: str) -> Plan:
+    """Return the plan of a seed program: it is measured as it is."""
+    return Plan(
+        hypothesis=f"The seed program {name}, unchanged: where the search starts from.",
+        origin=Origin.SEED,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class MutationPlanner:
+    """Plans by the built-in proposer: edits of marked constants, no language model."""
+
+    proposer: MutationProposer
+    archive: Archive
+
+    def plan(self, request: PlanRequest) -> Plan:
+        """Propose edits of the parent; the proposal stays pending until it is evaluated."""
+        return self.proposer.propose_for(
+            self.archive,
+            candidate_id=request.candidate_id,
+            number=request.number,
+            parent_id=request.parent.candidate_id,
+            parent_source=request.parent.source,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ModelPlanner:
+    """Plans by a language model."""
+
+    gateway: ChatGateway
+    prompts: Prompts
+
+    def plan(self, request: PlanRequest) -> Plan:
+        """Ask for a hypothesis and steps; any readable answer will do."""
+        prompt = self.prompts.render(
+            "planner",
+            champion=fenced(request.champion, limit=2000),
+            parent_id=request.parent.candidate_id,
+            parent_bitrate=_bitrate(request.parent.bitrate_mbps),
+            parent_source=fenced(request.parent.source, limit=_PARENT_LIMIT, language="python"),
+            marks=describe_marks(request.parent.source),
+            history=describe_history(request.history),
+            number=str(request.number),
+        )
+        reply = self.gateway.chat(
+            "planner",
+            prompt.messages,
+            candidate_id=request.candidate_id,
+            attempt=0,
+            template_sha256=prompt.template_sha256,
+            classify=lambda text: "ok" if plan_from(text) else "unparsable",
+        )
+        opinion = plan_from(reply.text) if reply.outcome == "ok" else None
+        if opinion is None:
+            raise CandidateFailure(
+                FailureKind.NO_CODE,
+                f"The planner gave no plan: its reply was {reply.outcome}.",
+                detail=reply.text[:2000],
+            )
+        return Plan(opinion.hypothesis, opinion.steps, origin=Origin.MODEL)
+
+
+def describe_history(history: tuple[HistoryItem, ...]) -> str:
+    """The past experiments as a fenced list, newest last; hypotheses are untrusted text."""
+    if not history:
+        return "Nothing has been tried yet."
+    lines = [_describe(item) for item in history[-HISTORY_LENGTH:]]
+    return fenced("\n".join(lines), limit=24_000)
+
+
+def _describe(item: HistoryItem) -> str:
+    outcome = item.status + (f" ({item.failure})" if item.failure else "")
+    facts = [f"{item.candidate_id}: {outcome}"]
+    if item.bitrate_mbps is not None:
+        facts.append(f"{item.bitrate_mbps:.2f} Mbit/s")
+    elif item.estimated_bitrate_mbps is not None:
+        facts.append(f"about {item.estimated_bitrate_mbps:.2f} Mbit/s by the screen")
+    if item.improvement_percent is not None:
+        facts.append(f"{item.improvement_percent:+.1f} % against the champion of its time")
+    lines = [", ".join(facts), f"  hypothesis: {_flat(item.hypothesis, 400)}"]
+    if item.edits:
+        lines.append("  edits: " + ", ".join(f"{name} = {value}" for name, value in item.edits))
+    if item.reason:
+        lines.append(f"  ended: {_flat(item.reason, 400)}")
+    return "\n".join(lines)
+
+
+def describe_marks(source: str) -> str:
+    """The marked constants of a program, for a prompt."""
+    try:
+        marks = find_marks(source)
+    except MarkError:
+        marks = ()
+    if not marks:
+        return "The parent has no marked constants."
+    return "\n".join(
+        f"- `{mark.name} = {mark.value}` (allowed: {mark.allowed()})"
+        + (f": {mark.description}" if mark.description else "")
+        for mark in marks
+    )
+
+
+def _bitrate(bitrate_mbps: float | None) -> str:
+    return "not measured" if bitrate_mbps is None else f"{bitrate_mbps:.3f} Mbit/s"
+
+
+def _flat(text: str, limit: int) -> str:
+    flat = " ".join(text.split())
+    return flat if len(flat) <= limit else flat[:limit] + "…"

@@ -1,0 +1,115 @@
+"""What the graph asks of the four roles, and what they answer: frozen, typed, no behaviour."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from evocodec.domain.candidate import Finding, Origin, Plan
+from evocodec.domain.results import Score, ScreenResult
+
+HISTORY_LENGTH = 20
+"""How many past experiments the planner is shown."""
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryItem:
+    """One finished experiment, as the planner is told about it.
+
+    ``failure`` is a failure kind or empty; ``reason`` says in words how it ended.
+    ``bitrate_mbps`` comes from a full evaluation, ``estimated_bitrate_mbps`` from a screen.
+    """
+
+    candidate_id: str
+    status: str
+    hypothesis: str
+    edits: tuple[tuple[str, str], ...] = ()
+    failure: str = ""
+    reason: str = ""
+    bitrate_mbps: float | None = None
+    estimated_bitrate_mbps: float | None = None
+    improvement_percent: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Parent:
+    """The program that a candidate starts from; no bitrate when it was never measured."""
+
+    candidate_id: str
+    source: str
+    bitrate_mbps: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PlanRequest:
+    """Asks the planner for one hypothesis; ``champion`` is a summary in words."""
+
+    run_id: str
+    candidate_id: str
+    number: int
+    parent: Parent
+    champion: str
+    history: tuple[HistoryItem, ...] = ()
+    imports: tuple[str, ...] = ()
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Feedback:
+    """Why the previous attempt did not get through; ``detail`` is untrusted text."""
+
+    kind: Literal["review", "failure"]
+    message: str
+    detail: str = ""
+    findings: tuple[Finding, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CodeRequest:
+    """Asks the coder for a program; attempt 0 is the first, later ones carry feedback."""
+
+    run_id: str
+    candidate_id: str
+    attempt: int
+    plan: Plan
+    parent: Parent
+    previous_source: str | None = None
+    feedback: Feedback | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CodeReply:
+    """A program, a short note on how it came about, and who wrote it."""
+
+    source: str
+    note: str
+    origin: Origin
+
+
+@dataclass(frozen=True, slots=True)
+class ReviewRequest:
+    """Asks whether a program may run."""
+
+    run_id: str
+    candidate_id: str
+    attempt: int
+    source: str
+    plan: Plan
+
+
+@dataclass(frozen=True, slots=True)
+class ChampionFacts:
+    """The version to beat: its label (``v3``) and its two numbers."""
+
+    version: str
+    bitrate_mbps: float
+    compression_ratio: float
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeRequest:
+    """Asks for a verdict; without a champion the comparison is with HEVC."""
+
+    run_id: str
+    candidate_id: str
+    score: Score | None
+    screen: ScreenResult | None
+    champion: ChampionFacts | None

@@ -1,0 +1,71 @@
+"""Putting the four roles together: with a model endpoint, or with the built-in proposer."""
+
+from dataclasses import dataclass
+
+from agents.coder import Coder, ModelCoder, MutationCoder
+from agents.judge import Judge, ModelJudge, RuleJudge, Thresholds
+from agents.planner import ModelPlanner, MutationPlanner, Planner
+from agents.reviewer import ModelReviewer, Reviewer, StaticReviewer
+from agents.templates import Prompts
+from evocodec.models.contract import ChatGateway
+from evocodec.sandbox.policy import Policy
+from evocodec.search.archive import Archive
+from evocodec.search.mutation import MutationProposer
+
+MUTATION_NOTICE = (
+    "No model endpoint is configured: the built-in mutation proposer (not a language model) makes "
+    "the proposals. To use a model, set EVOCODEC_MODEL__BASE_URL and EVOCODEC_MODEL__MODEL."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Team:
+    """The four roles of a run; ``notice`` is one line for the person who started it, or empty."""
+
+    planner: Planner
+    coder: Coder
+    reviewer: Reviewer
+    judge: Judge
+    proposer_name: str
+    notice: str = ""
+
+
+def mutation_team(
+    *,
+    proposer: MutationProposer,
+    archive: Archive,
+    policy: Policy,
+    thresholds: Thresholds | None = None,
+    notice: str = MUTATION_NOTICE,
+) -> Team:
+    """Return the team that needs no model, no key and no network."""
+    return Team(
+        planner=MutationPlanner(proposer, archive),
+        coder=MutationCoder(),
+        reviewer=StaticReviewer(policy),
+        judge=RuleJudge(thresholds or Thresholds()),
+        proposer_name="mutation",
+        notice=notice,
+    )
+
+
+def model_team(
+    *,
+    gateway: ChatGateway,
+    prompts: Prompts,
+    policy: Policy,
+    thresholds: Thresholds | None = None,
+    model_reviews: bool = True,
+    model_judges: bool = False,
+    proposer_name: str = "model",
+) -> Team:
+    """Return the team that asks a language model; the gates stay rules in either case."""
+    static = StaticReviewer(policy)
+    rule = RuleJudge(thresholds or Thresholds())
+    return Team(
+        planner=ModelPlanner(gateway, prompts),
+        coder=ModelCoder(gateway, prompts),
+        reviewer=ModelReviewer(static, gateway, prompts) if model_reviews else static,
+        judge=ModelJudge(rule, gateway, prompts) if model_judges else rule,
+        proposer_name=proposer_name,
+    )

@@ -1,0 +1,112 @@
+"""Prompt templates: versioned Markdown files, rendered into messages and known by their hash."""
+
+import hashlib
+import re
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from string import Template
+
+from evocodec.models.contract import Message
+
+ROLES = ("planner", "coder", "coder_repair", "reviewer", "judge")
+_HALVES = re.compile(r"^<!-- (system|user) -->\s*$", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class PromptTemplate:
+    """One file: the system half, the user half, and the hash of the whole text."""
+
+    name: str
+    system: Template
+    user: Template
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """What is sent, and the hash of the template that it was made from."""
+
+    messages: tuple[Message, ...]
+    template_sha256: str
+
+
+@cache
+def load_template(name: str) -> PromptTemplate:
+    """Read ``prompts/<name>.md``; raises ValueError when its two halves are not there."""
+    text = (files("agents") / "prompts" / f"{name}.md").read_text(encoding="utf-8")
+    return parse_template(name, text)
+
+
+def parse_template(name: str, text: str) -> PromptTemplate:
+    """Split a template at ``<!-- system -->`` and ``<!-- user -->``."""
+    parts = _HALVES.split(text)
+    halves = dict(zip(parts[1::2], parts[2::2], strict=True))
+    if set(halves) != {"system", "user"}:
+        raise ValueError(f"prompt {name}: needs one <!-- system --> and one <!-- user --> half")
+    return PromptTemplate(
+        name=name,
+        system=Template(halves["system"].strip()),
+        user=Template(halves["user"].strip()),
+        sha256=hashlib.sha256(text.encode()).hexdigest(),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Prompts:
+    """Renders templates with the facts that hold for a whole run.
+
+    ``imports``: what candidates may import here. ``wall_seconds``: the limit of one encode or
+    decode. ``screen_keep_below``: the largest screen ratio that earns a full evaluation.
+    """
+
+    imports: tuple[str, ...] = ("numpy",)
+    wall_seconds: float = 120.0
+    memory_mebibytes: int = 2048
+    max_program_kibibytes: int = 256
+    screen_keep_below: float = 0.95
+    allow_library_codecs: bool = False
+
+    def render(self, name: str, **values: str) -> Prompt:
+        """Fill in a template; raises KeyError when it names a value that is not given."""
+        template = load_template(name)
+        known = {**self._facts(), **values}
+        return Prompt(
+            messages=(
+                Message("system", template.system.substitute(known)),
+                Message("user", template.user.substitute(known)),
+            ),
+            template_sha256=template.sha256,
+        )
+
+    def _facts(self) -> dict[str, str]:
+        codecs = (
+            "Calling an existing codec is allowed in this run, and every report says so."
+            if self.allow_library_codecs
+            else "Existing codecs (image or video, in any library) are refused: find one."
+        )
+        return {
+            "imports": ", ".join(self.imports),
+            "wall_seconds": f"{self.wall_seconds:g}",
+            "memory_mebibytes": str(self.memory_mebibytes),
+            "max_program_kibibytes": str(self.max_program_kibibytes),
+            "screen_gain": f"{100 * (1 - self.screen_keep_below):.0f}",
+            "library_codecs": codecs,
+        }
+
+
+def fenced(text: str, *, limit: int = 6000, language: str = "") -> str:
+    """Put untrusted text between fences that it cannot close, bounded by cutting its middle."""
+    kept = bounded(text, limit)
+    longest = max((len(run) for run in re.findall(r"`+", kept)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}{language}\n{kept.rstrip()}\n{fence}"
+
+
+def bounded(text: str, limit: int) -> str:
+    """At most about ``limit`` characters: the beginning and the end say most."""
+    if len(text) <= limit:
+        return text
+    head, tail = limit // 3, limit - limit // 3
+    cut = len(text) - head - tail
+    return f"{text[:head]}\n[... {cut} characters left out ...]\n{text[-tail:]}"

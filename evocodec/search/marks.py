@@ -1,0 +1,255 @@
+"""Marked constants of a program: what a mutation may change, found and edited in the text.
+
+A mark is a module-level assignment of one line with a trailing comment::
+
+    SUBPEL = 2  # evolve: choice 2 | 4 -- fractions of a sample
+    LAMBDA = 0.33  # evolve: float 0.10..0.50
+    LAYERS = 3  # evolve: int 1..5
+
+Choices are Python literals or names. Editing a mark replaces its expression and not one other
+byte of the program.
+"""
+
+import ast
+import io
+import re
+import tokenize
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from evocodec.domain.errors import UserError
+
+_COMMENT = re.compile(r"#\s*evolve:\s*(?P<body>.*)$")
+_NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
+_RANGE = re.compile(rf"(?P<low>{_NUMBER})\s*\.\.\s*(?P<high>{_NUMBER})")
+_LINE_END = re.compile(rb"(\r\n|\r|\n)")
+_OPENING, _CLOSING = "([{", ")]}"
+
+
+class MarkError(UserError):
+    """A mark is malformed, or an edit does not fit the marks of a program."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """One marked constant; ``value`` is its expression as it stands in the program.
+
+    ``choices`` is filled for ``choice``, ``low`` and ``high`` for the numeric kinds.
+    ``line`` is 1-based.
+    """
+
+    name: str
+    kind: Literal["choice", "float", "int"]
+    value: str
+    choices: tuple[str, ...] = ()
+    low: float = 0.0
+    high: float = 0.0
+    description: str = ""
+    line: int = 0
+
+    def accepts(self, expression: str) -> bool:
+        """Whether the expression is one of the values that the mark allows."""
+        if self.kind == "choice":
+            return canonical(expression) in {canonical(choice) for choice in self.choices}
+        number = _number(expression, self.kind)
+        return number is not None and self.low <= number <= self.high
+
+    def spelling(self, expression: str) -> str:
+        """The expression as it is written into the program: a choice in its own spelling."""
+        if self.kind != "choice":
+            return expression.strip()
+        same = canonical(expression)
+        return next(choice for choice in self.choices if canonical(choice) == same)
+
+    def allowed(self) -> str:
+        """The allowed values in words, for messages and prompts."""
+        if self.kind == "choice":
+            return " | ".join(self.choices)
+        return f"{self.kind} {self.low:g}..{self.high:g}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Site:
+    """Where a mark's expression stands: byte offsets into its UTF-8 line."""
+
+    mark: Mark
+    start: int
+    end: int
+
+
+def find_marks(source: str) -> tuple[Mark, ...]:
+    """Every mark, in the order of the program.
+
+    Raises MarkError, naming the line, for a mark that is malformed, and for a program that does
+    not parse.
+    """
+    return tuple(site.mark for site in _sites(source))
+
+
+def apply_edits(source: str, edits: Sequence[tuple[str, str]]) -> str:
+    """Replace the expressions of marks; every other byte stays.
+
+    Raises MarkError for an unknown name, a value that the mark does not allow, and a name that
+    is edited twice.
+    """
+    wanted = dict(edits)
+    if len(wanted) != len(edits):
+        raise MarkError(f"a mark is edited twice: {', '.join(name for name, _ in edits)}")
+    sites = {site.mark.name: site for site in _sites(source)}
+    for name, expression in edits:
+        site = sites.get(name)
+        if site is None:
+            known = ", ".join(sites) or "none"
+            raise MarkError(f"the program has no mark named {name}; its marks are: {known}")
+        if not site.mark.accepts(expression):
+            raise MarkError(f"{name} = {expression} is not allowed; allowed: {site.mark.allowed()}")
+    pieces = _LINE_END.split(source.encode())  # lines at even places, their ends at odd ones
+    for name, expression in wanted.items():
+        site = sites[name]
+        place = 2 * (site.mark.line - 1)
+        line = pieces[place]
+        new = site.mark.spelling(expression).encode()
+        pieces[place] = line[: site.start] + new + line[site.end :]
+    return b"".join(pieces).decode()
+
+
+def values_of(source: str) -> dict[str, str]:
+    """The present value of every mark; empty for a program without (readable) marks."""
+    try:
+        return {mark.name: canonical(mark.value) for mark in find_marks(source)}
+    except MarkError:
+        return {}
+
+
+def canonical(expression: str) -> str:
+    """One spelling for equal literals (``"a"`` and ``'a'``); others are only stripped."""
+    text = expression.strip()
+    try:
+        return repr(ast.literal_eval(text))
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        return text
+
+
+def _sites(source: str) -> Iterator[_Site]:
+    try:
+        tree = ast.parse(source)
+        comments = dict(_comments(source))
+    except (SyntaxError, ValueError, tokenize.TokenError, RecursionError, MemoryError) as error:
+        raise MarkError(f"the program does not parse, so it has no marks: {error}") from error
+    assignments = dict(_assignments(tree))
+    seen: set[str] = set()
+    for line, body in sorted(comments.items()):
+        found = assignments.get(line)
+        if found is None:
+            raise MarkError(
+                f"line {line}: an 'evolve:' comment must follow a module-level assignment "
+                f"of one name that stands on one line"
+            )
+        name, node = found
+        if name in seen:
+            raise MarkError(f"line {line}: {name} is marked twice")
+        seen.add(name)
+        expression = ast.get_source_segment(source, node) or ""
+        assert node.end_col_offset is not None  # noqa: S101 - ast.parse always sets it
+        mark = _parse(name, expression, body, line)
+        yield _Site(mark, node.col_offset, node.end_col_offset)
+
+
+def _comments(source: str) -> Iterator[tuple[int, str]]:
+    for token in tokenize.generate_tokens(io.StringIO(source, newline=None).readline):
+        if token.type == tokenize.COMMENT and (match := _COMMENT.match(token.string)):
+            yield token.start[0], match["body"]
+
+
+def _assignments(tree: ast.Module) -> Iterator[tuple[int, tuple[str, ast.expr]]]:
+    for statement in tree.body:
+        if isinstance(statement, ast.Assign) and len(statement.targets) == 1:
+            target, value = statement.targets[0], statement.value
+        elif isinstance(statement, ast.AnnAssign) and statement.value is not None:
+            target, value = statement.target, statement.value
+        else:
+            continue
+        if isinstance(target, ast.Name) and statement.lineno == statement.end_lineno:
+            yield statement.lineno, (target.id, value)
+
+
+def _parse(name: str, value: str, body: str, line: int) -> Mark:
+    specification, _, description = (part.strip() for part in _partition(body, " -- "))
+    kind, _, rest = specification.partition(" ")
+    if kind == "choice":
+        choices = tuple(_split(rest, "|"))
+        mark = Mark(name, "choice", value, choices, description=description, line=line)
+        if len(choices) < 2 or not all(map(_is_simple, choices)):
+            raise MarkError(
+                f"line {line}: 'choice' needs two or more literals or names, divided by |"
+            )
+    elif kind in ("float", "int"):
+        bounds = _RANGE.fullmatch(rest.strip())
+        if bounds is None:
+            raise MarkError(f"line {line}: '{kind}' needs a range such as 0.1..0.5 or 1..8")
+        low, high = float(bounds["low"]), float(bounds["high"])
+        if not low < high:
+            raise MarkError(f"line {line}: the range {rest.strip()} is empty")
+        mark = Mark(
+            name,
+            "float" if kind == "float" else "int",
+            value,
+            low=low,
+            high=high,
+            description=description,
+            line=line,
+        )
+    else:
+        raise MarkError(f"line {line}: unknown mark '{kind}'; known: choice, float, int")
+    if not mark.accepts(value):
+        raise MarkError(f"line {line}: {name} = {value} is outside its mark: {mark.allowed()}")
+    return mark
+
+
+def _partition(text: str, separator: str) -> tuple[str, str, str]:
+    """Like str.partition, but blind to quotes and brackets."""
+    for position in _plain_positions(text):
+        if text.startswith(separator, position):
+            return text[:position], separator, text[position + len(separator) :]
+    return text, "", ""
+
+
+def _split(text: str, separator: str) -> Iterable[str]:
+    cuts = [position for position in _plain_positions(text) if text[position] == separator]
+    starts = [0, *(cut + 1 for cut in cuts)]
+    return (text[a:b].strip() for a, b in zip(starts, [*cuts, len(text)], strict=True))
+
+
+def _plain_positions(text: str) -> Iterator[int]:
+    """Positions outside quotes and brackets."""
+    quote, depth, escaped = "", 0, False
+    for position, character in enumerate(text):
+        if quote:
+            if character == quote and not escaped:
+                quote = ""
+            escaped = character == "\\" and not escaped
+        elif character in "\"'":
+            quote = character
+        elif character in _OPENING:
+            depth += 1
+        elif character in _CLOSING:
+            depth = max(0, depth - 1)
+        elif depth == 0:
+            yield position
+
+
+def _is_simple(expression: str) -> bool:
+    if expression.isidentifier():
+        return True
+    try:
+        ast.literal_eval(expression)
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        return False
+    return True
+
+
+def _number(expression: str, kind: str) -> float | None:
+    text = expression.strip()
+    pattern = r"[+-]?\d+" if kind == "int" else _NUMBER
+    return float(text) if re.fullmatch(pattern, text, re.ASCII) else None
