@@ -1,13 +1,16 @@
 """Stores that live in memory: for tests, and for commands that keep nothing."""
 
 import hashlib
+import json
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 from evocodec.domain.events import Event
 from evocodec.store.blobs import check_name, missing_blob
 from evocodec.store.event_json import event_from_json, event_to_json
+from evocodec.store.records import ExperimentRecord, check_experiment_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,3 +111,27 @@ class MemoryBlobStore:
         """See BlobStore."""
         check_name(sha256)
         return sha256 in self._blobs
+
+
+class MemoryRecordStore:
+    """A RecordStore that ends with the process."""
+
+    def __init__(self) -> None:
+        self._records: dict[str, str] = {}
+
+    def put(self, record: ExperimentRecord) -> None:
+        """See RecordStore."""
+        check_experiment_id(record["experiment_id"])
+        self._records[record["experiment_id"]] = json.dumps(record, allow_nan=False)
+
+    def get(self, experiment_id: str) -> ExperimentRecord | None:
+        """See RecordStore."""
+        check_experiment_id(experiment_id)
+        text = self._records.get(experiment_id)
+        return None if text is None else cast("ExperimentRecord", json.loads(text))
+
+    def latest(self, n: int) -> tuple[ExperimentRecord, ...]:
+        """See RecordStore."""
+        records = [cast("ExperimentRecord", json.loads(text)) for text in self._records.values()]
+        records.sort(key=lambda item: (item["timestamp"], item["experiment_id"]), reverse=True)
+        return tuple(records[: max(n, 0)])

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,7 @@ from evocodec.domain.results import (
     ScreenResult,
     Stage,
 )
+from evocodec.domain.video import StreamInfo
 from evocodec.store.event_json import EVENT_KINDS
 from evocodec.store.ledger import Ledger
 from evocodec.store.memory import MemoryLedger
@@ -81,7 +83,12 @@ def one_of_each_kind(run_id: str = "run-1") -> list[Event]:
             resumed=1,
         ),
         AnchorReady(
-            **run, curve=curve, operating_psnr_y_db=38.5, cached=True, clip_sha256="ab" * 32
+            **run,
+            curve=curve,
+            stream=StreamInfo(35, 21, Fraction(30000, 1001), 24),
+            operating_psnr_y_db=38.5,
+            cached=True,
+            clip_sha256="ab" * 32,
         ),
         CandidateOpened(**of, parent_id="c0000", number=1),
         Planned(
