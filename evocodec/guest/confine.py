@@ -1,0 +1,135 @@
+"""Puts this process behind the wall, layer by layer, and says which layers hold.
+
+Runs once in each job's process, before the candidate's first line. A layer that the machine does
+not offer is reported as ``off: reason``; whether that is enough is decided by the supervisor.
+"""
+
+import os
+import resource
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from evocodec.guest import landlock, linux, seccomp
+
+NOBODY = 65534
+_OPEN_FILES = 64
+_STACK_BYTES = 8 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Confinement:
+    """What the supervisor asks for; ``ruleset_fd`` is -1 without Landlock.
+
+    ``memory_bytes`` and ``processes`` count what the job adds to what the fork server has loaded.
+    ``address_limit`` is off where CUDA, which reserves address space by the terabyte, is used.
+    """
+
+    cpu_seconds: int
+    memory_bytes: int
+    processes: int
+    ruleset_fd: int
+    landlock_state: str
+    pid_namespace: str
+    leave_root: bool
+    devices: bool = False
+    address_limit: bool = True
+
+
+def enter(wanted: Confinement) -> dict[str, str]:
+    """Apply every layer; returns layer → ``on``, ``abi N`` or ``off: reason``."""
+    base_address_bytes = _address_space_bytes()
+    layers = {"pid_namespace": wanted.pid_namespace}
+    if wanted.leave_root:
+        layers["unprivileged_user"] = _attempt(_become_nobody)
+    layers |= _enter_namespaces()
+    layers["capabilities"] = _attempt(linux.drop_capabilities, "none")
+    # Without its own user namespace the user's other processes would count against the limit.
+    own_count = layers["user_namespace"] == "on" or layers.get("unprivileged_user") == "on"
+    layers["rlimits"] = _attempt(lambda: _set_limits(wanted, base_address_bytes, own_count))
+    linux.prctl(linux.PR_SET_DUMPABLE, 0)
+    # After the last change of credentials, which would clear it.
+    linux.prctl(linux.PR_SET_PDEATHSIG, 9)
+    layers["no_new_privs"] = _attempt(lambda: linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1))
+    layers["landlock"] = wanted.landlock_state
+    if wanted.ruleset_fd >= 0:
+        layers["landlock"] = _attempt(
+            lambda: landlock.enter(wanted.ruleset_fd), wanted.landlock_state
+        )
+        os.close(wanted.ruleset_fd)
+    if seccomp.supported():
+        layers["seccomp"] = _attempt(lambda: seccomp.install(devices=wanted.devices))
+    else:
+        layers["seccomp"] = "off: no system call table for this architecture"
+    return layers
+
+
+def map_user(inside: int, outside_uid: int, outside_gid: int) -> None:
+    """Fill in the maps of the user namespace just entered, with one user and one group."""
+    Path("/proc/self/setgroups").write_text("deny", encoding="ascii")
+    Path("/proc/self/uid_map").write_text(f"{inside} {outside_uid} 1", encoding="ascii")
+    Path("/proc/self/gid_map").write_text(f"{inside} {outside_gid} 1", encoding="ascii")
+
+
+def _attempt(action: Callable[[], object], done: str = "on") -> str:
+    try:
+        action()
+    except (OSError, ValueError) as error:
+        return f"off: {error}"
+    return done
+
+
+def _become_nobody() -> None:
+    os.setgroups([])
+    os.setresgid(NOBODY, NOBODY, NOBODY)
+    os.setresuid(NOBODY, NOBODY, NOBODY)
+    # Leaving root makes the process undumpable, and /proc/self/uid_map root's.
+    linux.prctl(linux.PR_SET_DUMPABLE, 1)
+
+
+def _enter_namespaces() -> dict[str, str]:
+    uid, gid = os.getuid(), os.getgid()
+    others = linux.CLONE_NEWNET | linux.CLONE_NEWIPC | linux.CLONE_NEWUTS
+
+    def with_user() -> None:
+        linux.unshare(linux.CLONE_NEWUSER | others)
+        map_user(NOBODY, uid, gid)
+
+    user = _attempt(with_user)
+    rest = user if user == "on" else _attempt(lambda: linux.unshare(others))
+    if rest == "on":
+        _attempt(lambda: socket.sethostname("sandbox"))
+    return {
+        "user_namespace": user,
+        "net_namespace": rest,
+        "ipc_namespace": rest,
+        "uts_namespace": rest,
+    }
+
+
+def _set_limits(wanted: Confinement, base_address_bytes: int, count_processes: bool) -> None:
+    limits = {
+        resource.RLIMIT_CPU: wanted.cpu_seconds,
+        resource.RLIMIT_FSIZE: 0,
+        resource.RLIMIT_NOFILE: _OPEN_FILES,
+        resource.RLIMIT_CORE: 0,
+        resource.RLIMIT_STACK: _STACK_BYTES,
+        resource.RLIMIT_MEMLOCK: 0,
+        resource.RLIMIT_MSGQUEUE: 0,
+    }
+    if wanted.address_limit:
+        limits[resource.RLIMIT_AS] = base_address_bytes + wanted.memory_bytes
+    else:
+        limits[resource.RLIMIT_DATA] = wanted.memory_bytes
+    if count_processes:
+        limits[resource.RLIMIT_NPROC] = wanted.processes
+    for which, value in limits.items():
+        _soft, hard = resource.getrlimit(which)
+        bounded = value if hard == resource.RLIM_INFINITY else min(value, hard)
+        resource.setrlimit(which, (bounded, bounded))
+
+
+def _address_space_bytes() -> int:
+    pages = Path("/proc/self/statm").read_text(encoding="ascii").split()[0]
+    return int(pages) * resource.getpagesize()

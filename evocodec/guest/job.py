@@ -1,0 +1,111 @@
+"""One encode or decode inside the sandbox: compile the program, stream, report what it raised."""
+
+import contextlib
+import faulthandler
+import linecache
+import random
+import sys
+import traceback
+import types
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from evocodec.domain.video import Frame, StreamInfo
+from evocodec.guest import wire
+from evocodec.guest.framing import Tag
+
+PROGRAM_NAME = "candidate.py"
+ERROR_KINDS = ("exception", "memory", "forbidden", "bad_output")
+MESSAGE_CHARACTERS = 2_000
+TRACEBACK_CHARACTERS = 6_000
+_OPENCV_NO_MEMORY = -4
+_REPORTING_BYTES = 2 << 20
+
+Encode = Callable[[Iterator[Frame], StreamInfo, float], Iterable[object]]
+Decode = Callable[[Iterator[bytes], StreamInfo], Iterable[object]]
+
+
+def run(operation: str, stream: StreamInfo, qp: float) -> None:
+    """Carry out ``encode`` or ``decode``; whatever the program raises becomes an ERROR message."""
+    random.seed(0)  # Python reseeds it from the system in every forked child
+    faulthandler.enable(file=2, all_threads=False)
+    _tag, source = wire.read_message()
+    ballast = bytearray(_REPORTING_BYTES)
+    try:
+        encode, decode = load(source.decode("utf-8"))
+        if operation == "encode":
+            for packet in encode(wire.read_frames(stream), stream, qp):
+                wire.write_packet(packet)
+        else:
+            for index, frame in enumerate(decode(wire.read_packets(), stream)):
+                wire.write_frame(frame, index, stream)
+    except BaseException as error:  # noqa: BLE001 - the process edge: everything is reported
+        ballast.clear()  # room to report that there is no room
+        report = describe_error(error)
+        wire.write_message(Tag.ERROR, report)
+    else:
+        wire.write_message(Tag.END)
+    with contextlib.suppress(Exception):
+        sys.stdout.flush()
+        sys.stderr.flush()
+
+
+def load(source: str) -> tuple[Encode, Decode]:
+    """Execute the program in a module of its own and find its two functions."""
+    module = types.ModuleType("candidate")
+    module.__file__ = PROGRAM_NAME
+    sys.modules[module.__name__] = module
+    # So that tracebacks quote the program's lines though no such file exists.
+    linecache.cache[PROGRAM_NAME] = (len(source), None, source.splitlines(True), PROGRAM_NAME)
+    code = compile(source, PROGRAM_NAME, "exec", dont_inherit=True)
+    exec(code, module.__dict__)  # noqa: S102 - running the candidate is this process's purpose
+    return _find_codec(module.__dict__)
+
+
+def _find_codec(namespace: dict[str, Any]) -> tuple[Encode, Decode]:
+    encode, decode = namespace.get("encode"), namespace.get("decode")
+    if callable(encode) and callable(decode):
+        return encode, decode
+    from evocodec.codec.adapter import adapt  # noqa: PLC0415 - most programs never need it
+
+    return adapt(namespace)
+
+
+def describe_error(error: BaseException) -> bytes:
+    """Kind, message and the program's own traceback lines, separated by NUL, bounded."""
+    kind = _kind_of(error)
+    try:
+        text = str(error)
+    except BaseException as second:  # noqa: BLE001 - a hostile __str__ must not end the report
+        text = f"(its message could not be made: {type(second).__name__})"
+    name = type(error).__name__
+    message = f"{name}: {text}" if text else name
+    if isinstance(error, SyntaxError) and error.filename == PROGRAM_NAME:
+        message += f" (line {error.lineno})"
+    if kind == "bad_output":
+        message = text
+    try:
+        lines = traceback.format_list(_own_frames(error))
+    except BaseException:  # noqa: BLE001 - out of memory, or deliberately broken objects
+        lines = []
+    parts = (
+        kind,
+        message[:MESSAGE_CHARACTERS],
+        ("".join(lines) + message)[-TRACEBACK_CHARACTERS:],
+    )
+    return "\0".join(part.replace("\0", "") for part in parts).encode("utf-8", "replace")
+
+
+def _own_frames(error: BaseException) -> list[traceback.FrameSummary]:
+    frames = traceback.extract_tb(error.__traceback__, limit=-50)
+    return [frame for frame in frames if frame.filename == PROGRAM_NAME]
+
+
+def _kind_of(error: BaseException) -> str:
+    if isinstance(error, wire.BadOutputError):
+        return "bad_output"
+    if isinstance(error, MemoryError) or getattr(error, "code", None) == _OPENCV_NO_MEMORY:
+        return "memory"
+    if isinstance(error, PermissionError):
+        return "forbidden"
+    return "exception"

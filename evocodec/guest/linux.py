@@ -1,0 +1,81 @@
+"""The few Linux calls that Python's standard library lacks, through ctypes."""
+
+import ctypes
+import errno
+import os
+
+CLONE_NEWUTS = 0x04000000
+CLONE_NEWIPC = 0x08000000
+CLONE_NEWUSER = 0x10000000
+CLONE_NEWPID = 0x20000000
+CLONE_NEWNET = 0x40000000
+
+PR_SET_PDEATHSIG = 1
+PR_SET_DUMPABLE = 4
+PR_SET_SECCOMP = 22
+PR_CAPBSET_DROP = 24
+PR_SET_CHILD_SUBREAPER = 36
+PR_SET_NO_NEW_PRIVS = 38
+PR_CAP_AMBIENT = 47
+PR_CAP_AMBIENT_CLEAR_ALL = 4
+
+_M_ARENA_MAX = -8
+_CAPABILITY_VERSION_3 = 0x20080522
+_LAST_POSSIBLE_CAPABILITY = 63
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.syscall.restype = ctypes.c_long
+
+
+def _checked(result: int, what: str) -> int:
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{what}: {os.strerror(number)}")
+    return result
+
+
+def unshare(flags: int) -> None:
+    """Leave the namespaces named by ``flags``; raises OSError."""
+    _checked(_libc.unshare(ctypes.c_int(flags)), "unshare")
+
+
+def setns(fd: int, flags: int) -> None:
+    """Join the namespace behind ``fd``; raises OSError."""
+    _checked(_libc.setns(ctypes.c_int(fd), ctypes.c_int(flags)), "setns")
+
+
+def prctl(option: int, argument: int = 0, argument3: int = 0) -> None:
+    """Change one process attribute; raises OSError."""
+    arguments = [ctypes.c_ulong(value) for value in (argument, argument3, 0, 0)]
+    _checked(_libc.prctl(ctypes.c_int(option), *arguments), f"prctl({option})")
+
+
+def syscall(number: int, *arguments: object) -> int:
+    """Make a raw system call; raises OSError, so that a caller can tell ENOSYS from EPERM."""
+    return _checked(_libc.syscall(ctypes.c_long(number), *arguments), f"syscall({number})")
+
+
+def limit_malloc_arenas(count: int) -> None:
+    """Keep glibc from reserving 128 MiB of addresses for each thread; a no-op elsewhere."""
+    if hasattr(_libc, "mallopt"):
+        _libc.mallopt(ctypes.c_int(_M_ARENA_MAX), ctypes.c_int(count))
+
+
+class _CapabilityHeader(ctypes.Structure):
+    _fields_ = (("version", ctypes.c_uint32), ("pid", ctypes.c_int))
+
+
+def drop_capabilities() -> None:
+    """Give up every capability: ambient, bounding, effective, permitted and inheritable."""
+    try:
+        prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL)
+        for capability in range(_LAST_POSSIBLE_CAPABILITY + 1):
+            prctl(PR_CAPBSET_DROP, capability)
+    except OSError as error:
+        # EINVAL: past the last capability. EPERM: already without CAP_SETPCAP, as in a
+        # restricted pod; there the bounding set cannot be regained without execve either.
+        if error.errno not in {errno.EINVAL, errno.EPERM}:
+            raise
+    header = _CapabilityHeader(_CAPABILITY_VERSION_3, 0)
+    empty = (ctypes.c_uint32 * 6)()
+    _checked(_libc.capset(ctypes.byref(header), ctypes.byref(empty)), "capset")

@@ -1,0 +1,273 @@
+"""The fork server: imports the heavy libraries once, then forks one process for each job.
+
+It holds no secret and never sees a program or a frame: the supervisor hands it a job's pipes over
+a socket, the forked child reads them. It lives in a process-id namespace of its own where the
+machine allows, so that its death takes every job with it. One thread; owns all its children.
+
+Control socket (SOCK_SEQPACKET, trusted): first a configuration, then one message a job, as JSON,
+with the job's descriptors attached. A job's status socket: ``U`` from the child (with its
+credentials, hence its process id as the supervisor sees it), ``K`` from the supervisor to kill,
+and at the end EXIT_REPORT; ``!`` and a reason when it could not be started.
+"""
+
+import contextlib
+import fcntl
+import gc
+import importlib
+import json
+import os
+import select
+import signal
+import socket
+import struct
+import sys
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from evocodec.domain.video import StreamInfo
+from evocodec.guest import confine, job, landlock, linux, wire
+from evocodec.guest.framing import Tag
+
+EXIT_REPORT = struct.Struct("<cidq")  # b"X", wait status, CPU seconds, peak memory in bytes
+MAX_CONTROL_BYTES = 128 * 1024
+_ALWAYS_LOADED = ("numpy.random", "evocodec.codec.contract", "evocodec.codec.adapter")
+_JOB_FDS = 4  # input, output, standard error, status
+_PARKED_FD = 100  # above every descriptor that is arranged for the job
+_RULESET_FD, _STATUS_FD = 5, 6
+
+
+def main(control_fd: int) -> None:
+    """Serve until the supervisor closes the control socket."""
+    control = socket.socket(fileno=control_fd)
+    config = json.loads(control.recv(MAX_CONTROL_BYTES))
+    state = _own_pid_namespace()
+    if state == "on":
+        with contextlib.suppress(KeyboardInterrupt):
+            _serve_in_namespace(control, config)
+        return
+    Server(control, config, pid_namespace=state).serve()
+
+
+def _own_pid_namespace() -> str:
+    flags = linux.CLONE_NEWPID
+    uid, gid = os.getuid(), os.getgid()
+    if uid != 0:
+        flags |= linux.CLONE_NEWUSER
+    try:
+        linux.unshare(flags)
+        if uid != 0:
+            confine.map_user(uid, uid, gid)
+    except OSError as error:
+        return f"off: {error}"
+    return "on"
+
+
+def _serve_in_namespace(control: socket.socket, config: dict[str, Any]) -> None:
+    """The first child becomes the namespace's init; this process only waits for it."""
+    pid = os.fork()
+    if pid == 0:
+        linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
+        Server(control, config, pid_namespace="on").serve()
+        os._exit(0)
+    control.close()
+    os.waitpid(pid, 0)
+
+
+class Server:
+    """Forks jobs and reports how they ended."""
+
+    def __init__(
+        self, control: socket.socket, config: dict[str, Any], *, pid_namespace: str
+    ) -> None:
+        self._control = control
+        self._config = config
+        self._jobs: dict[int, socket.socket] = {}  # process id → status socket
+        self._pid_namespace = pid_namespace
+        self._own_pid_ns_fd = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
+        self._ruleset_fd, self._landlock_state = self._build_ruleset()
+        if pid_namespace != "on":
+            linux.prctl(linux.PR_SET_CHILD_SUBREAPER, 1)
+        linux.limit_malloc_arenas(2)
+        self._preload()
+        self._wakeup, wakeup_writer = socket.socketpair()
+        wakeup_writer.setblocking(False)
+        signal.set_wakeup_fd(wakeup_writer.fileno(), warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the supervisor's to handle
+        self._wakeup_writer = wakeup_writer
+        gc.collect()
+        gc.freeze()  # a job's collector then leaves the shared pages shared
+
+    def _build_ruleset(self) -> tuple[int, str]:
+        config = self._config
+        try:
+            rules = landlock.Ruleset(config["readable"], config["listable"], config["devices"])
+        except OSError as error:
+            return -1, f"off: {error}"
+        return rules.fd, f"abi {rules.abi}"
+
+    def _preload(self) -> None:
+        for name in (*_ALWAYS_LOADED, *self._config["preload"]):
+            with contextlib.suppress(ImportError):
+                importlib.import_module(name)
+        if "cv2" in sys.modules:
+            # The pool is not told by OMP_NUM_THREADS, and would take one thread for each core.
+            sys.modules["cv2"].setNumThreads(1)
+        np.random.seed(0)  # programs may use it; it must not tell servers apart
+
+    def serve(self) -> None:
+        """Run until the control socket closes."""
+        self._control.send(b"ready")
+        while True:
+            waiting = [self._control, self._wakeup, *self._jobs.values()]
+            readable, _, _ = select.select(waiting, [], [])
+            if self._wakeup in readable:
+                self._wakeup.recv(4096)
+                self._reap()
+            for pid, status in list(self._jobs.items()):
+                if status in readable:
+                    self._hear_supervisor(pid, status)
+            if self._control in readable and not self._accept_job():
+                break
+        for pid in self._jobs:
+            os.kill(pid, signal.SIGKILL)
+
+    def _hear_supervisor(self, pid: int, status: socket.socket) -> None:
+        """Either ``K`` or a closed socket: both mean that the job is to die."""
+        with contextlib.suppress(OSError):
+            status.recv(16)
+        os.kill(pid, signal.SIGKILL)
+
+    def _accept_job(self) -> bool:
+        data, fds, _flags, _address = socket.recv_fds(self._control, MAX_CONTROL_BYTES, _JOB_FDS)
+        if not data:
+            return False
+        status = socket.socket(fileno=fds[3])
+        try:
+            pid = self._fork_job(json.loads(data), fds)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                status.send(b"!" + str(error).encode())
+            status.close()
+        else:
+            self._jobs[pid] = status
+        finally:
+            for fd in fds[:3]:
+                os.close(fd)
+        return True
+
+    def _fork_job(self, request: dict[str, Any], fds: list[int]) -> int:
+        nested = self._pid_namespace == "on"
+        if nested:
+            linux.unshare(linux.CLONE_NEWPID)
+        try:
+            pid = os.fork()
+            if pid == 0:
+                self._be_job(request, fds)
+        finally:
+            if nested:  # never reached in the child, which does not return
+                linux.setns(self._own_pid_ns_fd, linux.CLONE_NEWPID)
+        return pid
+
+    def _be_job(self, request: dict[str, Any], fds: list[int]) -> None:
+        """The forked child; never returns."""
+        try:
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            os.setsid()
+            self._arrange_descriptors(fds)
+            os.write(_STATUS_FD, b"U")
+            os.close(_STATUS_FD)
+            layers = confine.enter(self._confinement(request))
+            wire.write_message(Tag.READY, json.dumps(layers).encode())
+        except BaseException as error:  # noqa: BLE001 - the process edge
+            wire.write_message(Tag.SETUP_FAILED, f"{type(error).__name__}: {error}".encode())
+            os._exit(1)
+        try:
+            operation = request["operation"]
+            if operation == "probe":
+                wire.write_message(Tag.END)
+            else:
+                job.run(operation, _stream_from(request), request["qp"])
+        finally:
+            os._exit(0)
+
+    def _arrange_descriptors(self, fds: list[int]) -> None:
+        null = os.open(os.devnull, os.O_RDONLY)
+        source, target, errors, status = fds
+        wanted = {
+            0: null,
+            1: errors,
+            2: errors,
+            wire.INPUT_FD: source,
+            wire.OUTPUT_FD: target,
+            _STATUS_FD: status,
+        }
+        if self._ruleset_fd >= 0:
+            wanted[_RULESET_FD] = self._ruleset_fd
+        parked = {place: fcntl.fcntl(fd, fcntl.F_DUPFD, _PARKED_FD) for place, fd in wanted.items()}
+        for place, fd in parked.items():
+            os.dup2(fd, place)
+        os.closerange(_STATUS_FD + 1, os.sysconf("SC_OPEN_MAX"))
+
+    def _confinement(self, request: dict[str, Any]) -> confine.Confinement:
+        return confine.Confinement(
+            cpu_seconds=request["cpu_seconds"],
+            memory_bytes=request["memory_bytes"],
+            processes=request["processes"],
+            ruleset_fd=_RULESET_FD if self._ruleset_fd >= 0 else -1,
+            landlock_state=self._landlock_state,
+            pid_namespace=self._pid_namespace,
+            leave_root=self._config["leave_root"],
+            devices=bool(self._config["devices"]),
+            address_limit=not self._config["devices"],
+        )
+
+    def _reap(self) -> None:
+        while True:
+            try:
+                pid, wait_status, usage = os.wait4(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                break
+            status = self._jobs.pop(pid, None)
+            if status is None:
+                continue
+            self._kill_strays()
+            cpu_seconds = usage.ru_utime + usage.ru_stime
+            report = EXIT_REPORT.pack(b"X", wait_status, cpu_seconds, usage.ru_maxrss * 1024)
+            with contextlib.suppress(OSError):
+                status.send(report)
+            status.close()
+        self._kill_strays()
+
+    def _kill_strays(self) -> None:
+        """Kill what a job left behind: it became this process's child when its parent died."""
+        if self._pid_namespace != "on":
+            for pid in _children_of(os.getpid()) - self._jobs.keys():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+
+
+def _children_of(parent: int) -> set[int]:
+    children = set()
+    for entry in os.listdir("/proc"):
+        if entry.isdecimal():
+            with contextlib.suppress(OSError):
+                text = Path("/proc", entry, "stat").read_text(encoding="utf-8", errors="replace")
+                if int(text.rpartition(")")[2].split()[1]) == parent:
+                    children.add(int(entry))
+    return children
+
+
+def _stream_from(request: dict[str, Any]) -> StreamInfo:
+    return StreamInfo(
+        width=request["width"],
+        height=request["height"],
+        fps=Fraction(request["fps"]),
+        frame_count=request["frame_count"],
+    )

@@ -1,0 +1,222 @@
+"""The launcher: one warm fork server per environment, one fresh process per job."""
+
+import math
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Self
+
+import numpy as np
+
+from evocodec.domain.errors import InfrastructureFailure
+from evocodec.domain.video import Frame, StreamInfo
+from evocodec.guest.framing import Tag, pack_header
+from evocodec.guest.wire import split_planes
+from evocodec.sandbox.launcher import Decoded, Encoded, IsolationReport, ResourceUse
+from evocodec.sandbox.policy import Limits, Policy
+from evocodec.sandbox.server_process import START_SECONDS, ServerProcess
+from evocodec.sandbox.supervisor import Job, ServerLostError, Supervisor
+
+DEFAULT_PRELOAD = ("numpy", "cv2", "constriction")
+_PACKETS_PER_FRAME = 64
+_SPARE_PACKETS = 1024
+# Everything that a job finds in its environment. One thread in each library: several would make
+# float results depend on the machine, and must not have been started before a fork.
+BASE_ENVIRONMENT = {
+    "LANG": "C.UTF-8",
+    "PYTHONHASHSEED": "0",
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "NUMBA_NUM_THREADS": "1",
+}
+
+
+class ForkServerLauncher:
+    """A Launcher on this machine. Start-up is lazy; every method is thread-safe.
+
+    ``environment`` adds variables for an emulated other CPU (``OPENBLAS_CORETYPE`` and the like);
+    nothing of the caller's own environment is ever passed on.
+    """
+
+    def __init__(
+        self,
+        policy: Policy | None = None,
+        *,
+        preload: Sequence[str] = DEFAULT_PRELOAD,
+        env: Mapping[str, str] | None = None,
+    ) -> None:
+        self._policy = policy or Policy()
+        self._preload = tuple(preload)
+        self._environment = {**BASE_ENVIRONMENT, **(env or {})}
+        self._lock = threading.Lock()  # two threads may find the server missing at a time
+        self._server: ServerProcess | None = None
+        self._report: IsolationReport | None = None
+        self._closed = False
+
+    def encode(
+        self, program: str, frames: Sequence[Frame], stream: StreamInfo, qp: float, limits: Limits
+    ) -> Encoded:
+        """Run the program's ``encode`` over ``frames`` in a fresh sandbox; see Launcher."""
+        _check_frames(frames, stream)
+        request = _request("encode", stream, limits, qp)
+
+        def make_job() -> Job:
+            return Job(
+                operation="encode",
+                outgoing=_encoder_input(program, frames, stream),
+                result_tag=Tag.PACKET,
+                max_messages=_SPARE_PACKETS + _PACKETS_PER_FRAME * stream.frame_count,
+                max_bytes=limits.output_bytes,
+                limits=limits,
+            )
+
+        results, use = self._run(request, make_job)
+        return Encoded(tuple(bytes(packet) for packet in results), use)
+
+    def decode(
+        self, program: str, packets: Sequence[bytes], stream: StreamInfo, limits: Limits
+    ) -> Decoded:
+        """Run the program's ``decode`` over ``packets`` in a fresh sandbox; see Launcher."""
+        request = _request("decode", stream, limits, 0.0)
+
+        def make_job() -> Job:
+            return Job(
+                operation="decode",
+                outgoing=_decoder_input(program, packets),
+                result_tag=Tag.FRAME,
+                max_messages=stream.frame_count,
+                max_bytes=stream.frame_count * stream.frame_bytes,
+                limits=limits,
+                exact_bytes=stream.frame_bytes,
+            )
+
+        results, use = self._run(request, make_job)
+        return Decoded(tuple(_frame_from(samples, stream) for samples in results), use)
+
+    def describe(self) -> IsolationReport:
+        """Start one empty job and say which layers it ran behind; the answer is kept."""
+        if self._report is None:
+            limits = Limits(wall_seconds=START_SECONDS)
+            request = _request("probe", None, limits, 0.0)
+            job = Job("probe", iter(()), Tag.PACKET, 0, 0, limits)
+            self._run(request, lambda: job, enforce_floor=False)
+        assert self._report is not None  # noqa: S101 - _run() sets it or raises
+        return self._report
+
+    def close(self) -> None:
+        """Stop the fork server and all its jobs."""
+        with self._lock:
+            self._closed = True
+            server, self._server = self._server, None
+        if server is not None:
+            server.stop()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self.close()
+
+    @property
+    def server_pid(self) -> int:
+        """The fork server's process id; starts the server when it is not running."""
+        return self._ensure_server().process.pid
+
+    def _ensure_server(self) -> ServerProcess:
+        with self._lock:
+            if self._closed:
+                raise InfrastructureFailure("the sandbox launcher is closed")
+            if self._server is None:
+                self._server = ServerProcess(self._policy, self._preload, self._environment)
+            return self._server
+
+    def _discard(self, server: ServerProcess) -> None:
+        with self._lock:
+            if self._server is server:
+                self._server = None
+        server.stop()
+
+    def _run(
+        self,
+        request: Mapping[str, object],
+        make_job: Callable[[], Job],
+        *,
+        enforce_floor: bool = True,
+    ) -> tuple[list[bytearray], ResourceUse]:
+        """Run a job, once more with a new server if the first one died under it."""
+        for last_try in (False, True):
+            server = self._ensure_server()
+            try:
+                floor = self._policy.floor if enforce_floor else ()
+                supervisor = Supervisor(make_job(), server.submit(request), floor)
+                results, use, self._report = supervisor.run()
+            except ServerLostError as error:
+                self._discard(server)
+                if last_try:
+                    raise InfrastructureFailure(
+                        f"the sandbox's fork server died twice: {error}"
+                    ) from error
+            else:
+                return results, use
+        raise AssertionError("unreachable")
+
+
+def _request(
+    operation: str, stream: StreamInfo | None, limits: Limits, qp: float
+) -> dict[str, object]:
+    """What the fork server is told about a job; the program itself never passes through it."""
+    request: dict[str, object] = {
+        "operation": operation,
+        "qp": qp,
+        "cpu_seconds": max(1, math.ceil(limits.cpu_seconds)),
+        "memory_bytes": limits.memory_bytes,
+        "processes": limits.processes,
+    }
+    if stream is not None:
+        request |= {
+            "width": stream.width,
+            "height": stream.height,
+            "fps": str(stream.fps),
+            "frame_count": stream.frame_count,
+        }
+    return request
+
+
+def _message(tag: Tag, payload: bytes) -> Iterator[memoryview]:
+    yield memoryview(pack_header(tag, len(payload)) + payload)
+
+
+def _encoder_input(
+    program: str, frames: Sequence[Frame], stream: StreamInfo
+) -> Iterator[memoryview]:
+    yield from _message(Tag.PROGRAM, program.encode())
+    header = pack_header(Tag.FRAME, stream.frame_bytes)
+    for frame in frames:
+        yield memoryview(header)
+        for plane in frame:
+            yield np.ascontiguousarray(plane).data.cast("B")
+    yield from _message(Tag.END, b"")
+
+
+def _decoder_input(program: str, packets: Sequence[bytes]) -> Iterator[memoryview]:
+    yield from _message(Tag.PROGRAM, program.encode())
+    for packet in packets:
+        yield from _message(Tag.PACKET, packet)
+    yield from _message(Tag.END, b"")
+
+
+def _check_frames(frames: Sequence[Frame], stream: StreamInfo) -> None:
+    luma = (stream.height, stream.width)
+    chroma = (stream.chroma_height, stream.chroma_width)
+    for index, frame in enumerate(frames):
+        shapes = tuple(plane.shape for plane in frame)
+        if shapes != (luma, chroma, chroma) or any(plane.dtype != np.uint8 for plane in frame):
+            raise ValueError(f"frame {index} is not uint8 {luma} + 2 × {chroma}: {shapes}")
+    if len(frames) != stream.frame_count:
+        raise ValueError(f"{len(frames)} frames, but the stream says {stream.frame_count}")
+
+
+def _frame_from(samples: bytearray, stream: StreamInfo) -> Frame:
+    array = np.frombuffer(samples, dtype=np.uint8)
+    array.flags.writeable = False
+    return split_planes(array, stream)

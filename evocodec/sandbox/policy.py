@@ -1,0 +1,94 @@
+"""What a candidate may import, use and consume."""
+
+import importlib.util
+from dataclasses import dataclass
+from functools import cache
+
+GIBIBYTE = 1 << 30
+MEBIBYTE = 1 << 20
+
+Floor = tuple[frozenset[str], ...]
+"""Layers without which nothing runs: of each set, at least one must be in force."""
+
+DEFAULT_FLOOR: Floor = (
+    frozenset({"no_new_privs"}),
+    frozenset({"rlimits"}),
+    frozenset({"seccomp", "net_namespace"}),
+)
+UNSAFE_FLOOR: Floor = ()
+
+LIBRARY_IMPORTS = frozenset(
+    {"numpy", "cv2", "torch", "torchvision", "scipy", "numba", "constriction"}
+)
+STANDARD_IMPORTS = frozenset(
+    {
+        "__future__",
+        "abc",
+        "array",
+        "bisect",
+        "cmath",
+        "collections",
+        "copy",
+        "dataclasses",
+        "enum",
+        "fractions",
+        "functools",
+        "heapq",
+        "itertools",
+        "math",
+        "numbers",
+        "operator",
+        "random",
+        "statistics",
+        "string",
+        "struct",
+        "typing",
+    }
+)
+CONTRACT_IMPORTS = frozenset({"evocodec.codec.contract"})
+DEFAULT_IMPORTS = LIBRARY_IMPORTS | STANDARD_IMPORTS | CONTRACT_IMPORTS
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one encode or decode may consume; ``processes`` counts threads.
+
+    ``memory_bytes`` is on top of what the fork server has loaded. ``output_bytes`` bounds the
+    packets of an encode; a decode is bounded by the size of the stream itself.
+    """
+
+    wall_seconds: float = 120.0
+    cpu_seconds: float = 120.0
+    memory_bytes: int = 2 * GIBIBYTE
+    output_bytes: int = 256 * MEBIBYTE
+    processes: int = 16
+    stderr_bytes: int = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What holds for every candidate of a run.
+
+    ``allow_library_codecs`` lets programs call existing codecs; reports must then say so.
+    ``devices`` are device files that jobs may open and control, such as a GPU's; with any of
+    them, memory is limited by RLIMIT_DATA and by watching instead of by address space.
+    """
+
+    allowed_imports: frozenset[str] = DEFAULT_IMPORTS
+    allow_library_codecs: bool = False
+    max_program_bytes: int = 256 * 1024
+    floor: Floor = DEFAULT_FLOOR
+    devices: tuple[str, ...] = ()
+
+
+def available_imports(policy: Policy) -> frozenset[str]:
+    """The allowed imports that are installed here: torch, for one, is optional."""
+    return frozenset(name for name in policy.allowed_imports if _is_installed(name))
+
+
+@cache
+def _is_installed(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except (ImportError, ValueError):
+        return False

@@ -1,0 +1,117 @@
+"""Which files a sandboxed job may read: the interpreter, the allowed libraries, nothing else.
+
+Whole trees such as site-packages are left out on purpose: sample videos lie there, and a decoder
+that can read its reference needs no bits.
+"""
+
+import importlib.metadata
+import importlib.util
+import re
+import sysconfig
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from evocodec.sandbox.policy import LIBRARY_IMPORTS
+
+_DISTRIBUTIONS = {
+    "cv2": (
+        "opencv-python-headless",
+        "opencv-python",
+        "opencv-contrib-python-headless",
+        "opencv-contrib-python",
+    )
+}
+_NOT_STANDARD = frozenset({"site-packages", "dist-packages", "test", "__pycache__"})
+_SYSTEM = (
+    "/etc/ld.so.cache",
+    "/dev/null",
+    "/dev/urandom",
+    "/sys/devices/system/cpu",
+    "/proc/cpuinfo",
+)
+_PARTS_OF_EVOCODEC = ("__init__.py", "__pycache__", "domain", "codec", "guest")
+_GPU_DRIVER = (
+    "/proc/driver/nvidia",
+    "/proc/devices",
+    "/proc/meminfo",
+    "/proc/self",
+    "/sys/bus/pci",
+    "/sys/devices",
+    "/sys/module/nvidia",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ReadablePaths:
+    """``readable`` trees may be read; of ``listable`` ones only the names are visible."""
+
+    readable: tuple[str, ...]
+    listable: tuple[str, ...]
+
+
+def readable_paths(allowed_imports: Iterable[str], *, gpu: bool = False) -> ReadablePaths:
+    """The paths for jobs that may import ``allowed_imports``."""
+    scheme = sysconfig.get_paths()
+    listable = {scheme["stdlib"], scheme["platstdlib"], scheme["purelib"], scheme["platlib"]}
+    paths: set[Path] = {Path(path) for path in (*_SYSTEM, *(_GPU_DRIVER if gpu else ()))}
+    for folder in {scheme["stdlib"], scheme["platstdlib"]}:
+        if Path(folder).is_dir():
+            paths |= {path for path in Path(folder).iterdir() if path.name not in _NOT_STANDARD}
+    paths |= set(_system_library_folders())
+    package = Path(__file__).resolve().parents[1]
+    paths |= {package / part for part in _PARTS_OF_EVOCODEC}
+    for name in set(allowed_imports) & LIBRARY_IMPORTS:
+        paths |= _paths_of_library(name)
+    existing = {str(path.resolve()) for path in paths if path.exists()}
+    return ReadablePaths(tuple(sorted(existing)), tuple(sorted(filter(_is_folder, listable))))
+
+
+def _is_folder(path: str) -> bool:
+    return Path(path).is_dir()
+
+
+def _system_library_folders() -> list[Path]:
+    multiarch = sysconfig.get_config_var("MULTIARCH") or "x86_64-linux-gnu"
+    bases = [Path("/lib"), Path("/usr/lib"), Path("/usr/local/lib")]
+    return [*(base / multiarch for base in bases), Path("/lib64"), Path("/usr/lib64")]
+
+
+def _paths_of_library(name: str) -> set[Path]:
+    """The top-level files and folders of a library and of all that it requires."""
+    paths: set[Path] = set()
+    seen: set[str] = set()
+    queue = list(_DISTRIBUTIONS.get(name, (name,)))
+    while queue:
+        key = re.sub(r"[-_.]+", "-", queue.pop()).lower()
+        if key in seen:
+            continue
+        seen.add(key)
+        try:
+            distribution = importlib.metadata.distribution(key)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+        paths |= _top_level_paths(distribution)
+        queue += _required_names(distribution)
+    if not paths:
+        paths = _paths_of_spec(name)
+    return paths
+
+
+def _top_level_paths(distribution: importlib.metadata.Distribution) -> set[Path]:
+    names = {file.parts[0] for file in distribution.files or ()}
+    return {Path(str(distribution.locate_file(name))) for name in names - {"..", "__pycache__"}}
+
+
+def _required_names(distribution: importlib.metadata.Distribution) -> list[str]:
+    wanted = [line for line in distribution.requires or () if "extra ==" not in line]
+    matches = [re.match(r"[A-Za-z0-9][A-Za-z0-9._-]*", line) for line in wanted]
+    return [match.group() for match in matches if match]
+
+
+def _paths_of_spec(name: str) -> set[Path]:
+    spec = importlib.util.find_spec(name)
+    if spec is None:
+        return set()
+    folders = {Path(folder) for folder in spec.submodule_search_locations or ()}
+    return folders or ({Path(spec.origin)} if spec.origin else set())

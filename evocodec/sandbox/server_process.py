@@ -1,0 +1,121 @@
+"""The fork server as the launcher sees it: a process, a control socket, an empty environment."""
+
+import contextlib
+import fcntl
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import IO
+
+from evocodec.domain.errors import InfrastructureFailure
+from evocodec.sandbox.policy import Policy
+from evocodec.sandbox.readable import readable_paths
+from evocodec.sandbox.supervisor import Pipes, ServerLostError
+
+START_SECONDS = 120.0
+_PIPE_BYTES = 1 << 20
+_STDERR_TAIL_BYTES = 4000
+_BOOT = (
+    "import sys; sys.path.append(sys.argv[1]); "
+    "from evocodec.guest.server import main; main(int(sys.argv[2]))"
+)
+
+
+class ServerProcess:
+    """A running fork server and the control socket to it."""
+
+    def __init__(
+        self, policy: Policy, preload: Sequence[str], environment: Mapping[str, str]
+    ) -> None:
+        self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._stderr: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed in stop()
+        root = str(Path(__file__).resolve().parents[2])
+        command = [sys.executable, "-P", "-s", "-B", "-c", _BOOT, root, str(theirs.fileno())]
+        try:
+            self.process = subprocess.Popen(
+                command,
+                env=dict(environment),
+                cwd="/",
+                stdin=subprocess.DEVNULL,
+                stdout=self._stderr,
+                stderr=self._stderr,
+                pass_fds=(theirs.fileno(),),
+                start_new_session=True,
+            )
+        except OSError as error:
+            self.control.close()
+            self._stderr.close()
+            raise InfrastructureFailure(f"the fork server could not be started: {error}") from error
+        finally:
+            theirs.close()
+        self._configure(policy, preload)
+
+    def _configure(self, policy: Policy, preload: Sequence[str]) -> None:
+        paths = readable_paths(policy.allowed_imports, gpu=bool(policy.devices))
+        config = {
+            "preload": list(preload),
+            "readable": paths.readable,
+            "listable": paths.listable,
+            "devices": policy.devices,
+            "leave_root": os.getuid() == 0 and all(map(_open_to_all, paths.listable)),
+        }
+        self.control.settimeout(START_SECONDS)
+        try:
+            self.control.send(json.dumps(config).encode())
+            answer = self.control.recv(64)
+        except OSError as error:
+            answer = str(error).encode()
+        if answer != b"ready":
+            tail = self._stop_and_read_stderr()
+            raise InfrastructureFailure(f"the sandbox's fork server did not start: {tail}")
+        self.control.settimeout(None)
+
+    def submit(self, request: Mapping[str, object]) -> Pipes:
+        """Start a job; raises ServerLostError when the server is gone."""
+        source_theirs, source = os.pipe()
+        target, target_theirs = os.pipe()
+        errors, errors_theirs = os.pipe()
+        status, status_theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        status.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+        pipes = Pipes(source=source, target=target, errors=errors, status=status)
+        for fd in (source, target):
+            with contextlib.suppress(OSError):  # refused to a user with many pipes: slower only
+                fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+        handed = [source_theirs, target_theirs, errors_theirs, status_theirs.fileno()]
+        try:
+            socket.send_fds(self.control, [json.dumps(request).encode()], handed)
+        except OSError as error:
+            pipes.close()
+            raise ServerLostError(str(error)) from error
+        finally:
+            status_theirs.close()
+            for fd in handed[:3]:
+                os.close(fd)
+        return pipes
+
+    def stop(self) -> None:
+        """End the server and, with it, every job."""
+        self.control.close()
+        self.process.kill()
+        self.process.wait()
+        self._stderr.close()
+
+    def _stop_and_read_stderr(self) -> str:
+        self.process.kill()
+        self.process.wait()
+        self._stderr.seek(0, os.SEEK_END)
+        self._stderr.seek(max(0, self._stderr.tell() - _STDERR_TAIL_BYTES))
+        tail = self._stderr.read().decode("utf-8", "replace").strip()
+        self.stop()
+        return tail or "it said nothing"
+
+
+def _open_to_all(path: str) -> bool:
+    """Whether any user may enter ``path``: if not, jobs must keep the owner's user id."""
+    folders = [Path(path), *Path(path).parents]
+    return all(folder.stat().st_mode & 0o005 == 0o005 for folder in folders)

@@ -1,0 +1,351 @@
+"""Watches one job from outside: feeds it, reads it as hostile, ends it on time, says how it went.
+
+Owned by the calling thread; nothing here is shared between jobs.
+"""
+
+import contextlib
+import json
+import os
+import selectors
+import socket
+import struct
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from evocodec.domain.errors import CandidateFailure, FailureKind, InfrastructureFailure
+from evocodec.guest.framing import FramingError, Message, MessageReader, Tag
+from evocodec.guest.server import EXIT_REPORT
+from evocodec.sandbox.launcher import IsolationReport, ResourceUse
+from evocodec.sandbox.outcome import (
+    Ending,
+    describe_wait_status,
+    failure_for,
+    failure_from_error,
+)
+from evocodec.sandbox.policy import Floor, Limits
+
+WATCH_SECONDS = 0.1
+EXIT_GRACE_SECONDS = 10.0
+_STDERR_FLOOD_BYTES = 64 << 20
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+_CREDENTIALS = struct.Struct("3i")
+_MAX_SETUP_BYTES = 16 * 1024
+_MAX_ERROR_BYTES = 64 * 1024
+
+
+class ServerLostError(Exception):
+    """The fork server died under this job; the job may be tried again with a new one."""
+
+
+@dataclass(slots=True)
+class Pipes:
+    """The supervisor's ends of a job's descriptors; closed by ``close``."""
+
+    source: int
+    target: int
+    errors: int
+    status: socket.socket
+
+    def close(self) -> None:
+        """Close what is still open."""
+        for fd in (self.source, self.target, self.errors):
+            if fd >= 0:
+                os.close(fd)
+        self.status.close()
+        self.source = self.target = self.errors = -1
+
+
+@dataclass(slots=True)
+class Job:
+    """What is asked of one job: what to send, and what may come back.
+
+    ``max_messages`` and ``max_bytes`` bound the results. ``exact_bytes``, when not 0, is the only
+    length a result may have, and ``max_messages`` is then the exact count.
+    """
+
+    operation: str
+    outgoing: Iterator[memoryview]
+    result_tag: Tag
+    max_messages: int
+    max_bytes: int
+    limits: Limits
+    exact_bytes: int = 0
+
+
+@dataclass(slots=True)
+class _Progress:
+    results: list[bytearray] = field(default_factory=list)
+    result_bytes: int = 0
+    stderr: bytearray = field(default_factory=bytearray)
+    stderr_seen: int = 0
+    layers: IsolationReport | None = None
+    ready_at: float = 0.0
+    ended_at: float = 0.0
+    setup_error: str = ""
+    reported: CandidateFailure | None = None
+    stopped: CandidateFailure | None = None
+    complete: bool = False
+    exit_report: tuple[int, float, int] | None = None
+    base_rss_bytes: int = -1
+
+
+class Supervisor:
+    """Runs one job to its end over the given pipes."""
+
+    def __init__(self, job: Job, pipes: Pipes, floor: Floor) -> None:
+        self._job = job
+        self._floor = floor
+        self._pipes = pipes
+        self._progress = _Progress()
+        self._reader = MessageReader(self._check)
+        self._selector = selectors.PollSelector()
+        self._pending: memoryview | None = None
+        self._pid = 0
+        self._deadline = time.monotonic() + job.limits.wall_seconds
+        self._kill_deadline = 0.0
+        self._next_watch = 0.0
+
+    def run(self) -> tuple[list[bytearray], ResourceUse, IsolationReport]:
+        """The results; raises CandidateFailure, InfrastructureFailure or ServerLostError."""
+        pipes = self._pipes
+        for fd in (pipes.source, pipes.target, pipes.errors):
+            os.set_blocking(fd, False)
+        pipes.status.setblocking(False)
+        try:
+            self._selector.register(pipes.target, selectors.EVENT_READ, self._receive)
+            self._selector.register(pipes.errors, selectors.EVENT_READ, self._receive_stderr)
+            self._selector.register(pipes.status, selectors.EVENT_READ, self._receive_status)
+            while self._progress.exit_report is None:
+                for key, _events in self._selector.select(self._pause()):
+                    key.data()
+                self._watch()
+            self._drain()
+        finally:
+            self._selector.close()
+            pipes.close()
+        return self._conclude()
+
+    # -- the loop ------------------------------------------------------------------------------
+
+    def _pause(self) -> float:
+        limit = self._kill_deadline or self._deadline
+        return max(0.0, min(limit - time.monotonic(), WATCH_SECONDS))
+
+    def _watch(self) -> None:
+        now = time.monotonic()
+        if self._kill_deadline:
+            if now > self._kill_deadline:
+                raise ServerLostError("a killed job was not reported as ended")
+            return
+        if now >= self._deadline:
+            seconds = self._job.limits.wall_seconds
+            self._stop(FailureKind.TIMEOUT, f"took longer than {seconds:g} s of wall time")
+        elif self._pid and now >= self._next_watch:
+            self._next_watch = now + WATCH_SECONDS
+            self._watch_process()
+
+    def _watch_process(self) -> None:
+        """Enforce from outside what the kernel does not always count: resident memory, threads."""
+        try:
+            status = Path(f"/proc/{self._pid}/status").read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            return
+        facts = dict(line.partition(":")[::2] for line in status.splitlines())
+        resident = int(facts.get("VmRSS", "0 kB").split()[0]) * 1024
+        if self._progress.base_rss_bytes < 0:
+            self._progress.base_rss_bytes = resident
+        limits = self._job.limits
+        if resident - self._progress.base_rss_bytes > limits.memory_bytes:
+            self._stop(FailureKind.MEMORY, f"used more than {limits.memory_bytes >> 20} MiB")
+        elif int(facts.get("Threads", "1")) > limits.processes:
+            self._stop(FailureKind.FORBIDDEN, f"started more than {limits.processes} threads")
+
+    def _stop(self, kind: FailureKind, message: str) -> None:
+        """Blame the candidate and have the whole tree killed; the first reason counts."""
+        if self._progress.stopped is None and not self._progress.complete:
+            done = len(self._progress.results)
+            unit = "frames" if self._job.result_tag is Tag.FRAME else "packets"
+            text = f"{self._job.operation} {message}; it had delivered {done} {unit}"
+            self._progress.stopped = CandidateFailure(kind, text)
+        self._kill()
+
+    def _kill(self) -> None:
+        if not self._kill_deadline:
+            self._progress.ended_at = self._progress.ended_at or time.monotonic()
+            self._kill_deadline = time.monotonic() + EXIT_GRACE_SECONDS
+            with contextlib.suppress(OSError):
+                self._pipes.status.send(b"K")
+
+    def _forget(self, fd: int) -> None:
+        with contextlib.suppress(KeyError):
+            self._selector.unregister(fd)
+
+    # -- towards the job -----------------------------------------------------------------------
+
+    def _send(self) -> None:
+        if self._pending is None:
+            self._pending = next(self._job.outgoing, None)
+        if self._pending is None:
+            self._forget(self._pipes.source)
+            return
+        try:
+            sent = os.write(self._pipes.source, self._pending)
+        except BlockingIOError:
+            return
+        except BrokenPipeError:
+            self._forget(self._pipes.source)
+            return
+        self._pending = self._pending[sent:] if sent < self._pending.nbytes else None
+
+    # -- from the job: everything below is hostile once READY has come ---------------------------
+
+    def _receive(self) -> bool:
+        """Read once; False when there is nothing to read at the moment."""
+        try:
+            count = os.readv(self._pipes.target, [self._reader.space()])
+        except BlockingIOError:
+            return False
+        if count == 0:
+            self._forget(self._pipes.target)
+            if not self._reader.idle and not self._kill_deadline:
+                self._stop(FailureKind.BAD_OUTPUT, "ended in the middle of a message")
+            return True
+        try:
+            message = self._reader.filled(count)
+            if message is not None:
+                self._handle(message)
+        except FramingError as error:
+            self._forget(self._pipes.target)
+            self._stop(FailureKind.BAD_OUTPUT, f"broke the framing of its output: {error}")
+        except CandidateFailure as failure:
+            self._forget(self._pipes.target)
+            self._stop(failure.kind, failure.message)
+        return True
+
+    def _check(self, tag: Tag, length: int) -> None:
+        job, progress = self._job, self._progress
+        if progress.layers is None:
+            if tag not in {Tag.READY, Tag.SETUP_FAILED} or length > _MAX_SETUP_BYTES:
+                raise FramingError(f"unexpected {tag.name} of {length} bytes")
+        elif tag is job.result_tag:
+            if len(progress.results) >= job.max_messages:
+                kind = FailureKind.BAD_OUTPUT if job.exact_bytes else FailureKind.OUTPUT_LIMIT
+                raise CandidateFailure(kind, f"delivered more than {job.max_messages} results")
+            if job.exact_bytes and length != job.exact_bytes:
+                raise FramingError(f"a frame of {length} bytes instead of {job.exact_bytes}")
+            if progress.result_bytes + length > job.max_bytes:
+                kind = FailureKind.OUTPUT_LIMIT
+                raise CandidateFailure(kind, f"delivered more than {job.max_bytes} bytes")
+        elif not (tag is Tag.END and length == 0) and not (
+            tag is Tag.ERROR and length <= _MAX_ERROR_BYTES
+        ):
+            raise FramingError(f"unexpected {tag.name} of {length} bytes")
+
+    def _handle(self, message: Message) -> None:
+        progress = self._progress
+        if message.tag is Tag.READY:
+            self._start_candidate(IsolationReport(json.loads(message.payload)))
+        elif message.tag is Tag.SETUP_FAILED:
+            progress.setup_error = message.payload.decode("utf-8", "replace")
+        elif message.tag is self._job.result_tag:
+            progress.results.append(message.payload)
+            progress.result_bytes += len(message.payload)
+        else:
+            self._finish(message)
+
+    def _finish(self, message: Message) -> None:
+        job, progress = self._job, self._progress
+        self._forget(self._pipes.target)
+        if message.tag is Tag.ERROR:
+            progress.reported = failure_from_error(job.operation, message.payload)
+        elif job.exact_bytes and len(progress.results) < job.max_messages:
+            text = f"yielded {len(progress.results)} of {job.max_messages} frames"
+            progress.reported = CandidateFailure(FailureKind.BAD_OUTPUT, f"{job.operation} {text}")
+        progress.complete = True
+        self._kill()
+
+    def _start_candidate(self, layers: IsolationReport) -> None:
+        """Hand the program over, now that the layers are known to hold."""
+        missing = layers.missing_for(self._floor)
+        if missing:
+            raise InfrastructureFailure(
+                f"the sandbox lacks {', '.join(missing)} here; run `evocodec doctor` to see why, "
+                "or pass --unsafe to run programs without"
+            )
+        self._progress.layers = layers
+        self._progress.ready_at = time.monotonic()
+        self._selector.register(self._pipes.source, selectors.EVENT_WRITE, self._send)
+
+    def _receive_stderr(self) -> bool:
+        try:
+            data = os.read(self._pipes.errors, 65536)
+        except BlockingIOError:
+            return False
+        if not data:
+            self._forget(self._pipes.errors)
+            return False
+        progress, keep = self._progress, self._job.limits.stderr_bytes
+        progress.stderr_seen += len(data)
+        progress.stderr = (progress.stderr + data)[-keep:]
+        if progress.stderr_seen > _STDERR_FLOOD_BYTES:
+            self._forget(self._pipes.errors)
+            self._stop(FailureKind.OUTPUT_LIMIT, "flooded its standard error")
+            return False
+        return True
+
+    def _receive_status(self) -> None:
+        try:
+            data, ancillary, _flags, _address = self._pipes.status.recvmsg(
+                512, socket.CMSG_SPACE(_CREDENTIALS.size)
+            )
+        except BlockingIOError:
+            return
+        except ConnectionError as error:
+            raise ServerLostError(str(error)) from error
+        if not data:
+            raise ServerLostError("the fork server is gone")
+        if data[:1] == b"U":
+            for level, kind, content in ancillary:
+                if level == socket.SOL_SOCKET and kind == socket.SCM_CREDENTIALS:
+                    self._pid = _CREDENTIALS.unpack(content[: _CREDENTIALS.size])[0]
+        elif data[:1] == b"!":
+            reason = data[1:].decode("utf-8", "replace")
+            raise InfrastructureFailure(f"the sandbox could not start a process: {reason}")
+        elif len(data) == EXIT_REPORT.size:
+            self._progress.exit_report = EXIT_REPORT.unpack(data)[1:]
+
+    def _drain(self) -> None:
+        """Read what the job wrote before it ended; its end may be noticed before its last words."""
+        open_fds = self._selector.get_map()
+        while self._pipes.target in open_fds and self._receive():
+            pass
+        while self._pipes.errors in open_fds and self._receive_stderr():
+            pass
+
+    # -- the verdict ---------------------------------------------------------------------------
+
+    def _conclude(self) -> tuple[list[bytearray], ResourceUse, IsolationReport]:
+        progress = self._progress
+        assert progress.exit_report is not None  # noqa: S101 - run() leaves its loop only then
+        wait_status, cpu_seconds, peak = progress.exit_report
+        if progress.layers is None:
+            reason = progress.setup_error or describe_wait_status(wait_status)
+            raise InfrastructureFailure(f"the sandbox could not be set up: {reason}")
+        if progress.complete and progress.reported is None and progress.stopped is None:
+            wall = progress.ended_at - progress.ready_at
+            return progress.results, ResourceUse(wall, cpu_seconds, peak), progress.layers
+        failure = progress.stopped or progress.reported
+        tail = progress.stderr.decode("utf-8", "replace")
+        if failure is None:
+            ending = Ending(
+                operation=self._job.operation,
+                wait_status=wait_status,
+                cpu_seconds=cpu_seconds,
+                peak_memory_bytes=peak,
+                alone=progress.layers.holds("pid_namespace"),
+            )
+            raise failure_for(ending, self._job.limits, tail)
+        detail = "\n".join(part for part in (failure.detail, tail) if part)
+        raise CandidateFailure(failure.kind, failure.message, detail=detail)
