@@ -1,0 +1,194 @@
+"""One request to an OpenAI-compatible endpoint, and a name for everything that can go wrong."""
+
+import asyncio
+import re
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+import openai
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
+from langchain_openai import ChatOpenAI
+from pydantic import SecretStr
+
+from evocodec.models.contract import Message
+from evocodec.models.settings import Endpoint
+
+_TOO_LONG = re.compile(
+    r"context[_ ]length[_ ]exceeded|maximum context length|context window|prompt is too long|"
+    r"exceeds? the (?:available |model'?s? )?context|too many (?:input )?tokens|"
+    r"exceed the configured limit",
+    re.IGNORECASE,
+)
+_MESSAGE_LIMIT = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """A reply as it came; token counts are None when the server does not say."""
+
+    text: str
+    finish_reason: str
+    refusal: bool
+    prompt_tokens: int | None
+    completion_tokens: int | None
+
+
+class CallFailed(Exception):  # noqa: N818 - private to this package: the gateway translates it
+    """A request without a reply.
+
+    ``name`` is what the record says; ``retriable`` whether asking again can help; ``retry_after``
+    the seconds that the server asked to wait.
+    """
+
+    def __init__(
+        self, name: str, message: str, *, retriable: bool, retry_after: float | None = None
+    ) -> None:
+        super().__init__(name, message)
+        self.name = name
+        self.message = message[:_MESSAGE_LIMIT]
+        self.retriable = retriable
+        self.retry_after = retry_after
+
+
+class Transport:
+    """Sends requests through langchain-openai; belongs to one event loop.
+
+    Its own retries are off: whoever calls decides. The deadline covers everything from name
+    resolution to the last byte, so a server that drips bytes cannot hold a call.
+    """
+
+    def __init__(self, timeout_seconds: float) -> None:
+        self._timeout_seconds = timeout_seconds
+        self._clients: dict[bool, openai.DefaultAsyncHttpxClient] = {}
+        self._models: dict[Endpoint, ChatOpenAI] = {}
+
+    async def complete(self, endpoint: Endpoint, messages: Sequence[Message]) -> Completion:
+        """Ask once; raises CallFailed."""
+        model = self._model(endpoint)
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                answer = await model.ainvoke([_to_langchain(message) for message in messages])
+        except (TimeoutError, openai.APITimeoutError) as error:
+            raise CallFailed(
+                "timeout", f"no complete answer within {self._timeout_seconds:g} s", retriable=True
+            ) from error
+        except openai.OpenAIError as error:
+            raise _classify(error, endpoint) from error
+        except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
+            raise CallFailed(
+                "malformed",
+                _redacted(f"not an OpenAI chat completion: {error!r}", endpoint),
+                retriable=True,
+            ) from error
+        return _completion(answer)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        for client in self._clients.values():
+            await client.aclose()
+        self._clients.clear()
+        self._models.clear()
+
+    def _model(self, endpoint: Endpoint) -> ChatOpenAI:
+        if endpoint not in self._models:
+            limit: dict[str, Any] = (
+                {"max_completion_tokens": endpoint.max_tokens}
+                if endpoint.of_openai
+                else {"extra_body": {"max_tokens": endpoint.max_tokens}}
+            )
+            self._models[endpoint] = ChatOpenAI(
+                model=endpoint.model,
+                base_url=endpoint.base_url,
+                api_key=SecretStr(endpoint.api_key or "none"),
+                temperature=endpoint.temperature,
+                max_retries=0,
+                timeout=self._timeout_seconds,
+                streaming=False,
+                use_responses_api=False,
+                http_async_client=self._client(direct=endpoint.loopback),
+                **limit,
+            )
+        return self._models[endpoint]
+
+    def _client(self, *, direct: bool) -> openai.DefaultAsyncHttpxClient:
+        if direct not in self._clients:
+            self._clients[direct] = openai.DefaultAsyncHttpxClient(trust_env=not direct)
+        return self._clients[direct]
+
+
+def _to_langchain(message: Message) -> BaseMessage:
+    kinds: dict[str, type[BaseMessage]] = {
+        "system": SystemMessage,
+        "user": HumanMessage,
+        "assistant": AIMessage,
+    }
+    return kinds[message.role](content=message.content)
+
+
+def _completion(answer: BaseMessage) -> Completion:
+    usage = getattr(answer, "usage_metadata", None) or {}
+    finish = str(answer.response_metadata.get("finish_reason") or "")
+    refusal = answer.additional_kwargs.get("refusal")
+    text = str(answer.text) or (refusal if isinstance(refusal, str) else "")
+    return Completion(
+        text=text,
+        finish_reason=finish,
+        refusal=bool(refusal) or finish == "content_filter",
+        prompt_tokens=usage.get("input_tokens"),
+        completion_tokens=usage.get("output_tokens"),
+    )
+
+
+def _classify(error: openai.OpenAIError, endpoint: Endpoint) -> CallFailed:
+    message = _redacted(str(error), endpoint)
+    if not isinstance(error, openai.APIStatusError):
+        if isinstance(error, openai.APIConnectionError):
+            cause = _redacted(_root_cause(error), endpoint)
+            return CallFailed("connection", cause, retriable=True)
+        return CallFailed("malformed", message, retriable=True)
+    name = _status_name(error.status_code, message)
+    retriable = name in ("rate_limited", "server_error")
+    return CallFailed(
+        name, message, retriable=retriable, retry_after=_retry_after(error.response.headers)
+    )
+
+
+def _status_name(status: int, message: str) -> str:
+    if status in (400, 413, 422):
+        return "context_overflow" if _TOO_LONG.search(message) else "bad_request"
+    if status == 429:
+        return "quota" if "insufficient_quota" in message else "rate_limited"
+    if status in (408, 409, 425) or status >= 500:
+        return "server_error"
+    named = {401: "authentication", 403: "authentication", 404: "not_found"}
+    return named.get(status, "bad_request")
+
+
+def _root_cause(error: BaseException) -> str:
+    """What the operating system said, below the libraries' own errors."""
+    while (below := error.__cause__ or error.__context__) is not None:
+        error = below
+    return f"{type(error).__name__}: {error}"
+
+
+def _redacted(message: str, endpoint: Endpoint) -> str:
+    """A server may echo the key in its error; it must not reach a log."""
+    return message.replace(endpoint.api_key, "***") if endpoint.api_key else message
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds or an HTTP date (RFC 9110, 10.2.3)."""
+    value = headers.get("retry-after")
+    if value is None:
+        return None
+    try:
+        return max(0.0, float(value))
+    except ValueError:
+        pass
+    try:
+        return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
+    except ValueError:
+        return None
