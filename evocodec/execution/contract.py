@@ -1,0 +1,107 @@
+"""What an engine promises: rate jobs in, rate points out, and three outcomes that never mix."""
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol, TypeAlias
+
+from evocodec.domain.errors import EvocodecError
+from evocodec.domain.results import RatePoint
+from evocodec.evaluation.clips import Clip
+from evocodec.evaluation.stages import RateJob
+from evocodec.sandbox.launcher import IsolationReport
+from evocodec.sandbox.policy import Limits, Policy
+
+OnPoint: TypeAlias = Callable[[RateJob, RatePoint], None]
+OnRetry: TypeAlias = Callable[[str, int, str], None]  # task name, which retry from 1, reason
+
+
+class Interrupted(EvocodecError):  # noqa: N818 - a request, not a bug
+    """The stop event was set; nothing is wrong, and the run can resume."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineOptions:
+    """How tasks are placed, limited and retried.
+
+    ``writer_id`` is the name that every measured stream is packed under, so that its length counts
+    the same for all. ``grace_seconds`` beyond the sandbox's own wall limit is when a task counts as
+    lost. ``temp_dir`` holds the logs and sockets of a local cluster, and must be short, because the
+    path of a Unix socket ends at 107 bytes; the default is private to the user.
+    """
+
+    limits: Limits
+    policy: Policy
+    writer_id: str
+    address: str | None = None
+    cpus_per_task: float = 1.0
+    gpus_per_task: float = 0.0
+    local_cpus: int | None = None
+    retries: int = 2
+    grace_seconds: float = 20.0
+    object_store_bytes: int = 512 * 1024 * 1024
+    dashboard: bool = True
+    temp_dir: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineInfo:
+    """Where the engine runs; ``isolation`` was reported by a real worker."""
+
+    address: str
+    dashboard_url: str
+    cpus: float
+    gpus: float
+    own: bool
+    isolation: IsolationReport = field(repr=False)
+
+
+class Engine(Protocol):
+    """Measures programs. Every method but ``start`` and ``close`` may be called by any thread.
+
+    ``start`` comes first and ``close`` last, from the thread that owns the engine.
+    """
+
+    def start(self) -> EngineInfo:
+        """Start or join the cluster, and wait until one worker has described its sandbox.
+
+        Raises InfrastructureFailure when it cannot.
+        """
+        ...
+
+    def put_clip(self, clip: Clip) -> None:
+        """Make a clip's frames known to the workers under its name, once."""
+        ...
+
+    def slots(self) -> int:
+        """How many tasks can run at once, at least 1."""
+        ...
+
+    def run_jobs(
+        self,
+        candidate_id: str,
+        source: str,
+        jobs: Sequence[RateJob],
+        *,
+        on_point: OnPoint,
+        on_retry: OnRetry,
+        stop: threading.Event | None = None,
+        verify: RateJob | None = None,
+    ) -> None:
+        """Measure one program on ``jobs`` and return when all are done.
+
+        The callbacks run in the calling thread, points in the order in which they complete.
+        ``verify`` names one of the jobs: its stream is decoded again, in a fresh process under
+        another emulated processor, and its point is reported only when both decodes agree.
+
+        Raises:
+            CandidateFailure: the program failed; its other tasks are cancelled.
+            InfrastructureFailure: a task was lost more often than retries allow.
+            Interrupted: ``stop`` was set.
+        """
+        ...
+
+    def close(self) -> None:
+        """Leave the cluster, and stop it if ``start`` started it; may be called twice."""
+        ...

@@ -1,0 +1,255 @@
+"""The controller's side of one candidate's tasks: submit, follow, retry, cancel.
+
+One thread owns one Dispatch. Ray schedules; the deadlines and the retries are ours, because a task
+that waits for a slot must not run out of time, and because Ray cannot tell our failures from the
+candidate's.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, TypeAlias
+
+import ray
+from ray.exceptions import GetTimeoutError, RayError, TaskCancelledError
+
+from evocodec.domain.errors import InfrastructureFailure
+from evocodec.domain.results import RatePoint
+from evocodec.evaluation.stages import RateJob
+from evocodec.execution.contract import Interrupted, OnPoint, OnRetry
+from evocodec.execution.messages import (
+    Began,
+    CandidateFailed,
+    Decoded,
+    Encoded,
+    Lost,
+    Scored,
+    TaskItem,
+    TaskSpec,
+    Verified,
+)
+from evocodec.sandbox.launcher import ResourceUse
+
+_logger = logging.getLogger(__name__)
+
+# Ray ships no types: a reference to an object, and a running task that yields references.
+ObjectRef: TypeAlias = Any
+TaskStream: TypeAlias = Any
+
+_POLL_SECONDS = 0.2
+_ITEM_SECONDS = 30.0
+# A program that fails on one clip mostly fails on the others at the same moment. Waiting this long
+# for tasks to end by themselves keeps warm workers that a kill would cost.
+_LINGER_SECONDS = 1.0
+
+
+class Step(StrEnum):
+    """The tasks that a rate job consists of; part of the task's name."""
+
+    ENCODE = "encode"
+    DECODE = "decode"
+    VERIFY = "verify"
+
+
+@dataclass(frozen=True, slots=True)
+class Submitter:
+    """Starts the three kinds of task; ``start(step, name, arguments)`` returns its stream."""
+
+    start: Callable[[Step, str, tuple[object, ...]], TaskStream]
+    frames: Mapping[str, ObjectRef]
+    source: ObjectRef
+    spec: Callable[[RateJob], TaskSpec]
+
+
+@dataclass(slots=True)
+class _Progress:
+    """Where one job is; mutable, owned by its Dispatch."""
+
+    job: RateJob
+    name: str
+    verify: bool
+    step: Step = Step.ENCODE
+    stream: TaskStream = None
+    deadline: float | None = None  # monotonic; None while the task waits for a slot
+    retries: int = 0
+    encode_use: ResourceUse | None = None
+    packets: ObjectRef = None
+    digest: str = ""
+    point: RatePoint | None = None
+
+
+class Dispatch:
+    """Runs the jobs of one candidate to their end; see ``Engine.run_jobs`` for the outcomes."""
+
+    def __init__(
+        self,
+        submitter: Submitter,
+        *,
+        retries: int,
+        phase_seconds: float,
+        on_point: OnPoint,
+        on_retry: OnRetry,
+        stops: Sequence[threading.Event],
+    ) -> None:
+        self._submitter = submitter
+        self._retries = retries
+        self._phase_seconds = phase_seconds
+        self._on_point = on_point
+        self._on_retry = on_retry
+        self._stops = stops
+        self._live: list[_Progress] = []
+
+    def run(self, candidate_id: str, jobs: Sequence[RateJob], verify: RateJob | None) -> None:
+        """Run all jobs; whatever is raised, no task of this candidate goes on afterwards."""
+        self._live = [
+            _Progress(job, job.task_name(candidate_id), verify=job == verify) for job in jobs
+        ]
+        linger = 0.0
+        try:
+            for progress in self._live:
+                self._submit(progress, Step.ENCODE)
+            while self._live:
+                if any(stop.is_set() for stop in self._stops):
+                    message = f"{candidate_id} was interrupted; the run can resume"
+                    raise Interrupted(message)
+                for progress in self._ready():
+                    self._advance(progress)
+                self._expire()
+        except _CandidateFailed as failed:
+            linger = _LINGER_SECONDS
+            raise failed.outcome.to_error() from None
+        finally:
+            self._abandon(linger)
+
+    def _submit(self, progress: _Progress, step: Step) -> None:
+        submitter = self._submitter
+        spec = submitter.spec(progress.job)
+        frames = submitter.frames[progress.job.clip]
+        arguments: dict[Step, tuple[object, ...]] = {
+            Step.ENCODE: (frames, submitter.source, spec),
+            Step.DECODE: (frames, submitter.source, progress.packets, progress.encode_use, spec),
+            Step.VERIFY: (submitter.source, progress.packets, progress.digest, spec),
+        }
+        progress.step = step
+        progress.deadline = None
+        progress.stream = submitter.start(step, f"{progress.name}/{step}", arguments[step])
+
+    def _ready(self) -> list[_Progress]:
+        streams = [progress.stream for progress in self._live]
+        done, _ = ray.wait(streams, num_returns=1, timeout=_POLL_SECONDS, fetch_local=False)
+        if done and len(streams) > 1:
+            done, _ = ray.wait(streams, num_returns=len(streams), timeout=0, fetch_local=False)
+        return [progress for progress in self._live if any(progress.stream is s for s in done)]
+
+    def _advance(self, progress: _Progress) -> None:
+        try:
+            item = self._next_item(progress)
+        except StopIteration:
+            self._retry(progress, "the task ended without an outcome")
+            return
+        except GetTimeoutError:
+            self._retry(progress, "the task's answer did not arrive")
+            return
+        except RayError as error:
+            self._retry(progress, _reason(error))
+            return
+        if progress.deadline is not None or isinstance(item, Began):
+            progress.deadline = time.monotonic() + self._phase_seconds
+        self._handle(progress, item)
+
+    @staticmethod
+    def _next_item(progress: _Progress) -> TaskItem:
+        item: TaskItem = ray.get(next(progress.stream), timeout=_ITEM_SECONDS)
+        if isinstance(item, Encoded):
+            progress.packets = next(progress.stream)
+        return item
+
+    def _handle(self, progress: _Progress, item: TaskItem) -> None:
+        match item:
+            case Began(pid=pid, node=node):
+                _logger.debug("%s/%s began: pid %d, %s", progress.name, progress.step, pid, node)
+            case Encoded(use=use):
+                progress.encode_use = use
+                self._submit(progress, Step.DECODE)
+            case Decoded(digest=digest):
+                progress.digest = digest
+            case Scored(point=point) if progress.verify:
+                progress.point = point
+                self._submit(progress, Step.VERIFY)
+            case Scored(point=point):
+                self._finish(progress, point)
+            case Verified() if progress.point is not None:
+                self._finish(progress, progress.point)
+            case CandidateFailed():
+                raise _CandidateFailed(item)
+            case Lost(reason=reason):
+                self._retry(progress, reason)
+
+    def _finish(self, progress: _Progress, point: RatePoint) -> None:
+        self._live.remove(progress)
+        self._on_point(progress.job, point)
+
+    def _expire(self) -> None:
+        now = time.monotonic()
+        for progress in list(self._live):
+            if progress.deadline is not None and now > progress.deadline:
+                ray.cancel(progress.stream, force=True)
+                self._retry(progress, f"no answer within {self._phase_seconds:g} s")
+
+    def _retry(self, progress: _Progress, reason: str) -> None:
+        progress.retries += 1
+        task = f"{progress.name}/{progress.step}"
+        if progress.retries > self._retries:
+            self._live.remove(progress)
+            message = (
+                f"{task} was lost {progress.retries} times, the last time because: {reason}. "
+                "The program is not to blame. See the Ray logs, and `evocodec doctor`"
+            )
+            raise InfrastructureFailure(message)
+        self._on_retry(task, progress.retries, reason)
+        # From the beginning: the packets may have gone with the worker's node.
+        progress.packets = progress.encode_use = progress.point = None
+        self._submit(progress, Step.ENCODE)
+
+    def _abandon(self, linger: float) -> None:
+        """Let nothing run on: queued tasks are withdrawn, running ones killed after ``linger``."""
+        running = []
+        for progress in self._live:
+            if progress.stream is None:
+                continue
+            if progress.deadline is None:
+                ray.cancel(progress.stream, force=False)
+            else:
+                running.append(progress.stream)
+        self._live = []
+        until = time.monotonic() + linger
+        for stream in running:
+            if not _ends_before(stream, until):
+                ray.cancel(stream, force=True)
+
+
+class _CandidateFailed(Exception):  # noqa: N818 - carries an outcome out of the loop
+    def __init__(self, outcome: CandidateFailed) -> None:
+        super().__init__(outcome)
+        self.outcome = outcome
+
+
+def _ends_before(stream: TaskStream, until: float) -> bool:
+    try:
+        while True:
+            left = max(0.0, until - time.monotonic())
+            if not ray.wait([stream], timeout=left, fetch_local=False)[0]:
+                return False
+            next(stream)
+    except (StopIteration, RayError):
+        return True
+
+
+def _reason(error: RayError) -> str:
+    if isinstance(error, TaskCancelledError):
+        return "the task was cancelled from outside"
+    text = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {text[-1] if text else 'no message'}"

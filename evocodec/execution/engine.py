@@ -1,0 +1,196 @@
+"""The engine on Ray: named tasks on as many slots as the cluster has."""
+
+import logging
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import ray
+from ray.exceptions import RayError
+
+from evocodec.domain.errors import InfrastructureFailure
+from evocodec.evaluation.clips import Clip
+from evocodec.evaluation.stages import RateJob
+from evocodec.execution import tasks
+from evocodec.execution.contract import (
+    Engine,
+    EngineInfo,
+    EngineOptions,
+    Interrupted,
+    OnPoint,
+    OnRetry,
+)
+from evocodec.execution.dispatch import Dispatch, Step, Submitter, TaskStream
+from evocodec.execution.messages import Lost, TaskSpec
+from evocodec.execution.session import Session, open_session
+from evocodec.sandbox.launcher import IsolationReport
+
+__all__ = ["Engine", "EngineInfo", "EngineOptions", "Interrupted", "RayEngine"]
+
+_logger = logging.getLogger(__name__)
+
+_CLOSE_SECONDS = 10.0
+_FIRST_WORKER_SECONDS = 300.0  # an autoscaled cluster may have to get a node first
+
+
+class RayEngine:
+    """Implements ``Engine``. The threads of a run share it; each ``run_jobs`` owns its tasks."""
+
+    def __init__(self, options: EngineOptions) -> None:
+        self._options = options
+        self._session: Session | None = None
+        self._clips: dict[str, Clip] = {}
+        self._frames: dict[str, Any] = {}
+        self._functions: dict[Step, Any] = {}
+        # Ray starts a new cluster for whoever calls it after its shutdown, so close() waits until
+        # no thread is inside run_jobs().
+        self._closing = threading.Event()
+        self._idle = threading.Condition()
+        self._running = 0
+
+    def start(self) -> EngineInfo:
+        """Start or join Ray; see ``Engine.start``."""
+        self._session = session = open_session(self._options)
+        try:
+            self._functions = self._remote_functions()
+            isolation = self._warm_up()
+        except BaseException:
+            self.close()
+            raise
+        resources = ray.cluster_resources()
+        return EngineInfo(
+            address=session.address,
+            dashboard_url=session.dashboard_url,
+            cpus=resources.get("CPU", 0.0),
+            gpus=resources.get("GPU", 0.0),
+            own=session.own,
+            isolation=isolation,
+        )
+
+    def put_clip(self, clip: Clip) -> None:
+        """Put the frames into the object store, where every worker of a node shares them."""
+        self._require_session()
+        known = self._clips.get(clip.name)
+        if known is not None and known.sha256 == clip.sha256:
+            return
+        self._frames[clip.name] = ray.put(clip.frames)
+        self._clips[clip.name] = clip
+
+    def slots(self) -> int:
+        """How many tasks fit at once now; an autoscaled cluster may grow."""
+        total = ray.cluster_resources()
+        fits = total.get("CPU", 0.0) / self._options.cpus_per_task
+        if self._options.gpus_per_task:
+            fits = min(fits, total.get("GPU", 0.0) / self._options.gpus_per_task)
+        return max(1, int(fits))
+
+    def run_jobs(
+        self,
+        candidate_id: str,
+        source: str,
+        jobs: Sequence[RateJob],
+        *,
+        on_point: OnPoint,
+        on_retry: OnRetry,
+        stop: threading.Event | None = None,
+        verify: RateJob | None = None,
+    ) -> None:
+        """Measure one program; see ``Engine.run_jobs``."""
+        if not jobs:
+            return
+        with self._counted():
+            self._require_session()
+            submitter = Submitter(self._start_task, self._frames, ray.put(source), self._spec)
+            dispatch = Dispatch(
+                submitter,
+                retries=self._options.retries,
+                phase_seconds=self._options.limits.wall_seconds + self._options.grace_seconds,
+                on_point=on_point,
+                on_retry=on_retry,
+                stops=(self._closing,) if stop is None else (self._closing, stop),
+            )
+            dispatch.run(candidate_id, jobs, verify)
+
+    def close(self) -> None:
+        """Disconnect, and stop Ray if it is ours."""
+        self._closing.set()
+        with self._idle:
+            self._idle.wait_for(lambda: self._running == 0, timeout=_CLOSE_SECONDS)
+        session, self._session = self._session, None
+        self._frames.clear()
+        self._clips.clear()
+        if session is not None:
+            session.close()
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        with self._idle:
+            self._running += 1
+        try:
+            yield
+        finally:
+            with self._idle:
+                self._running -= 1
+                self._idle.notify_all()
+
+    def _require_session(self) -> None:
+        if self._session is None:
+            message = "the engine is not running: start() comes first, and close() is final"
+            raise InfrastructureFailure(message)
+
+    def _remote_functions(self) -> dict[Step, Any]:
+        # max_calls=0 said aloud: for GPU tasks Ray's default is a new worker for every call, and
+        # with it a cold fork server.
+        remote = ray.remote(
+            max_calls=0,
+            max_retries=0,
+            num_cpus=self._options.cpus_per_task,
+            num_gpus=self._options.gpus_per_task,
+        )
+        return {
+            Step.ENCODE: remote(tasks.encode_task),
+            Step.DECODE: remote(tasks.decode_task),
+            Step.VERIFY: remote(tasks.verify_task),
+        }
+
+    def _start_task(self, step: Step, name: str, arguments: tuple[object, ...]) -> TaskStream:
+        return self._functions[step].options(name=name, num_returns="streaming").remote(*arguments)
+
+    def _spec(self, job: RateJob) -> TaskSpec:
+        options = self._options
+        stream = replace(self._clips[job.clip].stream, frame_count=job.frames)
+        return TaskSpec(job.clip, stream, job.qp, options.writer_id, options.limits, options.policy)
+
+    def _warm_up(self) -> IsolationReport:
+        """Start the fork servers of all slots, and wait for the first to say how it isolates."""
+        describe = ray.remote(
+            max_calls=0,
+            max_retries=0,
+            num_cpus=self._options.cpus_per_task,
+            num_gpus=self._options.gpus_per_task,
+        )(tasks.describe_task)
+        waiting = [
+            describe.options(name="warm-up").remote(self._options.policy)
+            for _ in range(self.slots())
+        ]
+        ready, _ = ray.wait(waiting, timeout=_FIRST_WORKER_SECONDS)
+        if not ready:
+            message = (
+                f"no worker was ready within {_FIRST_WORKER_SECONDS:g} s: a task wants "
+                f"{self._options.cpus_per_task:g} CPU and {self._options.gpus_per_task:g} GPU, the "
+                f"cluster has {ray.cluster_resources()}"
+            )
+            raise InfrastructureFailure(message)
+        answer: tuple[int, IsolationReport | Lost]
+        try:
+            answer = ray.get(ready[0])
+        except RayError as error:
+            message = f"the first worker failed: {error}"
+            raise InfrastructureFailure(message) from error
+        pid, report = answer
+        if isinstance(report, Lost):
+            raise InfrastructureFailure(report.reason)
+        _logger.info("worker %d: %s", pid, dict(report.layers))
+        return report

@@ -1,0 +1,326 @@
+"""A candidate's way through the stages: what to measure, what is measured already, what follows.
+
+Every point is an event, recorded before the next step relies on it. Coming back after a crash, a
+stage measures only the points that have no event yet.
+"""
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import count, pairwise
+
+from evocodec.domain.errors import CandidateFailure
+from evocodec.domain.events import (
+    Evaluated,
+    Event,
+    InfrastructureRetried,
+    PointMeasured,
+    Screened,
+    StageStarted,
+    point_key,
+)
+from evocodec.domain.results import RatePoint, RdCurve, Score, ScreenResult, Stage
+from evocodec.evaluation.clips import Clip
+from evocodec.evaluation.curves import make_curve
+from evocodec.evaluation.rateplan import initial_qps, next_qps
+from evocodec.evaluation.scoring import score_candidate, screen
+from evocodec.evaluation.stages import RateJob, full_jobs, screen_jobs, smoke_jobs
+from evocodec.execution.contract import Engine
+
+Record = Callable[[Event], None]
+Recorded = Callable[[str], Event | None]
+PreviousQps = Sequence[float] | Mapping[str, Sequence[float]] | None
+
+_QP_STEP = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class StageSettings:
+    """``screen_keep_below`` is the highest estimated rate ratio worth a full evaluation."""
+
+    screen_frames: int = 9
+    smoke_qp: float = 30.0
+    screen_keep_below: float = 0.95
+    max_points: int = 8
+
+
+@dataclass(frozen=True, slots=True)
+class ScreenReference:
+    """What candidates are screened against: one point a clip, of a few frames."""
+
+    candidate_id: str
+    points: Mapping[str, RatePoint]
+
+
+@dataclass(frozen=True, slots=True)
+class _Visit:
+    """One attempt of one candidate in one stage."""
+
+    candidate_id: str
+    attempt: int
+    stage: Stage
+    source: str
+
+
+class StagedEvaluator:
+    """Runs stages on an engine; any number of threads, one for each candidate.
+
+    ``record`` must be durable when it returns; ``recorded`` gives the event that has a key.
+    CandidateFailure passes through with its ``stage`` set; InfrastructureFailure and Interrupted
+    pass through as they are.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        run_id: str,
+        clips: Mapping[str, Clip],
+        anchors: Mapping[str, RdCurve],
+        operating_db: Mapping[str, float],
+        record: Record,
+        recorded: Recorded,
+        now: Callable[[], str],
+        settings: StageSettings | None = None,
+        stop: threading.Event | None = None,
+    ) -> None:
+        self._engine = engine
+        self._run_id = run_id
+        self._clips = dict(clips)
+        self._anchors = anchors
+        self._operating_db = operating_db
+        self._record = record
+        self._recorded = recorded
+        self._now = now
+        self._settings = settings or StageSettings()
+        self._stop = stop
+        for clip in self._clips.values():
+            engine.put_clip(clip)
+
+    def smoke(self, candidate_id: str, attempt: int, source: str) -> None:
+        """Does it run, does it decode, twice alike: 3 frames of one or two clips."""
+        visit = _Visit(candidate_id, attempt, Stage.SMOKE, source)
+        self._measure(visit, smoke_jobs(self._clips, self._settings.smoke_qp), verify=True)
+
+    def screen(
+        self, candidate_id: str, attempt: int, source: str, reference: ScreenReference | None
+    ) -> ScreenResult | None:
+        """Estimate the gain over the reference from a few frames at its rates.
+
+        Without a reference there is nothing to compare, and None says that full comes next.
+        """
+        if reference is None:
+            return None
+        known = self._recorded(f"{candidate_id}/screened/{attempt}")
+        if isinstance(known, Screened):
+            return known.result
+        visit = _Visit(candidate_id, attempt, Stage.SCREEN, source)
+        qps = {clip: point.qp for clip, point in reference.points.items()}
+        jobs = screen_jobs(self._clips, qps, self._settings.screen_frames)
+        points = self._measure(visit, jobs)
+        result = screen(
+            reference=reference.points,
+            candidate={job.clip: point for job, point in points.items()},
+            anchors=self._anchors,
+            reference_id=reference.candidate_id,
+            keep_below=self._settings.screen_keep_below,
+        )
+        self._record(
+            Screened(
+                run_id=self._run_id,
+                at=self._now(),
+                candidate_id=candidate_id,
+                attempt=attempt,
+                result=result,
+            )
+        )
+        return result
+
+    def screen_points(
+        self, candidate_id: str, attempt: int, source: str, score: Score
+    ) -> ScreenReference:
+        """Measure a fully evaluated candidate as later candidates will be screened.
+
+        The rate of each clip is where its curve crosses the operating quality, so that both sides
+        of a later comparison are measured at the same qp.
+        """
+        qps = {
+            scored.clip: _operating_qp(scored.curve, scored.operating_psnr_y_db)
+            for scored in score.clips
+        }
+        visit = _Visit(candidate_id, attempt, Stage.SCREEN, source)
+        jobs = screen_jobs(self._clips, qps, self._settings.screen_frames)
+        points = self._measure(visit, jobs)
+        return ScreenReference(candidate_id, {job.clip: point for job, point in points.items()})
+
+    def full(
+        self, candidate_id: str, attempt: int, source: str, previous_qps: PreviousQps = None
+    ) -> Score:
+        """Measure whole clips until every curve can be compared, and score them.
+
+        ``previous_qps`` are rates that suited a relative, for all clips or by clip.
+        """
+        known = self._recorded(f"{candidate_id}/evaluated/{attempt}")
+        if isinstance(known, Evaluated):
+            return known.score
+        visit = _Visit(candidate_id, attempt, Stage.FULL, source)
+        try:
+            score = self._score(visit, previous_qps)
+        except CandidateFailure as failure:
+            failure.stage = Stage.FULL
+            raise
+        self._record(
+            Evaluated(
+                run_id=self._run_id,
+                at=self._now(),
+                candidate_id=candidate_id,
+                attempt=attempt,
+                score=score,
+            )
+        )
+        return score
+
+    def _score(self, visit: _Visit, previous_qps: PreviousQps) -> Score:
+        measured: dict[str, list[RatePoint]] = {clip: [] for clip in self._clips}
+        wanted = {clip: initial_qps(_for_clip(previous_qps, clip)) for clip in self._clips}
+        first = True
+        while any(wanted.values()):
+            jobs = full_jobs(self._clips, wanted, visit.stage)
+            points = self._measure(visit, jobs, verify=first, announce=first)
+            for job, point in points.items():
+                measured[job.clip].append(point)
+            first = False
+            wanted = {clip: self._missing(clip, known) for clip, known in measured.items()}
+        return score_candidate(
+            streams={name: clip.stream for name, clip in self._clips.items()},
+            anchors=self._anchors,
+            operating_db=self._operating_db,
+            curves={
+                clip: make_curve(visit.candidate_id, clip, points)
+                for clip, points in measured.items()
+            },
+            program_bytes=len(visit.source.encode()),
+        )
+
+    def _missing(self, clip: str, points: Sequence[RatePoint]) -> tuple[float, ...]:
+        return next_qps(
+            self._anchors[clip],
+            points,
+            self._operating_db[clip],
+            max_points=self._settings.max_points,
+        )
+
+    def _measure(
+        self,
+        visit: _Visit,
+        jobs: Sequence[RateJob],
+        *,
+        verify: bool = False,
+        announce: bool = True,
+    ) -> dict[RateJob, RatePoint]:
+        """Return a point for every job, measuring those that have no event yet."""
+        points: dict[RateJob, RatePoint] = {}
+        for job in jobs:
+            known = self._recorded(_key(visit, job))
+            if isinstance(known, PointMeasured):
+                points[job] = known.point
+        missing = [job for job in jobs if job not in points]
+        if not missing:
+            return points
+        if announce:
+            self._announce(visit)
+
+        def on_point(job: RateJob, point: RatePoint) -> None:
+            self._record_point(visit, job, point)
+            points[job] = point
+
+        def on_retry(task: str, retry: int, reason: str) -> None:
+            self._record_retry(visit, task, retry, reason)
+
+        try:
+            self._engine.run_jobs(
+                visit.candidate_id,
+                visit.source,
+                missing,
+                on_point=on_point,
+                on_retry=on_retry,
+                stop=self._stop,
+                verify=self._cheapest(jobs) if verify else None,
+            )
+        except CandidateFailure as failure:
+            failure.stage = visit.stage
+            raise
+        return points
+
+    def _cheapest(self, jobs: Sequence[RateJob]) -> RateJob:
+        # Chosen among all jobs and not the missing ones: a resumed stage has then either verified
+        # this one, because its point is recorded only afterwards, or does it now.
+        return min(
+            jobs,
+            key=lambda job: (
+                self._clips[job.clip].stream.frame_bytes * job.frames,
+                -job.qp,
+                job.clip,
+            ),
+        )
+
+    def _announce(self, visit: _Visit) -> None:
+        """Record that the stage began; each time that it goes on after a crash is counted."""
+        for resumed in count():
+            event = StageStarted(
+                run_id=self._run_id,
+                at=self._now(),
+                candidate_id=visit.candidate_id,
+                attempt=visit.attempt,
+                stage=visit.stage,
+                resumed=resumed,
+            )
+            if self._recorded(event.key) is None:
+                self._record(event)
+                return
+
+    def _record_point(self, visit: _Visit, job: RateJob, point: RatePoint) -> None:
+        self._record(
+            PointMeasured(
+                run_id=self._run_id,
+                at=self._now(),
+                candidate_id=visit.candidate_id,
+                attempt=visit.attempt,
+                stage=visit.stage,
+                task=job.task_name(visit.candidate_id),
+                point=point,
+            )
+        )
+
+    def _record_retry(self, visit: _Visit, task: str, retry: int, reason: str) -> None:
+        self._record(
+            InfrastructureRetried(
+                run_id=self._run_id,
+                at=self._now(),
+                candidate_id=visit.candidate_id,
+                task=task,
+                retry=retry,
+                reason=reason,
+            )
+        )
+
+
+def _key(visit: _Visit, job: RateJob) -> str:
+    return point_key(visit.candidate_id, visit.attempt, visit.stage, job.clip, job.qp)
+
+
+def _for_clip(previous: PreviousQps, clip: str) -> Sequence[float] | None:
+    return previous.get(clip) if isinstance(previous, Mapping) else previous
+
+
+def _operating_qp(curve: RdCurve, psnr_y_db: float) -> float:
+    """Interpolate qp over PSNR-Y, linearly between the two points around the quality."""
+    points = sorted(curve.points, key=lambda point: point.quality.psnr_y_db)
+    for worse, better in pairwise(points):
+        low, high = worse.quality.psnr_y_db, better.quality.psnr_y_db
+        if low <= psnr_y_db <= high and low < high:
+            share = (psnr_y_db - low) / (high - low)
+            qp = worse.qp + share * (better.qp - worse.qp)
+            return round(qp / _QP_STEP) * _QP_STEP
+    nearest = min(points, key=lambda point: abs(point.quality.psnr_y_db - psnr_y_db))
+    return nearest.qp

@@ -1,0 +1,200 @@
+"""What runs inside a worker process: each function is one Ray task, and knows nothing of Ray.
+
+The worker is trusted and the program is not: every encode and every decode happens in a process of
+the fork server that the worker owns. The reference frames stay in the worker, which scores.
+"""
+
+import atexit
+import hashlib
+import io
+import os
+import platform
+from collections.abc import Iterator, Sequence
+
+import cv2
+
+from evocodec.codec.container import EvcHeader, write_evc
+from evocodec.domain.errors import (
+    CandidateFailure,
+    ContainerError,
+    FailureKind,
+    InfrastructureFailure,
+)
+from evocodec.domain.results import Cost, RatePoint
+from evocodec.domain.video import Frame
+from evocodec.evaluation.metrics import measure_quality
+from evocodec.execution.emulation import emulated_processor
+from evocodec.execution.messages import (
+    Began,
+    CandidateFailed,
+    Decoded,
+    Encoded,
+    Lost,
+    Scored,
+    TaskItem,
+    TaskSpec,
+    Verified,
+)
+from evocodec.sandbox.conformance import check_repeatable, frames_digest
+from evocodec.sandbox.forkserver import ForkServerLauncher
+from evocodec.sandbox.launcher import IsolationReport, Launcher, ResourceUse
+from evocodec.sandbox.policy import Policy
+
+Packets = tuple[bytes, ...]
+
+_launchers: dict[tuple[Policy, bool], Launcher] = {}
+
+
+def encode_task(
+    frames: Sequence[Frame], source: str, spec: TaskSpec
+) -> Iterator[TaskItem | Packets]:
+    """Encode in a sandbox; yields Began, then Encoded and the packets, or one failure."""
+    yield _began()
+    try:
+        launcher = _launcher(spec.policy)
+        reference = frames[: spec.stream.frame_count]
+        encoded = launcher.encode(source, reference, spec.stream, spec.qp, spec.limits)
+        _check_packable(spec, encoded.packets)
+    except CandidateFailure as failure:
+        yield _failed(failure)
+    except InfrastructureFailure as failure:
+        yield _lost(failure)
+    except BaseException:
+        _drop_launchers()
+        raise
+    else:
+        yield Encoded(encoded.use)
+        yield encoded.packets
+
+
+def decode_task(
+    frames: Sequence[Frame], source: str, packets: Packets, encode_use: ResourceUse, spec: TaskSpec
+) -> Iterator[TaskItem]:
+    """Decode in a fresh sandbox that has only the packets, then score out here.
+
+    Yields Began, Decoded and Scored, or Began and one failure.
+    """
+    yield _began()
+    try:
+        decoded = _launcher(spec.policy).decode(source, packets, spec.stream, spec.limits)
+    except CandidateFailure as failure:
+        yield _failed(failure)
+        return
+    except InfrastructureFailure as failure:
+        yield _lost(failure)
+        return
+    except BaseException:
+        _drop_launchers()
+        raise
+    yield Decoded(frames_digest(decoded.frames))
+    reference = frames[: spec.stream.frame_count]
+    packed = _pack(spec, packets)
+    point = RatePoint(
+        clip=spec.clip,
+        qp=spec.qp,
+        bits=8 * len(packed),
+        frames=len(reference),
+        quality=measure_quality(reference, decoded.frames),
+        cost=_cost(encode_use, decoded.use, len(reference)),
+        bitstream_sha256=hashlib.sha256(packed).hexdigest(),
+    )
+    yield Scored(point)
+
+
+def verify_task(source: str, packets: Packets, digest: str, spec: TaskSpec) -> Iterator[TaskItem]:
+    """Decode once more as if on another processor; yields Began, then Verified or one failure."""
+    yield _began()
+    try:
+        emulated = _launcher(spec.policy, emulated=True)
+        try:
+            check_repeatable(emulated, source, packets, spec.stream, spec.limits, digest)
+        except CandidateFailure as failure:
+            if failure.kind is not FailureKind.NONDETERMINISTIC:
+                raise
+            _blame(failure, source, packets, digest, spec)
+    except CandidateFailure as failure:
+        yield _failed(failure)
+    except InfrastructureFailure as failure:
+        yield _lost(failure)
+    except BaseException:
+        _drop_launchers()
+        raise
+    else:
+        yield Verified()
+
+
+def describe_task(policy: Policy) -> tuple[int, IsolationReport | Lost]:
+    """Start this worker's fork server; return the process id, and which layers hold."""
+    try:
+        return os.getpid(), _launcher(policy).describe()
+    except InfrastructureFailure as failure:
+        return os.getpid(), Lost(str(failure))
+
+
+def _blame(
+    failure: CandidateFailure, source: str, packets: Packets, digest: str, spec: TaskSpec
+) -> None:
+    """Raise with the cause: not repeatable at all, or different on other processors."""
+    check_repeatable(_launcher(spec.policy), source, packets, spec.stream, spec.limits, digest)
+    message = (
+        f"{failure.message} This happens on other processors only (emulated: "
+        f"{', '.join(f'{k}={v}' for k, v in emulated_processor().items())}): float arithmetic in "
+        "the decoder gives other bits there. Do it in integers."
+    )
+    raise CandidateFailure(FailureKind.NONDETERMINISTIC, message, detail=failure.detail)
+
+
+def _launcher(policy: Policy, *, emulated: bool = False) -> Launcher:
+    launcher = _launchers.get((policy, emulated))
+    if launcher is None:
+        if not _launchers:
+            atexit.register(_drop_launchers)
+            # One task is one core: OpenCV would take all of them for the scorer's filters.
+            cv2.setNumThreads(1)
+        env = emulated_processor() if emulated else None
+        launcher = _launchers[policy, emulated] = ForkServerLauncher(policy, env=env)
+    return launcher
+
+
+def _drop_launchers() -> None:
+    # Also after an interruption in the middle of a job: the dialogue with the fork server may be
+    # anywhere, and a new server costs less than a wrong answer.
+    while _launchers:
+        _launchers.popitem()[1].close()
+
+
+def _began() -> Began:
+    return Began(os.getpid(), platform.node())
+
+
+def _failed(failure: CandidateFailure) -> CandidateFailed:
+    return CandidateFailed(failure.kind, failure.message, failure.detail)
+
+
+def _lost(failure: InfrastructureFailure) -> Lost:
+    _drop_launchers()
+    return Lost(str(failure))
+
+
+def _check_packable(spec: TaskSpec, packets: Packets) -> None:
+    try:
+        _pack(spec, packets)
+    except ContainerError as error:
+        raise CandidateFailure(FailureKind.OUTPUT_LIMIT, str(error)) from error
+
+
+def _pack(spec: TaskSpec, packets: Packets) -> bytes:
+    packed = io.BytesIO()
+    write_evc(packed, EvcHeader(spec.writer_id, spec.stream), packets)
+    return packed.getvalue()
+
+
+def _cost(encode: ResourceUse, decode: ResourceUse, frames: int) -> Cost:
+    return Cost(
+        encode_wall_seconds=encode.wall_seconds,
+        encode_cpu_seconds=encode.cpu_seconds,
+        decode_wall_seconds=decode.wall_seconds,
+        decode_cpu_seconds=decode.cpu_seconds,
+        peak_memory_bytes=max(encode.peak_memory_bytes, decode.peak_memory_bytes),
+        frames=frames,
+    )
