@@ -37,7 +37,9 @@ class RunSettings(Section):
     slots: int = Field(0, ge=0, description="candidates evaluated at once; 0 means what fits")
     ahead: int = Field(2, ge=0, description="proposals made ahead of free slots, with a model")
     seed: int = Field(1, description="seed of every pseudo-random choice of the search")
-    program: str = Field("inter", description="seed program: a built-in name or a file")
+    program: str = Field(
+        "", description="seed program, a built-in name or a file; empty: current version or inter"
+    )
     max_revisions: int = Field(2, ge=0, description="code ⇄ review loops per candidate")
     max_repairs: int = Field(2, ge=0, description="evaluate → code repair loops per candidate")
     history: int = Field(20, ge=0, description="past experiments that the planner is shown")

@@ -12,6 +12,7 @@ from typing import Literal
 
 from evocodec.domain.candidate import CandidateStatus, Finding, Origin, Verdict
 from evocodec.domain.results import RatePoint, RdCurve, Score, ScreenResult, Stage
+from evocodec.domain.video import StreamInfo
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +54,7 @@ class AnchorReady(EventBase):
 
     kind: Literal["anchor_ready"] = "anchor_ready"
     curve: RdCurve
+    stream: StreamInfo
     operating_psnr_y_db: float
     cached: bool
     clip_sha256: str

@@ -1,0 +1,81 @@
+"""From settings to an engine."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from evocodec.config import Settings
+from evocodec.domain.errors import UserError
+from evocodec.execution.contract import EngineOptions
+from evocodec.sandbox.launcher import IsolationReport, Launcher
+from evocodec.sandbox.policy import Limits, Policy
+
+WRITER_ID = "candidate"
+"""Every measured stream is packed under this name, so that its header counts the same for all."""
+
+
+def make_policy(settings: Settings) -> Policy:
+    """What candidates may do."""
+    return Policy(
+        allow_library_codecs=settings.sandbox.allow_library_codecs,
+        max_program_bytes=settings.sandbox.max_program_kib * 1024,
+    )
+
+
+def make_limits(settings: Settings) -> Limits:
+    """What one encode or decode may use."""
+    sandbox = settings.sandbox
+    return Limits(
+        wall_seconds=sandbox.wall_seconds,
+        cpu_seconds=sandbox.cpu_seconds,
+        memory_bytes=sandbox.memory_mib * 2**20,
+        output_bytes=sandbox.output_mib * 2**20,
+        processes=sandbox.processes,
+    )
+
+
+def engine_options(settings: Settings, *, dashboard: bool = True) -> EngineOptions:
+    """How tasks are placed, limited and retried."""
+    ray = settings.ray
+    return EngineOptions(
+        limits=make_limits(settings),
+        policy=make_policy(settings),
+        writer_id=WRITER_ID,
+        address=ray.address or None,
+        cpus_per_task=ray.cpus_per_task,
+        gpus_per_task=ray.gpus_per_task,
+        local_cpus=os.cpu_count(),
+        retries=ray.retries,
+        grace_seconds=ray.grace_seconds,
+        object_store_bytes=ray.object_store_mib * 2**20,
+        dashboard=dashboard,
+    )
+
+
+def require_floor(isolation: IsolationReport, settings: Settings) -> None:
+    """Refuse to run candidates behind less than the isolation floor.
+
+    Raises:
+        UserError: a layer of the floor is missing and ``sandbox.unsafe`` is off.
+    """
+    missing = isolation.missing_for(make_policy(settings).floor)
+    if missing and not settings.sandbox.unsafe:
+        message = (
+            f"the sandbox cannot give what a run needs here: {', '.join(missing)} missing. "
+            "Candidates would be able to do harm. See `evocodec doctor`; "
+            "--unsafe runs anyway and is written into every record"
+        )
+        raise UserError(message)
+
+
+@contextmanager
+def local_launcher(settings: Settings) -> Iterator[Launcher]:
+    """A sandbox in this process' care, for encode and decode without an engine."""
+    from evocodec.sandbox.forkserver import ForkServerLauncher
+
+    launcher = ForkServerLauncher(make_policy(settings))
+    try:
+        require_floor(launcher.describe(), settings)
+        yield launcher
+    finally:
+        launcher.close()

@@ -1,0 +1,329 @@
+"""The laboratory as the faces see it: one object, opened on a workspace."""
+
+import re
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from evocodec.app.workspace import Workspace
+from evocodec.config import Settings
+from evocodec.domain.errors import UserError
+from evocodec.domain.events import Event, RunStarted
+from evocodec.store.blobs import BlobStore, FileBlobStore
+from evocodec.store.ledger import Ledger
+from evocodec.store.records import FileRecordStore, RecordStore
+from evocodec.store.sqlite_ledger import SqliteLedger
+from evocodec.store.views import CandidateView, RunState, RunView
+
+if TYPE_CHECKING:  # Ray, LangGraph and OpenCV take seconds to import: only who needs them pays
+    from evocodec.app.reports import (
+        AnchorReport,
+        Check,
+        DecodeReport,
+        EncodeReport,
+        EvaluationReport,
+    )
+    from evocodec.app.running import RunPlan
+    from evocodec.champions.repository import ChampionRepository
+    from evocodec.domain.results import RatePoint
+
+_HASH = re.compile(r"[0-9a-f]{64}")
+_CANDIDATE = re.compile(r"(?:(?P<run>[^/]+)/)?(?P<id>c\d+)")
+
+
+class Laboratory:
+    """Runs, looks back, encodes and decodes; a context manager.
+
+    Any thread may read; one ``run`` at a time.
+    """
+
+    def __init__(self, settings: Settings, ledger: Ledger, blobs: BlobStore, records: RecordStore):
+        self.settings = settings
+        self.workspace = Workspace.of(settings)
+        self.ledger = ledger
+        self.blobs = blobs
+        self.records = records
+        self._champions: ChampionRepository | None = None
+
+    @classmethod
+    def open(cls, settings: Settings) -> "Laboratory":
+        """Open the workspace that the settings name, making it when it is not there.
+
+        Raises:
+            UserError: the workspace cannot be written, or belongs to a newer version.
+        """
+        workspace = Workspace.of(settings)
+        workspace.prepare()
+        return cls(
+            settings,
+            SqliteLedger(workspace.ledger),
+            FileBlobStore(workspace.blobs),
+            FileRecordStore(workspace.records),
+        )
+
+    def __enter__(self) -> "Laboratory":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Release the ledger."""
+        self.ledger.close()
+
+    @property
+    def champions(self) -> "ChampionRepository":
+        """The repository of adopted versions."""
+        if self._champions is None:
+            from evocodec.champions.repository import ChampionRepository
+
+            configured = self.settings.champions
+            path = Path(configured.path).expanduser() if configured.path else None
+            self._champions = ChampionRepository(
+                path or self.workspace.champions, remote=configured.remote or None
+            )
+        return self._champions
+
+    # --- runs ---
+
+    def run(
+        self,
+        *,
+        resume: str | None = None,
+        listeners: Sequence[Callable[[Event], None]] = (),
+        stop: threading.Event | None = None,
+    ) -> RunView:
+        """Begin a run, or go on with one (its id, or ``latest``), until it comes to rest.
+
+        Raises:
+            UserError: there is nothing to resume, a clip cannot be read, or the sandbox is below
+                its floor.
+            InfrastructureFailure: the engine does not start.
+        """
+        from evocodec.app.running import Runner, Stores
+        from evocodec.telemetry.log import run_log
+
+        plan = self._plan_resumed(resume) if resume else self._plan_new()
+        stores = Stores(self.ledger, self.blobs, self.records, self.champions)
+        with run_log(self.workspace.run(plan.run_id), plan.run_id) as log_event:
+            runner = Runner(plan, stores, (*listeners, log_event), stop or threading.Event())
+            runner.run()
+        return self.view(plan.run_id)
+
+    def runs(self) -> tuple[str, ...]:
+        """Ids of all runs, newest first."""
+        return self.ledger.runs()
+
+    def view(self, run_id: str | None = None) -> RunView:
+        """A run as it is now; the newest when none is named."""
+        return self._state(self._run_id(run_id)).view()
+
+    def events(
+        self, run_id: str | None = None, *, candidate_id: str | None = None, after: int = 0
+    ) -> Iterator[tuple[int, Event]]:
+        """A run's events in order, with their positions."""
+        return self.ledger.events(self._run_id(run_id), after=after, candidate_id=candidate_id)
+
+    def candidate(self, ref: str) -> CandidateView:
+        """A candidate: ``c0007`` of the newest run, or ``RUN/c0007``."""
+        match = _CANDIDATE.fullmatch(ref)
+        if match is None:
+            message = f"{ref!r} is no candidate; they are called c0007, or RUN/c0007"
+            raise UserError(message)
+        run = self.view(match["run"])
+        for candidate in run.candidates:
+            if candidate.candidate_id == match["id"]:
+                return candidate
+        last = run.candidates[-1].candidate_id if run.candidates else "none yet"
+        message = (
+            f"run {run.run_id} has no candidate {match['id']}; its last is {last}. "
+            "`evocodec ls` lists them"
+        )
+        raise UserError(message)
+
+    # --- programs ---
+
+    def source(self, ref: str) -> str:
+        """The text of a program: a candidate, a version, ``current``, a seed's name or a file."""
+        return self.resolve(ref)[1]
+
+    def resolve(self, ref: str) -> tuple[str, str]:
+        """A program and the writer id that names it in ``.evc`` files.
+
+        A version's id is its own; any other program is kept as a blob and named by its hash.
+
+        Raises:
+            UserError: nothing is called that.
+        """
+        from evocodec.app.programs import BUILT_IN, built_in, looks_like_file, read_program
+        from evocodec.champions.publish import resolve as resolve_version
+
+        if _HASH.fullmatch(ref):
+            return ref, self.blobs.get(ref).decode()
+        if _CANDIDATE.fullmatch(ref):
+            source = self._candidate_source(ref)
+        elif ref in BUILT_IN:
+            source = built_in(ref)
+        elif looks_like_file(ref):
+            source = read_program(Path(ref))
+        else:
+            return resolve_version(self.champions, ref)
+        return self.blobs.put(source.encode()), source
+
+    def evaluate(
+        self,
+        ref: str,
+        *,
+        listeners: Sequence[Callable[[Event], None]] = (),
+        stop: threading.Event | None = None,
+    ) -> "EvaluationReport":
+        """Measure a program on the configured clips, outside of any run; nothing is adopted.
+
+        Raises:
+            CandidateFailure: the program was refused or failed.
+        """
+        from evocodec.app.evaluating import evaluate_program
+
+        return evaluate_program(
+            self.settings,
+            self.workspace,
+            label=ref,
+            source=self.source(ref),
+            listeners=listeners,
+            stop=stop or threading.Event(),
+        )
+
+    def anchors(
+        self, *, on_point: "Callable[[RatePoint], None] | None" = None
+    ) -> "tuple[AnchorReport, ...]":
+        """HEVC's curve on every configured clip."""
+        from evocodec.app.clips import anchored_clips
+        from evocodec.app.reports import AnchorReport
+
+        anchored = anchored_clips(self.settings, self.workspace.cache, on_point=on_point)
+        return tuple(
+            AnchorReport(one.curve, one.operating_psnr_y_db, one.cached, one.clip.stream)
+            for one in anchored.values()
+        )
+
+    def encode(
+        self,
+        source: Path,
+        output: Path,
+        *,
+        version: str = "current",
+        qp: float = 30.0,
+        verify: bool = True,
+    ) -> "EncodeReport":
+        """Encode a video file with an adopted version (or any program) in the sandbox."""
+        from evocodec.app.coding import encode_file
+        from evocodec.app.engine import local_launcher, make_limits
+
+        with local_launcher(self.settings) as launcher:
+            return encode_file(
+                launcher,
+                make_limits(self.settings),
+                self.resolve,
+                source=str(source),
+                output=output,
+                version=version,
+                qp=qp,
+                verify=verify,
+            )
+
+    def decode(self, source: Path, output: Path) -> "DecodeReport":
+        """Decode an ``.evc`` file with the version that wrote it, in the sandbox."""
+        from evocodec.app.coding import decode_file
+        from evocodec.app.engine import local_launcher, make_limits
+
+        with local_launcher(self.settings) as launcher:
+            return decode_file(
+                launcher, make_limits(self.settings), self.resolve, source=source, output=output
+            )
+
+    def doctor(self) -> "tuple[Check, ...]":
+        """What this machine can and cannot do."""
+        from evocodec.app.checks import all_checks
+
+        return all_checks(self.settings, self.workspace)
+
+    def plot(self, run_id: str | None = None) -> tuple[Path, Path]:
+        """Draw the RD curves of a run's versions; returns the PNG and the SVG."""
+        from evocodec.app.plotting import plot_run
+
+        view = self.view(run_id)
+        return plot_run(view, self.workspace.run(view.run_id))
+
+    # --- inside ---
+
+    def _plan_new(self) -> "RunPlan":
+        from evocodec.app.running import RunPlan, baseline_sources, new_run_id
+
+        baselines = tuple(
+            self.blobs.put(source.encode())
+            for source in baseline_sources(self.settings, self.champions)
+        )
+        run_id, taken = new_run_id(), set(self.ledger.runs())
+        unique, copy = run_id, 2
+        while unique in taken:
+            unique, copy = f"{run_id}-{copy}", copy + 1
+        return RunPlan(unique, 0, self.settings, self.workspace, baselines)
+
+    def _plan_resumed(self, resume: str) -> "RunPlan":
+        from evocodec.app.running import BASELINES_KEY, FIXED_KEY, RunPlan, with_fixed
+
+        run_id = self._run_id(None if resume == "latest" else resume)
+        starts = [
+            event
+            for _, event in self.ledger.events(run_id, kinds=("run_started",))
+            if isinstance(event, RunStarted)
+        ]
+        if not starts:
+            message = f"{run_id} stopped before it began; start anew with `evocodec run`"
+            raise UserError(message)
+        first = starts[0].settings
+        return RunPlan(
+            run_id,
+            len(starts),
+            with_fixed(self.settings, first[FIXED_KEY]),
+            self.workspace,
+            tuple(first[BASELINES_KEY].split(",")),
+        )
+
+    def _state(self, run_id: str) -> RunState:
+        state = RunState()
+        for _, event in self.ledger.events(run_id):
+            state.apply(event)
+        return state
+
+    def _run_id(self, run_id: str | None) -> str:
+        runs = self.ledger.runs()
+        if run_id is None or run_id == "latest":
+            if not runs:
+                message = f"no run is recorded in {self.workspace.root}; begin with `evocodec run`"
+                raise UserError(message)
+            return runs[0]
+        if run_id in runs:
+            return run_id
+        near = [known for known in runs if run_id in known]
+        if len(near) == 1:
+            return near[0]
+        hint = f"; did you mean one of {', '.join(near[:5])}" if near else ""
+        message = f"there is no run {run_id!r} in {self.workspace.root}{hint}"
+        raise UserError(message)
+
+    def _candidate_source(self, ref: str) -> str:
+        candidate = self.candidate(ref)
+        hashes = [a.source_sha256 for a in candidate.attempts if a.source_sha256]
+        if not hashes:
+            why = candidate.reason or "it is still being planned"
+            message = f"{ref} never had a program: {why}"
+            raise UserError(message)
+        return self.blobs.get(hashes[-1]).decode()

@@ -1,0 +1,31 @@
+"""From a name to a program: built-in seeds, files, versions, candidates."""
+
+from importlib import resources
+from pathlib import Path
+
+from evocodec.domain.errors import UserError
+
+BUILT_IN = ("inter", "per_frame")
+
+
+def built_in(name: str) -> str:
+    """The text of a seed program."""
+    return resources.files("evocodec.codec.programs").joinpath(f"{name}.py").read_text("utf-8")
+
+
+def read_program(path: Path) -> str:
+    """A program from a file.
+
+    Raises:
+        UserError: it is missing, a folder, or no text.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        message = f"cannot read the program {path}: {error}"
+        raise UserError(message) from error
+
+
+def looks_like_file(ref: str) -> bool:
+    """Whether a reference means a file rather than a version, a candidate or a built-in name."""
+    return ref.endswith(".py") or ("/" in ref and Path(ref).exists())

@@ -1,0 +1,73 @@
+"""What the faces get from the laboratory besides the ledger's views."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from evocodec.domain.results import RdCurve, Score
+from evocodec.domain.video import StreamInfo
+
+
+@dataclass(frozen=True, slots=True)
+class AnchorReport:
+    """One anchor on one clip."""
+
+    curve: RdCurve
+    operating_psnr_y_db: float
+    cached: bool
+    stream: StreamInfo
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationReport:
+    """A program evaluated outside of a run."""
+
+    label: str
+    score: Score
+    anchors: Mapping[str, RdCurve]
+    streams: Mapping[str, StreamInfo]
+
+
+@dataclass(frozen=True, slots=True)
+class EncodeReport:
+    """A coded file; ``psnr_y_db`` is None when the result was not decoded again."""
+
+    output: Path
+    writer: str
+    stream: StreamInfo
+    frames: int
+    bits: int
+    seconds: float
+    psnr_y_db: float | None
+
+    @property
+    def bitrate_kbps(self) -> float:
+        """Mean rate in kbit/s."""
+        return self.bits * float(self.stream.fps) / self.frames / 1000.0
+
+    @property
+    def compression_ratio(self) -> float:
+        """Raw bits over coded bits."""
+        return self.stream.raw_bits / self.bits
+
+
+@dataclass(frozen=True, slots=True)
+class DecodeReport:
+    """A decoded file."""
+
+    output: Path
+    writer: str
+    stream: StreamInfo
+    frames: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One line of the doctor: what is, and what to do when it should be otherwise."""
+
+    name: str
+    state: Literal["ok", "warn", "fail"]
+    detail: str
+    fix: str = ""

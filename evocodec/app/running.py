@@ -1,0 +1,423 @@
+"""Wires one run: clips, anchors, engine, team, graph, ledger, listeners."""
+
+import importlib.metadata
+import json
+import platform
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from langgraph.checkpoint.sqlite import SqliteSaver
+
+from agents.judge import Thresholds
+from agents.team import Team, model_team, mutation_team
+from agents.templates import Prompts
+from evocodec import __version__
+from evocodec.app.clips import AnchoredClip, anchored_clips
+from evocodec.app.engine import engine_options, make_policy, require_floor
+from evocodec.app.models import gateway_settings
+from evocodec.app.programs import built_in, looks_like_file, read_program
+from evocodec.app.workspace import Workspace
+from evocodec.champions.repository import ChampionRepository
+from evocodec.config import EvaluationSettings, JudgeSettings, Settings
+from evocodec.domain.errors import UserError
+from evocodec.domain.events import (
+    Adopted,
+    AnchorReady,
+    CandidateClosed,
+    CodeWritten,
+    Evaluated,
+    Event,
+    Judged,
+    RunStarted,
+    RunStopped,
+)
+from evocodec.execution.contract import EngineInfo
+from evocodec.execution.engine import RayEngine
+from evocodec.execution.staged import StagedEvaluator, StageSettings
+from evocodec.models.gateway import ModelGateway
+from evocodec.sandbox.policy import available_imports
+from evocodec.search.archive import Archive, restore
+from evocodec.search.mutation import MutationProposer
+from evocodec.search.novelty import Novelty
+from evocodec.store.blobs import BlobStore
+from evocodec.store.ledger import Ledger
+from evocodec.store.records import RecordStore
+from evocodec.store.views import RunState
+from evocodec.telemetry.bus import EventBus
+from graph.build import build_way
+from graph.campaign import Campaign, CampaignOptions, Ending, stop_when
+from graph.routing import LoopBounds
+from graph.services import ChampionBoard, Journal, Services, utc_now
+
+BASELINES_KEY = "run.baselines"
+FIXED_KEY = "run.fixed"
+_NEAR_DUPLICATE = 0.985
+_FINISH_SHARE = 0.25
+"""Candidates in flight may go on for this share of the run's time after it is up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """What a run writes to."""
+
+    ledger: Ledger
+    blobs: BlobStore
+    records: RecordStore
+    champions: ChampionRepository
+
+
+@dataclass(frozen=True, slots=True)
+class RunPlan:
+    """A run to begin or to go on with."""
+
+    run_id: str
+    resumed: int
+    settings: Settings
+    workspace: Workspace
+    baselines: tuple[str, ...]
+    """Hashes of the programs that open it, in the blob store."""
+
+
+class Runner:
+    """Carries out one run; made anew for each."""
+
+    def __init__(
+        self,
+        plan: RunPlan,
+        stores: Stores,
+        listeners: Sequence[Callable[[Event], None]],
+        stop: threading.Event,
+    ) -> None:
+        self._plan = plan
+        self._stores = stores
+        self._stop = stop
+        self._bus = EventBus()
+        for listener in listeners:
+            self._bus.subscribe(listener)
+        self._state = RunState()
+        self._past = [event for _, event in stores.ledger.events(plan.run_id)]
+        for event in self._past:
+            self._state.apply(event)
+        self._journal = Journal(stores.ledger, plan.run_id, self._state, self._bus.publish)
+        self._own_stop = threading.Event()
+
+    def run(self) -> Ending:
+        """Do it all; the ledger has a RunStopped whatever happens short of a kill."""
+        stop_when(self._stop, self._own_stop)
+        try:
+            ending = self._run()
+        except BaseException as error:
+            self._record_stop(Ending("failed", f"{type(error).__name__}: {error}"))
+            raise
+        finally:
+            self._own_stop.set()
+        self._record_stop(ending)
+        return ending
+
+    def _run(self) -> Ending:
+        engine = RayEngine(engine_options(self._plan.settings))
+        # Starting Ray is mostly waiting, and so is x265: they are done side by side.
+        starting = _InBackground(engine.start)
+        try:
+            anchored = anchored_clips(self._plan.settings, self._plan.workspace.cache, on_clip=None)
+            info = starting.result()
+            require_floor(info.isolation, self._plan.settings)
+            self._announce(info, anchored)
+            for one in anchored.values():
+                engine.put_clip(one.clip)
+            return self._evolve(engine, anchored)
+        finally:
+            starting.wait()
+            engine.close()
+
+    def _announce(self, info: EngineInfo, anchored: Mapping[str, AnchoredClip]) -> None:
+        plan, settings = self._plan, self._plan.settings
+        team_name = "model" if settings.model.configured else "mutation"
+        self._journal.publish(
+            RunStarted(
+                run_id=plan.run_id,
+                at=utc_now(),
+                proposer=team_name,
+                seed=settings.run.seed,
+                clips=tuple(anchored),
+                settings=_flat_settings(plan, info),
+                software=_software(),
+                isolation=dict(info.isolation.layers),
+                unsafe=settings.sandbox.unsafe,
+                resumed=plan.resumed,
+            )
+        )
+        for one in anchored.values():
+            self._journal.publish(
+                AnchorReady(
+                    run_id=plan.run_id,
+                    at=utc_now(),
+                    curve=one.curve,
+                    stream=one.clip.stream,
+                    operating_psnr_y_db=one.operating_psnr_y_db,
+                    cached=one.cached,
+                    clip_sha256=one.clip.sha256,
+                )
+            )
+
+    def _evolve(self, engine: RayEngine, anchored: Mapping[str, AnchoredClip]) -> Ending:
+        plan, settings = self._plan, self._plan.settings
+        slots = settings.run.slots or max(1, engine.slots())
+        uses_model = settings.model.configured
+        archive = Archive(mode="model" if uses_model else "mutation", seed=settings.run.seed)
+        novelty = Novelty(near_above=_NEAR_DUPLICATE if uses_model else None)
+        board = ChampionBoard(archive)
+        self._restore(archive, novelty, board)
+        bounds = LoopBounds(
+            max_revisions=settings.run.max_revisions if uses_model else 0,
+            max_repairs=settings.run.max_repairs if uses_model else 0,
+        )
+        services = Services(
+            run_id=plan.run_id,
+            seed=settings.run.seed,
+            journal=self._journal,
+            blobs=self._stores.blobs,
+            records=self._stores.records,
+            team=self._team(archive),
+            archive=archive,
+            novelty=novelty,
+            champions=self._stores.champions,
+            board=board,
+            evaluator=self._evaluator(engine, anchored),
+            slots=threading.Semaphore(slots),
+            stop=self._own_stop,
+            reference_lock=threading.Lock(),
+            bounds=bounds,
+            history_length=settings.run.history,
+            imports=tuple(sorted(available_imports(make_policy(settings)))),
+            baselines=tuple(self._stores.blobs.get(sha).decode() for sha in plan.baselines),
+        )
+        seconds = settings.run.minutes * 60.0
+        options = CampaignOptions(
+            seconds=seconds,
+            candidates=settings.run.candidates,
+            in_flight=slots + (settings.run.ahead if uses_model else 0),
+            finish_seconds=max(30.0, _FINISH_SHARE * seconds),
+        )
+        with _checkpointer(plan.workspace) as checkpointer:
+            return Campaign(services, build_way(services, checkpointer), options).run()
+
+    def _evaluator(
+        self, engine: RayEngine, anchored: Mapping[str, AnchoredClip]
+    ) -> StagedEvaluator:
+        evaluation = self._plan.settings.evaluation
+        return StagedEvaluator(
+            engine,
+            run_id=self._plan.run_id,
+            clips={name: one.clip for name, one in anchored.items()},
+            anchors={name: one.curve for name, one in anchored.items()},
+            operating_db={name: one.operating_psnr_y_db for name, one in anchored.items()},
+            record=self._journal.publish,
+            recorded=self._journal.find,
+            now=utc_now,
+            settings=StageSettings(
+                screen_frames=evaluation.screen_frames,
+                smoke_qp=evaluation.smoke_qp,
+                screen_keep_below=evaluation.screen_keep_below,
+                max_points=evaluation.max_points,
+            ),
+            stop=self._own_stop,
+        )
+
+    def _team(self, archive: Archive) -> Team:
+        settings = self._plan.settings
+        judge = settings.judge
+        thresholds = Thresholds(
+            adopt_first_below_mbps=judge.adopt_first_below_mbps,
+            chance_first_below_mbps=judge.chance_first_below_mbps,
+            bitrate_gain_percent=judge.bitrate_gain_percent,
+            compression_gain_percent=judge.compression_gain_percent,
+        )
+        policy = make_policy(settings)
+        if not settings.model.configured:
+            return mutation_team(
+                proposer=MutationProposer(settings.run.seed),
+                archive=archive,
+                policy=policy,
+                thresholds=thresholds,
+            )
+        gateway = ModelGateway(
+            gateway_settings(settings.model),
+            run_id=self._plan.run_id,
+            ledger=self._stores.ledger,
+            blobs=self._stores.blobs,
+            record=self._journal.publish,
+        )
+        return model_team(
+            gateway=gateway,
+            prompts=self._prompts(),
+            policy=policy,
+            thresholds=thresholds,
+            model_reviews=settings.model.model_review,
+            model_judges=settings.model.model_judge,
+        )
+
+    def _prompts(self) -> Prompts:
+        settings = self._plan.settings
+        return Prompts(
+            imports=tuple(sorted(available_imports(make_policy(settings)))),
+            wall_seconds=settings.sandbox.wall_seconds,
+            memory_mebibytes=settings.sandbox.memory_mib,
+            max_program_kibibytes=settings.sandbox.max_program_kib,
+            screen_keep_below=settings.evaluation.screen_keep_below,
+            allow_library_codecs=settings.sandbox.allow_library_codecs,
+        )
+
+    def _restore(self, archive: Archive, novelty: Novelty, board: ChampionBoard) -> None:
+        """Bring back what a run that was stopped already knew."""
+        blobs = self._stores.blobs
+
+        def source_of(sha256: str) -> str:
+            return blobs.get(sha256).decode()
+
+        restore(archive, self._past, source_of)
+        scores = {e.candidate_id: e.score for e in self._past if isinstance(e, Evaluated)}
+        for event in self._past:
+            if isinstance(event, CodeWritten):
+                novelty.claim(event.candidate_id, source_of(event.source_sha256))
+            elif isinstance(event, Adopted):
+                board.crown(event.candidate_id, f"v{event.version}", scores[event.candidate_id])
+            elif isinstance(event, Judged) and event.verdict.rule == "baseline":
+                version = event.verdict.compared_with
+                board.crown(event.candidate_id, version, scores[event.candidate_id])
+
+    def _record_stop(self, ending: Ending) -> None:
+        counts: dict[str, int] = {}
+        for _, event in self._stores.ledger.events(self._plan.run_id, kinds=("candidate_closed",)):
+            if isinstance(event, CandidateClosed):
+                counts[event.status.value] = counts.get(event.status.value, 0) + 1
+        self._journal.publish(
+            RunStopped(
+                run_id=self._plan.run_id,
+                at=utc_now(),
+                outcome=ending.outcome,
+                message=ending.message,
+                resumed=self._plan.resumed,
+                counts=counts,
+            )
+        )
+
+
+def baseline_sources(settings: Settings, champions: ChampionRepository) -> tuple[str, ...]:
+    """The programs a new run opens with: the current version if there is one, then the seed.
+
+    A program that is named with ``--program`` is measured even where a version exists; without
+    one, evolution goes on from the current version.
+    """
+    current = champions.current()
+    sources = [champions.source(current.version)] if current else []
+    name = settings.run.program
+    if name or not sources:
+        named = _named_program(name or "inter")
+        if named not in sources:
+            sources.append(named)
+    return tuple(sources)
+
+
+def _named_program(name: str) -> str:
+    if looks_like_file(name):
+        return read_program(Path(name))
+    try:
+        return built_in(name)
+    except (FileNotFoundError, ModuleNotFoundError) as error:
+        message = f"there is no built-in program {name!r}; name a file, or one of: inter, per_frame"
+        raise UserError(message) from error
+
+
+@contextmanager
+def _checkpointer(workspace: Workspace) -> Iterator[SqliteSaver]:
+    # Candidates run in threads; the saver serialises access with its own lock.
+    connection = sqlite3.connect(workspace.checkpoints, check_same_thread=False, timeout=60)
+    try:
+        connection.execute("PRAGMA journal_mode=WAL")
+        yield SqliteSaver(connection)
+    finally:
+        connection.close()
+
+
+class _InBackground:
+    """A call under way in a thread, its result or error kept for whoever asks."""
+
+    def __init__(self, call: Callable[[], EngineInfo]) -> None:
+        self._value: EngineInfo | None = None
+        self._error: BaseException | None = None
+        self._call = call
+        self._thread = threading.Thread(target=self._work, name="engine-start")
+        self._thread.start()
+
+    def _work(self) -> None:
+        try:
+            self._value = self._call()
+        except BaseException as error:  # noqa: BLE001 - handed over to the caller's thread
+            self._error = error
+
+    def wait(self) -> None:
+        """Until the call is over, whatever came of it."""
+        self._thread.join()
+
+    def result(self) -> EngineInfo:
+        """The value, or the call's error raised here."""
+        self.wait()
+        if self._error is not None:
+            raise self._error
+        if self._value is None:
+            raise RuntimeError("the engine started without a description of itself")
+        return self._value
+
+
+def _flat_settings(plan: RunPlan, info: EngineInfo) -> dict[str, str]:
+    settings = plan.settings
+    flat = {"ray.dashboard": info.dashboard_url, "ray.address_used": info.address}
+    flat[BASELINES_KEY] = ",".join(plan.baselines)
+    flat[FIXED_KEY] = fixed_settings(settings)
+    flat["machine"] = f"{info.cpus:g} CPUs, {info.gpus:g} GPUs"
+    for section, values in settings.model_dump(mode="json").items():
+        if isinstance(values, dict):
+            flat.update({f"{section}.{name}": str(value) for name, value in values.items()})
+        else:
+            flat[section] = str(values)
+    return flat
+
+
+def _software() -> dict[str, str]:
+    names = ("ray", "langgraph", "numpy", "opencv-python-headless", "constriction", "scipy")
+    found = {name: importlib.metadata.version(name) for name in (*names, "imageio-ffmpeg")}
+    return {"evocodec": __version__, "python": platform.python_version(), **found}
+
+
+def fixed_settings(settings: Settings) -> str:
+    """What a resumed run keeps from its beginning, as JSON: clips, stages, rules, seed."""
+    return json.dumps(
+        {
+            "evaluation": settings.evaluation.model_dump(mode="json"),
+            "judge": settings.judge.model_dump(mode="json"),
+            "seed": settings.run.seed,
+        }
+    )
+
+
+def with_fixed(settings: Settings, fixed: str) -> Settings:
+    """Today's settings, with what the run was begun with where that must not change."""
+    kept = json.loads(fixed)
+    return settings.model_copy(
+        update={
+            "evaluation": EvaluationSettings.model_validate(kept["evaluation"]),
+            "judge": JudgeSettings.model_validate(kept["judge"]),
+            "run": settings.run.model_copy(update={"seed": kept["seed"]}),
+        }
+    )
+
+
+def new_run_id() -> str:
+    """A name for a run that sorts by time: ``run-20261017-013635``."""
+    return time.strftime("run-%Y%m%d-%H%M%S", time.gmtime())

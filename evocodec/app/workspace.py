@@ -1,0 +1,67 @@
+"""Where things lie below the workspace folder."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from evocodec.config import Settings
+from evocodec.domain.errors import UserError
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """Paths of one workspace; ``prepare`` makes the folders."""
+
+    root: Path
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Workspace":
+        """The workspace that the settings name, as an absolute path."""
+        return cls(Path(os.path.abspath(settings.workspace.expanduser())))
+
+    @property
+    def ledger(self) -> Path:
+        """The SQLite ledger."""
+        return self.root / "ledger.sqlite"
+
+    @property
+    def checkpoints(self) -> Path:
+        """LangGraph's checkpoints."""
+        return self.root / "checkpoints.sqlite"
+
+    @property
+    def blobs(self) -> Path:
+        """Programs, prompts and replies by hash."""
+        return self.root / "blobs"
+
+    @property
+    def records(self) -> Path:
+        """Experiment records, a JSON file each."""
+        return self.root / "experiments"
+
+    @property
+    def champions(self) -> Path:
+        """The git repository of adopted versions."""
+        return self.root / "champions"
+
+    @property
+    def cache(self) -> Path:
+        """Anchor curves."""
+        return self.root / "cache"
+
+    def run(self, run_id: str) -> Path:
+        """A run's own folder: its log and plots."""
+        return self.root / "runs" / run_id
+
+    def prepare(self) -> None:
+        """Make the folder, and say plainly when that cannot be."""
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            if not os.access(self.root, os.W_OK):
+                raise PermissionError(f"no permission to write in {self.root}")
+        except OSError as error:
+            message = (
+                f"the workspace {self.root} cannot be used: {error}. "
+                "Name another one with --workspace FOLDER"
+            )
+            raise UserError(message) from error

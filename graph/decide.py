@@ -1,0 +1,187 @@
+"""The nodes after the numbers: judge, adopt, reject, record."""
+
+from dataclasses import dataclass
+
+from agents.requests import JudgeRequest
+from evocodec.champions.repository import AdoptionEntry
+from evocodec.domain.candidate import CandidateStatus, Verdict
+from evocodec.domain.events import (
+    Adopted,
+    AttemptFailed,
+    CandidateClosed,
+    Evaluated,
+    Judged,
+    Screened,
+)
+from evocodec.domain.results import Score
+from evocodec.store.records import experiment_id, experiment_record
+from graph.propose import recorded_plan
+from graph.services import Services, utc_now
+from graph.state import CandidateState
+
+
+@dataclass(frozen=True, slots=True)
+class DecideNodes:
+    """Verdict, adoption and the record; safe to enter again after a crash."""
+
+    services: Services
+
+    def judge(self, state: CandidateState) -> CandidateState:
+        """Compare with the version to beat, by rule."""
+        services, candidate_id = self.services, state["candidate_id"]
+        with services.board.lock:
+            champion = services.board.facts
+        score, screened = self._score(state), self._screened(state)
+        request = JudgeRequest(
+            run_id=services.run_id,
+            candidate_id=candidate_id,
+            score=score,
+            screen=screened.result if screened and score is None else None,
+            champion=champion,
+        )
+        known = self._known_version(state)
+        if known and score is not None:
+            with services.board.lock:
+                services.board.crown(candidate_id, known, score)
+            verdict = Verdict(
+                adopt=False,
+                rule="baseline",
+                reason=f"This is {known}, measured again on this run's clips: the version to beat.",
+                compared_with=known,
+                improvement_percent=0.0,
+                bitrate_mbps=score.bitrate_mbps,
+                compression_ratio=score.compression_ratio,
+            )
+        else:
+            verdict = services.team.judge.judge(request)
+        services.journal.publish(
+            Judged(run_id=services.run_id, at=utc_now(), candidate_id=candidate_id, verdict=verdict)
+        )
+        return {"outcome": "adopt" if verdict.adopt else "rejected"}
+
+    def adopt(self, state: CandidateState) -> CandidateState:
+        """Commit the program as the next version, unless another one got there first."""
+        services, candidate_id = self.services, state["candidate_id"]
+        score = self._score(state)
+        if score is None:
+            raise LookupError(f"{candidate_id} is to be adopted without a score")
+        with services.board.lock:
+            recorded = services.journal.find(f"{candidate_id}/adopted")
+            if isinstance(recorded, Adopted):
+                return {"outcome": "adopted"}
+            verdict = self._verdict(state)
+            current = services.board.facts
+            if current is not None and verdict.compared_with != current.version:
+                return {"outcome": "stale"}
+            adoption = services.champions.adopt(self._entry(state, score, verdict))
+            services.journal.publish(
+                Adopted(
+                    run_id=services.run_id,
+                    at=utc_now(),
+                    candidate_id=candidate_id,
+                    version=adoption.version,
+                    commit=adoption.commit,
+                    tag=adoption.tag,
+                    pushed=adoption.pushed,
+                    push_error=adoption.push_error,
+                )
+            )
+            services.board.crown(candidate_id, f"v{adoption.version}", score)
+        return {"outcome": "adopted"}
+
+    def reject(self, state: CandidateState) -> CandidateState:
+        """Nothing to undo: the ledger already says why."""
+        return {"outcome": "rejected"}
+
+    def record(self, state: CandidateState) -> CandidateState:
+        """Close the candidate and write its experiment record."""
+        services, candidate_id = self.services, state["candidate_id"]
+        status, reason = self._ending(state)
+        events = [
+            event
+            for _, event in services.journal.ledger.events(
+                services.run_id, candidate_id=candidate_id
+            )
+        ]
+        services.journal.publish(
+            CandidateClosed(
+                run_id=services.run_id,
+                at=utc_now(),
+                candidate_id=candidate_id,
+                status=status,
+                reason=reason,
+                experiment_id=experiment_id(events),
+            )
+        )
+        closed = [
+            event
+            for _, event in services.journal.ledger.events(
+                services.run_id, candidate_id=candidate_id
+            )
+        ]
+        services.records.put(experiment_record(closed))
+        return {}
+
+    def _ending(self, state: CandidateState) -> tuple[CandidateStatus, str]:
+        services, candidate_id = self.services, state["candidate_id"]
+        if services.journal.find(f"{candidate_id}/adopted") is not None:
+            return CandidateStatus.ADOPTED, self._verdict(state).reason
+        if self._score(state) is not None or self._screened_out(state):
+            return CandidateStatus.REJECTED, self._verdict(state).reason
+        failures = [
+            event
+            for _, event in services.journal.ledger.events(
+                services.run_id, candidate_id=candidate_id, kinds=("attempt_failed",)
+            )
+            if isinstance(event, AttemptFailed)
+        ]
+        if not failures:
+            return CandidateStatus.TEST_FAILED, "it ended without a program"
+        return CandidateStatus.TEST_FAILED, f"{failures[-1].failure}: {failures[-1].message}"
+
+    def _entry(self, state: CandidateState, score: Score, verdict: Verdict) -> AdoptionEntry:
+        services = self.services
+        plan = recorded_plan(services, state["candidate_id"])
+        return AdoptionEntry(
+            run_id=services.run_id,
+            candidate_id=state["candidate_id"],
+            parent_id=state["parent_id"],
+            source=services.blobs.get(state["source_sha256"]).decode(),
+            score=score,
+            verdict=verdict,
+            origin=plan.origin,
+            hypothesis=plan.hypothesis,
+        )
+
+    def _known_version(self, state: CandidateState) -> str:
+        """The label of the current version when this candidate is that very program."""
+        services = self.services
+        current = services.champions.current()
+        if current is None or state["number"] > len(services.baselines):
+            return ""
+        source = services.blobs.get(state["source_sha256"]).decode()
+        same = services.champions.source(current.version) == source
+        return f"v{current.version}" if same else ""
+
+    def _score(self, state: CandidateState) -> Score | None:
+        event = self.services.journal.find(f"{state['candidate_id']}/evaluated/{state['attempt']}")
+        return event.score if isinstance(event, Evaluated) else None
+
+    def _screened(self, state: CandidateState) -> Screened | None:
+        event = self.services.journal.find(f"{state['candidate_id']}/screened/{state['attempt']}")
+        return event if isinstance(event, Screened) else None
+
+    def _screened_out(self, state: CandidateState) -> bool:
+        screened = self._screened(state)
+        return screened is not None and not screened.result.passed
+
+    def _verdict(self, state: CandidateState) -> Verdict:
+        """The newest verdict: a stale one is followed by another."""
+        judged = [
+            event.verdict
+            for _, event in self.services.journal.ledger.events(
+                self.services.run_id, candidate_id=state["candidate_id"], kinds=("judged",)
+            )
+            if isinstance(event, Judged)
+        ]
+        return judged[-1]

@@ -1,0 +1,145 @@
+"""The node that runs a program: smoke, screen, full, within an evaluation slot."""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from evocodec.domain.errors import CandidateFailure
+from evocodec.domain.events import AttemptFailed, Evaluated
+from evocodec.domain.results import Stage
+from evocodec.execution.contract import Interrupted
+from evocodec.execution.staged import ScreenReference
+from evocodec.search.archive import ArchiveEntry
+from graph.propose import record_failure, recorded_plan
+from graph.services import Services
+from graph.state import CandidateState
+
+_SLOT_POLL_SECONDS = 0.25
+
+
+def evaluation_of(services: Services, candidate_id: str) -> Evaluated | None:
+    """The newest full evaluation of a candidate of this run."""
+    ledger = services.journal.ledger
+    newest = None
+    for _, event in ledger.events(services.run_id, candidate_id=candidate_id, kinds=("evaluated",)):
+        if isinstance(event, Evaluated):
+            newest = event
+    return newest
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluateNode:
+    """Runs the stages, cheapest first; each able to stop the candidate."""
+
+    services: Services
+
+    def evaluate(self, state: CandidateState) -> CandidateState:
+        """Measure the program of this attempt; what is in the ledger is not measured again."""
+        services, attempt = self.services, state["attempt"]
+        candidate_id = state["candidate_id"]
+        source = services.blobs.get(state["source_sha256"]).decode()
+        failed = services.journal.find(f"{candidate_id}/failed/{attempt}")
+        if isinstance(failed, AttemptFailed):
+            return self._failed(state)
+        stage = Stage.SMOKE
+        try:
+            with self._slot():
+                services.evaluator.smoke(candidate_id, attempt, source)
+                stage = Stage.SCREEN
+                if self._screened_out(state, source):
+                    return {"outcome": "screened_out"}
+                stage = Stage.FULL
+                score = services.evaluator.full(
+                    candidate_id, attempt, source, self._previous_qps(state)
+                )
+        except CandidateFailure as failure:
+            record_failure(services, state, stage, failure)
+            services.archive.add_failure(self._entry(state, source, None, full=False))
+            return self._failed(state)
+        services.archive.add(self._entry(state, source, score.bitrate_mbps, full=True))
+        return {"outcome": "evaluated"}
+
+    def _screened_out(self, state: CandidateState, source: str) -> bool:
+        """Compare a few frames with the version to beat, or with the best there is so far."""
+        services = self.services
+        reference = self._reference(state)
+        if reference is None:
+            return False
+        result = services.evaluator.screen(
+            state["candidate_id"], state["attempt"], source, reference
+        )
+        if result is None or result.passed:
+            return False
+        known = services.archive.get(reference.candidate_id).estimated_bitrate_mbps
+        estimate = None if known is None else known * result.rate_ratio
+        services.archive.add(self._entry(state, source, estimate, full=False))
+        return True
+
+    def _reference(self, state: CandidateState) -> ScreenReference | None:
+        """Screen points of the version to beat; baselines are compared with nothing."""
+        services = self.services
+        reference_id = services.board.candidate_id or self._best_baseline()
+        if state["number"] <= len(services.baselines) or not reference_id:
+            return None
+        evaluated = evaluation_of(services, reference_id)
+        if evaluated is None:
+            return None
+        # Two candidates that need the same reference: the second waits and finds it recorded.
+        with services.reference_lock:
+            return services.evaluator.screen_points(
+                reference_id,
+                evaluated.attempt,
+                services.archive.get(reference_id).source,
+                evaluated.score,
+            )
+
+    def _best_baseline(self) -> str:
+        measured = [entry for entry in self.services.archive.entries() if entry.full]
+        best = min(measured, key=lambda e: e.estimated_bitrate_mbps or math.inf, default=None)
+        return best.candidate_id if best else ""
+
+    def _previous_qps(self, state: CandidateState) -> dict[str, tuple[float, ...]] | None:
+        """The qps that gave the nearest measured relative a usable curve."""
+        for relative in (state["parent_id"], self.services.board.candidate_id):
+            evaluated = evaluation_of(self.services, relative) if relative else None
+            if evaluated is not None:
+                return {
+                    clip.clip: tuple(point.qp for point in clip.curve.points)
+                    for clip in evaluated.score.clips
+                }
+        return None
+
+    def _entry(
+        self, state: CandidateState, source: str, bitrate_mbps: float | None, *, full: bool
+    ) -> ArchiveEntry:
+        plan = recorded_plan(self.services, state["candidate_id"])
+        return ArchiveEntry(
+            candidate_id=state["candidate_id"],
+            parent_id=state["parent_id"],
+            source=source,
+            edits=plan.edits,
+            estimated_bitrate_mbps=bitrate_mbps,
+            full=full,
+        )
+
+    def _failed(self, state: CandidateState) -> CandidateState:
+        return {
+            "outcome": "failed",
+            "attempt": state["attempt"] + 1,
+            "repairs": state.get("repairs", 0) + 1,
+        }
+
+    @contextmanager
+    def _slot(self) -> Iterator[None]:
+        """Wait for a free evaluation slot, or give up when the run is asked to stop."""
+        services = self.services
+        while not services.slots.acquire(timeout=_SLOT_POLL_SECONDS):
+            if services.stop.is_set():
+                raise Interrupted("the run was asked to stop")
+        try:
+            if services.stop.is_set():
+                raise Interrupted("the run was asked to stop")
+            yield
+        finally:
+            services.slots.release()

@@ -1,0 +1,38 @@
+"""What the planner is told of the past: this run's finished experiments and the version to beat."""
+
+from agents.requests import ChampionFacts, HistoryItem
+from evocodec.domain.candidate import CandidateStatus
+from evocodec.search.archive import Archive
+from evocodec.store.views import CandidateView, RunView
+
+
+def planner_history(view: RunView, archive: Archive, length: int) -> tuple[HistoryItem, ...]:
+    """The last ``length`` finished candidates, oldest first; only development results."""
+    finished = [c for c in view.candidates if c.status is not CandidateStatus.RUNNING]
+    return tuple(_item(candidate, archive) for candidate in finished[-length:])
+
+
+def champion_summary(champion: ChampionFacts | None) -> str:
+    """The version to beat, in words."""
+    if champion is None:
+        return "There is no version yet; the comparison is with HEVC at 10.00 Mbit/s."
+    return (
+        f"{champion.version}: {champion.bitrate_mbps:.2f} Mbit/s where HEVC needs 10.00 for the "
+        f"same quality; compression ratio {champion.compression_ratio:.1f}."
+    )
+
+
+def _item(candidate: CandidateView, archive: Archive) -> HistoryItem:
+    known = archive.find(candidate.candidate_id)
+    verdict = candidate.verdict
+    return HistoryItem(
+        candidate_id=candidate.candidate_id,
+        status=candidate.status.value,
+        hypothesis=candidate.hypothesis,
+        edits=candidate.edits,
+        failure=candidate.failure.kind if candidate.failure else "",
+        reason=candidate.reason,
+        bitrate_mbps=candidate.score.bitrate_mbps if candidate.score else None,
+        estimated_bitrate_mbps=known.estimated_bitrate_mbps if known else None,
+        improvement_percent=verdict.improvement_percent if verdict else None,
+    )

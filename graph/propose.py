@@ -1,0 +1,208 @@
+"""The nodes before anything runs: plan, code, review."""
+
+from dataclasses import dataclass
+
+from agents.requests import CodeRequest, Feedback, Parent, PlanRequest, ReviewRequest
+from evocodec.domain.candidate import Origin, Plan, Review
+from evocodec.domain.errors import CandidateFailure, FailureKind
+from evocodec.domain.events import AttemptFailed, CodeWritten, Planned, Reviewed
+from evocodec.domain.results import Stage
+from graph.history import champion_summary, planner_history
+from graph.services import Services, utc_now
+from graph.state import CandidateState
+
+
+@dataclass(frozen=True, slots=True)
+class ProposeNodes:
+    """Plan, code and review. Each looks in the ledger first and repeats nothing it finds there."""
+
+    services: Services
+
+    def plan(self, state: CandidateState) -> CandidateState:
+        """Form the hypothesis; a baseline has none to form."""
+        services, candidate_id = self.services, state["candidate_id"]
+        recorded = services.journal.find(f"{candidate_id}/planned")
+        if recorded is None:
+            try:
+                plan = self._make_plan(state)
+            except CandidateFailure as failure:
+                record_failure(services, state, Stage.REVIEW, failure)
+                return {"outcome": "failed"}
+            services.journal.publish(
+                Planned(
+                    run_id=services.run_id,
+                    at=utc_now(),
+                    candidate_id=candidate_id,
+                    origin=plan.origin,
+                    hypothesis=plan.hypothesis,
+                    steps=plan.steps,
+                    edits=plan.edits,
+                )
+            )
+        return {"outcome": "planned", "attempt": 0, "revisions": 0, "repairs": 0}
+
+    def code(self, state: CandidateState) -> CandidateState:
+        """Get a program for this attempt, and turn away one that was evaluated before."""
+        services, attempt = self.services, state["attempt"]
+        candidate_id = state["candidate_id"]
+        recorded = services.journal.find(f"{candidate_id}/code/{attempt}")
+        try:
+            if isinstance(recorded, CodeWritten):
+                source = services.blobs.get(recorded.source_sha256).decode()
+                sha256 = recorded.source_sha256
+            else:
+                source, note = self._write(state)
+                sha256 = services.blobs.put(source.encode())
+                services.journal.publish(
+                    CodeWritten(
+                        run_id=services.run_id,
+                        at=utc_now(),
+                        candidate_id=candidate_id,
+                        attempt=attempt,
+                        source_sha256=sha256,
+                        program_bytes=len(source.encode()),
+                        note=note,
+                    )
+                )
+            self._refuse_duplicate(candidate_id, source)
+        except CandidateFailure as failure:
+            record_failure(services, state, Stage.REVIEW, failure)
+            return {
+                "outcome": "failed",
+                "attempt": attempt + 1,
+                "repairs": state.get("repairs", 0) + 1,
+            }
+        return {"outcome": "coded", "source_sha256": sha256}
+
+    def review(self, state: CandidateState) -> CandidateState:
+        """Ask the gate; a refusal goes back to the coder with its findings."""
+        services, attempt = self.services, state["attempt"]
+        source = services.blobs.get(state["source_sha256"]).decode()
+        plan = recorded_plan(services, state["candidate_id"])
+        recorded = services.journal.find(f"{state['candidate_id']}/review/{attempt}/gate")
+        if isinstance(recorded, Reviewed):
+            review = Review(recorded.findings, recorded.reviewer)
+        else:
+            review = services.team.reviewer.review(
+                ReviewRequest(services.run_id, state["candidate_id"], attempt, source, plan)
+            )
+            services.journal.publish(
+                Reviewed(
+                    run_id=services.run_id,
+                    at=utc_now(),
+                    candidate_id=state["candidate_id"],
+                    attempt=attempt,
+                    accepted=review.accepted,
+                    findings=review.findings,
+                    reviewer="gate",
+                )
+            )
+        if review.accepted:
+            return {"outcome": "accepted"}
+        first = review.findings[0]
+        failure = CandidateFailure(
+            FailureKind.REVIEW,
+            f"line {first.line}: {first.message}" if first.line else first.message,
+            detail="\n".join(f"{f.rule} line {f.line}: {f.message}" for f in review.findings),
+        )
+        record_failure(services, state, Stage.REVIEW, failure)
+        return {
+            "outcome": "refused",
+            "attempt": attempt + 1,
+            "revisions": state.get("revisions", 0) + 1,
+        }
+
+    def _make_plan(self, state: CandidateState) -> Plan:
+        services, number = self.services, state["number"]
+        if number <= len(services.baselines):
+            return Plan("The program that this run starts from, measured as it is.",
+                        origin=Origin.SEED)  # fmt: skip
+        view = services.journal.state.view()
+        return services.team.planner.plan(
+            PlanRequest(
+                run_id=services.run_id,
+                candidate_id=state["candidate_id"],
+                number=number,
+                parent=parent_of(services, state["parent_id"]),
+                champion=champion_summary(services.board.facts),
+                history=planner_history(view, services.archive, services.history_length),
+                imports=services.imports,
+                seed=services.seed,
+            )
+        )
+
+    def _write(self, state: CandidateState) -> tuple[str, str]:
+        services = self.services
+        if state["number"] <= len(services.baselines):
+            return services.baselines[state["number"] - 1], "as it is"
+        attempt = state["attempt"]
+        reply = services.team.coder.write(
+            CodeRequest(
+                run_id=services.run_id,
+                candidate_id=state["candidate_id"],
+                attempt=attempt,
+                plan=recorded_plan(services, state["candidate_id"]),
+                parent=parent_of(services, state["parent_id"]),
+                previous_source=self._source_before(state["candidate_id"], attempt),
+                feedback=self._feedback(state["candidate_id"], attempt),
+            )
+        )
+        return reply.source, reply.note
+
+    def _source_before(self, candidate_id: str, attempt: int) -> str | None:
+        for earlier in range(attempt - 1, -1, -1):
+            recorded = self.services.journal.find(f"{candidate_id}/code/{earlier}")
+            if isinstance(recorded, CodeWritten):
+                return self.services.blobs.get(recorded.source_sha256).decode()
+        return None
+
+    def _feedback(self, candidate_id: str, attempt: int) -> Feedback | None:
+        failed = self.services.journal.find(f"{candidate_id}/failed/{attempt - 1}")
+        if not isinstance(failed, AttemptFailed):
+            return None
+        reviewed = self.services.journal.find(f"{candidate_id}/review/{attempt - 1}/gate")
+        if failed.failure == FailureKind.REVIEW and isinstance(reviewed, Reviewed):
+            return Feedback("review", failed.message, findings=reviewed.findings)
+        return Feedback("failure", f"{failed.failure}: {failed.message}", detail=failed.detail)
+
+    def _refuse_duplicate(self, candidate_id: str, source: str) -> None:
+        """Claim the program for this candidate; a program claimed by another is refused."""
+        earlier = self.services.novelty.claim(candidate_id, source)
+        if earlier is not None:
+            raise CandidateFailure(
+                FailureKind.DUPLICATE,
+                f"this is the same program as {earlier}, or so near to it that nothing new "
+                "would be learnt; change what it does",
+            )
+
+
+def recorded_plan(services: Services, candidate_id: str) -> Plan:
+    """The plan as the ledger has it."""
+    planned = services.journal.find(f"{candidate_id}/planned")
+    if not isinstance(planned, Planned):
+        raise LookupError(f"{candidate_id} has no plan in the ledger")
+    return Plan(planned.hypothesis, planned.steps, planned.edits, planned.origin)
+
+
+def parent_of(services: Services, parent_id: str) -> Parent:
+    """The parent's program and number, from the archive."""
+    entry = services.archive.get(parent_id)
+    return Parent(parent_id, entry.source, entry.estimated_bitrate_mbps)
+
+
+def record_failure(
+    services: Services, state: CandidateState, stage: Stage, failure: CandidateFailure
+) -> None:
+    """Put a candidate's failure into the ledger, with no metrics."""
+    services.journal.publish(
+        AttemptFailed(
+            run_id=services.run_id,
+            at=utc_now(),
+            candidate_id=state["candidate_id"],
+            attempt=state.get("attempt", 0),
+            stage=stage,
+            failure=failure.kind.value,
+            message=failure.message,
+            detail=failure.detail,
+        )
+    )

@@ -1,0 +1,68 @@
+"""Which node comes next: pure functions of the state and the loop bounds."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from graph.state import CandidateState
+
+Route = Callable[[CandidateState], str]
+
+
+@dataclass(frozen=True, slots=True)
+class LoopBounds:
+    """How often a candidate may go back to the coder; zero where a coder cannot repair."""
+
+    max_revisions: int
+    max_repairs: int
+
+
+def after_plan(state: CandidateState) -> str:
+    """A plan is coded; without one there is nothing to try."""
+    return "code" if state["outcome"] == "planned" else "reject"
+
+
+def after_code(bounds: LoopBounds) -> Route:
+    """A program is reviewed; a reply without one may be asked for again."""
+
+    def route(state: CandidateState) -> str:
+        if state["outcome"] == "coded":
+            return "review"
+        return "code" if _may_repair(state, bounds) else "reject"
+
+    return route
+
+
+def after_review(bounds: LoopBounds) -> Route:
+    """An accepted program is evaluated; a refused one may be revised."""
+
+    def route(state: CandidateState) -> str:
+        if state["outcome"] == "accepted":
+            return "evaluate"
+        return "code" if state.get("revisions", 0) <= bounds.max_revisions else "reject"
+
+    return route
+
+
+def after_evaluate(bounds: LoopBounds) -> Route:
+    """Whatever was measured is judged; a failure may be repaired."""
+
+    def route(state: CandidateState) -> str:
+        if state["outcome"] in {"evaluated", "screened_out"}:
+            return "judge"
+        return "code" if _may_repair(state, bounds) else "reject"
+
+    return route
+
+
+def after_judge(state: CandidateState) -> str:
+    """The verdict decides."""
+    return "adopt" if state["outcome"] == "adopt" else "reject"
+
+
+def after_adopt(state: CandidateState) -> str:
+    """An adoption that came second is judged again, against the version that came first."""
+    return "judge" if state["outcome"] == "stale" else "record"
+
+
+def _may_repair(state: CandidateState, bounds: LoopBounds) -> bool:
+    return state.get("repairs", 0) <= bounds.max_repairs

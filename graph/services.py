@@ -1,0 +1,101 @@
+"""What the nodes work with: handed in by the composition root, owned by nobody here."""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from agents.requests import ChampionFacts
+from agents.team import Team
+from evocodec.champions.repository import ChampionRepository
+from evocodec.domain.events import Event
+from evocodec.domain.results import Score
+from evocodec.execution.staged import StagedEvaluator
+from evocodec.search.archive import Archive
+from evocodec.search.novelty import Novelty
+from evocodec.store.blobs import BlobStore
+from evocodec.store.ledger import Ledger
+from evocodec.store.records import RecordStore
+from evocodec.store.views import RunState
+from graph.routing import LoopBounds
+
+
+def utc_now() -> str:
+    """The present in UTC, ISO 8601 with milliseconds, as events carry it."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3]
+
+
+class Journal:
+    """Records an event once, then tells whoever listens.
+
+    The ledger decides what is new; the lock keeps listeners in the ledger's order.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        run_id: str,
+        state: RunState,
+        listeners: Callable[[Event], None],
+    ) -> None:
+        self.ledger = ledger
+        self.run_id = run_id
+        self.state = state
+        self._listeners = listeners
+        self._lock = threading.Lock()
+
+    def publish(self, event: Event) -> None:
+        """Record the event; one that is already known changes nothing and is told to nobody."""
+        with self._lock:
+            if self.ledger.record(event):
+                self.state.apply(event)
+                self._listeners(event)
+
+    def find(self, key: str) -> Event | None:
+        """The recorded event of that key in this run."""
+        return self.ledger.get(self.run_id, key)
+
+
+@dataclass(slots=True)
+class ChampionBoard:
+    """The version to beat in this run, with numbers measured in this run.
+
+    Adoption is decided and committed under ``lock``, so that two candidates that finish together
+    are never both compared with the older version.
+    """
+
+    archive: Archive
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    facts: ChampionFacts | None = None
+    candidate_id: str = ""
+
+    def crown(self, candidate_id: str, version: str, score: Score) -> None:
+        """Make a measured candidate the version to beat."""
+        self.candidate_id = candidate_id
+        self.archive.crown(candidate_id)
+        self.facts = ChampionFacts(version, score.bitrate_mbps, score.compression_ratio)
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """Everything a node may use."""
+
+    run_id: str
+    seed: int
+    journal: Journal
+    blobs: BlobStore
+    records: RecordStore
+    team: Team
+    archive: Archive
+    novelty: Novelty
+    champions: ChampionRepository
+    board: ChampionBoard
+    evaluator: StagedEvaluator
+    slots: threading.Semaphore
+    stop: threading.Event
+    reference_lock: threading.Lock
+    bounds: LoopBounds
+    history_length: int
+    imports: tuple[str, ...]
+    baselines: tuple[str, ...]
+    """Programs that open the run, as source text; the last one is what evolution starts from."""
