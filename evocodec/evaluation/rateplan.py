@@ -52,7 +52,7 @@ def next_qps(
     reached: qp has no effect or the wrong sign, its limits are hit, the curve is not monotonic,
     or ``max_points`` were not enough.
     """
-    points = sorted(measured, key=lambda point: point.qp)
+    points = sorted({point.qp: point for point in measured}.values(), key=lambda point: point.qp)
     if len(points) < 2:
         taken = {point.qp for point in points}
         return tuple(qp for qp in DEFAULT_QPS if qp not in taken)

@@ -1,0 +1,156 @@
+"""PSNR and MS-SSIM mean what the literature means by them."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from evocodec.domain.errors import CandidateFailure, FailureKind
+from evocodec.domain.video import Frame
+from evocodec.evaluation.metrics import (
+    PSNR_CAP_DB,
+    frame_psnr,
+    measure_quality,
+    ms_ssim,
+    psnr_series,
+)
+
+
+def flat(value: int, width: int = 16, height: int = 8) -> Frame:
+    chroma = np.full(((height + 1) // 2, (width + 1) // 2), value, np.uint8)
+    return Frame(np.full((height, width), value, np.uint8), chroma, chroma)
+
+
+def texture(height: int = 200, width: int = 240, seed: int = 1) -> np.ndarray:
+    noise = np.random.default_rng(seed).normal(size=(height, width))
+    smooth = ndimage.gaussian_filter(noise, 3)
+    return np.clip(128 + 400 * smooth, 0, 255).astype(np.uint8)
+
+
+def noisy(image: np.ndarray, sigma: float) -> np.ndarray:
+    noise = np.random.default_rng(7).normal(scale=sigma, size=image.shape)
+    return np.clip(image + noise, 0, 255).round().astype(np.uint8)
+
+
+def textbook_ms_ssim(x: np.ndarray, y: np.ndarray) -> float:
+    """Wang et al. 2003, written plainly: 2-D window, float64, scipy."""
+    weights = [0.0448, 0.2856, 0.3001, 0.2363, 0.1333]
+    axis = np.arange(11) - 5
+    window = np.exp(-(axis[:, None] ** 2 + axis[None, :] ** 2) / (2 * 1.5**2))
+    window /= window.sum()
+    c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+
+    def local_mean(image: np.ndarray) -> np.ndarray:
+        return ndimage.correlate(image, window)[5:-5, 5:-5]
+
+    x, y = x.astype(np.float64), y.astype(np.float64)
+    result = 1.0
+    for scale, weight in enumerate(weights):
+        mx, my = local_mean(x), local_mean(y)
+        vx, vy = local_mean(x * x) - mx**2, local_mean(y * y) - my**2
+        cov = local_mean(x * y) - mx * my
+        cs = (2 * cov + c2) / (vx + vy + c2)
+        lum = (2 * mx * my + c1) / (mx**2 + my**2 + c1)
+        result *= float((lum * cs).mean() if scale == 4 else cs.mean()) ** weight
+        # An even mean filter, then every second sample, the border repeated.
+        x, y = (
+            ndimage.correlate(each, np.full((2, 2), 0.25), origin=-1, mode="nearest")[::2, ::2]
+            for each in (x, y)
+        )
+    return result
+
+
+def test_psnr_of_a_known_error_is_the_textbook_value() -> None:
+    y, u, v = frame_psnr(flat(100), flat(105))
+    assert y == u == v == pytest.approx(10 * math.log10(255**2 / 25), abs=1e-9)
+
+
+def test_psnr_is_averaged_over_frames_not_over_errors() -> None:
+    reference = [flat(100), flat(100)]
+    decoded = [flat(101), flat(110)]
+    expected = (10 * math.log10(255**2 / 1) + 10 * math.log10(255**2 / 100)) / 2
+    quality = measure_quality(reference, decoded)
+    assert quality.psnr_y_db == pytest.approx(expected, abs=1e-9)
+    assert quality.worst_frame_psnr_y_db == pytest.approx(10 * math.log10(255**2 / 100))
+
+
+def test_a_lossless_frame_counts_as_the_cap() -> None:
+    quality = measure_quality([flat(3), flat(4)], [flat(3), flat(4)])
+    assert quality.psnr_y_db == quality.psnr_611_db == PSNR_CAP_DB
+
+
+def test_an_almost_lossless_large_frame_does_not_exceed_a_lossless_one() -> None:
+    reference = flat(50, 1024, 1024)
+    luma = reference.y.copy()
+    luma[0, 0] += 1
+    assert frame_psnr(reference, reference._replace(y=luma))[0] <= PSNR_CAP_DB
+
+
+def test_psnr_611_weighs_luma_six_times() -> None:
+    reference = flat(100)
+    decoded = Frame(flat(101).y, flat(102).u, flat(104).v)
+    quality = measure_quality([reference], [decoded])
+    expected = (6 * quality.psnr_y_db + quality.psnr_u_db + quality.psnr_v_db) / 8
+    assert quality.psnr_611_db == pytest.approx(expected, abs=1e-12)
+    assert quality.psnr_y_db > quality.psnr_u_db > quality.psnr_v_db
+
+
+def test_series_has_one_entry_a_frame_in_order() -> None:
+    series = psnr_series([flat(10), flat(10)], [flat(10), flat(11)])
+    assert series[0][0] == PSNR_CAP_DB
+    assert series[1][0] == pytest.approx(48.13, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    "decoded",
+    [
+        [],
+        [flat(1)],
+        [flat(1), flat(1), flat(1)],
+        [flat(1), flat(1, 18, 8)],
+        [flat(1), flat(1)._replace(u=flat(1).y)],
+        [flat(1), flat(1)._replace(y=flat(1).y.astype(np.float32))],
+    ],
+    ids=["none", "too few", "too many", "other width", "chroma of luma size", "floats"],
+)
+def test_frames_of_another_format_are_a_candidates_bad_output(decoded: list[Frame]) -> None:
+    with pytest.raises(CandidateFailure) as failure:
+        measure_quality([flat(1), flat(1)], decoded)
+    assert failure.value.kind is FailureKind.BAD_OUTPUT
+
+
+def test_ms_ssim_of_identical_pictures_is_one() -> None:
+    assert ms_ssim(texture(), texture()) == pytest.approx(1.0, abs=1e-9)
+
+
+@pytest.mark.parametrize("size", [(176, 176), (177, 201), (180, 320), (239, 176)])
+def test_ms_ssim_agrees_with_a_plain_implementation(size: tuple[int, int]) -> None:
+    reference = texture(*size)
+    decoded = noisy(reference, 12)
+    assert ms_ssim(reference, decoded) == pytest.approx(
+        textbook_ms_ssim(reference, decoded), abs=2e-5
+    )
+
+
+def test_ms_ssim_falls_as_the_picture_gets_worse() -> None:
+    reference = texture()
+    values = [ms_ssim(reference, noisy(reference, sigma)) for sigma in (1, 4, 16, 64)]
+    assert values == sorted(values, reverse=True)
+    assert 0 < values[-1] < 0.8 < 0.99 < values[0] < 1
+
+
+def test_ms_ssim_of_an_inverted_picture_is_not_negative_or_complex() -> None:
+    assert ms_ssim(texture(), 255 - texture()) >= 0
+
+
+def test_ms_ssim_is_absent_where_five_scales_do_not_fit() -> None:
+    small, large = texture(175, 300), texture(176, 300)
+    chroma = np.zeros((88, 150), np.uint8)
+    assert (
+        measure_quality([Frame(small, chroma, chroma)], [Frame(small, chroma, chroma)]).ms_ssim
+        is None
+    )
+    assert measure_quality([Frame(large, chroma, chroma)], [Frame(large, chroma, chroma)]).ms_ssim
+    with pytest.raises(ValueError, match="176"):
+        ms_ssim(small, small)
