@@ -78,6 +78,10 @@ class Engine(Protocol):
         """How many tasks can run at once, at least 1."""
         ...
 
+    def busy(self) -> int:
+        """How many tasks run now, as far as they have reported."""
+        ...
+
     def run_jobs(
         self,
         candidate_id: str,

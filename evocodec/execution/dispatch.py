@@ -60,11 +60,11 @@ class Submitter:
 
     start: Callable[[Step, str, tuple[object, ...]], TaskStream]
     frames: Mapping[str, ObjectRef]
-    source: ObjectRef
+    source: str
     spec: Callable[[RateJob], TaskSpec]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Progress:
     """Where one job is; mutable, owned by its Dispatch."""
 
@@ -101,12 +101,14 @@ class Dispatch:
         self._on_retry = on_retry
         self._stops = stops
         self._live: list[_Progress] = []
+        self._source: ObjectRef = None
 
     def run(self, candidate_id: str, jobs: Sequence[RateJob], verify: RateJob | None) -> None:
         """Run all jobs; whatever is raised, no task of this candidate goes on afterwards."""
         self._live = [
             _Progress(job, job.task_name(candidate_id), verify=job == verify) for job in jobs
         ]
+        self._source = ray.put(self._submitter.source)  # once, not with every task
         linger = 0.0
         try:
             for progress in self._live:
@@ -124,14 +126,18 @@ class Dispatch:
         finally:
             self._abandon(linger)
 
+    def busy(self) -> int:
+        """How many of its tasks run now; any thread may ask."""
+        return sum(progress.deadline is not None for progress in tuple(self._live))
+
     def _submit(self, progress: _Progress, step: Step) -> None:
         submitter = self._submitter
         spec = submitter.spec(progress.job)
         frames = submitter.frames[progress.job.clip]
         arguments: dict[Step, tuple[object, ...]] = {
-            Step.ENCODE: (frames, submitter.source, spec),
-            Step.DECODE: (frames, submitter.source, progress.packets, progress.encode_use, spec),
-            Step.VERIFY: (submitter.source, progress.packets, progress.digest, spec),
+            Step.ENCODE: (frames, self._source, spec),
+            Step.DECODE: (frames, self._source, progress.packets, progress.encode_use, spec),
+            Step.VERIFY: (self._source, progress.packets, progress.digest, spec),
         }
         progress.step = step
         progress.deadline = None

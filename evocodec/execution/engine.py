@@ -48,7 +48,7 @@ class RayEngine:
         # no thread is inside run_jobs().
         self._closing = threading.Event()
         self._idle = threading.Condition()
-        self._running = 0
+        self._running: list[Dispatch] = []
 
     def start(self) -> EngineInfo:
         """Start or join Ray; see ``Engine.start``."""
@@ -86,6 +86,10 @@ class RayEngine:
             fits = min(fits, total.get("GPU", 0.0) / self._options.gpus_per_task)
         return max(1, int(fits))
 
+    def busy(self) -> int:
+        """How many tasks run now; see ``Engine.busy``."""
+        return sum(dispatch.busy() for dispatch in tuple(self._running))
+
     def run_jobs(
         self,
         candidate_id: str,
@@ -100,24 +104,22 @@ class RayEngine:
         """Measure one program; see ``Engine.run_jobs``."""
         if not jobs:
             return
-        with self._counted():
-            self._require_session()
-            submitter = Submitter(self._start_task, self._frames, ray.put(source), self._spec)
-            dispatch = Dispatch(
-                submitter,
-                retries=self._options.retries,
-                phase_seconds=self._options.limits.wall_seconds + self._options.grace_seconds,
-                on_point=on_point,
-                on_retry=on_retry,
-                stops=(self._closing,) if stop is None else (self._closing, stop),
-            )
+        dispatch = Dispatch(
+            Submitter(self._start_task, self._frames, source, self._spec),
+            retries=self._options.retries,
+            phase_seconds=self._options.limits.wall_seconds + self._options.grace_seconds,
+            on_point=on_point,
+            on_retry=on_retry,
+            stops=(self._closing,) if stop is None else (self._closing, stop),
+        )
+        with self._entered(dispatch):
             dispatch.run(candidate_id, jobs, verify)
 
     def close(self) -> None:
         """Disconnect, and stop Ray if it is ours."""
         self._closing.set()
         with self._idle:
-            self._idle.wait_for(lambda: self._running == 0, timeout=_CLOSE_SECONDS)
+            self._idle.wait_for(lambda: not self._running, timeout=_CLOSE_SECONDS)
         session, self._session = self._session, None
         self._frames.clear()
         self._clips.clear()
@@ -125,14 +127,15 @@ class RayEngine:
             session.close()
 
     @contextmanager
-    def _counted(self) -> Iterator[None]:
+    def _entered(self, dispatch: Dispatch) -> Iterator[None]:
         with self._idle:
-            self._running += 1
+            self._require_session()
+            self._running.append(dispatch)
         try:
             yield
         finally:
             with self._idle:
-                self._running -= 1
+                self._running.remove(dispatch)
                 self._idle.notify_all()
 
     def _require_session(self) -> None:

@@ -109,9 +109,9 @@ def verify_task(source: str, packets: Packets, digest: str, spec: TaskSpec) -> I
         try:
             check_repeatable(emulated, source, packets, spec.stream, spec.limits, digest)
         except CandidateFailure as failure:
-            if failure.kind is not FailureKind.NONDETERMINISTIC:
-                raise
-            _blame(failure, source, packets, digest, spec)
+            if failure.kind is FailureKind.NONDETERMINISTIC:
+                _blame(failure, source, packets, digest, spec)
+            raise
     except CandidateFailure as failure:
         yield _failed(failure)
     except InfrastructureFailure as failure:
@@ -134,14 +134,16 @@ def describe_task(policy: Policy) -> tuple[int, IsolationReport | Lost]:
 def _blame(
     failure: CandidateFailure, source: str, packets: Packets, digest: str, spec: TaskSpec
 ) -> None:
-    """Raise with the cause: not repeatable at all, or different on other processors."""
-    check_repeatable(_launcher(spec.policy), source, packets, spec.stream, spec.limits, digest)
-    message = (
-        f"{failure.message} This happens on other processors only (emulated: "
-        f"{', '.join(f'{k}={v}' for k, v in emulated_processor().items())}): float arithmetic in "
-        "the decoder gives other bits there. Do it in integers."
-    )
-    raise CandidateFailure(FailureKind.NONDETERMINISTIC, message, detail=failure.detail)
+    """Find out whether decoding differs every time, or only on other processors, and say so."""
+    here = _launcher(spec.policy).decode(source, packets, spec.stream, spec.limits).frames
+    if frames_digest(here) != digest:
+        return
+    emulated = _launcher(spec.policy, emulated=True)
+    try:
+        check_repeatable(emulated, source, packets, spec.stream, spec.limits, here)
+    except CandidateFailure as precise:
+        message = f"on another processor (emulated), {precise.message}"
+        raise CandidateFailure(precise.kind, message, detail=failure.detail) from failure
 
 
 def _launcher(policy: Policy, *, emulated: bool = False) -> Launcher:
