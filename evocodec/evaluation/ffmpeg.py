@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
+from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -136,13 +137,14 @@ class Decoding:
         self._complaints = complaints
         self._path = path
         self._strict = strict
-        try:
-            self._reader = Y4mReader(cast(BinaryIO, process.stdout), path)
-        except SourceError as error:
+        pipe = cast(BufferedReader, process.stdout)
+        if not pipe.peek(1):
             process.wait()
+            reason = self._complaint() or "there is no frame in the part asked for"
             raise SourceError(
-                f"{path}: nothing could be decoded: {self._complaint() or error}"
-            ) from error
+                f"{path}: nothing could be decoded: {reason}; check the part and the file"
+            )
+        self._reader = Y4mReader(pipe, path)
         self.width, self.height = self._reader.width, self._reader.height
         self.fps = self._reader.fps
 
