@@ -1,0 +1,164 @@
+"""Runs ``git`` so that nobody's configuration, hooks or environment can change what it does.
+
+Everything local ignores the user's and the system's configuration. Only the network commands read
+them, because credentials, proxies and host keys live there; they can still not prompt, run hooks or
+sign, and they end in time.
+"""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from evocodec.domain.errors import InfrastructureFailure, UserError
+
+_LOCAL_SECONDS = 60.0
+_NETWORK_SECONDS = 120.0
+_DRAIN_SECONDS = 5.0
+_SETTINGS = (
+    "core.hooksPath=/dev/null",
+    "core.fsmonitor=false",
+    "core.autocrlf=false",
+    "core.fsync=all",
+    "commit.gpgSign=false",
+    "tag.gpgSign=false",
+    "push.gpgSign=false",
+    "gc.auto=0",
+    # Volumes of containers often belong to another user; no configured program is run anyway.
+    "safe.directory=*",
+)
+# Set when git itself calls us, from a hook or an alias: they would redirect every command.
+_REDIRECTING = (
+    "GIT_DIR",
+    "GIT_WORK_TREE",
+    "GIT_INDEX_FILE",
+    "GIT_OBJECT_DIRECTORY",
+    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
+    "GIT_COMMON_DIR",
+    "GIT_NAMESPACE",
+    "GIT_PREFIX",
+)
+_CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+(?=@)")
+_LOCK = re.compile(r"'([^']+\.lock)'")
+
+
+@dataclass(frozen=True, slots=True)
+class GitResult:
+    """How a command ended; ``errors`` has no credentials."""
+
+    code: int
+    output: str
+    errors: str
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who commits."""
+
+    name: str
+    email: str
+
+    @classmethod
+    def parse(cls, text: str) -> "Identity":
+        """Read ``Name <email>``. Raises UserError for anything else."""
+        match = re.fullmatch(r"\s*([^<>\n]+?)\s*<([^<>\s]+)>\s*", text)
+        if match is None:
+            raise UserError(f"author {text!r} is not of the form: Name <email>")
+        return cls(match[1], match[2])
+
+
+@dataclass(frozen=True, slots=True)
+class Git:
+    """``git`` in one repository; holds no state, and any thread may use it."""
+
+    folder: Path
+    identity: Identity
+
+    def run(
+        self, *arguments: str, stdin: bytes = b"", variables: Mapping[str, str] | None = None
+    ) -> str:
+        """Run a local command and return its output.
+
+        Raises InfrastructureFailure when it fails; a lock that a dead process left is explained.
+        """
+        result = self.attempt(*arguments, stdin=stdin, variables=variables)
+        if result.code != 0:
+            raise InfrastructureFailure(
+                f"git {arguments[0]} failed in {self.folder}: {explain(result.errors)}"
+            )
+        return result.output
+
+    def attempt(
+        self, *arguments: str, stdin: bytes = b"", variables: Mapping[str, str] | None = None
+    ) -> GitResult:
+        """Run a local command and say how it ended."""
+        environment = {key: v for key, v in os.environ.items() if not key.startswith("GIT_")}
+        environment |= {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
+        return self._start(arguments, stdin, environment | dict(variables or {}), _LOCAL_SECONDS)
+
+    def network(self, *arguments: str) -> GitResult:
+        """Run a command that talks to a remote, with the user's own configuration."""
+        environment = {k: v for k, v in os.environ.items() if k not in _REDIRECTING}
+        return self._start(arguments, b"", environment, _NETWORK_SECONDS)
+
+    def _start(
+        self, arguments: tuple[str, ...], stdin: bytes, environment: dict[str, str], seconds: float
+    ) -> GitResult:
+        program = shutil.which("git")
+        if program is None:
+            raise UserError(
+                "git is not installed; adopted versions live in a git repository. "
+                "Install it, for example with: apt-get install git"
+            )
+        settings = [part for setting in _SETTINGS for part in ("-c", setting)]
+        place = [f"--git-dir={self.folder / '.git'}", f"--work-tree={self.folder}"]
+        environment |= {
+            "LC_ALL": "C",
+            "GIT_TERMINAL_PROMPT": "0",
+            "SSH_ASKPASS_REQUIRE": "never",
+            "GIT_AUTHOR_NAME": self.identity.name,
+            "GIT_AUTHOR_EMAIL": self.identity.email,
+            "GIT_COMMITTER_NAME": self.identity.name,
+            "GIT_COMMITTER_EMAIL": self.identity.email,
+        }
+        process = subprocess.Popen(
+            [program, *settings, *place, *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=environment,
+            cwd=self.folder,
+            # Without a terminal, ssh cannot ask for anything; and its group can be ended as one.
+            start_new_session=True,
+        )
+        with process:
+            try:
+                output, errors = process.communicate(stdin, timeout=seconds)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                # A daemon that ssh left behind may hold the pipes open for ever.
+                with suppress(subprocess.TimeoutExpired):
+                    process.communicate(timeout=_DRAIN_SECONDS)
+                return GitResult(124, "", f"no answer within {seconds:g} seconds")
+        return GitResult(process.returncode, output.decode("utf-8", "replace"), redact(errors))
+
+
+def redact(errors: bytes) -> str:
+    """Return git's messages without the credentials that a URL may hold."""
+    return _CREDENTIALS.sub("***", errors.decode("utf-8", "replace")).strip()
+
+
+def explain(errors: str) -> str:
+    """Return git's messages; for a lock file, with what to do about it."""
+    lock = _LOCK.search(errors)
+    if lock is None or "File exists" not in errors:
+        return errors
+    return (
+        f"{lock[1]} exists, so another git command is at work there, or one was killed there. "
+        f"If none is running, delete the file and try again: rm '{lock[1]}'"
+    )

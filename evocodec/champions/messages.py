@@ -1,0 +1,202 @@
+"""What a champion's commit says, for people and for ``versions()``: text and trailers.
+
+The trailers are the last paragraph of the message, which is the only one git reads them from, and
+every value is one clean line. So text that a model wrote cannot pass for a trailer.
+"""
+
+import re
+import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from pydantic_core import to_json
+
+from evocodec.domain.candidate import Origin, Verdict
+from evocodec.domain.results import Score
+
+PROGRAM_FILE = "codec.py"
+METRICS_FILE = "metrics.json"
+README_FILE = "README.md"
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
+_MAX_TEXT = 2000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdoptionEntry:
+    """What is to become the next version. ``at`` is UTC, ISO 8601; empty means now."""
+
+    run_id: str
+    candidate_id: str
+    source: str
+    score: Score
+    verdict: Verdict
+    parent_id: str = ""
+    origin: Origin = Origin.MODEL
+    model: str = ""
+    hypothesis: str = ""
+    at: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """An adopted version, as its commit tells. Numbers are None where the commit lacks them."""
+
+    version: int
+    tag: str
+    commit: str
+    committed_at: str
+    run_id: str
+    candidate_id: str
+    parent_id: str
+    origin: str
+    model: str
+    source_sha256: str
+    bitrate_mbps: float | None
+    compression_ratio: float | None
+    bd_rate_percent: float | None
+    improvement_percent: float | None
+    compared_with: str
+
+    @property
+    def writer_id(self) -> str:
+        """The name that files written by this version carry."""
+        return f"{self.tag}+{self.commit[:8]}"
+
+
+def adoption_message(entry: AdoptionEntry, version: int, source_sha256: str) -> str:
+    """Return the message of an adoption."""
+    score, verdict = entry.score, entry.verdict
+    improvement = _improvement(verdict)
+    title = f"v{version}: {score.bitrate_mbps:.2f} Mbit/s at the quality of HEVC at 10"
+    if improvement:
+        title += f", {one_line(improvement)}"
+    trailers = {
+        "Evocodec-Version": str(version),
+        "Evocodec-Run": entry.run_id,
+        "Evocodec-Candidate": entry.candidate_id,
+        "Evocodec-Parent": entry.parent_id,
+        "Evocodec-Origin": entry.origin.value,
+        "Evocodec-Model": entry.model,
+        "Evocodec-Source-SHA256": source_sha256,
+        "Bitrate-Mbps": f"{score.bitrate_mbps:.4f}",
+        "Compression-Ratio": f"{score.compression_ratio:.4f}",
+        "BD-Rate-Percent": f"{score.bd_rate_percent:.4f}",
+        "Improvement": improvement,
+        "Improvement-Percent": _number(verdict.improvement_percent),
+        "Compared-With": verdict.compared_with,
+    }
+    paragraphs = [entry.hypothesis, f"Verdict: {verdict.reason} ({verdict.rule})"]
+    return _message(title, paragraphs, trailers)
+
+
+def rollback_message(version: int, reason: str) -> str:
+    """Return the message of a commit that makes an older version current again."""
+    trailers = {"Evocodec-Rollback-To": str(version), "Evocodec-Reason": reason}
+    return _message(f"Back to v{version}", [reason], trailers)
+
+
+def parse_trailers(text: str) -> dict[str, str]:
+    """Return what ``%(trailers:only,unfold)`` printed; of a repeated key, the last."""
+    pairs = (line.split(":", 1) for line in text.splitlines() if ":" in line)
+    return {key.strip(): value.strip() for key, value in pairs}
+
+
+def version_from(trailers: Mapping[str, str], commit: str, committed_at: str) -> Version | None:
+    """Return the version that a commit adopted, or None when it adopted none."""
+    number = trailers.get("Evocodec-Version", "")
+    if not re.fullmatch(r"[1-9]\d{0,8}", number):
+        return None
+    return Version(
+        version=int(number),
+        tag=f"v{number}",
+        commit=commit,
+        committed_at=committed_at,
+        run_id=trailers.get("Evocodec-Run", ""),
+        candidate_id=trailers.get("Evocodec-Candidate", ""),
+        parent_id=trailers.get("Evocodec-Parent", ""),
+        origin=trailers.get("Evocodec-Origin", ""),
+        model=trailers.get("Evocodec-Model", ""),
+        source_sha256=trailers.get("Evocodec-Source-SHA256", ""),
+        bitrate_mbps=_float(trailers.get("Bitrate-Mbps")),
+        compression_ratio=_float(trailers.get("Compression-Ratio")),
+        bd_rate_percent=_float(trailers.get("BD-Rate-Percent")),
+        improvement_percent=_float(trailers.get("Improvement-Percent")),
+        compared_with=trailers.get("Compared-With", ""),
+    )
+
+
+def metrics_json(entry: AdoptionEntry, version: int, source_sha256: str) -> bytes:
+    """Return ``metrics.json``: where the version comes from, and its whole score with curves."""
+    value: dict[str, Any] = {
+        "version": version,
+        "run_id": entry.run_id,
+        "candidate_id": entry.candidate_id,
+        "parent_id": entry.parent_id,
+        "origin": entry.origin.value,
+        "model": one_line(entry.model),
+        "hypothesis": one_line(entry.hypothesis),
+        "source_sha256": source_sha256,
+        "verdict": asdict(entry.verdict) | {"reason": one_line(entry.verdict.reason)},
+        "score": asdict(entry.score),
+    }
+    return to_json(value, indent=2, inf_nan_mode="strings") + b"\n"
+
+
+def readme(versions: Sequence[Version], current: int) -> bytes:
+    """Return the table of versions that a person sees first, newest on top."""
+    lines = [
+        "# Adopted codecs",
+        "",
+        "One commit per adoption, one tag per version. `codec.py` is the current version; an older",
+        "one is `git show v1:codec.py`. Mbit/s are at the quality that HEVC (x265 medium) reaches",
+        "at 10.",
+        "",
+        "| Version | Mbit/s | Compression ratio | BD-rate % | Improvement % | Against | From |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for item in sorted(versions, key=lambda version: version.version, reverse=True):
+        mark = " (current)" if item.version == current else ""
+        cells = (
+            f"{item.tag}{mark}",
+            _number(item.bitrate_mbps),
+            _number(item.compression_ratio),
+            _number(item.bd_rate_percent),
+            _number(item.improvement_percent),
+            item.compared_with,
+            f"{item.run_id} {item.candidate_id}",
+        )
+        lines.append(f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |")
+    return ("\n".join(lines) + "\n").encode()
+
+
+def one_line(text: str) -> str:
+    """Return text without control characters, line breaks or surrounding blanks, at most 2000."""
+    return _CONTROL.sub(" ", text).strip()[:_MAX_TEXT]
+
+
+def _message(title: str, paragraphs: Sequence[str], trailers: Mapping[str, str]) -> str:
+    body = [textwrap.fill(one_line(text), 78) for text in paragraphs]
+    block = [f"{key}: {one_line(value)}" for key, value in trailers.items() if one_line(value)]
+    return "\n\n".join([title, *(text for text in body if text), "\n".join(block)]) + "\n"
+
+
+def _improvement(verdict: Verdict) -> str:
+    percent = verdict.improvement_percent
+    if percent is None:
+        return ""
+    return (
+        f"{abs(percent):.1f}% {'better' if percent >= 0 else 'worse'} than {verdict.compared_with}"
+    )
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"
+
+
+def _float(text: str | None) -> float | None:
+    try:
+        return float(text) if text else None
+    except ValueError:
+        return None

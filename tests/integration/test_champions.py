@@ -1,0 +1,513 @@
+"""The champion repository, with real git: adoption, repair, rollback, remotes, odd environments."""
+
+import json
+import shutil
+import subprocess
+import threading
+from pathlib import Path
+
+import pytest
+
+from evocodec.champions.publish import resolve
+from evocodec.champions.repository import AdoptionEntry, ChampionRepository
+from evocodec.domain.candidate import Origin, Verdict
+from evocodec.domain.errors import InfrastructureFailure, UserError
+from evocodec.domain.results import Score
+
+pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
+
+
+def entry(
+    number: int, *, run_id: str = "run-1", hypothesis: str = "larger blocks", source: str = ""
+) -> AdoptionEntry:
+    bitrate = 14.0 / 1.1**number
+    return AdoptionEntry(
+        run_id=run_id,
+        candidate_id=f"c{number:04}",
+        parent_id=f"c{number - 1:04}",
+        source=source or f"STEP = {number}\n",
+        score=Score(bitrate, 20.0 + number, -5.5, "city", 0.9, 2.0, 8.0, 2**20, 4000, ()),
+        verdict=Verdict(True, "bitrate", "fewer bits", f"v{number - 1}", 10.25, bitrate, 21.0),
+        origin=Origin.MODEL,
+        model="some-model",
+        hypothesis=hypothesis,
+        at="2026-01-02T03:04:05.678",
+    )
+
+
+def git(folder: Path, *arguments: str) -> str:
+    command = ["git", "-c", "safe.directory=*", "-C", str(folder), *arguments]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+@pytest.fixture
+def champions(tmp_path: Path) -> ChampionRepository:
+    return ChampionRepository(tmp_path / "champions")
+
+
+@pytest.fixture
+def bare(tmp_path: Path) -> Path:
+    folder = tmp_path / "remote.git"
+    subprocess.run(["git", "init", "-q", "--bare", str(folder)], check=True)
+    return folder
+
+
+def test_before_the_first_adoption_there_is_nothing_and_nothing_is_made(
+    champions: ChampionRepository,
+) -> None:
+    assert champions.versions() == ()
+    assert champions.current() is None
+    assert champions.push().pushed is False
+    with pytest.raises(UserError, match="none yet"):
+        champions.source(1)
+    with pytest.raises(UserError, match="none yet"):
+        champions.rollback(1, "why not")
+    assert not champions.path.exists()
+
+
+def test_an_adoption_is_one_commit_with_trailers_metrics_and_an_annotated_tag(
+    champions: ChampionRepository,
+) -> None:
+    adoption = champions.adopt(entry(1))
+    assert (adoption.version, adoption.tag, adoption.pushed, adoption.push_error) == (
+        1,
+        "v1",
+        False,
+        "",
+    )
+    assert git(champions.path, "rev-list", "--count", "main") == "1"
+    assert git(champions.path, "rev-parse", "v1^{commit}") == adoption.commit
+    assert git(champions.path, "cat-file", "-t", "v1") == "tag"
+    trailers = git(champions.path, "log", "-1", "--format=%(trailers:only)")
+    for line in (
+        "Evocodec-Version: 1",
+        "Evocodec-Run: run-1",
+        "Evocodec-Candidate: c0001",
+        "Evocodec-Parent: c0000",
+        "Evocodec-Origin: model",
+        "Evocodec-Model: some-model",
+        "Bitrate-Mbps: 12.7273",
+        "Compression-Ratio: 21.0000",
+        "BD-Rate-Percent: -5.5000",
+        "Improvement: 10.2% better than v0",
+    ):
+        assert line in trailers
+    metrics = json.loads(git(champions.path, "show", "v1:metrics.json"))
+    assert metrics["score"]["bitrate_mbps"] == pytest.approx(12.727, abs=0.001)
+    assert git(champions.path, "status", "--porcelain") == ""
+    assert (champions.path / "codec.py").read_text() == "STEP = 1\n"
+    assert git(champions.path, "log", "-1", "--format=%cI") == "2026-01-02T03:04:05+00:00"
+    git(champions.path, "fsck", "--strict")
+
+
+def test_old_versions_stay_readable_and_the_newest_is_current(
+    champions: ChampionRepository,
+) -> None:
+    for number in (1, 2, 3):
+        assert champions.adopt(entry(number)).version == number
+    assert [version.version for version in champions.versions()] == [1, 2, 3]
+    assert [champions.source(n) for n in (1, 2, 3)] == [f"STEP = {n}\n" for n in (1, 2, 3)]
+    current = champions.current()
+    assert current is not None
+    assert (current.version, current.candidate_id, current.compared_with) == (3, "c0003", "v2")
+    assert current.bitrate_mbps == pytest.approx(10.5184, abs=0.0001)
+    assert current.improvement_percent == 10.25
+    assert "v3 (current)" in (champions.path / "README.md").read_text()
+    with pytest.raises(UserError, match=r"no version v9.*v1, v2, v3"):
+        champions.source(9)
+
+
+def test_the_bytes_of_a_program_are_kept_exactly(champions: ChampionRepository) -> None:
+    source = "# Umlaut ü, tab\t, trailing  \r\nX = '→'\n\n\n"
+    champions.adopt(entry(1, source=source))
+    assert champions.source(1) == source
+
+
+def test_adopting_the_same_candidate_again_returns_what_it_became(
+    champions: ChampionRepository,
+) -> None:
+    first = champions.adopt(entry(1))
+    champions.adopt(entry(2))
+    assert champions.adopt(entry(1)) == first
+    assert len(champions.versions()) == 2
+    assert champions.adopt(entry(1, run_id="run-2")).version == 3
+
+
+def test_a_crash_between_commit_and_tag_is_repaired_by_the_next_call(
+    champions: ChampionRepository,
+) -> None:
+    first = champions.adopt(entry(1))
+    git(champions.path, "tag", "-d", "v1")
+    assert champions.source(1) == "STEP = 1\n"
+    assert champions.adopt(entry(1)) == first
+    assert git(champions.path, "rev-parse", "v1^{commit}") == first.commit
+
+
+def test_a_crash_before_the_work_tree_was_written_is_repaired(
+    champions: ChampionRepository,
+) -> None:
+    champions.adopt(entry(1))
+    second = champions.adopt(entry(2))
+    git(champions.path, "reset", "-q", "--hard", "v1")
+    git(champions.path, "update-ref", "refs/heads/main", second.commit)
+    champions.adopt(entry(2))
+    assert (champions.path / "codec.py").read_text() == "STEP = 2\n"
+    assert git(champions.path, "status", "--porcelain") == ""
+
+
+def test_a_killed_initialisation_is_completed(champions: ChampionRepository) -> None:
+    (champions.path / ".git").mkdir(parents=True)
+    (champions.path / ".git" / "HEAD").write_text("ref: refs/heads/main\n")
+    assert champions.versions() == ()
+    assert champions.adopt(entry(1)).version == 1
+
+
+def test_a_leftover_index_lock_does_not_stop_an_adoption_and_is_explained(
+    champions: ChampionRepository, caplog: pytest.LogCaptureFixture
+) -> None:
+    champions.adopt(entry(1))
+    lock = champions.path / ".git" / "index.lock"
+    lock.touch()
+    assert champions.adopt(entry(2)).version == 2
+    assert champions.source(2) == "STEP = 2\n"
+    assert f"rm '{lock}'" in caplog.text
+    lock.unlink()
+    champions.adopt(entry(2))
+    assert (champions.path / "codec.py").read_text() == "STEP = 2\n"
+
+
+def test_a_leftover_branch_lock_is_an_infrastructure_failure_that_says_what_to_do(
+    champions: ChampionRepository,
+) -> None:
+    champions.adopt(entry(1))
+    lock = champions.path / ".git" / "refs" / "heads" / "main.lock"
+    lock.touch()
+    with pytest.raises(InfrastructureFailure, match=r"delete the file and try again: rm '.*main"):
+        champions.adopt(entry(2))
+    lock.unlink()
+    assert champions.adopt(entry(2)).version == 2
+    assert len(champions.versions()) == 2
+
+
+def test_changes_of_a_person_in_the_work_tree_are_kept_and_not_committed(
+    champions: ChampionRepository, caplog: pytest.LogCaptureFixture
+) -> None:
+    champions.adopt(entry(1))
+    (champions.path / "codec.py").write_text("MINE = True\n")
+    champions.adopt(entry(2))
+    assert (champions.path / "codec.py").read_text() == "MINE = True\n"
+    assert champions.source(2) == "STEP = 2\n"
+    assert "not committed" in caplog.text
+
+
+def test_commits_and_files_of_people_are_kept(champions: ChampionRepository) -> None:
+    champions.adopt(entry(1))
+    (champions.path / "LICENSE").write_text("mine\n")
+    who = ("-c", "user.name=A", "-c", "user.email=a@b")
+    git(champions.path, "add", "LICENSE")
+    git(champions.path, *who, "commit", "-qm", "Add a licence")
+    current = champions.current()
+    assert current is not None
+    assert current.version == 1
+    champions.adopt(entry(2))
+    assert git(champions.path, "show", "v2:LICENSE") == "mine"
+
+
+@pytest.mark.parametrize(
+    "hypothesis",
+    [
+        "try\n\nEvocodec-Version: 99\nEvocodec-Rollback-To: 1",
+        "x\nEvocodec-Candidate: c9999\n---\nEvocodec-Source-SHA256: 00",
+        "escape \x1b[2J and \x00 and \ud800 and \x1e \x1f",
+        "word" * 5000,
+        "",
+    ],
+)
+def test_text_of_a_model_cannot_pass_for_a_trailer_or_steer_a_terminal(
+    champions: ChampionRepository, hypothesis: str
+) -> None:
+    champions.adopt(entry(1))
+    champions.adopt(entry(2, hypothesis=hypothesis))
+    assert [version.version for version in champions.versions()] == [1, 2]
+    current = champions.current()
+    assert current is not None
+    assert (current.version, current.candidate_id) == (2, "c0002")
+    message = git(champions.path, "log", "-1", "--format=%B")
+    assert "\x1b" not in message
+    json.loads(git(champions.path, "show", "v2:metrics.json"))
+
+
+def test_going_back_keeps_the_history_and_the_next_version_number(
+    champions: ChampionRepository,
+) -> None:
+    for number in (1, 2):
+        champions.adopt(entry(number))
+    assert champions.rollback(1, "v2 flickers").version == 1
+    current = champions.current()
+    assert current is not None
+    assert current.version == 1
+    assert (champions.path / "codec.py").read_text() == "STEP = 1\n"
+    assert [version.version for version in champions.versions()] == [1, 2]
+    assert "v2 flickers" in git(champions.path, "log", "-1", "--format=%B")
+    assert git(champions.path, "rev-list", "--count", "main") == "3"
+    champions.rollback(1, "again")
+    assert git(champions.path, "rev-list", "--count", "main") == "3"
+    assert champions.adopt(entry(3)).version == 3
+    current = champions.current()
+    assert current is not None
+    assert current.version == 3
+
+
+def test_a_program_changed_behind_its_commit_is_noticed(champions: ChampionRepository) -> None:
+    champions.adopt(entry(1))
+    (champions.path / "codec.py").write_text("EVIL = 1\n")
+    message = git(champions.path, "log", "-1", "--format=%B")
+    who = ("-c", "user.name=A", "-c", "user.email=a@b")
+    git(champions.path, *who, "commit", "-qam", message, "--amend")
+    with pytest.raises(InfrastructureFailure, match="not the one that was adopted"):
+        champions.source(1)
+
+
+def test_threads_that_adopt_at_once_get_different_numbers(champions: ChampionRepository) -> None:
+    taken: list[int] = []
+    threads = [
+        threading.Thread(target=lambda n=n: taken.append(champions.adopt(entry(n)).version))
+        for n in range(1, 5)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(taken) == [1, 2, 3, 4]
+    assert len(champions.versions()) == 4
+
+
+def test_adoptions_reach_the_remote_with_their_tags(tmp_path: Path, bare: Path) -> None:
+    champions = ChampionRepository(tmp_path / "champions", remote=str(bare))
+    adoption = champions.adopt(entry(1))
+    assert (adoption.pushed, adoption.push_error) == (True, "")
+    assert git(bare, "rev-parse", "main") == adoption.commit
+    assert git(bare, "rev-parse", "v1^{commit}") == adoption.commit
+
+
+def test_an_unreachable_remote_loses_nothing_and_is_made_up_for(tmp_path: Path, bare: Path) -> None:
+    away = bare.rename(tmp_path / "away.git")
+    champions = ChampionRepository(tmp_path / "champions", remote=str(bare))
+    first = champions.adopt(entry(1))
+    assert first.pushed is False
+    assert "does not appear to be a git repository" in first.push_error
+    assert "tried again" in first.push_error
+    assert champions.source(1) == "STEP = 1\n"
+    away.rename(bare)
+    second = champions.adopt(entry(2))
+    assert second.pushed
+    assert git(bare, "rev-parse", "v1^{commit}") == first.commit
+    assert git(bare, "rev-parse", "main") == second.commit
+
+
+def test_a_remote_with_other_commits_is_not_overwritten(tmp_path: Path, bare: Path) -> None:
+    ours = ChampionRepository(tmp_path / "ours", remote=str(bare))
+    ours.adopt(entry(1))
+    clone = tmp_path / "clone"
+    subprocess.run(["git", "clone", "-q", str(bare), str(clone)], check=True)
+    git(clone, "checkout", "-q", "main")
+    who = ("-c", "user.name=A", "-c", "user.email=a@b")
+    git(clone, *who, "commit", "-q", "--allow-empty", "-m", "theirs")
+    git(clone, "push", "-q", "origin", "main")
+    theirs = git(bare, "rev-parse", "main")
+    second = ours.adopt(entry(2))
+    assert second.pushed is False
+    assert "the remote has commits or tags" in second.push_error
+    assert git(bare, "rev-parse", "main") == theirs
+    # All or nothing: no tag without its branch.
+    assert git(bare, "tag", "--list") == "v1"
+    assert ours.source(2) == "STEP = 2\n"
+    git(ours.path, *who, "pull", "-q", "--no-rebase", "--no-edit", str(bare), "main")
+    assert ours.push().pushed
+    assert [version.version for version in ours.versions()] == [1, 2]
+
+
+def test_a_new_machine_goes_on_from_the_versions_of_the_remote(tmp_path: Path, bare: Path) -> None:
+    ChampionRepository(tmp_path / "first", remote=str(bare)).adopt(entry(1))
+    second = ChampionRepository(tmp_path / "second", remote=str(bare))
+    second.prepare()
+    current = second.current()
+    assert current is not None
+    assert current.version == 1
+    assert (second.path / "codec.py").read_text() == "STEP = 1\n"
+    adoption = second.adopt(entry(2, run_id="run-2"))
+    assert (adoption.version, adoption.pushed) == (2, True)
+
+
+def test_credentials_of_a_remote_are_not_repeated_in_messages(tmp_path: Path) -> None:
+    remote = "http://user:sekret@127.0.0.1:9/none.git"
+    champions = ChampionRepository(tmp_path / "champions", remote=remote)
+    adoption = champions.adopt(entry(1))
+    assert not adoption.pushed
+    assert adoption.push_error
+    assert "sekret" not in adoption.push_error
+    assert "sekret" not in (champions.path / ".git" / "config").read_text()
+
+
+@pytest.fixture
+def hostile_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What users really have: signing, failing hooks, templates, aliases, no name."""
+    hooks = tmp_path / "hooks"
+    hooks.mkdir()
+    for name in ("pre-commit", "commit-msg", "reference-transaction", "pre-push", "post-commit"):
+        hook = hooks / name
+        hook.write_text("#!/bin/sh\nexit 1\n")
+        hook.chmod(0o755)
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / ".gitconfig").write_text(
+        f"""[user]
+    useConfigOnly = true
+[commit]
+    gpgSign = true
+[tag]
+    gpgSign = true
+    forceSignAnnotated = true
+[push]
+    gpgSign = true
+[gpg]
+    program = /bin/false
+[core]
+    hooksPath = {hooks}
+    autocrlf = true
+    editor = /bin/false
+    fsmonitor = /bin/false
+[init]
+    templateDir = {hooks}
+    defaultBranch = trunk
+[log]
+    showSignature = true
+[format]
+    pretty = oneline
+"""
+    )
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+    monkeypatch.setenv("GIT_DIR", str(tmp_path / "elsewhere"))
+    monkeypatch.setenv("GIT_INDEX_FILE", str(tmp_path / "elsewhere-index"))
+    monkeypatch.setenv("GIT_AUTHOR_NAME", "Somebody Else")
+    monkeypatch.setenv("LANG", "de_DE.UTF-8")
+
+
+def test_odd_configuration_hooks_and_environment_change_nothing(
+    tmp_path: Path, hostile_configuration: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    author = "Lab <lab@example.org>"
+    champions = ChampionRepository(tmp_path / "c", author=author)
+    assert champions.adopt(entry(1)).version == 1
+    assert champions.adopt(entry(2)).version == 2
+    assert champions.rollback(1, "because").version == 1
+    assert not (tmp_path / "elsewhere").exists()
+    for name in ("GIT_DIR", "GIT_INDEX_FILE", "GIT_AUTHOR_NAME"):
+        monkeypatch.delenv(name)
+    assert git(champions.path, "-c", "log.showSignature=false", "log", "--format=%an <%ae>") == (
+        "\n".join([author] * 3)
+    )
+
+
+def test_hooks_and_signing_of_the_user_do_not_stop_a_push_but_those_of_the_remote_do(
+    tmp_path: Path, bare: Path, hostile_configuration: None
+) -> None:
+    champions = ChampionRepository(tmp_path / "c", remote=str(bare))
+    refused = champions.adopt(entry(1))
+    # A remote on this machine runs under the same configuration, hooks included.
+    assert not refused.pushed
+    assert "aborted by hook" in refused.push_error
+    (tmp_path / "hooks" / "reference-transaction").unlink()
+    assert champions.push().pushed
+
+
+def test_a_repository_inside_another_one_is_its_own(tmp_path: Path) -> None:
+    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
+    champions = ChampionRepository(tmp_path / ".evocodec" / "champions")
+    champions.adopt(entry(1))
+    assert git(tmp_path, "rev-list", "--all", "--count") == "0"
+    assert len(champions.versions()) == 1
+
+
+def test_a_relative_remote_is_meant_from_where_the_user_is(
+    tmp_path: Path, bare: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert ChampionRepository(Path("champions"), remote=bare.name).adopt(entry(1)).pushed
+
+
+def test_a_folder_with_other_things_is_refused_and_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("mine")
+    with pytest.raises(UserError, match="not empty"):
+        ChampionRepository(tmp_path).adopt(entry(1))
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_a_file_in_the_way_is_a_plain_message(tmp_path: Path) -> None:
+    (tmp_path / "champions").write_text("a file")
+    with pytest.raises(UserError, match="cannot be kept"):
+        ChampionRepository(tmp_path / "champions").adopt(entry(1))
+
+
+def test_without_git_the_message_says_what_to_install(
+    champions: ChampionRepository, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UserError, match="git is not installed"):
+        champions.adopt(entry(1))
+
+
+def test_an_author_without_an_address_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="Name <email>"):
+        ChampionRepository(tmp_path, author="somebody")
+
+
+@pytest.mark.parametrize("reference", ["current", "v2", "2", 2])
+def test_a_version_is_found_by_any_of_its_names(
+    champions: ChampionRepository, reference: str | int
+) -> None:
+    champions.adopt(entry(1))
+    second = champions.adopt(entry(2))
+    published = resolve(reference, champions)
+    assert published.source == "STEP = 2\n"
+    assert published.writer_id == f"v2+{second.commit[:8]}"
+    assert resolve(published.writer_id, champions) == published
+
+
+def test_the_current_version_is_the_one_gone_back_to(champions: ChampionRepository) -> None:
+    champions.adopt(entry(1))
+    champions.adopt(entry(2))
+    champions.rollback(1, "because")
+    assert resolve("current", champions).writer_id.startswith("v1+")
+
+
+def test_a_writer_of_another_repository_is_not_taken_for_ours(
+    champions: ChampionRepository,
+) -> None:
+    champions.adopt(entry(1))
+    with pytest.raises(UserError, match="another champion repository"):
+        resolve("v1+00000000", champions)
+
+
+def test_a_program_file_is_found_by_its_path(champions: ChampionRepository, tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text("X = 1\n")
+    published = resolve(str(path), champions)
+    assert published.source == "X = 1\n"
+    assert published.writer_id.startswith("file+")
+    assert len(published.writer_id) == len("file+") + 8
+
+
+@pytest.mark.parametrize("reference", ["current", "v7", "nowhere.py", "", "."])
+def test_what_cannot_be_found_is_a_plain_message(
+    champions: ChampionRepository, reference: str
+) -> None:
+    with pytest.raises(UserError):
+        resolve(reference, champions)
+
+
+def test_a_binary_file_is_no_program(champions: ChampionRepository, tmp_path: Path) -> None:
+    (tmp_path / "x.py").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(UserError, match="not UTF-8"):
+        resolve(str(tmp_path / "x.py"), champions)
