@@ -3,7 +3,9 @@
 import json
 import shutil
 import subprocess
+import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -511,3 +513,53 @@ def test_a_binary_file_is_no_program(champions: ChampionRepository, tmp_path: Pa
     (tmp_path / "x.py").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(UserError, match="not UTF-8"):
         resolve(str(tmp_path / "x.py"), champions)
+
+
+ADOPT = """
+import sys
+from pathlib import Path
+from evocodec.champions.repository import AdoptionEntry, ChampionRepository
+from evocodec.domain.candidate import Verdict
+from evocodec.domain.results import Score
+
+score = Score(9.0, 20.0, -5.0, "city", 0.9, 2.0, 8.0, 2**20, 4000, ())
+verdict = Verdict(True, "bitrate", "fewer bits", "v0", 10.0)
+champions = ChampionRepository(Path(sys.argv[1]))
+print("ready", flush=True)
+for number in range(1, 1000):
+    name = f"c{number:04}"
+    entry = AdoptionEntry(
+        run_id="r", candidate_id=name, source=f"STEP = {number}\\n", score=score, verdict=verdict
+    )
+    print(name, champions.adopt(entry).version, flush=True)
+"""
+
+
+def test_a_kill_at_any_moment_leaves_a_repository_that_goes_on(tmp_path: Path) -> None:
+    champions = ChampionRepository(tmp_path / "champions")
+    promised: dict[str, int] = {}
+    for milliseconds in (5, 20, 35, 50, 65, 80, 95, 130):
+        command = [sys.executable, "-c", ADOPT, str(champions.path)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+            time.sleep(milliseconds / 1000)
+            process.kill()
+            said = process.stdout.read()
+        for line in said.splitlines():
+            name, _, version = line.partition(" ")
+            if version:
+                assert promised.setdefault(name, int(version)) == int(version)
+    # A git command of the last process may still be at work.
+    time.sleep(0.5)
+    for lock in (champions.path / ".git").rglob("*.lock"):
+        if lock.name != "evocodec.lock":
+            lock.unlink()
+    last = champions.adopt(entry(999)).version
+    versions = champions.versions()
+    assert [version.version for version in versions] == list(range(1, last + 1))
+    assert len({version.candidate_id for version in versions}) == last
+    assert promised.items() <= {v.candidate_id: v.version for v in versions}.items()
+    tags = git(champions.path, "tag", "--list").split()
+    assert sorted(tags) == sorted(version.tag for version in versions)
+    git(champions.path, "fsck", "--strict")
