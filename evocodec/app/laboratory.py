@@ -108,11 +108,11 @@ class Laboratory:
             InfrastructureFailure: the engine does not start.
         """
         from evocodec.app.running import Runner, Stores
-        from evocodec.telemetry.log import run_log
+        from evocodec.telemetry.log import log_event, run_log
 
         plan = self._plan_resumed(resume) if resume else self._plan_new()
         stores = Stores(self.ledger, self.blobs, self.records, self.champions)
-        with run_log(self.workspace.run(plan.run_id), plan.run_id) as log_event:
+        with run_log(self.workspace.run(plan.run_id) / "log.jsonl", plan.run_id):
             runner = Runner(plan, stores, (*listeners, log_event), stop or threading.Event())
             runner.run()
         return self.view(plan.run_id)
@@ -162,8 +162,8 @@ class Laboratory:
         Raises:
             UserError: nothing is called that.
         """
-        from evocodec.app.programs import BUILT_IN, built_in, looks_like_file, read_program
-        from evocodec.champions.publish import resolve as resolve_version
+        from evocodec.app.programs import BUILT_IN, built_in
+        from evocodec.champions.publish import resolve as resolve_published
 
         if _HASH.fullmatch(ref):
             return ref, self.blobs.get(ref).decode()
@@ -171,10 +171,11 @@ class Laboratory:
             source = self._candidate_source(ref)
         elif ref in BUILT_IN:
             source = built_in(ref)
-        elif looks_like_file(ref):
-            source = read_program(Path(ref))
         else:
-            return resolve_version(self.champions, ref)
+            published = resolve_published(ref, self.champions)
+            if not published.writer_id.startswith("file+"):
+                return published.writer_id, published.source
+            source = published.source
         return self.blobs.put(source.encode()), source
 
     def evaluate(

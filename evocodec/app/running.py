@@ -7,7 +7,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from agents.judge import Thresholds
 from agents.team import Team, model_team, mutation_team
 from agents.templates import Prompts
 from evocodec import __version__
+from evocodec.app.background import InBackground
 from evocodec.app.clips import AnchoredClip, anchored_clips
 from evocodec.app.engine import engine_options, make_policy, require_floor
 from evocodec.app.models import gateway_settings
@@ -36,7 +37,7 @@ from evocodec.domain.events import (
     RunStarted,
     RunStopped,
 )
-from evocodec.execution.contract import EngineInfo
+from evocodec.execution.contract import EngineInfo, Interrupted
 from evocodec.execution.engine import RayEngine
 from evocodec.execution.staged import StagedEvaluator, StageSettings
 from evocodec.models.gateway import ModelGateway
@@ -105,12 +106,14 @@ class Runner:
             self._state.apply(event)
         self._journal = Journal(stores.ledger, plan.run_id, self._state, self._bus.publish)
         self._own_stop = threading.Event()
+        self._closing = ExitStack()
 
     def run(self) -> Ending:
         """Do it all; the ledger has a RunStopped whatever happens short of a kill."""
         stop_when(self._stop, self._own_stop)
         try:
-            ending = self._run()
+            with self._closing:
+                ending = self._run()
         except BaseException as error:
             self._record_stop(Ending("failed", f"{type(error).__name__}: {error}"))
             raise
@@ -121,18 +124,19 @@ class Runner:
 
     def _run(self) -> Ending:
         engine = RayEngine(engine_options(self._plan.settings))
-        # Starting Ray is mostly waiting, and so is x265: they are done side by side.
-        starting = _InBackground(engine.start)
+        # Starting Ray is mostly waiting, and so is x265: they are done side by side. Ray is started
+        # here, because Linux ends its processes together with the thread that started them.
+        anchoring = InBackground(
+            lambda: anchored_clips(self._plan.settings, self._plan.workspace.cache)
+        )
         try:
-            anchored = anchored_clips(self._plan.settings, self._plan.workspace.cache, on_clip=None)
-            info = starting.result()
+            info = engine.start()
             require_floor(info.isolation, self._plan.settings)
+            anchored = anchoring.result()
             self._announce(info, anchored)
-            for one in anchored.values():
-                engine.put_clip(one.clip)
             return self._evolve(engine, anchored)
         finally:
-            starting.wait()
+            anchoring.wait()
             engine.close()
 
     def _announce(self, info: EngineInfo, anchored: Mapping[str, AnchoredClip]) -> None:
@@ -252,7 +256,10 @@ class Runner:
             ledger=self._stores.ledger,
             blobs=self._stores.blobs,
             record=self._journal.publish,
+            stop=self._own_stop,
+            interrupted=Interrupted,
         )
+        self._closing.callback(gateway.close)
         return model_team(
             gateway=gateway,
             prompts=self._prompts(),
@@ -343,36 +350,6 @@ def _checkpointer(workspace: Workspace) -> Iterator[SqliteSaver]:
         yield SqliteSaver(connection)
     finally:
         connection.close()
-
-
-class _InBackground:
-    """A call under way in a thread, its result or error kept for whoever asks."""
-
-    def __init__(self, call: Callable[[], EngineInfo]) -> None:
-        self._value: EngineInfo | None = None
-        self._error: BaseException | None = None
-        self._call = call
-        self._thread = threading.Thread(target=self._work, name="engine-start")
-        self._thread.start()
-
-    def _work(self) -> None:
-        try:
-            self._value = self._call()
-        except BaseException as error:  # noqa: BLE001 - handed over to the caller's thread
-            self._error = error
-
-    def wait(self) -> None:
-        """Until the call is over, whatever came of it."""
-        self._thread.join()
-
-    def result(self) -> EngineInfo:
-        """The value, or the call's error raised here."""
-        self.wait()
-        if self._error is not None:
-            raise self._error
-        if self._value is None:
-            raise RuntimeError("the engine started without a description of itself")
-        return self._value
 
 
 def _flat_settings(plan: RunPlan, info: EngineInfo) -> dict[str, str]:

@@ -1,0 +1,50 @@
+"""A laboratory small enough for tests: one tiny clip, a toy codec, wide thresholds."""
+
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from evocodec.app import Laboratory
+from evocodec.config import Settings, load_settings
+from evocodec.evaluation.clips import default_clips
+
+TOY = Path(__file__).parents[1] / "data" / "toy_codec.py"
+CARPHONE = default_clips()[0].path
+
+# A toy is nowhere near HEVC: what is tested is the rule's machinery, not the rule's numbers, which
+# have tests of their own.
+WIDE: dict[str, Any] = {
+    "judge.chance_first_below_mbps": 1000.0,
+    "run.program": str(TOY),
+    "run.slots": 2,
+    "run.minutes": 5.0,
+    "evaluation.clips": [f"{CARPHONE}@0-8:96x80"],
+    "evaluation.screen_frames": 4,
+    "evaluation.screen_keep_below": 0.95,
+    "sandbox.wall_seconds": 20.0,
+    "sandbox.cpu_seconds": 20.0,
+}
+
+
+def settings_for(workspace: Path, **changes: Any) -> Settings:
+    """Test settings; names use double underscores for dots."""
+    flags = {**WIDE, "workspace": str(workspace)}
+    flags |= {name.replace("__", "."): value for name, value in changes.items()}
+    return load_settings(flags=flags)
+
+
+@contextmanager
+def laboratory(workspace: Path, **changes: Any) -> Iterator[Laboratory]:
+    """A laboratory of its own, closed afterwards."""
+    with Laboratory.open(settings_for(workspace, **changes)) as opened:
+        yield opened
+
+
+def git(repository: Path, *arguments: str) -> str:
+    """What git prints."""
+    done = subprocess.run(
+        ["git", "-C", str(repository), *arguments], check=True, capture_output=True, text=True
+    )
+    return done.stdout.strip()
