@@ -42,9 +42,15 @@ def run(operation: str, stream: StreamInfo, qp: float) -> None:
     except BaseException as error:  # noqa: BLE001 - the process edge: everything is reported
         ballast.clear()  # room to report that there is no room
         report = describe_error(error)
+        _flush()
         wire.write_message(Tag.ERROR, report)
     else:
+        _flush()
         wire.write_message(Tag.END)
+
+
+def _flush() -> None:
+    """Before the last message, because the supervisor ends the process when it has that."""
     with contextlib.suppress(Exception):
         sys.stdout.flush()
         sys.stderr.flush()

@@ -14,6 +14,7 @@ import contextlib
 import fcntl
 import gc
 import importlib
+import importlib.abc
 import json
 import os
 import select
@@ -21,8 +22,10 @@ import signal
 import socket
 import struct
 import sys
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -76,6 +79,24 @@ def _serve_in_namespace(control: socket.socket, config: dict[str, Any]) -> None:
     os.waitpid(pid, 0)
 
 
+class UnreadableModules(importlib.abc.MetaPathFinder):
+    """Makes libraries that jobs may not read look absent, as ``try: import`` expects.
+
+    No wall, a courtesy: without it, an optional import ends in PermissionError.
+    """
+
+    def __init__(self, readable: Iterable[str]) -> None:
+        self._visible = {Path(path).name.partition(".")[0] for path in readable}
+        self._visible |= {"evocodec", *sys.stdlib_module_names}
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> None:
+        """Refuse what is not readable; leave the rest to the finders after this one."""
+        if fullname.partition(".")[0] not in self._visible:
+            raise ModuleNotFoundError(f"no module {fullname!r} in the sandbox", name=fullname)
+
+
 class Server:
     """Forks jobs and reports how they ended."""
 
@@ -91,6 +112,7 @@ class Server:
         if pid_namespace != "on":
             linux.prctl(linux.PR_SET_CHILD_SUBREAPER, 1)
         linux.limit_malloc_arenas(2)
+        sys.meta_path.insert(0, UnreadableModules(config["readable"]))
         self._preload()
         self._wakeup, wakeup_writer = socket.socketpair()
         wakeup_writer.setblocking(False)
