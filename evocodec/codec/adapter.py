@@ -175,4 +175,5 @@ def _dot(rgb: npt.NDArray[np.int32], row: tuple[int, int, int]) -> npt.NDArray[n
 
 
 def _to_bytes(scaled: npt.NDArray[np.int32]) -> npt.NDArray[np.uint8]:
-    return np.clip(scaled >> _SHIFT, 0, 255).astype(np.uint8)
+    clipped: npt.NDArray[np.int32] = np.clip(scaled >> _SHIFT, 0, 255)
+    return clipped.astype(np.uint8)
