@@ -1,0 +1,52 @@
+"""Shell completion of run, candidate and version names, from a ledger that is already there."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from evocodec.domain.errors import EvocodecError
+
+if TYPE_CHECKING:
+    from evocodec.app import Laboratory
+
+
+def references(incomplete: str) -> list[tuple[str, str]]:
+    """Return candidates of the newest run and its versions, with what they are."""
+    with _laboratory() as laboratory:
+        if laboratory is None:
+            return []
+        run = laboratory.view()
+        versions = [(v.tag, f"version, {v.bitrate_mbps or 0:.2f} Mbit/s") for v in run.versions]
+        candidates = [(c.candidate_id, c.status.value) for c in run.candidates]
+        return [pair for pair in versions + candidates if pair[0].startswith(incomplete)]
+
+
+def run_ids(incomplete: str) -> list[tuple[str, str]]:
+    """Return ids of runs, newest first."""
+    with _laboratory() as laboratory:
+        runs = laboratory.runs() if laboratory is not None else ()
+        return [(run, "run") for run in runs if run.startswith(incomplete)]
+
+
+@contextmanager
+def _laboratory() -> Iterator["Laboratory | None"]:
+    # Options typed so far are not parsed while completing, so the workspace is the default one or
+    # the environment's. A broken one must not spill an error into somebody's prompt.
+    from evocodec.app import Laboratory
+    from evocodec.config import load_settings
+
+    if not Path(os.environ.get("EVOCODEC_WORKSPACE", ".evocodec")).is_dir():
+        yield None
+        return
+    try:
+        laboratory = Laboratory.open(load_settings())
+        laboratory.view()
+    except EvocodecError:
+        yield None
+        return
+    try:
+        yield laboratory
+    finally:
+        laboratory.close()

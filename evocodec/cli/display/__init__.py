@@ -1,0 +1,1 @@
+"""One display interface: live on a terminal, plain in a log, JSON for machines."""

@@ -1,0 +1,237 @@
+"""Every event as one line of words: for the plain renderer, the log and the live display."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import singledispatch
+
+from rich.text import Text
+
+from evocodec.cli.text import (
+    amount,
+    clean,
+    money,
+    number,
+    percent,
+    plural,
+    shorten,
+    size,
+    versus_hevc,
+)
+from evocodec.domain import events as ev
+from evocodec.domain.candidate import CandidateStatus
+from evocodec.domain.results import RatePoint, Score, Stage
+
+LONGEST = 400  # characters of one line; a model or a program may write pages
+
+
+class Tone(StrEnum):
+    """How a line reads; the value is its rich style."""
+
+    GOOD = "green"
+    BAD = "red"
+    WARN = "yellow"
+    PLAIN = "default"
+    QUIET = "dim"
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One thing that happened. ``main`` lines are shown while a run goes on; all are in the log."""
+
+    who: str
+    text: str
+    tone: Tone = Tone.PLAIN
+    main: bool = True
+
+    def render(self, *, lead: str = "", width: int | None = None) -> Text:
+        """Return the line with its lead (a time), aligned; cut to ``width`` when given."""
+        text = Text(f"{lead:>7}  " if lead else "", style="default")
+        text.stylize("dim", 0, len(text))
+        text.append(f"{clean(self.who):<7}", style="bold" if self.tone is Tone.GOOD else "default")
+        text.append(f" {shorten(self.text, LONGEST)}", style=str(self.tone))
+        if width is not None:
+            text.truncate(width, overflow="ellipsis")
+        return text
+
+
+STAGE_NAMES = {
+    Stage.REVIEW: "review",
+    Stage.SMOKE: "smoke test",
+    Stage.SCREEN: "screen",
+    Stage.FULL: "full evaluation",
+    Stage.HELD_OUT: "held-out check",
+}
+STATUS_WORDS = {
+    CandidateStatus.RUNNING: ("running", Tone.PLAIN),
+    CandidateStatus.ADOPTED: ("adopted", Tone.GOOD),
+    CandidateStatus.REJECTED: ("rejected", Tone.QUIET),
+    CandidateStatus.TEST_FAILED: ("failed", Tone.BAD),
+}
+
+
+def describe(event: ev.Event) -> Line:
+    """Return the line for any event, of a kind known here or not."""
+    return _describe(event)
+
+
+@singledispatch
+def _describe(event: ev.EventBase) -> Line:
+    kind = getattr(event, "kind", type(event).__name__)
+    return Line(event.candidate_id or "run", str(kind), Tone.QUIET, main=False)
+
+
+@_describe.register
+def _(event: ev.RunStarted) -> Line:
+    verb = f"goes on ({plural(event.resumed, 'resume')})" if event.resumed else "started"
+    text = f"{event.run_id} {verb}: {event.proposer}, seed {event.seed}, clips "
+    text += ", ".join(event.clips)
+    if event.unsafe:
+        return Line("run", text + "; isolation is BELOW THE FLOOR (--unsafe)", Tone.WARN)
+    return Line("run", text)
+
+
+@_describe.register
+def _(event: ev.AnchorReady) -> Line:
+    curve = event.curve
+    how = "cached" if event.cached else f"{len(curve.points)} encodes"
+    text = f"{curve.codec} on {curve.clip}: {event.operating_psnr_y_db:.2f} dB"
+    return Line("anchor", f"{text} at its 10 Mbit/s ({how})", Tone.QUIET)
+
+
+@_describe.register
+def _(event: ev.CandidateOpened) -> Line:
+    parent = f"from {event.parent_id}" if event.parent_id else "the first program"
+    return Line(event.candidate_id, f"opened, {parent}", Tone.QUIET, main=False)
+
+
+@_describe.register
+def _(event: ev.Planned) -> Line:
+    return Line(event.candidate_id, event.hypothesis)
+
+
+@_describe.register
+def _(event: ev.ModelCalled) -> Line:
+    tokens = f"{amount(event.prompt_tokens)} + {amount(event.completion_tokens)} tokens"
+    text = f"{event.role} asked {event.model}: {event.outcome}, {tokens}"
+    text += f", {event.wall_seconds:.1f} s"
+    if event.cost_usd:
+        text += f", {money(event.cost_usd)}"
+    fine = event.outcome == "ok"
+    return Line(event.candidate_id or "run", text, Tone.QUIET if fine else Tone.WARN, main=not fine)
+
+
+@_describe.register
+def _(event: ev.CodeWritten) -> Line:
+    text = "program" if event.attempt == 0 else f"attempt {event.attempt + 1}"
+    text += f" written, {size(event.program_bytes)}"
+    if event.note:
+        text += f": {event.note}"
+    return Line(event.candidate_id, text, Tone.QUIET, main=event.attempt > 0)
+
+
+@_describe.register
+def _(event: ev.Reviewed) -> Line:
+    if event.accepted:
+        return Line(event.candidate_id, f"{event.reviewer} review passed", Tone.QUIET, main=False)
+    first = event.findings[0] if event.findings else None
+    text = f"{event.reviewer} review refused it"
+    if first is not None:
+        text += f": {first.message}"
+        text += f" (line {first.line})" if first.line else ""
+    more = len(event.findings) - 1
+    if more > 0:
+        text += f", and {more} more"
+    return Line(event.candidate_id, text, Tone.WARN)
+
+
+@_describe.register
+def _(event: ev.StageStarted) -> Line:
+    name = STAGE_NAMES.get(event.stage, str(event.stage))
+    main = event.stage in {Stage.FULL, Stage.HELD_OUT}
+    return Line(event.candidate_id, f"{name} begins", Tone.QUIET, main=main)
+
+
+@_describe.register
+def _(event: ev.PointMeasured) -> Line:
+    text = f"{event.stage} {point_words(event.point)}"
+    return Line(event.candidate_id, text, Tone.QUIET, main=False)
+
+
+def point_words(point: RatePoint) -> str:
+    """Return one rate point in words."""
+    kbit = point.bits / 1000
+    cost = point.cost
+    text = f"{point.clip} qp {point.qp:g}: {kbit:.1f} kbit, {point.quality.psnr_y_db:.2f} dB"
+    if cost.encode_wall_seconds or cost.decode_wall_seconds:
+        text += f", {cost.encode_wall_seconds:.1f} + {cost.decode_wall_seconds:.1f} s"
+    return text
+
+
+@_describe.register
+def _(event: ev.InfrastructureRetried) -> Line:
+    task = event.task.removeprefix(f"{event.candidate_id}/")
+    text = f"{task} lost, retry {event.retry}: {event.reason}"
+    return Line(event.candidate_id or "run", text, Tone.WARN)
+
+
+@_describe.register
+def _(event: ev.AttemptFailed) -> Line:
+    stage = STAGE_NAMES.get(event.stage, str(event.stage))
+    text = f"failed in the {stage}: {event.failure}: {event.message}"
+    return Line(event.candidate_id, text, Tone.BAD)
+
+
+@_describe.register
+def _(event: ev.Screened) -> Line:
+    result = event.result
+    text = f"screen {'passed' if result.passed else 'not passed'}: {result.reason}"
+    return Line(event.candidate_id, text, main=result.passed)
+
+
+@_describe.register
+def _(event: ev.Evaluated) -> Line:
+    return Line(event.candidate_id, score_words(event.score))
+
+
+def score_words(score: Score) -> str:
+    """Return a full evaluation in words."""
+    return (
+        f"{number(score.bitrate_mbps)} Mbit/s at equal quality "
+        f"({percent(versus_hevc(score.bitrate_mbps))} vs HEVC), "
+        f"compression {number(score.compression_ratio, 1)}, "
+        f"BD-rate {percent(score.bd_rate_percent)}"
+    )
+
+
+@_describe.register
+def _(event: ev.Judged) -> Line:
+    word = "adopt" if event.verdict.adopt else "reject"
+    tone = Tone.GOOD if event.verdict.adopt else Tone.PLAIN
+    text = f"{word} ({event.verdict.rule}): {event.verdict.reason}"
+    return Line(event.candidate_id, text, tone, main=event.verdict.adopt)
+
+
+@_describe.register
+def _(event: ev.Adopted) -> Line:
+    text = f"adopted as {event.tag}, commit {event.commit[:10]}"
+    if event.push_error:
+        return Line(event.candidate_id, f"{text}; push failed: {event.push_error}", Tone.WARN)
+    return Line(event.candidate_id, text + (", pushed" if event.pushed else ""), Tone.GOOD)
+
+
+@_describe.register
+def _(event: ev.CandidateClosed) -> Line:
+    word, tone = STATUS_WORDS[event.status]
+    text = f"{word}: {event.reason}" if event.reason else word
+    return Line(event.candidate_id, text, tone, main=event.status is not CandidateStatus.ADOPTED)
+
+
+@_describe.register
+def _(event: ev.RunStopped) -> Line:
+    tone = Tone.PLAIN if event.outcome in {"finished", "interrupted"} else Tone.WARN
+    text = event.outcome.replace("_", " ")
+    if event.counts:
+        text += ": " + ", ".join(f"{n} {name}" for name, n in event.counts.items())
+    if event.message:
+        text += f"; {event.message}"
+    return Line("run", text, tone)

@@ -1,0 +1,105 @@
+"""The renderer for logs and pipes: one line for each thing worth knowing, and a pulse between."""
+
+import threading
+import time
+from collections.abc import Callable, Iterable
+from types import TracebackType
+from typing import Final, Self
+
+from rich.console import Console
+
+from evocodec.cli.display.lines import Line, Tone, describe
+from evocodec.cli.display.progress import Progress
+from evocodec.cli.text import duration, plural
+from evocodec.domain import events as ev
+
+PULSE_SECONDS: Final = 6.0
+PREPARING: Final = "starting Ray, reading the clips, measuring HEVC on them"
+
+
+class PlainDisplay:
+    """Prints main lines at once, and what is being done when nothing happened for a while.
+
+    Single tasks are not shown: the pulse counts them. ``everything`` shows all events instead.
+    """
+
+    def __init__(
+        self,
+        console: Console,
+        *,
+        everything: bool = False,
+        pulse_seconds: float = PULSE_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._console = console
+        self._everything = everything
+        self._pulse_seconds = pulse_seconds
+        self._clock = clock
+        self._progress = Progress(clock)
+        self._spoke = clock()
+        self._failures: dict[str, str] = {}
+        self._lock = threading.Lock()  # events and the pulse come from different threads
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._pulse, name="pulse", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._print(Line("run", PREPARING, Tone.QUIET))
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stopped.set()
+        self._thread.join()
+
+    def replay(self, events: Iterable[ev.Event]) -> None:
+        """See Display."""
+        self._progress.replay(events)
+
+    def on_event(self, event: ev.Event) -> None:
+        """See Display."""
+        self._progress.apply(event)
+        line = describe(event)
+        with self._lock:
+            if (line.main or self._everything) and not self._repeats(event):
+                self._print(line)
+
+    def notice(self, text: str) -> None:
+        """See Display."""
+        with self._lock:
+            self._print(Line("run", text, Tone.WARN))
+
+    def pulse(self) -> None:
+        """Print what is going on, when nothing was printed for a while."""
+        with self._lock:
+            if self._clock() - self._spoke >= self._pulse_seconds:
+                self._print(Line("…", self._working(), Tone.QUIET))
+
+    def _pulse(self) -> None:
+        while not self._stopped.wait(min(self._pulse_seconds / 4, 1.0)):
+            self.pulse()
+
+    def _working(self) -> str:
+        snapshot = self._progress.snapshot()
+        if not snapshot.run.run_id:
+            return PREPARING
+        steps = [f"{step.candidate.candidate_id} {step.words}" for step in snapshot.steps]
+        return " · ".join([*steps, f"{plural(snapshot.run.points, 'task')} done"])
+
+    def _repeats(self, event: ev.Event) -> bool:
+        """Whether a closing line would only say again how the last attempt failed."""
+        if isinstance(event, ev.AttemptFailed):
+            self._failures[event.candidate_id] = event.message
+        if isinstance(event, ev.CandidateClosed):
+            failure = self._failures.pop(event.candidate_id, "")
+            return bool(failure) and failure in event.reason and not self._everything
+        return False
+
+    def _print(self, line: Line) -> None:
+        self._spoke = self._clock()
+        lead = duration(self._spoke - self._progress.began)
+        self._console.print(line.render(lead=lead), soft_wrap=True)

@@ -1,0 +1,121 @@
+"""The process edge: every error becomes one plain message and an exit code."""
+
+import logging
+import re
+import tempfile
+import traceback
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from rich.text import Text
+
+from evocodec.cli.exits import ExitCode
+from evocodec.cli.session import Session
+from evocodec.cli.text import clean, fence
+from evocodec.domain.errors import (
+    CandidateFailure,
+    EndpointUnavailable,
+    InfrastructureFailure,
+    UserError,
+)
+
+ERROR_LOG: Final = "errors.log"
+_ADVICE: Final = re.compile(
+    r"[;.] +(?P<advice>(?:try|adopt|begin|check|choose|copy|did you mean|give|install|list|merge"
+    r"|name|remove|rename|run|see|set|start|upgrade|use|`evocodec)\b.*)$",
+    re.IGNORECASE,
+)
+_LEAD_IN: Final = re.compile(r"^(?:try|begin with|start (?:a run |anew )?with):? +", re.IGNORECASE)
+_log = logging.getLogger(__name__)
+
+
+def report(session: Session, error: BaseException) -> ExitCode:
+    """Say what went wrong on stderr (as JSON on stdout with ``--json``), and return the code."""
+    match error:
+        case CandidateFailure():
+            return _candidate(session, error)
+        case UserError():
+            what, advice = split_advice(str(error))
+            return _say(session, ExitCode.USAGE, type(error).__name__, what, advice)
+        case EndpointUnavailable():
+            what, advice = split_advice(str(error))
+            return _say(session, ExitCode.ENDPOINT, type(error).__name__, what, advice)
+        case InfrastructureFailure():
+            what, advice = split_advice(str(error))
+            advice = advice or "evocodec doctor"
+            _trace(session, error)
+            return _say(session, ExitCode.FAILED, type(error).__name__, what, advice)
+        case _:
+            return _unexpected(session, error)
+
+
+def split_advice(message: str) -> tuple[str, str]:
+    """Return what happened, and what to do next, from a message of ours.
+
+    Messages end in a clause such as ``try …``, ``check …`` or ``Name another …`` where there is
+    something to do.
+    """
+    message = clean(message)
+    found = _ADVICE.search(message)
+    if found is None:
+        return message, ""
+    return message[: found.start()], _LEAD_IN.sub("", found["advice"])
+
+
+def _candidate(session: Session, error: CandidateFailure) -> ExitCode:
+    if session.json:
+        return _say(session, ExitCode.CANDIDATE, str(error.kind), error.message, "", error.detail)
+    line = Text("candidate failed", style="bold red")
+    line.append(f" ({clean(str(error.kind))}): ", style="default not bold")
+    line.append(clean(error.message), style="default not bold")
+    session.err.print(line)
+    if error.detail:
+        session.err.print(Text(fence(error.detail), style="dim"))
+    return ExitCode.CANDIDATE
+
+
+def _unexpected(session: Session, error: BaseException) -> ExitCode:
+    path = _keep(session, error)
+    _trace(session, error)
+    what = f"something unexpected happened: {type(error).__name__}: {clean(str(error))}"
+    advice = f"the same with -v; the traceback is in {path}"
+    return _say(session, ExitCode.FAILED, "Unexpected", what, advice)
+
+
+def _say(
+    session: Session, code: ExitCode, kind: str, what: str, advice: str, detail: str = ""
+) -> ExitCode:
+    if session.json:
+        body: dict[str, Any] = {"type": kind, "message": clean(what), "try": advice, "code": code}
+        if detail:
+            body["detail"] = clean(detail, lines=True)
+        session.emit({"error": body})
+        return code
+    line = Text("error", style="bold red")
+    line.append(f": {what}", style="default not bold")
+    session.err.print(line, soft_wrap=True)
+    if advice:
+        session.err.print(Text(f"  try: {advice}"), soft_wrap=True)
+    return code
+
+
+def _trace(session: Session, error: BaseException) -> None:
+    if session.options.verbose:
+        lines = "".join(traceback.format_exception(error))
+        session.err.print(Text(clean(lines, lines=True)), soft_wrap=True)
+
+
+def _keep(session: Session, error: BaseException) -> Path:
+    """Append the traceback to a file that the message can name."""
+    folder = session.options.workspace or Path(".evocodec")
+    if not folder.is_dir():
+        folder = Path(tempfile.gettempdir())
+    path = folder / ERROR_LOG
+    lines = "".join(traceback.format_exception(error))
+    try:
+        with path.open("a", encoding="utf-8", errors="replace") as file:
+            file.write(f"{datetime.now(UTC).isoformat(timespec='seconds')}\n{lines}\n")
+    except OSError as problem:
+        _log.warning("cannot write %s: %s", path, problem)
+    return path

@@ -1,0 +1,141 @@
+"""What every command shares: the global options, the two streams, and the laboratory."""
+
+import json
+import os
+import shlex
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console, RenderableType
+
+if TYPE_CHECKING:
+    from evocodec.app import Laboratory
+    from evocodec.config import Settings
+
+WIDTH_WITHOUT_TERMINAL = 120
+CI_VARIABLES = ("CI", "GITHUB_ACTIONS")
+
+
+@dataclass(frozen=True, slots=True)
+class GlobalOptions:
+    """Options that are accepted before and after the command's name."""
+
+    workspace: Path | None = None
+    config: Path | None = None
+    assignments: tuple[str, ...] = ()
+    json: bool = False
+    verbose: bool = False
+
+    def merged(self, later: "GlobalOptions") -> "GlobalOptions":
+        """Return both together; what stands later on the command line wins."""
+        return GlobalOptions(
+            workspace=later.workspace or self.workspace,
+            config=later.config or self.config,
+            assignments=self.assignments + later.assignments,
+            json=self.json or later.json,
+            verbose=self.verbose or later.verbose,
+        )
+
+
+@dataclass(slots=True)
+class Session:
+    """One invocation: where it writes, and how it reaches the laboratory."""
+
+    options: GlobalOptions = field(default_factory=GlobalOptions)
+    _out: Console | None = None
+    _err: Console | None = None
+
+    @property
+    def json(self) -> bool:
+        """Whether stdout carries JSON and nothing else."""
+        return self.options.json
+
+    @property
+    def out(self) -> Console:
+        """Results."""
+        if self._out is None:
+            self._out = make_console()
+        return self._out
+
+    @property
+    def err(self) -> Console:
+        """Messages, warnings and progress that are not results."""
+        if self._err is None:
+            self._err = make_console(stderr=True)
+        return self._err
+
+    @property
+    def live(self) -> bool:
+        """Whether a display may redraw itself: a terminal, and no CI system behind it."""
+        return self.out.is_terminal and not self.out.is_dumb_terminal and not in_ci()
+
+    def settings(self, flags: Mapping[str, Any] | None = None) -> "Settings":
+        """Merge file, environment, ``--set`` and the command's flags, the last one winning."""
+        # Imported late, as below: --help and completion must answer at once.
+        from evocodec.config import load_settings, parse_assignment
+
+        merged = dict(parse_assignment(text) for text in self.options.assignments)
+        if self.options.workspace is not None:
+            merged["workspace"] = self.options.workspace
+        merged.update({name: value for name, value in (flags or {}).items() if value is not None})
+        return load_settings(file=self.options.config, flags=merged)
+
+    @contextmanager
+    def laboratory(self, flags: Mapping[str, Any] | None = None) -> Iterator["Laboratory"]:
+        """Open the laboratory with these flags, and close it."""
+        with self.laboratory_of(self.settings(flags)) as laboratory:
+            yield laboratory
+
+    @contextmanager
+    def laboratory_of(self, settings: "Settings") -> Iterator["Laboratory"]:
+        """Open the laboratory of these settings, and close it."""
+        from evocodec.app import Laboratory
+
+        with Laboratory.open(settings) as laboratory:
+            yield laboratory
+
+    def restore_terminal(self) -> None:
+        """Show the cursor again, for a process that leaves without cleaning up."""
+        self.out.show_cursor(True)
+
+    def show(self, renderable: RenderableType = "", *, soft_wrap: bool = False) -> None:
+        """Write to stdout."""
+        self.out.print(renderable, soft_wrap=soft_wrap)
+
+    def emit(self, payload: Mapping[str, Any]) -> None:
+        """Write one JSON document on one line of stdout."""
+        emit_line(payload)
+
+    def emit_pretty(self, payload: Mapping[str, Any]) -> None:
+        """Write one JSON document over several lines of stdout."""
+        sys.stdout.write(json.dumps(payload, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+        sys.stdout.flush()
+
+
+def program_words(session: Session) -> str:
+    """Return how to call us again on the same workspace."""
+    workspace = session.options.workspace
+    return "evocodec" if workspace is None else f"evocodec -w {shlex.quote(str(workspace))}"
+
+
+def emit_line(payload: Mapping[str, Any]) -> None:
+    """Write one JSON document on one line of stdout, at once: a pipe may be watching."""
+    sys.stdout.write(json.dumps(payload, ensure_ascii=False, allow_nan=False) + "\n")
+    sys.stdout.flush()
+
+
+def make_console(*, stderr: bool = False) -> Console:
+    """Return a console that never reads markup, emoji codes or highlights in what it prints."""
+    console = Console(stderr=stderr, markup=False, emoji=False, highlight=False)
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = WIDTH_WITHOUT_TERMINAL
+    return console
+
+
+def in_ci() -> bool:
+    """Return whether a CI system runs us: its log cannot be redrawn even behind a terminal."""
+    return any(os.environ.get(name, "").lower() not in {"", "0", "false"} for name in CI_VARIABLES)

@@ -1,0 +1,74 @@
+"""Stopping: the first Ctrl-C or SIGTERM asks, the second leaves."""
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from types import FrameType
+from typing import Any, Generic, TypeVar
+
+from evocodec.cli.exits import ExitCode
+
+T = TypeVar("T")
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class _Work(Generic[T]):
+    """A call in a thread of its own; its value or its error is handed back."""
+
+    def __init__(self, call: Callable[[], T]) -> None:
+        self._call = call
+        self._values: list[T] = []
+        self._error: BaseException | None = None
+        # A daemon, so that nothing keeps the process alive once a person has left it.
+        self.thread = threading.Thread(target=self._run, name="laboratory", daemon=True)
+
+    def _run(self) -> None:
+        try:
+            self._values.append(self._call())
+        except BaseException as error:  # noqa: BLE001 - raised again in the caller's thread
+            self._error = error
+
+    def value(self) -> T:
+        """Return what the call returned, or raise what it raised."""
+        if self._error is not None:
+            raise self._error
+        return self._values[0]
+
+
+def run_stoppable(
+    call: Callable[[], T],
+    *,
+    stop: threading.Event,
+    on_stop: Callable[[], None],
+    on_leave: Callable[[], None] = lambda: None,
+) -> T:
+    """Return the result of ``call``, which ends early and in order when ``stop`` is set.
+
+    The first SIGINT or SIGTERM sets ``stop`` and calls ``on_stop``; the second calls ``on_leave``
+    and ends the process with 130 at once. The call runs in another thread: signals reach the main
+    one, and libraries that install signal handlers of their own do so only there.
+    """
+    work = _Work(call)
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if stop.is_set():
+            on_leave()
+            sys.stdout.flush()
+            os._exit(ExitCode.INTERRUPTED)
+        stop.set()
+        on_stop()
+
+    for number in SIGNALS:
+        signal.signal(number, handle)
+    try:
+        work.thread.start()
+        while work.thread.is_alive():
+            work.thread.join(timeout=0.2)
+        return work.value()
+    finally:
+        for number, handler in before.items():
+            restored: Any = handler if handler is not None else signal.SIG_DFL
+            signal.signal(number, restored)
