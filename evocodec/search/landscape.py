@@ -26,8 +26,8 @@ class Prior:
     Values that nobody tried are expected to help a little: somebody marked them for a reason.
     """
 
-    effect_mean: float = -0.01
-    effect_sd: float = 0.04
+    effect_mean: float = -0.015
+    effect_sd: float = 0.05
     slope_sd: float = 0.03
     curvature_sd: float = 0.03
     interaction_sd: float = 0.012
@@ -115,16 +115,17 @@ class Landscape:
         self._gain = (self._variance[:, None] * self._rows.T) @ np.linalg.inv(spread)
         self._mean = self._map.mean + self._gain @ (self._targets - self._rows @ self._map.mean)
 
-    def sample(self, rng: np.random.Generator) -> Vector:
-        """Draw one set of weights from the posterior."""
+    def sample(self, rng: np.random.Generator, *, spread: float = 1.0) -> Vector:
+        """Draw weights from the posterior, its deviations scaled by ``spread``."""
         prior_draw = rng.normal(self._map.mean, self._map.deviation)
         noise = rng.normal(0.0, self._noise)
-        return prior_draw + self._gain @ (self._targets - self._rows @ prior_draw - noise)
+        drawn = prior_draw + self._gain @ (self._targets - self._rows @ prior_draw - noise)
+        return self._mean + spread * (drawn - self._mean)
 
     @property
-    def mean(self) -> Vector:
-        """Posterior mean of the weights."""
-        return self._mean
+    def measured(self) -> int:
+        """How many observations it rests on."""
+        return len(self._targets)
 
     def predict(self, weights: Vector, assignments: Sequence[Assignment]) -> Vector:
         """Log bitrate against the baseline, for given weights."""

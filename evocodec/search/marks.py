@@ -16,6 +16,7 @@ import re
 import tokenize
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 from evocodec.domain.errors import UserError
@@ -131,13 +132,19 @@ def canonical(expression: str) -> str:
         return text
 
 
-def _sites(source: str) -> Iterator[_Site]:
+@lru_cache(maxsize=32)  # a parent is asked for its marks again and again
+def _sites(source: str) -> tuple[_Site, ...]:
+    return tuple(_find_sites(source))
+
+
+def _find_sites(source: str) -> Iterator[_Site]:
     try:
         tree = ast.parse(source)
         comments = dict(_comments(source))
     except (SyntaxError, ValueError, tokenize.TokenError, RecursionError, MemoryError) as error:
         raise MarkError(f"the program does not parse, so it has no marks: {error}") from error
     assignments = dict(_assignments(tree))
+    lines = _LINE_END.split(source.encode())[::2]
     seen: set[str] = set()
     for line, body in sorted(comments.items()):
         found = assignments.get(line)
@@ -150,10 +157,9 @@ def _sites(source: str) -> Iterator[_Site]:
         if name in seen:
             raise MarkError(f"line {line}: {name} is marked twice")
         seen.add(name)
-        expression = ast.get_source_segment(source, node) or ""
-        assert node.end_col_offset is not None  # noqa: S101 - ast.parse always sets it
-        mark = _parse(name, expression, body, line)
-        yield _Site(mark, node.col_offset, node.end_col_offset)
+        start, end = node.col_offset, node.end_col_offset or 0
+        expression = lines[line - 1][start:end].decode()
+        yield _Site(_parse(name, expression, body, line), start, end)
 
 
 def _comments(source: str) -> Iterator[tuple[int, str]]:

@@ -20,6 +20,9 @@ from evocodec.search.marks import Mark, canonical, find_marks
 Edits = tuple[tuple[str, str], ...]
 
 _TRIES = 24  # posterior draws before the proposer falls back on enumeration
+_SWEEP = 6  # results during which untried values are tested in groups, before draws spread out
+_RAMP = 20  # further results over which the spread of draws grows
+_LEAST_SPREAD, _MOST_SPREAD = 0.05, 0.7
 _WORTH_ADDING = 0.002  # an edit that promises less than 0.2 % is left out
 
 
@@ -40,6 +43,7 @@ class _Scene:
     marks: tuple[Mark, ...]
     relatives: tuple[ArchiveEntry, ...]
     taken: frozenset[frozenset[tuple[str, str]]]
+    busy: frozenset[tuple[str, str]]
     landscape: Landscape
 
 
@@ -47,8 +51,9 @@ class MutationProposer:
     """Proposes edits; the same seed, archive and candidate number give the same proposal.
 
     A posterior draw of the landscape says what each edit would bring if it were true; the edits
-    that help most under that draw are made together, at most ``max_edits`` of them. Draws differ,
-    so several candidates in flight explore; what was measured narrows them.
+    that help most under that draw are made together, at most ``max_edits`` of them. The first
+    draws keep near the mean, which sweeps through the untried values in groups and keeps what
+    helped; later ones spread as Thompson sampling does, and find what interactions hid.
     """
 
     def __init__(self, seed: int, *, max_edits: int = 4, prior: Prior | None = None) -> None:
@@ -114,17 +119,22 @@ class MutationProposer:
             frozenset(values.items())
             for values in (*(entry.values for entry in relatives), *pending, parent)
         )
+        busy = frozenset(item for values in pending for item in values.items())
         landscape = Landscape(marks, baseline, observations, self._prior)
-        return _Scene(parent_id, parent, marks, relatives, taken, landscape)
+        return _Scene(parent_id, parent, marks, relatives, taken, busy, landscape)
 
     def _choose(self, scene: _Scene, number: int) -> Edits:
         rng = np.random.default_rng([self._seed, number])
         options = _options(scene.marks, scene.parent)
         odds = _odds(scene.relatives)
         refused = _failed_sets(scene.relatives)
-        for _ in range(_TRIES):
-            weights = scene.landscape.sample(rng)
-            edits = self._climb(scene, weights, options, odds)
+        free = [edit for edit in options if edit not in scene.busy]
+        spread = _spread(scene.landscape.measured)
+        for attempt in range(_TRIES):
+            # Values that are being measured tell nothing new: others first, then any.
+            listed = free if attempt < _TRIES // 2 else options
+            weights = scene.landscape.sample(rng, spread=max(spread, attempt / _TRIES))
+            edits = self._climb(scene, weights, listed, odds)
             if edits and _is_new(scene, edits, refused):
                 return edits
         for edit in sorted(options, key=lambda edit: -odds.get(edit, 1.0)):
@@ -188,6 +198,10 @@ class MutationProposer:
             f"{scene.parent_id}, by the effects seen in {seen} measured relatives."
         )
         return Plan(hypothesis, steps, edits, Origin.MUTATION)
+
+
+def _spread(measured: int) -> float:
+    return min(_MOST_SPREAD, max(_LEAST_SPREAD, (measured - _SWEEP) / _RAMP))
 
 
 def _options(marks: Sequence[Mark], parent: Mapping[str, str]) -> list[tuple[str, str]]:

@@ -1,0 +1,250 @@
+"""The mutation proposer: what it proposes, and how good it is at finding what pays."""
+
+import math
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+import pytest
+
+from evocodec.domain.candidate import Origin, Plan
+from evocodec.domain.errors import CandidateFailure, FailureKind
+from evocodec.search.archive import Archive, ArchiveEntry
+from evocodec.search.marks import apply_edits, canonical, find_marks
+from evocodec.search.mutation import MutationProposer
+
+SEED_MBPS = 14.0
+SCREENS = 30
+IN_FLIGHT = 2
+SCREEN_NOISE = 0.005
+
+
+class SyntheticSeed:
+    """Fourteen marks whose effects on the bitrate are known: additive, and some interactions."""
+
+    def __init__(self, seed: int) -> None:
+        rng = random.Random(seed)
+        lines = ['"""A program of marks alone."""']
+        self._steps: dict[tuple[str, str], float] = {}
+        self._bowls: dict[str, tuple[float, float, float, float]] = {}
+        for place in range(14):
+            name = f"M{place:02d}"
+            if place < 10:
+                values = [str(value) for value in range(rng.choice((2, 2, 2, 3, 3)))]
+                lines.append(f"{name} = 0  # evolve: choice {' | '.join(values)}")
+                for value in values[1:]:
+                    self._steps[name, value] = math.log1p(rng.uniform(-0.12, 0.06))
+            else:
+                depth, best = -math.log1p(rng.uniform(-0.08, 0.0)), rng.uniform(-1.0, 1.0)
+                if place < 12:
+                    lines.append(f"{name} = 0.3  # evolve: float 0.1..0.5")
+                    self._bowls[name] = (0.3, 0.2, best, depth)
+                else:
+                    lines.append(f"{name} = 3  # evolve: int 1..5")
+                    self._bowls[name] = (3.0, 2.0, best, depth)
+        self.source = "\n".join(lines) + "\n"
+        names = list(self._steps)
+        self._pairs = {
+            (a, b): rng.gauss(0.0, 0.015)
+            for index, a in enumerate(names)
+            for b in names[index + 1 :]
+            if a[0] != b[0] and rng.random() < 0.4
+        }
+
+    def log_ratio(self, values: Mapping[str, str]) -> float:
+        """Log bitrate of an assignment against the seed's."""
+        chosen = [item for item in values.items() if item in self._steps]
+        total = sum(self._steps[item] for item in chosen)
+        total += sum(self._pairs.get((a, b), 0.0) for a in chosen for b in chosen)
+        for name, (centre, span, best, depth) in self._bowls.items():
+            moved, width = (float(values[name]) - centre) / span, abs(best) + 0.3
+            total += depth * (((moved - best) / width) ** 2 - (best / width) ** 2)
+        return total
+
+    def attainable(self) -> float:
+        """The lowest log ratio that coordinate descent finds, from several starts."""
+        marks = find_marks(self.source)
+        levels = {
+            mark.name: [canonical(choice) for choice in mark.choices]
+            or [f"{mark.low + (mark.high - mark.low) * k / 20:.4g}" for k in range(21)]
+            for mark in marks
+        }
+        rng = random.Random(0)
+        starts = [{mark.name: canonical(mark.value) for mark in marks}]
+        starts += [{name: rng.choice(values) for name, values in levels.items()} for _ in range(3)]
+        return min(self._descend(start, levels) for start in starts)
+
+    def _descend(self, values: dict[str, str], levels: Mapping[str, list[str]]) -> float:
+        lowest, before = self.log_ratio(values), math.inf
+        while lowest < before - 1e-12:
+            before = lowest
+            for name, options in levels.items():
+                values[name] = min(options, key=lambda v: self.log_ratio({**values, name: v}))
+            lowest = self.log_ratio(values)
+        return lowest
+
+
+Propose = Callable[[Archive, int], tuple[str, Plan]]
+
+
+def search(landscape: SyntheticSeed, propose: Propose, *, seed: int, screens: int) -> float:
+    """Run a search with several candidates in flight; the true log ratio of the estimated best."""
+    rng = random.Random(seed)
+    archive = Archive(seed=seed)
+    archive.add(
+        ArchiveEntry("c0001", "", landscape.source, estimated_bitrate_mbps=SEED_MBPS, full=True)
+    )
+    flying: list[ArchiveEntry] = []
+    for number in range(2, screens + 2):
+        parent_id, plan = propose(archive, number)
+        source = apply_edits(archive.get(parent_id).source, plan.edits)
+        flying.append(ArchiveEntry(f"c{number:04d}", parent_id, source, plan.edits))
+        if len(flying) == IN_FLIGHT:
+            land(archive, flying.pop(0), landscape, rng)
+    while flying:
+        land(archive, flying.pop(0), landscape, rng)
+    best = archive.best()
+    assert best is not None
+    return landscape.log_ratio(best.values)
+
+
+def land(
+    archive: Archive, entry: ArchiveEntry, landscape: SyntheticSeed, rng: random.Random
+) -> None:
+    measured = landscape.log_ratio(entry.values) + rng.gauss(0.0, SCREEN_NOISE)
+    archive.add(replace(entry, estimated_bitrate_mbps=SEED_MBPS * math.exp(measured)))
+
+
+def proposer(seed: int) -> Propose:
+    mutation = MutationProposer(seed)
+
+    def propose(archive: Archive, number: int) -> tuple[str, Plan]:
+        proposal = mutation.propose(archive, number)
+        return proposal.parent_id, proposal.plan
+
+    return propose
+
+
+def uniform(seed: int) -> Propose:
+    """Any one to four edits of the best parent, each value as likely as another."""
+
+    def propose(archive: Archive, number: int) -> tuple[str, Plan]:
+        rng = random.Random(f"{seed}/{number}")
+        parent = archive.select_parent()
+        marks = find_marks(parent.source)
+        edits = []
+        for mark in rng.sample(marks, rng.randint(1, 4)):
+            options = list(mark.choices) or [
+                f"{mark.low + (mark.high - mark.low) * k / 6:.4g}" for k in range(7)
+            ]
+            fitting = [v for v in options if mark.accepts(v) and canonical(v) != mark.value]
+            edits.append((mark.name, rng.choice(fitting)))
+        return parent.candidate_id, Plan("random", (), tuple(edits))
+
+    return propose
+
+
+def test_thirty_screens_find_most_of_the_attainable_gain_and_far_more_than_random_edits() -> None:
+    found, by_chance = [], []
+    for seed in range(20):
+        landscape = SyntheticSeed(seed)
+        attainable = landscape.attainable()
+        found.append(search(landscape, proposer(seed), seed=seed, screens=SCREENS) / attainable)
+        by_chance.append(search(landscape, uniform(seed), seed=seed, screens=SCREENS) / attainable)
+    mean, mean_by_chance = sum(found) / len(found), sum(by_chance) / len(by_chance)
+    assert mean >= 0.85
+    assert mean >= mean_by_chance + 0.1
+
+
+def test_ten_screens_are_worth_a_ten_percent_adoption() -> None:
+    gains = [
+        search(SyntheticSeed(seed), proposer(seed), seed=seed, screens=10) for seed in range(10)
+    ]
+    assert sum(gain <= math.log(0.9) for gain in gains) >= 9
+
+
+def archive_with(source: str) -> Archive:
+    archive = Archive()
+    archive.add(ArchiveEntry("c0001", "", source, estimated_bitrate_mbps=SEED_MBPS, full=True))
+    return archive
+
+
+def test_the_same_seed_archive_and_number_give_the_same_proposal() -> None:
+    source = SyntheticSeed(3).source
+    first = MutationProposer(7).propose(archive_with(source), 2)
+    assert MutationProposer(7).propose(archive_with(source), 2) == first
+    assert first.plan.origin is Origin.MUTATION
+    assert 1 <= len(first.plan.edits) <= 4
+
+
+def test_proposals_in_flight_are_all_different_and_spread_over_the_marks() -> None:
+    archive = archive_with(SyntheticSeed(3).source)
+    mutation = MutationProposer(7)
+    proposals = [mutation.propose(archive, number) for number in range(2, 8)]
+    assert len({proposal.plan.edits for proposal in proposals}) == 6
+    assert len(archive.pending) == 6
+    touched = [edit for proposal in proposals[:4] for edit in proposal.plan.edits]
+    assert len(set(touched)) == len(touched)
+
+
+def test_what_was_tried_or_failed_is_never_proposed_again() -> None:
+    archive = archive_with("A = 1  # evolve: choice 1 | 2\nB = 1  # evolve: choice 1 | 2 | 3\n")
+    mutation = MutationProposer(1)
+    seen: list[Mapping[str, str]] = [{"A": "1", "B": "1"}]
+
+    def propose_until_nothing_is_left() -> None:
+        for number in range(2, 20):
+            proposal = mutation.propose(archive, number)
+            edits = proposal.plan.edits
+            edited = apply_edits(archive.get(proposal.parent_id).source, edits)
+            entry = ArchiveEntry(f"c{number:04d}", proposal.parent_id, edited, edits)
+            assert entry.values not in seen
+            seen.append(entry.values)
+            if entry.values["B"] == "3":
+                archive.add_failure(entry)
+            else:
+                archive.add(replace(entry, estimated_bitrate_mbps=SEED_MBPS + number))
+
+    with pytest.raises(CandidateFailure, match="was tried") as raised:
+        propose_until_nothing_is_left()
+    assert raised.value.kind is FailureKind.NO_CODE
+    assert 4 <= len(seen) <= 6
+
+
+def test_a_value_that_failed_alone_is_not_tried_in_company() -> None:
+    archive = archive_with(SyntheticSeed(5).source)
+    parent = archive.get("c0001")
+    edits = (("M03", "1"),)
+    archive.add_failure(ArchiveEntry("c0002", "c0001", apply_edits(parent.source, edits), edits))
+    mutation = MutationProposer(1)
+    later = [mutation.propose(archive, number).plan.edits for number in range(3, 23)]
+    assert all(("M03", "1") not in proposed for proposed in later)
+
+
+def test_when_every_listed_value_was_tried_floats_are_moved_within_their_range() -> None:
+    archive = archive_with("X = 0.3  # evolve: float 0.1..0.5\n")
+    mutation = MutationProposer(1)
+    proposals = [mutation.propose(archive, number) for number in range(2, 22)]
+    values = [float(proposal.plan.edits[0][1]) for proposal in proposals]
+    assert len(set(values)) == 20
+    assert all(0.1 <= value <= 0.5 for value in values)
+
+
+def test_a_parent_without_marks_is_a_candidate_failure_that_says_so() -> None:
+    with pytest.raises(CandidateFailure, match="no marked constants"):
+        MutationProposer(1).propose(archive_with("x = 1\n"), 2)
+
+
+def test_programs_with_other_marks_do_not_disturb_the_model() -> None:
+    archive = archive_with(SyntheticSeed(3).source)
+    archive.add(ArchiveEntry("c0002", "", "Z = 1  # evolve: int 0..3\n",
+                             estimated_bitrate_mbps=30.0, full=True))  # fmt: skip
+    assert MutationProposer(1).propose(archive, 3).parent_id == "c0001"
+
+
+def test_a_plan_says_what_it_changes_and_what_it_expects() -> None:
+    source = "HALF = False  # evolve: choice False | True -- half-sample motion\n"
+    plan = MutationProposer(1).propose(archive_with(source), 2).plan
+    assert plan.edits == (("HALF", "True"),)
+    assert plan.steps == ("HALF: False → True (half-sample motion)",)
+    assert "against c0001" in plan.hypothesis
