@@ -1,0 +1,112 @@
+"""Marked constants: found with their kinds, edited in place, refused with the line."""
+
+import re
+
+import pytest
+
+from evocodec.search.marks import MarkError, apply_edits, find_marks, values_of
+
+PROGRAM = '''"""A program."""
+
+NAME = "dct8"  # evolve: choice "dct8" | 'adaptive' -- transform; it's the residual's
+SIZES = (8, 16)  # evolve: choice (8, 16) | (8, 16, 32)
+LAMBDA: float = 0.33  # evolve: float 0.10..0.50
+LAYERS = 3  # evolve: int 1..5 -- depth of the hierarchy
+OFFSET = -1.5e-1  # evolve: float -1..1
+PLAIN = 4  # an ordinary comment
+MODE = fast  # evolve: choice fast | slow
+
+
+def encode(x):
+    return "# evolve: int 1..2"
+'''
+
+
+def test_marks_are_found_in_the_order_of_the_program() -> None:
+    marks = find_marks(PROGRAM)
+    assert [mark.name for mark in marks] == ["NAME", "SIZES", "LAMBDA", "LAYERS", "OFFSET", "MODE"]
+    assert [mark.kind for mark in marks] == ["choice", "choice", "float", "int", "float", "choice"]
+    name, sizes, lam, layers, offset, _ = marks
+    assert name.choices == ('"dct8"', "'adaptive'")
+    assert name.description == "transform; it's the residual's"
+    assert sizes.choices == ("(8, 16)", "(8, 16, 32)")
+    assert (lam.low, lam.high, lam.value) == (0.1, 0.5, "0.33")
+    assert layers.description == "depth of the hierarchy"
+    assert offset.value == "-1.5e-1"
+    assert layers.line == 6
+
+
+def test_editing_changes_the_expressions_and_nothing_else() -> None:
+    edited = apply_edits(
+        PROGRAM, [("NAME", '"adaptive"'), ("LAMBDA", "0.4"), ("SIZES", "(8,16,32)")]
+    )
+    expected = (
+        PROGRAM.replace('NAME = "dct8"', "NAME = 'adaptive'")
+        .replace("float = 0.33", "float = 0.4")
+        .replace("SIZES = (8, 16)  #", "SIZES = (8, 16, 32)  #")
+    )
+    assert edited == expected
+
+
+def test_other_line_ends_and_letters_outside_ascii_survive() -> None:
+    program = 'é = "ü"  # evolve: choice "ü" | "ö"\r\nB = 1  # evolve: int 0..2\r\n'
+    assert apply_edits(program, [("é", '"ö"'), ("B", "2")]) == (
+        'é = "ö"  # evolve: choice "ü" | "ö"\r\nB = 2  # evolve: int 0..2\r\n'
+    )
+
+
+def test_a_bar_or_dashes_inside_quotes_do_not_split() -> None:
+    (mark,) = find_marks('A = "a | b"  # evolve: choice "a | b" | "c -- d" | [1 | 2] -- text\n'
+                         .replace("[1 | 2]", '"e"'))  # fmt: skip
+    assert mark.choices == ('"a | b"', '"c -- d"', '"e"')
+    assert mark.description == "text"
+
+
+@pytest.mark.parametrize(
+    ("edits", "message"),
+    [
+        ([("NOPE", "1")], "no mark named NOPE; its marks are: NAME, SIZES"),
+        ([("PLAIN", "5")], "no mark named PLAIN"),
+        ([("NAME", '"other"')], 'NAME = "other" is not allowed; allowed: "dct8" | \'adaptive\''),
+        ([("LAMBDA", "0.51")], "allowed: float 0.1..0.5"),
+        ([("LAMBDA", "nan")], "not allowed"),
+        ([("LAMBDA", "__import__('os')")], "not allowed"),
+        ([("LAMBDA", "0.2\nimport os")], "not allowed"),
+        ([("LAYERS", "2.5")], "allowed: int 1..5"),
+        ([("LAYERS", "True")], "not allowed"),
+        ([("LAYERS", "1"), ("LAYERS", "2")], "edited twice"),
+    ],
+)
+def test_an_edit_that_does_not_fit_is_refused(edits: list[tuple[str, str]], message: str) -> None:
+    with pytest.raises(MarkError, match=re.escape(message)):
+        apply_edits(PROGRAM, edits)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("A = 1  # evolve: coice 1 | 2", "unknown mark 'coice'"),
+        ("A = 1  # evolve: choice 1", "two or more"),
+        ("A = 1  # evolve: choice 1 | f(x)", "literals or names"),
+        ("A = 3  # evolve: choice 1 | 2", "outside its mark"),
+        ("A = 1  # evolve: int 5..2", "is empty"),
+        ("A = 1  # evolve: int", "needs a range"),
+        ("A = 9  # evolve: int 1..8", "outside its mark"),
+        ("A = 1.0  # evolve: int 1..8", "outside its mark"),
+        ("A = B = 1  # evolve: int 1..8", "must follow a module-level assignment"),
+        ("A = (1,\n  2)  # evolve: choice (1, 2) | (3, 4)", "on one line"),
+        ("def f():\n    A = 1  # evolve: int 1..8", "module-level"),
+        ("# evolve: int 1..8", "must follow"),
+        ("A = 1  # evolve: int 1..8\nA = 2  # evolve: int 1..8", "marked twice"),
+        ("A = (  # evolve: int 1..8", "does not parse"),
+    ],
+)
+def test_a_malformed_mark_is_refused(line: str, message: str) -> None:
+    with pytest.raises(MarkError, match=re.escape(message)):
+        find_marks(line + "\n")
+
+
+def test_values_of_a_program_without_readable_marks_are_none() -> None:
+    assert values_of("x = 1\n") == {}
+    assert values_of("x = (\n") == {}
+    assert values_of(PROGRAM)["NAME"] == "'dct8'"
