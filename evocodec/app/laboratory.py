@@ -267,6 +267,9 @@ class Laboratory:
     def _plan_new(self) -> "RunPlan":
         from evocodec.app.running import RunPlan, baseline_sources, new_run_id
 
+        if self.champions.remote:
+            # Versions of another machine are the ones to beat, too.
+            self.champions.prepare()
         baselines = tuple(
             self.blobs.put(source.encode())
             for source in baseline_sources(self.settings, self.champions)

@@ -57,7 +57,6 @@ from graph.services import ChampionBoard, Journal, Services, utc_now
 
 BASELINES_KEY = "run.baselines"
 FIXED_KEY = "run.fixed"
-_NEAR_DUPLICATE = 0.985
 _FINISH_SHARE = 0.25
 """Candidates in flight may go on for this share of the run's time after it is up."""
 
@@ -174,7 +173,7 @@ class Runner:
         slots = settings.run.slots or max(1, engine.slots())
         uses_model = settings.model.configured
         archive = Archive(mode="model" if uses_model else "mutation", seed=settings.run.seed)
-        novelty = Novelty(near_above=_NEAR_DUPLICATE if uses_model else None)
+        novelty = Novelty()
         board = ChampionBoard(archive)
         self._restore(archive, novelty, board)
         bounds = LoopBounds(
