@@ -17,8 +17,10 @@ QP_MIN, QP_MAX = 0.0, 63.0
 DEFAULT_QPS = (20.0, 26.0, 32.0, 38.0)
 
 _MAX_INITIAL = 6
-_MIN_SPACING = 0.5
-_LONGEST_STEP = 16.0
+_RESOLUTION = 0.5
+# Real encoders are not monotonic over half a qp: closer points would show their noise.
+_MIN_SPACING = 1.0
+_SHORTEST_STEP, _LONGEST_STEP = 2.0, 16.0
 _FLATTEST_DB_PER_QP = 0.05
 _NO_EFFECT_DB = 0.1
 _NO_EFFECT_SPAN = 6.0
@@ -123,7 +125,7 @@ def _towards(
 ) -> float:
     """Extrapolate qp over PSNR-Y from the two outermost points on the side of ``limit``."""
     outermost, inner = points[:2] if limit == QP_MIN else points[:-3:-1]
-    if abs(outermost.qp - limit) < _MIN_SPACING:
+    if abs(outermost.qp - limit) < _RESOLUTION:
         raise _failure(
             anchor,
             curve,
@@ -132,7 +134,7 @@ def _towards(
         )
     slope = (outermost.quality.psnr_y_db - inner.quality.psnr_y_db) / (outermost.qp - inner.qp)
     step = (aim_db - outermost.quality.psnr_y_db) / min(slope, -_FLATTEST_DB_PER_QP)
-    length = min(max(abs(step), 2 * _MIN_SPACING), _LONGEST_STEP)
+    length = min(max(abs(step), _SHORTEST_STEP), _LONGEST_STEP)
     wanted = _rounded(outermost.qp + (length if limit > outermost.qp else -length))
     return limit if abs(wanted - limit) < _MIN_SPACING else wanted
 
@@ -169,4 +171,4 @@ def _failure(anchor: RdCurve, curve: RdCurve, reason: str) -> CandidateFailure:
 
 
 def _rounded(qp: float) -> float:
-    return round(min(max(qp, QP_MIN), QP_MAX) / _MIN_SPACING) * _MIN_SPACING
+    return round(min(max(qp, QP_MIN), QP_MAX) / _RESOLUTION) * _RESOLUTION
