@@ -44,10 +44,10 @@ def show_config(session: Session) -> None:
     if session.json:
         session.emit_pretty({setting.name: setting.value for setting in settings})
         return
-    table = make_table("setting", "value", "", left=(0, 1, 2))
+    table = make_table("setting", "value", "", left=(0, 1, 2), wrapped=(1, 2))
     for setting in settings:
         style = "bold" if setting.changed else "default"
-        value = "" if setting.value in ("", None) else str(setting.value)
+        value = "" if setting.value in ("", None, []) else str(setting.value)
         about = Text(setting.description, style="dim")
         add(table, setting.name, Text(value, style=style), about)
     session.show(spaced(table))

@@ -112,7 +112,7 @@ class Session:
 
     def emit_pretty(self, payload: Mapping[str, Any]) -> None:
         """Write one JSON document over several lines of stdout."""
-        sys.stdout.write(json.dumps(payload, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+        sys.stdout.write(json.dumps(payload, indent=2, allow_nan=False) + "\n")
         sys.stdout.flush()
 
 
@@ -123,8 +123,11 @@ def program_words(session: Session) -> str:
 
 
 def emit_line(payload: Mapping[str, Any]) -> None:
-    """Write one JSON document on one line of stdout, at once: a pipe may be watching."""
-    sys.stdout.write(json.dumps(payload, ensure_ascii=False, allow_nan=False) + "\n")
+    """Write one JSON document on one line of stdout, at once: a pipe may be watching.
+
+    ASCII only: a C1 control in a program's text would act on the terminal that shows the JSON.
+    """
+    sys.stdout.write(json.dumps(payload, allow_nan=False) + "\n")
     sys.stdout.flush()
 
 

@@ -22,14 +22,26 @@ if TYPE_CHECKING:
 Cell = str | Text
 
 
-def make_table(*heads: str, left: Sequence[int] = (0,)) -> Table:
-    """Return an empty table; columns are right-aligned except those numbered in ``left``."""
+def make_table(*heads: str, left: Sequence[int] = (0,), wrapped: Sequence[int] = ()) -> Table:
+    """Return an empty table.
+
+    Columns are right-aligned except those numbered in ``left``, and cut where the terminal ends
+    except those in ``wrapped``.
+    """
     table = Table(
-        show_edge=False, box=SIMPLE_HEAD, pad_edge=False, header_style="dim", padding=(0, 1, 0, 0)
+        box=SIMPLE_HEAD,
+        show_edge=False,
+        pad_edge=False,
+        header_style="dim",
+        padding=(0, 1, 0, 0),
     )
     for index, head in enumerate(heads):
-        justify = "left" if index in left else "right"
-        table.add_column(head, justify=justify, no_wrap=True, overflow="ellipsis")  # type: ignore[arg-type]
+        table.add_column(
+            head,
+            justify="left" if index in left else "right",
+            no_wrap=index not in wrapped,
+            overflow="fold" if index in wrapped else "ellipsis",
+        )
     return table
 
 
@@ -41,7 +53,7 @@ def add(table: Table, *cells: Cell, style: str = "") -> None:
 
 def spaced(table: Table) -> RenderableType:
     """Return the table with an empty line above and below."""
-    return Padding(table, (1, 0))
+    return Padding(table, (1, 0), expand=False)
 
 
 def versions_table(versions: Iterable[VersionView]) -> RenderableType:

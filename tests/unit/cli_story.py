@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
+from hashlib import sha256
 
 from evocodec.domain import events as ev
 from evocodec.domain.candidate import CandidateStatus, Finding, Origin, Verdict
@@ -24,6 +25,12 @@ RUN = "r-20261123-101500"
 CLIPS = ("carphone", "city")
 HOSTILE = "\x1b[2J\x1b]0;owned\x07[bold red]not markup[/]\x1b[31mred\x9b5m\rrewritten"
 START = datetime(2026, 11, 23, 10, 15, tzinfo=UTC)
+
+
+def program(number: int) -> str:
+    """Return the text of a candidate's program; the third is hostile even in its source."""
+    note = HOSTILE if number == 3 else "calm"
+    return f"# {note}\nBLOCK = 16\nDEBLOCK_STRENGTH = {number}\n"
 
 
 class Clock:
@@ -125,7 +132,7 @@ class Story:
             ev.CodeWritten,
             candidate,
             attempt=0,
-            source_sha256=f"{number:02d}" * 32,
+            source_sha256=sha256(program(number).encode()).hexdigest(),
             program_bytes=18_204,
         )
         yield self._make(ev.Reviewed, candidate, attempt=0, accepted=True)

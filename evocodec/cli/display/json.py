@@ -1,6 +1,6 @@
 """The renderer for machines: one event a line on stdout, and nothing else there."""
 
-import sys
+import json
 import threading
 from collections.abc import Iterable
 from types import TracebackType
@@ -8,6 +8,7 @@ from typing import Self
 
 from rich.console import Console
 
+from evocodec.cli.session import emit_line
 from evocodec.domain.events import Event
 from evocodec.store.event_json import event_to_json
 
@@ -36,8 +37,7 @@ class JsonDisplay:
     def on_event(self, event: Event) -> None:
         """See Display."""
         with self._lock:
-            sys.stdout.write(event_to_json(event) + "\n")
-            sys.stdout.flush()
+            emit_line(json.loads(event_to_json(event)))
 
     def notice(self, text: str) -> None:
         """See Display."""
