@@ -20,21 +20,26 @@ UNSAFE_FLOOR: Floor = ()
 LIBRARY_IMPORTS = frozenset(
     {"numpy", "cv2", "torch", "torchvision", "scipy", "numba", "constriction"}
 )
+# General-purpose compressors are building blocks, like constriction; picture codecs are not.
 STANDARD_IMPORTS = frozenset(
     {
         "__future__",
         "abc",
         "array",
         "bisect",
+        "bz2",
         "cmath",
         "collections",
+        "contextlib",
         "copy",
         "dataclasses",
         "enum",
         "fractions",
         "functools",
         "heapq",
+        "io",
         "itertools",
+        "lzma",
         "math",
         "numbers",
         "operator",
@@ -43,6 +48,7 @@ STANDARD_IMPORTS = frozenset(
         "string",
         "struct",
         "typing",
+        "zlib",
     }
 )
 CONTRACT_IMPORTS = frozenset({"evocodec.codec.contract"})

@@ -1,0 +1,162 @@
+"""Which library object a name stands for, found without running anything.
+
+A module imported under any name, in any function, must be recognised; a local variable that only
+happens to be called like one should not be. Where the two cannot be told apart, it is the module.
+"""
+
+import ast
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+_FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
+_Comprehension = ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp
+_MAX_ALIAS_STEPS = 10
+_MEANINGLESS = frozenset({"ctx", "op", "ops", "kind", "type_comment", "type_ignores"})
+
+
+@dataclass(slots=True)
+class Scope:
+    """Names of one function, or of the module when ``parent`` is None.
+
+    ``libraries``: name → dotted paths it may stand for. ``others``: names bound to other things.
+    """
+
+    parent: "Scope | None" = None
+    libraries: dict[str, set[str]] = field(default_factory=dict)
+    others: frozenset[str] = frozenset()
+
+    def resolve(self, node: ast.expr) -> frozenset[str]:
+        """The dotted paths of ``a.b.c``; empty when ``a`` is nothing imported."""
+        attributes: list[str] = []
+        while isinstance(node, ast.Attribute):
+            attributes.append(f".{node.attr}")
+            node = node.value
+        if not isinstance(node, ast.Name):
+            return frozenset()
+        suffix = "".join(reversed(attributes))
+        return frozenset(path + suffix for path in self._resolve_name(node.id))
+
+    def _resolve_name(self, name: str) -> Iterable[str]:
+        scope: Scope | None = self
+        while scope is not None:
+            if name in scope.libraries:
+                return scope.libraries[name]
+            if name in scope.others:
+                return ()
+            scope = scope.parent
+        return ()
+
+    def bind(self, name: str, paths: Iterable[str]) -> bool:
+        """Let ``name`` stand for ``paths`` too; True when that was news."""
+        known = self.libraries.setdefault(name, set())
+        before = len(known)
+        known.update(paths)
+        return len(known) > before
+
+
+def nodes_with_scopes(tree: ast.Module) -> list[tuple[ast.AST, Scope]]:
+    """Every node with the scope in which its names are looked up."""
+    shared = set(_shared_names(tree))
+    root = Scope()
+    nodes = _assign_scopes(tree, root, shared)
+    for node, scope in nodes:
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            for name, path in _imported(node):
+                scope.bind(name, (path,))
+                if name in shared:
+                    root.bind(name, (path,))
+    _follow_aliases(nodes)
+    return nodes
+
+
+def children_of(node: ast.AST) -> list[ast.AST]:
+    """The direct children that can mean something: operators and load/store marks cannot."""
+    children: list[ast.AST] = []
+    for name in node._fields:
+        if name in _MEANINGLESS:
+            continue
+        value = getattr(node, name, None)
+        if isinstance(value, list):
+            children += [item for item in value if isinstance(item, ast.AST)]
+        elif isinstance(value, ast.AST):
+            children.append(value)
+    return children
+
+
+def _shared_names(tree: ast.Module) -> Iterator[str]:
+    stack: list[ast.AST] = [tree]
+    while stack:
+        node = stack.pop()
+        if isinstance(node, ast.Global | ast.Nonlocal):
+            yield from node.names
+        if not isinstance(node, ast.expr):  # these are statements, and no expression holds any
+            stack += children_of(node)
+
+
+def _assign_scopes(tree: ast.Module, root: Scope, shared: set[str]) -> list[tuple[ast.AST, Scope]]:
+    nodes: list[tuple[ast.AST, Scope]] = []
+    stack: list[tuple[ast.AST, Scope]] = [(tree, root)]
+    while stack:
+        node, scope = stack.pop()
+        nodes.append((node, scope))
+        if not isinstance(node, _FunctionNode):
+            stack += [(child, scope) for child in children_of(node)]
+            continue
+        # Decorators, defaults and annotations are looked up outside the function.
+        body: list[ast.AST] = [node.body] if isinstance(node, ast.Lambda) else [*node.body]
+        inner = Scope(scope, others=frozenset(_local_names(node.args, body) - shared))
+        inside = {id(part) for part in body}
+        stack += [(child, inner if id(child) in inside else scope) for child in children_of(node)]
+    return nodes
+
+
+def _local_names(arguments: ast.arguments, body: list[ast.AST]) -> set[str]:
+    """Names a function binds itself; what comprehensions and nested functions bind is theirs."""
+    every = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
+    every += [star for star in (arguments.vararg, arguments.kwarg) if star]
+    names = {argument.arg for argument in every}
+    stack = list(body)
+    while stack:
+        node = stack.pop()
+        names.update(_names_bound_by(node))
+        if not isinstance(node, _FunctionNode | _Comprehension | ast.ClassDef):
+            stack += children_of(node)
+    return names
+
+
+def _names_bound_by(node: ast.AST) -> Iterator[str]:
+    match node:
+        case ast.Name(id=name, ctx=ast.Store() | ast.Del()):
+            yield name
+        case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
+            yield name
+        case ast.ExceptHandler(name=str(name)) | ast.MatchMapping(rest=str(name)):
+            yield name
+        case ast.MatchAs(name=str(name)) | ast.MatchStar(name=str(name)):
+            yield name
+
+
+def _imported(node: ast.Import | ast.ImportFrom) -> Iterator[tuple[str, str]]:
+    for alias in node.names:
+        if isinstance(node, ast.ImportFrom):
+            yield alias.asname or alias.name, f"{node.module or ''}.{alias.name}"
+        elif alias.asname:
+            yield alias.asname, alias.name
+        else:
+            top = alias.name.partition(".")[0]
+            yield top, top
+
+
+def _follow_aliases(nodes: list[tuple[ast.AST, Scope]]) -> None:
+    """``F = torch.nn.functional`` makes F stand for that path, and so on through further names."""
+    aliases: list[tuple[str, ast.expr, Scope]] = []
+    for node, scope in nodes:
+        if isinstance(node, ast.Assign | ast.AnnAssign | ast.NamedExpr):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            if isinstance(node.value, ast.Name | ast.Attribute):
+                names = [target.id for target in targets if isinstance(target, ast.Name)]
+                aliases += [(name, node.value, scope) for name in names]
+    for _step in range(_MAX_ALIAS_STEPS):
+        news = [scope.bind(name, scope.resolve(value)) for name, value, scope in aliases]
+        if not any(news):
+            break
