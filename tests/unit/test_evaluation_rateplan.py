@@ -7,6 +7,7 @@ import pytest
 
 from evocodec.domain.errors import CandidateFailure, FailureKind
 from evocodec.domain.results import Quality, RatePoint, RdCurve
+from evocodec.evaluation.bdrate import quality_overlap
 from evocodec.evaluation.curves import make_curve
 from evocodec.evaluation.rateplan import DEFAULT_QPS, initial_qps, next_qps
 
@@ -84,6 +85,18 @@ def test_a_high_curve_is_continued_downwards() -> None:
     wanted = next_qps(ANCHOR, measure([4, 8, 12, 16]), OPERATING_DB)
     assert wanted == (16 + 16.0,)
     assert next_qps(ANCHOR, measure([4, 8, 12, 16, 32]), OPERATING_DB) == (24.0,)
+
+
+@pytest.mark.parametrize(("qps", "operating_db"), [((20, 26, 32, 38), 41), ((10, 16, 22, 28), 35)])
+def test_the_operating_quality_must_lie_between_points(
+    qps: tuple[int, ...], operating_db: float
+) -> None:
+    measured = measure(qps)
+    covered = make_curve("candidate", "clip", measured)
+    assert quality_overlap(ANCHOR, covered) >= 0.6
+    (wanted,) = next_qps(ANCHOR, measured, operating_db)
+    reached = sorted(codec(qp).quality.psnr_y_db for qp in (*qps, wanted))
+    assert reached[0] < operating_db < reached[-1]
 
 
 def test_too_few_points_are_filled_between() -> None:
