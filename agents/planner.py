@@ -13,7 +13,7 @@ from evocodec.search.archive import Archive
 from evocodec.search.marks import MarkError, find_marks
 from evocodec.search.mutation import MutationProposer
 
-_PARENT_LIMIT = 60_000  # characters of a parent program that a planner is shown
+_PARENT_LIMIT = 120_000  # characters of a parent program that a planner is shown
 
 
 class Planner(Protocol):

@@ -20,9 +20,8 @@ from evocodec.search.marks import Mark, canonical, find_marks
 Edits = tuple[tuple[str, str], ...]
 
 _TRIES = 24  # posterior draws before the proposer falls back on enumeration
-_SWEEP = 6  # results during which untried values are tested in groups, before draws spread out
-_RAMP = 20  # further results over which the spread of draws grows
-_LEAST_SPREAD, _MOST_SPREAD = 0.05, 0.7
+_SWEEP = 8  # results during which untried values are tested in groups, before draws spread out
+_SWEEP_SPREAD, _SEARCH_SPREAD = 0.05, 0.5  # of Thompson sampling's 1, which is for longer runs
 _WORTH_ADDING = 0.002  # an edit that promises less than 0.2 % is left out
 
 
@@ -129,7 +128,7 @@ class MutationProposer:
         odds = _odds(scene.relatives)
         refused = _failed_sets(scene.relatives)
         free = [edit for edit in options if edit not in scene.busy]
-        spread = _spread(scene.landscape.measured)
+        spread = _SWEEP_SPREAD if scene.landscape.measured <= _SWEEP else _SEARCH_SPREAD
         for attempt in range(_TRIES):
             # Values that are being measured tell nothing new: others first, then any.
             listed = free if attempt < _TRIES // 2 else options
@@ -198,10 +197,6 @@ class MutationProposer:
             f"{scene.parent_id}, by the effects seen in {seen} measured relatives."
         )
         return Plan(hypothesis, steps, edits, Origin.MUTATION)
-
-
-def _spread(measured: int) -> float:
-    return min(_MOST_SPREAD, max(_LEAST_SPREAD, (measured - _SWEEP) / _RAMP))
 
 
 def _options(marks: Sequence[Mark], parent: Mapping[str, str]) -> list[tuple[str, str]]:
