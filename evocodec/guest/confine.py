@@ -52,17 +52,26 @@ def enter(wanted: Confinement) -> dict[str, str]:
     # After the last change of credentials, which would clear it.
     linux.prctl(linux.PR_SET_PDEATHSIG, 9)
     layers["no_new_privs"] = _attempt(lambda: linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1))
-    layers["landlock"] = wanted.landlock_state
-    if wanted.ruleset_fd >= 0:
-        layers["landlock"] = _attempt(
-            lambda: landlock.enter(wanted.ruleset_fd), wanted.landlock_state
-        )
-        os.close(wanted.ruleset_fd)
-    if seccomp.supported():
-        layers["seccomp"] = _attempt(lambda: seccomp.install(devices=wanted.devices))
-    else:
-        layers["seccomp"] = "off: no system call table for this architecture"
+    layers |= _restrict_files_and_calls(wanted)
     return layers
+
+
+def _restrict_files_and_calls(wanted: Confinement) -> dict[str, str]:
+    landlock_state = wanted.landlock_state
+    if wanted.ruleset_fd >= 0:
+        landlock_state = _attempt(lambda: landlock.enter(wanted.ruleset_fd), landlock_state)
+        os.close(wanted.ruleset_fd)
+    files = not landlock_state.startswith("off")
+    seccomp_state = "off: no system call table for this architecture"
+    if seccomp.supported():
+        seccomp_state = _attempt(lambda: seccomp.install(devices=wanted.devices, files=files))
+    if files:
+        access = "landlock"
+    elif seccomp_state == "on":
+        access = "seccomp: nothing can be opened"
+    else:
+        access = "off: neither Landlock nor seccomp"
+    return {"landlock": landlock_state, "seccomp": seccomp_state, "read_only_files": access}
 
 
 def map_user(inside: int, outside_uid: int, outside_gid: int) -> None:

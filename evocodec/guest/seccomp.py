@@ -13,7 +13,7 @@ import struct
 from collections.abc import Iterable, Sequence
 
 from evocodec.guest import linux
-from evocodec.guest.syscalls import ALLOWED, CONDITIONAL, PRETENDED_MISSING
+from evocodec.guest.syscalls import ALLOWED, CONDITIONAL, FOR_DEVICES, PRETENDED_MISSING
 
 _AUDIT_ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 _COLUMN = {"x86_64": 0, "aarch64": 1}
@@ -46,11 +46,11 @@ _PRCTL_NAMES = (15, 16, 0x53564D41)  # set and get a thread's name, name a mappi
 _FCNTL_DESCRIPTORS = (0, 1, 2, 3, 4, 1030)  # duplicate, get and set flags; no signals, no locks
 _IOCTL_HARMLESS = (0x5401, 0x5413, 0x5421, 0x541B, 0x5450, 0x5451)  # isatty, sizes, close-on-exec
 
-_Instruction = tuple[int, int, int, int]  # code, jump if true, jump if false, operand
-_ALLOW: _Instruction = (_RETURN, 0, 0, _RET_ALLOW)
-_DENY: _Instruction = (_RETURN, 0, 0, _RET_ERRNO | errno.EPERM)
-_MISSING: _Instruction = (_RETURN, 0, 0, _RET_ERRNO | errno.ENOSYS)
-_KILL: _Instruction = (_RETURN, 0, 0, _RET_KILL_PROCESS)
+Instruction = tuple[int, int, int, int]  # code, jump if true, jump if false, operand
+_ALLOW: Instruction = (_RETURN, 0, 0, _RET_ALLOW)
+_DENY: Instruction = (_RETURN, 0, 0, _RET_ERRNO | errno.EPERM)
+_MISSING: Instruction = (_RETURN, 0, 0, _RET_ERRNO | errno.ENOSYS)
+_KILL: Instruction = (_RETURN, 0, 0, _RET_KILL_PROCESS)
 
 
 def supported() -> bool:
@@ -58,12 +58,13 @@ def supported() -> bool:
     return platform.machine() in _COLUMN
 
 
-def install(*, devices: bool) -> None:
+def install(*, devices: bool, files: bool) -> None:
     """Filter this process for good; needs no_new_privs. Raises OSError.
 
-    ``devices`` lets a GPU be opened for writing and controlled by ioctl.
+    ``devices`` lets a GPU be opened for writing and controlled by ioctl. Without ``files`` nothing
+    can be opened at all: the stand-in where Landlock is missing.
     """
-    program = build(platform.machine(), own_pid=os.getpid(), devices=devices)
+    program = build(platform.machine(), own_pid=os.getpid(), devices=devices, files=files)
     packed = b"".join(struct.pack("=HBBI", *instruction) for instruction in program)
     buffer = ctypes.create_string_buffer(packed, len(packed))
 
@@ -74,10 +75,10 @@ def install(*, devices: bool) -> None:
     linux.prctl(linux.PR_SET_SECCOMP, _MODE_FILTER, ctypes.addressof(header))
 
 
-def build(machine: str, *, own_pid: int, devices: bool) -> list[_Instruction]:
+def build(machine: str, *, own_pid: int, devices: bool, files: bool) -> list[Instruction]:
     """The filter as BPF instructions for ``x86_64`` or ``aarch64``."""
     column = _COLUMN[machine]
-    program: list[_Instruction] = [
+    program: list[Instruction] = [
         (_LOAD, 0, 0, _OFFSET_ARCH),
         (_IF_EQUAL, 1, 0, _AUDIT_ARCH[machine]),
         _KILL,
@@ -85,27 +86,27 @@ def build(machine: str, *, own_pid: int, devices: bool) -> list[_Instruction]:
     ]
     if machine == "x86_64":
         program += [(_IF_AT_LEAST, 0, 1, _X32_BIT), _KILL]
-    for numbers in ALLOWED.values():
+    for numbers in (ALLOWED | FOR_DEVICES if devices else ALLOWED).values():
         program += _when_number(numbers[column], [_ALLOW])
     for numbers in PRETENDED_MISSING.values():
         program += _when_number(numbers[column], [_MISSING])
-    for name, block in _conditions(own_pid, devices).items():
+    for name, block in _conditions(own_pid, devices, files).items():
         program += _when_number(CONDITIONAL[name][column], block)
     return [*program, _DENY]
 
 
-def _when_number(number: int, block: Sequence[_Instruction]) -> list[_Instruction]:
+def _when_number(number: int, block: Sequence[Instruction]) -> list[Instruction]:
     return [] if number < 0 else [(_IF_EQUAL, 0, len(block), number), *block]
 
 
-def _conditions(own_pid: int, devices: bool) -> dict[str, list[_Instruction]]:
+def _conditions(own_pid: int, devices: bool, files: bool) -> dict[str, list[Instruction]]:
     forbidden_open = _OPEN_MAKES_OR_CHANGES
     if not devices:
         forbidden_open |= _OPEN_WRITE_ONLY | _OPEN_READ_WRITE
     return {
-        "open": _unless_any_bit(1, forbidden_open),
-        "openat": _unless_any_bit(2, forbidden_open),
-        "mmap": _mmap(),
+        "open": _unless_any_bit(1, forbidden_open) if files else [_DENY],
+        "openat": _unless_any_bit(2, forbidden_open) if files else [_DENY],
+        "mmap": [_ALLOW] if devices else _mmap(),
         "ioctl": [_ALLOW] if devices else _if_argument_in(1, _IOCTL_HARMLESS),
         "clone": [
             _load_argument(0),
@@ -122,22 +123,22 @@ def _conditions(own_pid: int, devices: bool) -> dict[str, list[_Instruction]]:
     }
 
 
-def _load_argument(index: int) -> _Instruction:
+def _load_argument(index: int) -> Instruction:
     return (_LOAD, 0, 0, _OFFSET_ARGUMENTS + 8 * index)
 
 
-def _unless_any_bit(index: int, bits: int) -> list[_Instruction]:
+def _unless_any_bit(index: int, bits: int) -> list[Instruction]:
     return [_load_argument(index), (_IF_ANY_BIT, 0, 1, bits), _DENY, _ALLOW]
 
 
-def _if_argument_in(index: int, values: Iterable[int]) -> list[_Instruction]:
+def _if_argument_in(index: int, values: Iterable[int]) -> list[Instruction]:
     block = [_load_argument(index)]
     for value in values:
         block += [(_IF_EQUAL, 0, 1, value), _ALLOW]
     return [*block, _DENY]
 
 
-def _mmap() -> list[_Instruction]:
+def _mmap() -> list[Instruction]:
     """Refuse memory that RLIMIT_DATA does not count: shared anonymous, and growing stacks."""
     shared_anonymous = _MAP_SHARED | _MAP_ANONYMOUS
     return [

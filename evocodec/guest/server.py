@@ -11,6 +11,7 @@ and at the end EXIT_REPORT; ``!`` and a reason when it could not be started.
 """
 
 import contextlib
+import faulthandler
 import fcntl
 import gc
 import importlib
@@ -36,6 +37,7 @@ from evocodec.guest.framing import Tag
 
 EXIT_REPORT = struct.Struct("<cidq")  # b"X", wait status, CPU seconds, peak memory in bytes
 MAX_CONTROL_BYTES = 128 * 1024
+_LATE = 0.95  # of the wall limit: then a job says where it is stuck, for the author to read
 _ALWAYS_LOADED = ("numpy.random", "evocodec.codec.contract", "evocodec.codec.adapter")
 _JOB_FDS = 4  # input, output, standard error, status
 _PARKED_FD = 100  # above every descriptor that is arranged for the job
@@ -132,7 +134,10 @@ class Server:
         return rules.fd, f"abi {rules.abi}"
 
     def _preload(self) -> None:
-        for name in (*_ALWAYS_LOADED, *self._config["preload"]):
+        names = [*_ALWAYS_LOADED, *self._config["preload"]]
+        if self._ruleset_fd < 0:  # then jobs cannot open files, and so import nothing later
+            names += self._config["preload_without_files"]
+        for name in names:
             with contextlib.suppress(ImportError):
                 importlib.import_module(name)
         if "cv2" in sys.modules:
@@ -213,6 +218,7 @@ class Server:
             if operation == "probe":
                 wire.write_message(Tag.END)
             else:
+                faulthandler.dump_traceback_later(_LATE * request["wall_seconds"], file=2)
                 job.run(operation, _stream_from(request), request["qp"])
         finally:
             os._exit(0)

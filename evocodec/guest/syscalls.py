@@ -27,7 +27,6 @@ ALLOWED: dict[str, tuple[int, int]] = {
     "select": (23, -1),
     "sched_yield": (24, 124),
     "mremap": (25, 216),
-    "mincore": (27, 232),
     "madvise": (28, 233),
     "dup": (32, 23),
     "dup2": (33, -1),
@@ -96,6 +95,18 @@ CONDITIONAL: dict[str, tuple[int, int]] = {
     "tgkill": (234, 131),
     "openat": (257, 56),
     "prlimit64": (302, 261),
+}
+
+# What a GPU's driver library needs besides; allowed only together with device files.
+FOR_DEVICES: dict[str, tuple[int, int]] = {
+    "epoll_wait": (232, -1),
+    "epoll_ctl": (233, 21),
+    "mbind": (237, 235),
+    "get_mempolicy": (239, 236),
+    "epoll_pwait": (281, 22),
+    "eventfd2": (290, 19),
+    "epoll_create1": (291, 20),
+    "pipe2": (293, 59),
 }
 
 # Answered "no such call", because the C library then falls back to one that can be filtered.

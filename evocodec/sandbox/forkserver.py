@@ -23,6 +23,8 @@ _SPARE_PACKETS = 1024
 # float results depend on the machine, and must not have been started before a fork.
 BASE_ENVIRONMENT = {
     "LANG": "C.UTF-8",
+    "HOME": "/nonexistent",
+    "USER": "nobody",
     "PYTHONHASHSEED": "0",
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
@@ -168,6 +170,7 @@ def _request(
     request: dict[str, object] = {
         "operation": operation,
         "qp": qp,
+        "wall_seconds": limits.wall_seconds,
         "cpu_seconds": max(1, math.ceil(limits.cpu_seconds)),
         "memory_bytes": limits.memory_bytes,
         "processes": limits.processes,

@@ -20,6 +20,8 @@ from evocodec.sandbox.supervisor import Pipes, ServerLostError
 START_SECONDS = 120.0
 _PIPE_BYTES = 1 << 20
 _STDERR_TAIL_BYTES = 4000
+# Parts of SciPy that ``import scipy`` leaves to be loaded when first used.
+_SUBMODULES = ("scipy.fft", "scipy.ndimage", "scipy.signal", "scipy.interpolate", "scipy.linalg")
 _BOOT = (
     "import sys; sys.path.append(sys.argv[1]); "
     "from evocodec.guest.server import main; main(int(sys.argv[2]))"
@@ -59,6 +61,7 @@ class ServerProcess:
         paths = readable_paths(policy.allowed_imports, gpu=bool(policy.devices))
         config = {
             "preload": list(preload),
+            "preload_without_files": sorted({*policy.allowed_imports, *_SUBMODULES}),
             "readable": paths.readable,
             "listable": paths.listable,
             "devices": policy.devices,

@@ -253,6 +253,7 @@ def test_the_wall_limit_ends_sleeping_and_busy_programs(
     caught = failure(launcher, encoder(body), Limits(wall_seconds=1.0))
     assert caught.kind is FailureKind.TIMEOUT
     assert "1 s of wall time" in caught.message
+    assert 'File "candidate.py", line' in caught.detail
     assert time.monotonic() - started < 3
 
 
@@ -373,7 +374,7 @@ def test_a_decoder_cannot_forge_a_frame_of_another_size(launcher: ForkServerLaun
     [
         "open('/etc/passwd').read()",
         "open('/etc/shadow').read()",
-        "os.listdir(os.path.expanduser('~'))",
+        "os.listdir('/home')",
         "os.listdir('/proc')",
         "open('/proc/self/environ').read()",
         "open('/proc/1/cmdline').read()",
@@ -608,6 +609,17 @@ def test_time_outs_failures_and_successes_leave_no_process(launcher: ForkServerL
     assert settle(launcher, idle) == idle
 
 
+def test_jobs_leave_no_descriptors_behind(launcher: ForkServerLauncher) -> None:
+    encode(launcher, encoder(""))
+    own, server = psutil.Process(), psutil.Process(launcher.server_pid)
+    family = [own, server, *server.children(recursive=True)]
+    before = [process.num_fds() for process in family]
+    for body in ("", "1 / 0", "os._exit(1)", "os.write(4, b'junk' * 9)") * 5:
+        with contextlib.suppress(CandidateFailure):
+            encode(launcher, encoder(body))
+    assert [process.num_fds() for process in family] == before
+
+
 def test_closing_the_launcher_ends_the_server_and_running_jobs() -> None:
     launcher = ForkServerLauncher()
     server = psutil.Process(launcher.server_pid)
@@ -686,12 +698,21 @@ def test_a_server_that_cannot_start_is_an_infrastructure_failure(
 # -- machines that offer less --
 
 
-def weaken(monkeypatch: pytest.MonkeyPatch, *, namespaces: bool, seccomp: bool) -> None:
+def weaken(
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    namespaces: bool = True,
+    seccomp: bool = True,
+    landlock: bool = True,
+) -> None:
     """Take layers away in the fork server, as another kernel or container would."""
-    lines = ["import errno", "from evocodec.guest import linux, seccomp"]
+    lines = ["import errno", "from evocodec.guest import landlock, linux, seccomp"]
     if not namespaces:
         lines += ["def unshare(flags): raise OSError(errno.EPERM, 'refused')",
                   "linux.unshare = unshare"]  # fmt: skip
+    if not landlock:
+        lines += ["def abi_version(): raise OSError(errno.ENOSYS, 'not here')",
+                  "landlock.abi_version = abi_version"]  # fmt: skip
     if not seccomp:
         lines.append("seccomp.supported = lambda: False")
     head, _, tail = server_process._BOOT.partition("; ")
@@ -745,6 +766,21 @@ def test_without_namespaces_the_other_layers_hold(monkeypatch: pytest.MonkeyPatc
         limits = Limits(wall_seconds=10, processes=16)
         caught = failure(launcher, encoder(too_many + "\ntime.sleep(30)"), limits)
         assert "thread" in caught.message
+
+
+def test_without_landlock_no_file_can_be_opened(monkeypatch: pytest.MonkeyPatch) -> None:
+    weaken(monkeypatch, landlock=False, namespaces=False)
+    with ForkServerLauncher() as launcher:
+        report = launcher.describe()
+        assert not report.holds("landlock")
+        assert report.holds("read_only_files")
+        for path in ("/etc/passwd", "/proc/self/environ", os.__file__):
+            assert failure(launcher, encoder(f"open({path!r})")).kind is FailureKind.FORBIDDEN
+        body = "import scipy.fft, fractions, heapq\nresult = str(scipy.fft.dct([1.0])[0]).encode()"
+        assert encode(launcher, encoder(body)) == b"2.0"
+        stream, frames = clip(35, 21, 2)
+        packets = launcher.encode(STORE, frames, stream, 30.0, LIMITS).packets
+        assert same(launcher.decode(STORE, packets, stream, LIMITS).frames, frames)
 
 
 # -- the floor, the report, repeatability --
