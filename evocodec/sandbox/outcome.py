@@ -1,6 +1,7 @@
 """From how a job ended to whose fault it was, and of what kind."""
 
 import os
+import re
 import signal
 from dataclasses import dataclass
 
@@ -12,6 +13,7 @@ from evocodec.sandbox.policy import Limits
 _CPU_TOLERANCE, _CPU_TICKS_SECONDS = 0.95, 0.2
 _MEMORY_SUSPICION = 0.5
 _MESSAGE_CHARACTERS = 2_000
+_OWN_LINE = re.compile(r'  File "(\S*/evocodec/guest/|<string>").*|Extension modules: ')
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,12 @@ def failure_for(
             return InfrastructureFailure(f"{ending.operation} was killed from outside the sandbox")
     text = f"{ending.operation} crashed: {describe_wait_status(ending.wait_status)}"
     return CandidateFailure(FailureKind.CRASH, text, detail=stderr_tail)
+
+
+def readable_stderr(data: bytes | bytearray) -> str:
+    """Standard error as untrusted text, without our own lines in tracebacks of a stuck program."""
+    lines = data.decode("utf-8", "replace").splitlines(keepends=True)
+    return "".join(line for line in lines if not _OWN_LINE.match(line))
 
 
 def describe_wait_status(wait_status: int) -> str:

@@ -23,6 +23,7 @@ from evocodec.sandbox.outcome import (
     describe_wait_status,
     failure_for,
     failure_from_error,
+    readable_stderr,
 )
 from evocodec.sandbox.policy import Floor, Limits
 
@@ -337,7 +338,7 @@ class Supervisor:
             wall = progress.ended_at - progress.ready_at
             return progress.results, ResourceUse(wall, cpu_seconds, peak), progress.layers
         failure = progress.stopped or progress.reported
-        tail = progress.stderr.decode("utf-8", "replace")
+        tail = readable_stderr(progress.stderr)
         if failure is None:
             ending = Ending(
                 operation=self._job.operation,
