@@ -110,9 +110,9 @@ def _result(run: RunView) -> Iterator[RenderableType]:
         yield Text(f"Why not: {clean(best.reason or 'it was not judged before the end')}")
     elif run.candidates:
         last = run.candidates[-1]
-        why = clean(last.reason or last.activity)
-        yield Text("No candidate got as far as a full evaluation.")
-        yield Text(f"The last one, {last.candidate_id}: {why}")
+        why = clean(last.reason) or f"it was left at its {clean(last.activity)}"
+        yield Text("No candidate got as far as a full score.")
+        yield Text(f"The last one was {last.candidate_id}: {why}")
     yield Text()
 
 
@@ -131,7 +131,7 @@ def _where(places: Places) -> Iterator[tuple[str, str]]:
     yield "versions", f"{_short(places.champions)} (git)"
     if places.plots:
         yield "RD curves", "  ".join(_short(path) for path in places.plots)
-    yield "log", _short(places.run)
+    yield "log", _short(places.run / "log.jsonl")
 
 
 def _short(path: Path) -> str:

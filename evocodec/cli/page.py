@@ -124,6 +124,6 @@ def _finding(finding: Finding) -> str:
 
 
 def _next(candidate: CandidateView, program: str) -> Iterator[tuple[str, str]]:
-    if candidate.source_sha256:
+    if candidate.source_sha256 and candidate.parent_id:
         yield "changes", f"{program} diff {candidate.candidate_id}"
     yield "events", f"{program} log --candidate {candidate.candidate_id}"

@@ -165,8 +165,8 @@ def _watch_run(
             return view, _places(session, laboratory, view)
 
     def on_stop() -> None:
-        again = f"; resume with: {_resume_words(session, seen[0])}" if seen else ""
-        display.notice(f"stopping cleanly{again}  (Ctrl-C again leaves at once)")
+        again = f"\nresume with: {_resume_words(session, seen[0])}" if seen else ""
+        display.notice(f"stopping cleanly (Ctrl-C again leaves at once){again}")
 
     with display:
         return run_stoppable(work, stop=stop, on_stop=on_stop, on_leave=session.restore_terminal)

@@ -99,8 +99,10 @@ class Session:
             yield laboratory
 
     def restore_terminal(self) -> None:
-        """Show the cursor again, for a process that leaves without cleaning up."""
-        self.out.show_cursor(True)
+        """Leave the picture and show the cursor, for a process that ends without cleaning up."""
+        if self.out.is_terminal:
+            self.out.print()
+            self.out.show_cursor(True)
 
     def show(self, renderable: RenderableType = "", *, soft_wrap: bool = False) -> None:
         """Write to stdout."""

@@ -1,10 +1,12 @@
 """Stopping: the first Ctrl-C or SIGTERM asks, the second leaves."""
 
+import contextlib
 import os
 import signal
 import sys
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from types import FrameType
 from typing import Any, Generic, TypeVar
 
@@ -37,6 +39,27 @@ class _Work(Generic[T]):
         return self._values[0]
 
 
+def kill_descendants() -> None:
+    """Kill every process below this one, where /proc tells which they are.
+
+    Some of Ray's daemons outlive a driver that leaves without a word.
+    """
+    children: dict[int, list[int]] = {}
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            # The second field is the name in parentheses, and may hold anything.
+            parent = int(entry.read_text(errors="replace").rpartition(")")[2].split()[1])
+            children.setdefault(parent, []).append(int(entry.parent.name))
+    pending, found = [os.getpid()], []
+    while pending:
+        below = children.get(pending.pop(), [])
+        found += below
+        pending += below
+    for pid in found:
+        with contextlib.suppress(OSError):
+            os.kill(pid, signal.SIGKILL)
+
+
 def run_stoppable(
     call: Callable[[], T],
     *,
@@ -57,6 +80,7 @@ def run_stoppable(
         if stop.is_set():
             on_leave()
             sys.stdout.flush()
+            kill_descendants()
             os._exit(ExitCode.INTERRUPTED)
         stop.set()
         on_stop()

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 
+import psutil
 import pytest
 import typer
 from typer.testing import CliRunner, Result
@@ -404,17 +405,19 @@ def terminal() -> Iterator[Callable[..., Terminal]]:
 
 
 LIVE = """
-import sys, threading, time
+import subprocess, sys, threading, time
 sys.path.insert(0, sys.argv[1])
 import cli_story
 from evocodec.cli.display.live import LiveDisplay
 from evocodec.cli.session import Session
-from evocodec.cli.stopping import run_stoppable
+from evocodec.cli.stopping import kill_descendants, run_stoppable
 
 session, stop = Session(), threading.Event()
 display = LiveDisplay(session.out, minutes=4)
 
 def work():
+    child = subprocess.Popen(["sleep", "300"], start_new_session=True)
+    print(f"child {child.pid}.", file=sys.stderr)
     for event in cli_story.story():
         display.on_event(event)
     while sys.argv[2] == "stubborn" or not stop.is_set():
@@ -428,6 +431,7 @@ with display:
         on_stop=lambda: display.notice("stopping cleanly"),
         on_leave=session.restore_terminal,
     )
+kill_descendants()
 sys.exit(code)
 """
 
@@ -444,16 +448,29 @@ def test_the_live_display_draws_and_ctrl_c_stops_cleanly(
     assert "\x1b]0;" not in child.output, "a hypothesis must not set the window's title"
 
 
-def test_a_second_ctrl_c_leaves_at_once_with_the_cursor_shown(
+def test_a_second_ctrl_c_leaves_at_once_with_the_cursor_shown_and_no_process_behind(
     terminal: Callable[..., Terminal],
 ) -> None:
     child = terminal(sys.executable, "-c", LIVE, UNIT, "stubborn")
     child.read_until(lambda text: "c0005" in text, seconds=20)
+    grandchild = int(re.search(r"child (\d+)\.", child.output)[1])
+    assert psutil.pid_exists(grandchild)
     child.press_ctrl_c()
     child.read_until(lambda text: "stopping cleanly" in text, seconds=10)
     child.press_ctrl_c()
     assert child.wait(seconds=5) == ExitCode.INTERRUPTED
     assert "\x1b[?25h" in child.output[-50:]
+    deadline = time.monotonic() + 5
+    while psutil.pid_exists(grandchild) and not _is_zombie(grandchild):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def _is_zombie(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 def test_sigterm_stops_like_the_first_ctrl_c(terminal: Callable[..., Terminal]) -> None:

@@ -37,5 +37,5 @@ class Display(Protocol):
         ...
 
     def notice(self, text: str) -> None:
-        """Show a message that is not an event, such as that the run is being stopped."""
+        """Show a message of a few lines that is not an event, such as that the run is stopping."""
         ...

@@ -83,7 +83,7 @@ def _describe(event: ev.EventBase) -> Line:
 @_describe.register
 def _(event: ev.RunStarted) -> Line:
     verb = f"goes on ({plural(event.resumed, 'resume')})" if event.resumed else "started"
-    text = f"{event.run_id} {verb}: {event.proposer}, seed {event.seed}, clips "
+    text = f"{event.run_id} {verb}: {event.proposer} proposes, seed {event.seed}, clips "
     text += ", ".join(event.clips)
     if event.unsafe:
         return Line("run", text + "; isolation is BELOW THE FLOOR (--unsafe)", Tone.WARN)

@@ -65,7 +65,7 @@ class LiveDisplay:
 
     def notice(self, text: str) -> None:
         """See Display."""
-        self._notice = clean(text)
+        self._notice = clean(text, lines=True).replace("\n", "\n  ")
 
     def picture(self) -> RenderableType:
         """Return what is drawn at this moment."""

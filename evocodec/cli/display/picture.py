@@ -34,7 +34,7 @@ def picture(
 ) -> RenderableType:
     """Return the run at one moment, fitted to the terminal.
 
-    ``corner`` stands at the top right; ``hint`` is the last line.
+    ``corner`` stands at the top right; ``hint`` is the last line, or lines.
     """
     room = max(height - FIXED_LINES, 4)
     steps = snapshot.steps[: max(room - 3, 2)]
@@ -53,7 +53,7 @@ def picture(
     if recent:
         blocks += [Text(), *_recent(recent, width)]
     footer = (cut(Text(f"  {words}", style="dim"), width) for words in count_lines(snapshot.run))
-    return Group(*blocks, Text(), *footer, cut(hint, width))
+    return Group(*blocks, Text(), *footer, *(cut(line, width) for line in hint.split("\n")))
 
 
 def champion(run: RunView) -> tuple[str, float | None] | None:
@@ -93,9 +93,10 @@ def count_lines(run: RunView) -> Iterator[str]:
 
 
 def _header(run: RunView, corner: Text, width: int) -> Iterator[RenderableType]:
-    title = Text("  evocodec ", style="bold")
-    title.append(clean(run.run_id), style="default not bold")
-    title.append(f"  {proposer_words(run)}", style="dim not bold")
+    title = Text("  ")
+    title.append("evocodec ", style="bold")
+    title.append(clean(run.run_id))
+    title.append(f"  {proposer_words(run)}", style="dim")
     yield _both_ends(title, corner, width)
     places = [f"clips {', '.join(run.clips)}"]
     dashboard = run.settings.get("ray.dashboard", "")

@@ -71,7 +71,7 @@ class PlainDisplay:
     def notice(self, text: str) -> None:
         """See Display."""
         with self._lock:
-            self._print(Line("run", text, Tone.WARN))
+            self._print(Line("run", text.replace("\n", "; "), Tone.WARN))
 
     def pulse(self) -> None:
         """Print what is going on, when nothing was printed for a while."""
