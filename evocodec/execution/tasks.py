@@ -10,6 +10,7 @@ import io
 import os
 import platform
 from collections.abc import Iterator, Sequence
+from functools import cache
 
 import cv2
 
@@ -23,7 +24,7 @@ from evocodec.domain.errors import (
 from evocodec.domain.results import Cost, RatePoint
 from evocodec.domain.video import Frame
 from evocodec.evaluation.metrics import measure_quality
-from evocodec.execution.emulation import emulated_processor
+from evocodec.execution.launchers import LauncherPool
 from evocodec.execution.messages import (
     Began,
     CandidateFailed,
@@ -36,13 +37,10 @@ from evocodec.execution.messages import (
     Verified,
 )
 from evocodec.sandbox.conformance import check_repeatable, frames_digest
-from evocodec.sandbox.forkserver import ForkServerLauncher
 from evocodec.sandbox.launcher import IsolationReport, Launcher, ResourceUse
 from evocodec.sandbox.policy import Policy
 
 Packets = tuple[bytes, ...]
-
-_launchers: dict[tuple[Policy, bool], Launcher] = {}
 
 
 def encode_task(
@@ -51,7 +49,7 @@ def encode_task(
     """Encode in a sandbox; yields Began, then Encoded and the packets, or one failure."""
     yield _began()
     try:
-        launcher = _launcher(spec.policy)
+        launcher = _launcher(source, spec.policy)
         reference = frames[: spec.stream.frame_count]
         encoded = launcher.encode(source, reference, spec.stream, spec.qp, spec.limits)
         _check_packable(spec, encoded.packets)
@@ -60,7 +58,7 @@ def encode_task(
     except InfrastructureFailure as failure:
         yield _lost(failure)
     except BaseException:
-        _drop_launchers()
+        _pool().close()
         raise
     else:
         yield Encoded(encoded.use)
@@ -76,7 +74,7 @@ def decode_task(
     """
     yield _began()
     try:
-        decoded = _launcher(spec.policy).decode(source, packets, spec.stream, spec.limits)
+        decoded = _launcher(source, spec.policy).decode(source, packets, spec.stream, spec.limits)
     except CandidateFailure as failure:
         yield _failed(failure)
         return
@@ -84,7 +82,7 @@ def decode_task(
         yield _lost(failure)
         return
     except BaseException:
-        _drop_launchers()
+        _pool().close()
         raise
     yield Decoded(frames_digest(decoded.frames))
     reference = frames[: spec.stream.frame_count]
@@ -105,7 +103,7 @@ def verify_task(source: str, packets: Packets, digest: str, spec: TaskSpec) -> I
     """Decode once more as if on another processor; yields Began, then Verified or one failure."""
     yield _began()
     try:
-        emulated = _launcher(spec.policy, emulated=True)
+        emulated = _launcher(source, spec.policy, emulated=True)
         try:
             check_repeatable(emulated, source, packets, spec.stream, spec.limits, digest)
         except CandidateFailure as failure:
@@ -117,7 +115,7 @@ def verify_task(source: str, packets: Packets, digest: str, spec: TaskSpec) -> I
     except InfrastructureFailure as failure:
         yield _lost(failure)
     except BaseException:
-        _drop_launchers()
+        _pool().close()
         raise
     else:
         yield Verified()
@@ -126,7 +124,7 @@ def verify_task(source: str, packets: Packets, digest: str, spec: TaskSpec) -> I
 def describe_task(policy: Policy) -> tuple[int, IsolationReport | Lost]:
     """Start this worker's fork server; return the process id, and which layers hold."""
     try:
-        return os.getpid(), _launcher(policy).describe()
+        return os.getpid(), _launcher("", policy).describe()
     except InfrastructureFailure as failure:
         return os.getpid(), Lost(str(failure))
 
@@ -135,10 +133,10 @@ def _blame(
     failure: CandidateFailure, source: str, packets: Packets, digest: str, spec: TaskSpec
 ) -> None:
     """Find out whether decoding differs every time, or only on other processors, and say so."""
-    here = _launcher(spec.policy).decode(source, packets, spec.stream, spec.limits).frames
+    here = _launcher(source, spec.policy).decode(source, packets, spec.stream, spec.limits).frames
     if frames_digest(here) != digest:
         return
-    emulated = _launcher(spec.policy, emulated=True)
+    emulated = _launcher(source, spec.policy, emulated=True)
     try:
         check_repeatable(emulated, source, packets, spec.stream, spec.limits, here)
     except CandidateFailure as precise:
@@ -146,23 +144,17 @@ def _blame(
         raise CandidateFailure(precise.kind, message, detail=failure.detail) from failure
 
 
-def _launcher(policy: Policy, *, emulated: bool = False) -> Launcher:
-    launcher = _launchers.get((policy, emulated))
-    if launcher is None:
-        if not _launchers:
-            atexit.register(_drop_launchers)
-            # One task is one core: OpenCV would take all of them for the scorer's filters.
-            cv2.setNumThreads(1)
-        env = emulated_processor() if emulated else None
-        launcher = _launchers[policy, emulated] = ForkServerLauncher(policy, env=env)
-    return launcher
+def _launcher(source: str, policy: Policy, *, emulated: bool = False) -> Launcher:
+    return _pool().get(source, policy, emulated=emulated)
 
 
-def _drop_launchers() -> None:
-    # Also after an interruption in the middle of a job: the dialogue with the fork server may be
-    # anywhere, and a new server costs less than a wrong answer.
-    while _launchers:
-        _launchers.popitem()[1].close()
+@cache
+def _pool() -> LauncherPool:
+    # One task is one core: OpenCV would take all of them for the scorer's filters.
+    cv2.setNumThreads(1)
+    pool = LauncherPool()
+    atexit.register(pool.close)
+    return pool
 
 
 def _began() -> Began:
@@ -174,7 +166,7 @@ def _failed(failure: CandidateFailure) -> CandidateFailed:
 
 
 def _lost(failure: InfrastructureFailure) -> Lost:
-    _drop_launchers()
+    _pool().close()
     return Lost(str(failure))
 
 

@@ -5,6 +5,7 @@ import io
 import json
 import logging
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -26,6 +27,7 @@ from evocodec.domain.results import RatePoint, Stage
 from evocodec.domain.video import Frame, StreamInfo
 from evocodec.evaluation.clips import Clip, ClipSource, make_clip
 from evocodec.evaluation.stages import RateJob
+from evocodec.execution.emulation import emulated_processor
 from evocodec.execution.engine import EngineInfo, EngineOptions, Interrupted, RayEngine
 from evocodec.sandbox.policy import MEBIBYTE, Limits, Policy
 
@@ -447,3 +449,34 @@ def test_an_engine_that_is_not_running_says_so() -> None:
         engine.put_clip(ODD)
     engine.close()
     engine.close()
+
+
+FLOATS = """
+import hashlib, warnings
+warnings.simplefilter("error")
+import cv2, numpy as np
+x = np.linspace(-5, 5, 65536, dtype=np.float32)
+results = np.exp(x), np.tanh(x), cv2.GaussianBlur(x.reshape(256, 256), (11, 11), 1.5)
+print(hashlib.sha256(b"".join(r.tobytes() for r in results)).hexdigest())
+"""
+
+
+def test_the_emulated_processor_changes_float_results_and_warns_of_nothing() -> None:
+    if platform.machine().lower() not in {"x86_64", "amd64"}:
+        pytest.skip("only x86 processors are emulated")
+    if not np.show_config(mode="dicts")["SIMD Extensions"].get("found"):
+        pytest.skip("this processor has no vector code to switch off")
+
+    def digest(**extra: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-c", FLOATS],
+            env={"PATH": os.environ["PATH"], **extra},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert done.stderr == ""
+        return done.stdout
+
+    assert digest() == digest()
+    assert digest(**emulated_processor()) != digest()

@@ -1,0 +1,63 @@
+"""The fork servers of one worker process: warm ones for what its programs need."""
+
+import os
+import re
+from collections import OrderedDict
+from dataclasses import dataclass
+
+from evocodec.execution.emulation import emulated_processor
+from evocodec.sandbox.forkserver import DEFAULT_PRELOAD, ForkServerLauncher
+from evocodec.sandbox.launcher import Launcher
+from evocodec.sandbox.policy import Policy, available_imports
+
+# Seconds to import, for every encode and decode anew unless the fork server has done it. Most
+# programs use neither, and would pay for them in memory.
+_HEAVY = ("numba", "torch")
+_MAX_SERVERS = 4
+# The GPU that Ray has assigned to the present task, which the fork server's empty environment would
+# not know of; another one may be assigned to the next task of this worker.
+_GPU_VARIABLE = "CUDA_VISIBLE_DEVICES"
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    policy: Policy
+    preload: tuple[str, ...]
+    emulated: bool
+    gpus: str | None
+
+
+class LauncherPool:
+    """Owned by one worker, which runs one task at a time; not for several threads."""
+
+    def __init__(self) -> None:
+        self._launchers: OrderedDict[_Kind, Launcher] = OrderedDict()
+
+    def get(self, source: str, policy: Policy, *, emulated: bool = False) -> Launcher:
+        """Return a launcher that suits ``source``; least recently used servers end for others."""
+        kind = _Kind(policy, preload_for(source, policy), emulated, os.environ.get(_GPU_VARIABLE))
+        launcher = self._launchers.get(kind)
+        if launcher is None:
+            while len(self._launchers) >= _MAX_SERVERS:
+                self._launchers.popitem(last=False)[1].close()
+            launcher = self._launchers[kind] = _launch(kind)
+        self._launchers.move_to_end(kind)
+        return launcher
+
+    def close(self) -> None:
+        """Stop all fork servers; the pool can be used again."""
+        while self._launchers:
+            self._launchers.popitem()[1].close()
+
+
+def preload_for(source: str, policy: Policy) -> tuple[str, ...]:
+    """Return what to import before forking: a word in ``source`` is hint enough."""
+    mentioned = tuple(name for name in _HEAVY if re.search(rf"\b{name}\b", source))
+    return DEFAULT_PRELOAD + tuple(name for name in mentioned if name in available_imports(policy))
+
+
+def _launch(kind: _Kind) -> Launcher:
+    env = {} if kind.gpus is None else {_GPU_VARIABLE: kind.gpus}
+    if kind.emulated:
+        env |= emulated_processor()
+    return ForkServerLauncher(kind.policy, preload=kind.preload, env=env)
