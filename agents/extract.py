@@ -140,16 +140,11 @@ def _edited(text: str, base: str) -> Extracted:
 def _replace_once(program: str, old: str, new: str, number: int) -> str:
     if not old.strip():
         raise CandidateFailure(FailureKind.NO_CODE, f"Edit {number}: its SEARCH text is empty.")
-    count = program.count(old)
-    if count == 1:
-        return program.replace(old, new)
-    if count == 0:
-        spans = _loose_matches(program, old)
-        if len(spans) == 1:
-            start, end = spans[0]
-            return program[:start] + new + program[end:]
-        count = len(spans)
-    what = "was not found" if count == 0 else f"occurs {count} times"
+    spans = _matches(program, old)
+    if len(spans) == 1:
+        start, end = spans[0]
+        return program[:start] + new + program[end:]
+    what = f"occurs {len(spans)} times" if spans else "was not found"
     raise CandidateFailure(
         FailureKind.NO_CODE,
         f"Edit {number}: its SEARCH text {what} in the program; copy whole lines exactly, "
@@ -158,13 +153,13 @@ def _replace_once(program: str, old: str, new: str, number: int) -> str:
     )
 
 
-def _loose_matches(program: str, old: str) -> list[tuple[int, int]]:
-    """Places where the lines agree but for white space at their ends."""
+def _matches(program: str, old: str) -> list[tuple[int, int]]:
+    """Places where whole lines agree, but for white space at their ends."""
     lines = program.split("\n")
     starts = [0]
     for line in lines:
         starts.append(starts[-1] + len(line) + 1)
-    wanted = [line.rstrip() for line in old.strip("\n").split("\n")]
+    wanted = [line.rstrip() for line in old.removesuffix("\n").split("\n")]
     bare = [line.rstrip() for line in lines]
     return [
         (starts[place], min(starts[place + len(wanted)], len(program)))
