@@ -259,5 +259,5 @@ class _Handler(BaseHTTPRequestHandler):
         """Wait, but not longer than the test."""
         self.endpoint.stopping.wait(seconds)
 
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
+    def log_message(self, format: str, *args: Any) -> None:
         """Keep the test's output clean."""

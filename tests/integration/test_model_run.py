@@ -32,9 +32,9 @@ def by_role(
     left, lock = list(coder), threading.Lock()
 
     def behave(handler: Any, asked: scripted.Asked) -> None:
-        is_coder = "You change one Python program" in asked.prompt
+        is_planner = "You plan the next experiment" in asked.prompt
         answer = planner
-        if is_coder:
+        if not is_planner:
             with lock:
                 answer = left.pop(0) if len(left) > 1 else left[0]
         action = answer if callable(answer) else scripted.says(answer)

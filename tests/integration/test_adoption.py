@@ -1,0 +1,117 @@
+"""Two candidates that finish together: the second is compared with the first, not with the past."""
+
+import threading
+from pathlib import Path
+from typing import Any, cast
+
+from agents.judge import RuleJudge
+from agents.team import Team
+from evocodec.champions.repository import ChampionRepository
+from evocodec.domain.candidate import Origin
+from evocodec.domain.events import CandidateOpened, CodeWritten, Evaluated, Judged, Planned
+from evocodec.domain.results import Score
+from evocodec.search.archive import Archive
+from evocodec.search.novelty import Novelty
+from evocodec.store.memory import MemoryBlobStore, MemoryLedger, MemoryRecordStore
+from evocodec.store.views import RunState
+from graph.decide import DecideNodes
+from graph.routing import LoopBounds
+from graph.services import ChampionBoard, Journal, Services, utc_now
+from graph.state import CandidateState
+
+RUN = "run-1"
+
+
+def score(bitrate_mbps: float) -> Score:
+    return Score(
+        bitrate_mbps=bitrate_mbps,
+        compression_ratio=400.0 / bitrate_mbps,
+        bd_rate_percent=10 * bitrate_mbps - 100,
+        worst_clip="city",
+        worst_clip_ratio=bitrate_mbps / 10,
+        encode_fps=1.0,
+        decode_fps=5.0,
+        peak_memory_bytes=1,
+        program_bytes=1,
+        clips=(),
+    )
+
+
+def services_in(folder: Path) -> Services:
+    archive = Archive()
+    return Services(
+        run_id=RUN,
+        seed=1,
+        journal=Journal(MemoryLedger(), RUN, RunState(), lambda event: None),
+        blobs=MemoryBlobStore(),
+        records=MemoryRecordStore(),
+        team=Team(cast(Any, None), cast(Any, None), cast(Any, None), RuleJudge(), "mutation"),
+        archive=archive,
+        novelty=Novelty(),
+        champions=ChampionRepository(folder / "champions"),
+        board=ChampionBoard(archive),
+        evaluator=cast(Any, None),
+        slots=threading.Semaphore(1),
+        stop=threading.Event(),
+        reference_lock=threading.Lock(),
+        bounds=LoopBounds(0, 0),
+        history_length=20,
+        imports=(),
+        baselines=(),
+    )
+
+
+def measured(services: Services, candidate_id: str, bitrate_mbps: float) -> CandidateState:
+    """A candidate that has come through the full evaluation."""
+    sha256 = services.blobs.put(f"# {candidate_id}".encode())
+    common: dict[str, Any] = {"run_id": RUN, "at": utc_now(), "candidate_id": candidate_id}
+    for event in (
+        CandidateOpened(**common, parent_id="", number=int(candidate_id[1:])),
+        Planned(**common, origin=Origin.MUTATION, hypothesis="fewer bits"),
+        CodeWritten(**common, attempt=0, source_sha256=sha256, program_bytes=7),
+        Evaluated(**common, attempt=0, score=score(bitrate_mbps)),
+    ):
+        services.journal.publish(event)
+    return {
+        "candidate_id": candidate_id,
+        "parent_id": "",
+        "number": int(candidate_id[1:]),
+        "attempt": 0,
+        "source_sha256": sha256,
+        "outcome": "evaluated",
+    }
+
+
+def test_a_second_adoption_is_judged_again_against_the_first(tmp_path: Path) -> None:
+    services = services_in(tmp_path)
+    nodes = DecideNodes(services)
+    first, second = measured(services, "c0001", 8.9), measured(services, "c0002", 8.5)
+    assert nodes.judge(first)["outcome"] == "adopt"
+    assert nodes.judge(second)["outcome"] == "adopt"
+    assert nodes.adopt(first)["outcome"] == "adopted"
+    assert nodes.adopt(second)["outcome"] == "stale"
+    assert nodes.judge(second)["outcome"] == "rejected"
+    nodes.record(second)
+    verdicts = [
+        event.verdict
+        for _, event in services.journal.ledger.events(RUN, candidate_id="c0002")
+        if isinstance(event, Judged)
+    ]
+    assert [verdict.compared_with for verdict in verdicts] == ["HEVC (v0)", "v1"]
+    assert [version.version for version in services.champions.versions()] == [1]
+    closed = services.journal.state.view().candidate("c0002")
+    assert closed is not None
+    assert closed.status.value == "rejected"
+    assert "of v1" in closed.reason
+
+
+def test_adopting_again_after_a_crash_makes_no_second_commit(tmp_path: Path) -> None:
+    services = services_in(tmp_path)
+    nodes = DecideNodes(services)
+    state = measured(services, "c0001", 8.0)
+    nodes.judge(state)
+    services.champions.adopt(nodes._entry(state, score(8.0), nodes._verdict(state)))
+    assert nodes.adopt(state)["outcome"] == "adopted"
+    assert [version.version for version in services.champions.versions()] == [1]
+    assert services.board.facts is not None
+    assert services.board.facts.version == "v1"
