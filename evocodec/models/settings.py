@@ -73,8 +73,6 @@ class ModelSettings:
     roles: Mapping[str, RoleSettings] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not self.model and not all(role.model for role in self.roles.values()):
-            raise ConfigError("model.model is empty: set it to the name the endpoint knows")
         if self.budget_usd > 0 and not (
             self.price_per_million_input_usd or self.price_per_million_output_usd
         ):
@@ -90,6 +88,9 @@ class ModelSettings:
         api_key = own.api_key or self.api_key
         if own.base_url and own.base_url != self.base_url:
             api_key = own.api_key  # a key is never shown to a server it was not set for
+        model = own.model or self.model
+        if not model:
+            raise ConfigError("model.model is empty: set it to a name that the endpoint knows")
         if not base_url and not api_key:
             raise ConfigError(
                 "model.base_url and model.api_key are both empty: set the URL of your endpoint "
@@ -101,7 +102,7 @@ class ModelSettings:
         return Endpoint(
             base_url=base_url or OPENAI_URL,
             api_key=api_key,
-            model=own.model or self.model,
+            model=model,
             temperature=temperature,
             max_tokens=own.max_tokens or self.max_tokens,
         )
