@@ -18,6 +18,7 @@ import importlib
 import importlib.abc
 import json
 import os
+import re
 import select
 import signal
 import socket
@@ -143,6 +144,7 @@ class Server:
         if "cv2" in sys.modules:
             # The pool is not told by OMP_NUM_THREADS, and would take one thread for each core.
             sys.modules["cv2"].setNumThreads(1)
+            _disable(self._config["disabled_in_cv2"])
         np.random.seed(0)  # programs may use it; it must not tell servers apart
 
     def serve(self) -> None:
@@ -279,6 +281,18 @@ class Server:
             for pid in _children_of(os.getpid()) - self._jobs.keys():
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
+
+
+def _disable(pattern: str) -> None:
+    """Replace what the static gate refuses in OpenCV, for names that were only made at run time."""
+
+    def refuse(*_arguments: object, **_options: object) -> None:
+        raise PermissionError("existing codecs are not available to programs")
+
+    for module in [sys.modules["cv2"], sys.modules.get("cv2._native"), sys.modules.get("cv2.cv2")]:
+        for name in vars(module).copy() if pattern and module else ():
+            if re.fullmatch(pattern, name):
+                setattr(module, name, refuse)
 
 
 def _children_of(parent: int) -> set[int]:

@@ -15,6 +15,7 @@ from typing import IO
 from evocodec.domain.errors import InfrastructureFailure
 from evocodec.sandbox.policy import Policy
 from evocodec.sandbox.readable import readable_paths
+from evocodec.sandbox.static_rules import CODEC_NAMES
 from evocodec.sandbox.supervisor import Pipes, ServerLostError
 
 START_SECONDS = 120.0
@@ -65,6 +66,7 @@ class ServerProcess:
             "readable": paths.readable,
             "listable": paths.listable,
             "devices": policy.devices,
+            "disabled_in_cv2": "" if policy.allow_library_codecs else CODEC_NAMES.pattern,
             "leave_root": os.getuid() == 0 and all(map(_open_to_all, paths.listable)),
         }
         self.control.settimeout(START_SECONDS)

@@ -498,6 +498,27 @@ def test_keys_and_other_files_of_the_user_cannot_be_read(
         assert failure(launcher, encoder(body)).kind is FailureKind.FORBIDDEN
 
 
+def test_opencvs_codecs_are_gone_even_for_names_made_at_run_time(
+    launcher: ForkServerLauncher,
+) -> None:
+    body = """
+    import cv2, numpy as np
+    names = ["im" + "encode", "im" + "decode", "Video" + "Writer"]
+    modules = [cv2, sys.modules.get("cv2._native", cv2)]
+    calls = [getattr(module, name) for module in modules for name in names]
+    result = b""
+    for call in calls:
+        try:
+            call(".png", np.zeros((8, 8), np.uint8))
+        except PermissionError:
+            result += b"x"
+    """
+    assert encode(launcher, encoder(body)) == b"x" * 6
+    program = encoder("import cv2, numpy as np\ncv2.imencode('.png', np.zeros((8, 8), np.uint8))")
+    with ForkServerLauncher(Policy(allow_library_codecs=True)) as permissive:
+        assert encode(permissive, program) == b"done"
+
+
 def test_a_job_holds_no_descriptors_but_its_own(launcher: ForkServerLauncher) -> None:
     body = """
     held = []
