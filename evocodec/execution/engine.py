@@ -47,6 +47,7 @@ class RayEngine:
         # Ray starts a new cluster for whoever calls it after its shutdown, so close() waits until
         # no thread is inside run_jobs().
         self._closing = threading.Event()
+        self._troubled = False  # something of ours went wrong: its logs are worth keeping
         self._idle = threading.Condition()
         self._running: list[Dispatch] = []
 
@@ -57,6 +58,7 @@ class RayEngine:
             self._functions = self._remote_functions()
             isolation = self._warm_up()
         except BaseException:
+            self._troubled = True
             self.close()
             raise
         resources = ray.cluster_resources()
@@ -104,12 +106,17 @@ class RayEngine:
         """Measure one program; see ``Engine.run_jobs``."""
         if not jobs:
             return
+
+        def noted_retry(task: str, retry: int, reason: str) -> None:
+            self._troubled = True
+            on_retry(task, retry, reason)
+
         dispatch = Dispatch(
             Submitter(self._start_task, self._frames, source, self._spec),
             retries=self._options.retries,
             phase_seconds=self._options.limits.wall_seconds + self._options.grace_seconds,
             on_point=on_point,
-            on_retry=on_retry,
+            on_retry=noted_retry,
             stops=(self._closing,) if stop is None else (self._closing, stop),
         )
         with self._entered(dispatch):
@@ -124,7 +131,7 @@ class RayEngine:
         self._frames.clear()
         self._clips.clear()
         if session is not None:
-            session.close()
+            session.close(keep_logs=self._troubled)
 
     @contextmanager
     def _entered(self, dispatch: Dispatch) -> Iterator[None]:
@@ -133,6 +140,9 @@ class RayEngine:
             self._running.append(dispatch)
         try:
             yield
+        except InfrastructureFailure:
+            self._troubled = True
+            raise
         finally:
             with self._idle:
                 self._running.remove(dispatch)

@@ -8,6 +8,7 @@ after the start still holds.
 
 import logging
 import os
+import shutil
 import stat
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -38,12 +39,20 @@ class Session:
 
     address: str
     dashboard_url: str
-    own: bool
+    folder: Path | None  # of a cluster of our own: its logs and sockets
     restore: Mapping[str, str | None]
 
-    def close(self) -> None:
+    @property
+    def own(self) -> bool:
+        """Whether the cluster was started here and ends here."""
+        return self.folder is not None
+
+    def close(self, *, keep_logs: bool) -> None:
         """Disconnect; a cluster of our own stops with all its processes."""
         ray.shutdown()
+        if self.folder is not None and not keep_logs:
+            # Ray never removes what a session leaves, several megabytes each.
+            shutil.rmtree(self.folder, ignore_errors=True)
         ray_worker.print_to_stdstream = _ray_print
         _set_environment(self.restore)
 
@@ -76,9 +85,10 @@ def open_session(options: EngineOptions) -> Session:
         _set_environment(restore)
         raise InfrastructureFailure(_explain(options, error)) from error
     address = context.address_info["gcs_address"]
-    session = Session(address, context.dashboard_url or "", not options.address, restore)
+    folder = None if options.address else Path(context.address_info["session_dir"])
+    session = Session(address, context.dashboard_url or "", folder, restore)
     if session.own and not _is_loopback(address):
-        session.close()
+        session.close(keep_logs=False)
         message = f"Ray listens on {address} instead of {_LOOPBACK}; refusing to go on"
         raise InfrastructureFailure(message)
     return session
