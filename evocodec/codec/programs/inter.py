@@ -29,7 +29,7 @@ from evocodec.codec.contract import Frame, StreamInfo
 # ---------------------------------------------------------------------------------------------
 
 # Prediction structure.
-GOP_SIZE = 4  # evolve: choice 1 | 2 | 4 | 8 | 16 -- anchor distance; above 1, hierarchical B between
+GOP_SIZE = 4  # evolve: choice 1 | 2 | 4 | 8 | 16 -- anchor distance; B pictures in between
 QP_INTRA = -2.0  # evolve: float -4.0..1.0 -- QP offset of the intra picture
 QP_ANCHOR = 0.0  # evolve: float -2.0..3.0 -- QP offset of P pictures and anchors
 QP_LAYER = 1.0  # evolve: float 0.0..3.0 -- QP added per level of the B hierarchy
@@ -41,7 +41,7 @@ SUBPEL = 2  # evolve: choice 1 | 2 | 4 -- motion vector precision, steps per sam
 TAPS = "eight"  # evolve: choice "bilinear" | "six" | "eight" -- interpolation filter
 MAX_BLOCK = 32  # evolve: choice 16 | 32 -- largest motion block
 MIN_BLOCK = 8  # evolve: choice 8 | 16 -- smallest motion block
-SEARCH_RANGE = 12  # evolve: int 4..16 -- full search, +- samples at half resolution
+SEARCH_RANGE = 8  # evolve: int 4..16 -- full search, +- samples at half resolution
 DECISION_PASSES = 1  # evolve: int 1..4 -- sweeps of the block decision
 DECISION_COST = "rd"  # evolve: choice "sad" | "rd" -- what block decisions minimise
 OVERLAP = False  # evolve: choice False | True -- overlapped block motion compensation
@@ -56,6 +56,9 @@ RECON_BIAS = 0  # evolve: int 0..4 -- pull of decoded levels towards zero, in 1/
 
 # Entropy coding.
 MIXING = False  # evolve: choice False | True -- mix several context models per binary decision
+PRIOR = False  # evolve: choice False | True -- start from a fitted model of where levels are
+BATCH = 128  # evolve: int 32..1024 -- decisions between two updates of the models
+CAUTION = 32  # evolve: int 4..64 -- weight of the even odds a new context starts with
 SPECTRUM = False  # evolve: choice False | True -- contexts from the transform of the prediction
 PHASES = 2  # evolve: choice 1 | 2 | 4 -- interleaved passes, each sees the ones before
 COUNT_LIMIT = 250  # evolve: int 30..1000 -- memory of the adaptive models, in symbols
@@ -63,10 +66,12 @@ MIX_RATE = 0.4  # evolve: float 0.05..1.00 -- step of the mixing weights
 PICTURES_PER_PACKET = 8  # evolve: choice 1 | 8 | 32 -- pictures that share one range coder
 
 # Intra prediction and filters.
-INTRA_MODES = 35  # evolve: choice 4 | 11 | 35 -- planar, DC and that many minus two directions
+INTRA_MODES = 11  # evolve: choice 4 | 11 | 35 -- planar, DC and that many minus two directions
 DEBLOCK = True  # evolve: choice False | True -- smooth block edges inside the loop
 WIENER = False  # evolve: choice False | True -- least-squares filter sent with the picture
 
+PRECISION = 1  # evolve: choice 1 | 4 -- internal units per sample; 4 keeps 10-bit pictures
+TOP = 255 * PRECISION  # largest internal sample value
 SCALE_BITS = 10  # transform bases are integers scaled by 2**10
 UNIT = 16  # planes are padded to whole units; transform size is chosen per unit
 
@@ -148,8 +153,8 @@ def inverse(levels: np.ndarray, step: int) -> np.ndarray:
 
 
 def quantiser_step(qp8: int) -> int:
-    """Step in 1/16 sample for a QP in 1/8: doubles every 6 QP, 1.0 at QP 4."""
-    return max(4, round(16 * 2 ** ((qp8 - 32) / 48)))
+    """Step in 1/16 internal units for a QP in 1/8: doubles every 6 QP, one sample at QP 4."""
+    return max(4, round(16 * PRECISION * 2 ** ((qp8 - 32) / 48)))
 
 
 # ---------------------------------------------------------------------------------------------
@@ -160,10 +165,7 @@ ONE = 1 << 16  # probabilities are integers out of 65536
 BERNOULLI = constriction.stream.model.Bernoulli(perfect=False)
 SQUASH = np.array([round(ONE / (1 + math.exp(-x / 256))) for x in range(-2047, 2048)])
 STRETCH = np.array(
-    [
-        max(-2047, min(2047, round(256 * math.log((i + 0.5) / (4095.5 - i)))))
-        for i in range(4096)
-    ]
+    [max(-2047, min(2047, round(256 * math.log((i + 0.5) / (4095.5 - i))))) for i in range(4096)]
 )
 
 
@@ -239,48 +241,59 @@ class BitModel:
     of weights chosen by ``selector``, which learn after every batch (a diagonal Newton step).
     """
 
-    def __init__(self, sizes: list[int], selectors: int = 1) -> None:
+    def __init__(self, sizes: list[int], selectors: int = 1, *, prior: bool = False) -> None:
         self.sizes = sizes if MIXING else sizes[:1]
-        self.ones = [np.full(n, 16, np.int64) for n in self.sizes]
-        self.total = [np.full(n, 32, np.int64) for n in self.sizes]
+        self.ones = [np.full(n, CAUTION, np.int64) for n in self.sizes]
+        self.total = [np.full(n, 2 * CAUTION, np.int64) for n in self.sizes]
+        if prior:
+            # The first context is made of the prior's class: start from what that class says.
+            middle = np.clip(np.arange(self.sizes[0]) // 15 * 80 - 1560, -2047, 2047)
+            self.ones[0] = 2 * CAUTION * SQUASH[middle + 2047] >> 16
         n = len(self.sizes)
-        self.weights = np.full((n, selectors), 22000 if n > 1 else ONE, np.int64)
-        self.slope = np.full((n, selectors), 2.0**39)
+        start = [60000] + [5000] * n if prior else [16000] * n
+        self.weights = np.repeat(np.array(start)[:, None], selectors, 1)
+        self.slope = np.full(self.weights.shape, 2.0**39)
 
-    def probability(self, contexts: list[np.ndarray], selector: np.ndarray) -> np.ndarray:
+    def probability(self, contexts: list, selector: np.ndarray, prior=None) -> np.ndarray:
         """Probability of a one, in 1/65536, for arrays of contexts."""
-        return self._estimate(contexts, selector)[0]
+        return self._estimate(contexts, selector, prior)[0]
 
-    def _estimate(self, contexts: list[np.ndarray], selector: np.ndarray):
+    def _estimate(self, contexts: list, selector: np.ndarray, prior) -> tuple:
         single = [
-            (self.ones[i][c] << 16) // self.total[i][c]
-            for i, c in enumerate(contexts[: len(self.sizes)])
+            (ones[c] << 16) // total[c]
+            for ones, total, c in zip(self.ones, self.total, contexts, strict=False)
         ]
         if len(single) == 1:
             return np.clip(single[0], 64, ONE - 64), []
         inputs = [STRETCH[p >> 4] for p in single]
-        dot = np.zeros(len(selector), np.int64)
-        for weights, values in zip(self.weights, inputs, strict=True):
+        if prior is not None:
+            inputs.insert(0, prior)
+        dot = self.weights[0][selector] * inputs[0]
+        for weights, values in zip(self.weights[1:], inputs[1:], strict=True):
             dot += weights[selector] * values
         return SQUASH[np.clip(dot >> 16, -2047, 2047) + 2047], inputs
 
-    def code(
-        self,
-        coder: Coder,
-        contexts: list[np.ndarray],
-        selector: np.ndarray,
-        bits: np.ndarray | None,
-    ) -> np.ndarray:
-        """Code a batch of bits, then learn from it."""
-        probs, inputs = self._estimate(contexts, selector)
-        bits = coder.code(bits, probs)
-        for i, c in enumerate(contexts[: len(self.sizes)]):
-            ones, total = self.ones[i], self.total[i]
-            total += 32 * np.bincount(c, minlength=self.sizes[i])
-            ones += 32 * np.bincount(c[bits > 0], minlength=self.sizes[i])
-            over = np.flatnonzero(total > 32 * COUNT_LIMIT)
-            ones[over] = ones[over] * (32 * COUNT_LIMIT) // total[over]
-            total[over] = 32 * COUNT_LIMIT
+    def code(self, coder: Coder, contexts: list, selector: np.ndarray, prior, bits) -> np.ndarray:
+        """Code bits, learning after every BATCH of them; None for bits when decoding."""
+        result = []
+        for start in range(0, len(selector), BATCH):
+            part = slice(start, start + BATCH)
+            some = [c[part] for c in contexts]
+            odds = None if prior is None else prior[part]
+            probs, inputs = self._estimate(some, selector[part], odds)
+            got = coder.code(None if bits is None else bits[part], probs)
+            self._learn(some, selector[part], probs, inputs, got)
+            result.append(got)
+        return np.concatenate(result)
+
+    def _learn(self, contexts: list, selector: np.ndarray, probs, inputs: list, bits) -> None:
+        gained = 32 * bits.astype(np.int64)
+        for ones, total, context in zip(self.ones, self.total, contexts, strict=False):
+            np.add.at(total, context, 32)
+            np.add.at(ones, context, gained)
+            full = context[total[context] > 32 * COUNT_LIMIT]
+            ones[full] = ones[full] * (32 * COUNT_LIMIT) // total[full]
+            total[full] = 32 * COUNT_LIMIT
         if inputs:
             error = bits.astype(np.int64) * ONE - probs
             spread = probs * (ONE - probs) >> 16
@@ -290,16 +303,13 @@ class BitModel:
                 self.slope[i] += np.bincount(selector, values * values * spread, n)
                 change = MIX_RATE * gradient * 2.0**24 / self.slope[i]
                 self.weights[i] += np.floor(change).astype(np.int64)
-        return bits
 
 
 # ---------------------------------------------------------------------------------------------
 # 4. Coefficient syntax: diagonal by diagonal over all blocks of the plane
 # ---------------------------------------------------------------------------------------------
 
-DIAGONALS = [
-    [i * 8 + d - i for i in range(max(0, d - 7), min(7, d) + 1)] for d in range(15)
-]
+DIAGONALS = [[i * 8 + d - i for i in range(max(0, d - 7), min(7, d) + 1)] for d in range(15)]
 STOPS = (0, 1, 2, 3, 4, 6, 8, 11)  # diagonals at which a block may say "nothing more"
 PLACE = np.array([(i + 2) * 10 + j + 2 for i in range(8) for j in range(8)])
 DIAGONAL_OF = np.array([i + j for i in range(8) for j in range(8)])
@@ -324,11 +334,30 @@ class Grid:
             self.phases = [np.flatnonzero((r + c) % PHASES == a) for a in range(PHASES)]
 
 
+# Log-odds that a level is not zero, in 1/256 nats, fitted once by logistic regression on clips that
+# no evaluation uses. The features are soft magnitudes (below) of: left and upper, corner, second
+# neighbours, two further rings in the same cell; the same position, the corners and the lower
+# positions in the cells around; the same and nearby positions in the previous picture.
+PRIOR_WEIGHTS = (27, -3, 33, -9, 4, 9, 4, 8, 14, 1, 3)
+PRIOR_DIAGONAL = np.array(  # intra luma, intra chroma, inter luma, inter chroma
+    [
+        [89, -164, -350, -433, -503, -569, -568, -610, -627, -709, -756, -662, -740, -788, -808],
+        [147, -126, -332, -435, -525, -611, -630, -693, -730, -832, -899, -826, -923, -992, -1032],
+        [-203, -418, -565, -611, -642, -670, -631, -635, -614, -657, -666, -534, -573, -584, -566],
+        [2, -237, -409, -479, -535, -587, -572, -600, -604, -672, -704, -598, -661, -696, -702],
+    ]
+)
+PRIOR_SIZE = np.array([[-203, -175, -265], [-77, -160, -143]])  # transform size, or chroma class
+SOFT = np.array([0, 4, 6, 7] + [8] * 9)  # magnitude in quarters: large ones saturate
+LOG2 = np.array([round(16 * math.log2(1 + i)) for i in range(4000)])
+
+
 class LevelModels:
     """Everything that is learnt about the levels of one kind of plane."""
 
     def __init__(self) -> None:
-        self.zero = BitModel([3 * 15 * 9 * 8, 3 * 64 * 6, 15 * 12 * 4, 15 * 8 * 8, 15 * 6 * 8], 45)
+        sizes = [32 * 15 if PRIOR else 3 * 15 * 9 * 8, 3 * 64 * 6, 15 * 12 * 4, 15 * 8 * 8]
+        self.zero = BitModel(sizes, 45, prior=PRIOR)
         self.more = BitModel([8 * 3 * 9, 8 * 8 * 5, 8 * 9 * 5], 8)
         self.two = BitModel([9 * 8 * 3, 15 * 12 * 3, 64], 3)
         self.three = BitModel([9 * 8 * 3, 15 * 12 * 3, 64], 3)
@@ -339,46 +368,74 @@ class LevelModels:
 class LevelCoder:
     """Codes the levels of one plane; also tells the quantiser what a level would cost."""
 
-    def __init__(self, models: LevelModels, grid: Grid, size_class, leader, spectrum, before) -> None:
-        self.models, self.grid = models, grid
+    def __init__(self, models, kind: int, grid: Grid, size_class, leader, spectrum, before) -> None:
+        self.models, self.kind, self.grid = models, kind, grid
         self.size_class = size_class  # per cell: 0, 1, 2 for 4x4, 8x8, 16x16
         self.leader = leader  # per cell: the cell that carries its block's flags
         self.spectrum = spectrum  # (cells, 64): signed class of the predicted coefficient
-        self.before = before  # magnitudes of the previous plane of this kind
+        self.before = before  # soft magnitudes of the previous plane of this kind
         self.mag = np.zeros(grid.size, np.int64)
+        self.soft = np.zeros(grid.size, np.int64)
         self.energy = np.zeros((grid.rows + 2) * (grid.cols + 2), np.int64)
 
-    def contexts(self, cells: np.ndarray, positions: np.ndarray):
-        """Contexts of the zero flag for pairs of cell and position."""
-        g, mag = self.grid, self.mag
+    def contexts(self, cells: np.ndarray, positions: np.ndarray) -> tuple:
+        """What is known about pairs of cell and position before their zero flags.
+
+        Returns addresses, the contexts and the prior log-odds of the zero flag, the selector of
+        its mixing weights, and three classes that the later decisions use.
+        """
+        g, soft, before = self.grid, self.soft, self.before
         at = g.base[cells] + PLACE[positions]
-        near = 2 * (mag[at - 10] + mag[at - 1]) + mag[at - 11] + mag[at - 20] + mag[at - 2]
-        s = g.stride
-        same = mag[at - 100] + mag[at + 100] + mag[at - s] + mag[at + s]
+        s, c2 = g.stride, g.cols + 2
+        pair = soft[at - 10] + soft[at - 1]
+        corner, second = soft[at - 11], soft[at - 20] + soft[at - 2]
+        same = soft[at - 100] + soft[at + 100] + soft[at - s] + soft[at + s]
         lower = (
-            mag[at - 101] + mag[at + 99] + mag[at - s - 1] + mag[at + s - 1]
-            + mag[at - 110] + mag[at + 90] + mag[at - s - 10] + mag[at + s - 10]
+            soft[at - 101] + soft[at + 99] + soft[at - s - 1] + soft[at + s - 1]
+            + soft[at - 110] + soft[at + 90] + soft[at - s - 10] + soft[at + s - 10]
         )  # fmt: skip
-        around = MANY[2 * same + lower]
-        near_class = FEW[near]
-        d = DIAGONAL_OF[positions]
-        size = self.size_class[cells]
-        spec = np.abs(self.spectrum[cells, positions])
         e = g.base[cells] // 100
-        own = MANY[self.energy[e]]
-        c2 = g.cols + 2
+        own = self.energy[e]
         others = self.energy[e - 1] + self.energy[e + 1] + self.energy[e - c2] + self.energy[e + c2]
-        before = self.before
-        past = 2 * before[at] + before[at - 1] + before[at + 1] + before[at - 10] + before[at + 10]
-        past += before[at - 100] + before[at + 100] + before[at - s] + before[at + s]
+        d, size = DIAGONAL_OF[positions], self.size_class[cells]
+        spec = np.abs(self.spectrum[cells, positions])
+        near = 2 * pair + corner + second >> 2
+        near_class, around = FEW[near], MANY[2 * same + lower >> 2]
+        prior = None
+        if PRIOR:
+            corners = (
+                soft[at - s - 100] + soft[at - s + 100] + soft[at + s - 100] + soft[at + s + 100]
+            )
+            far = soft[at - 21] + soft[at - 12], soft[at - 30] + soft[at - 3]
+            past = before[at - 1] + before[at + 1] + before[at - 10] + before[at + 10]
+            past_around = before[at - 100] + before[at + 100] + before[at - s] + before[at + s]
+            features = (
+                pair,
+                corner,
+                second,
+                *far,
+                same,
+                corners,
+                lower,
+                before[at],
+                past,
+                past_around,
+            )
+            prior = PRIOR_DIAGONAL[self.kind][d] + PRIOR_SIZE[self.kind % 2][size] + 36 * spec
+            prior += (31 * LOG2[own] + 15 * LOG2[others]) >> 4
+            for weight, feature in zip(PRIOR_WEIGHTS, features, strict=True):
+                prior += weight * feature
+            prior = np.clip(prior, -2047, 2047)
+            first = np.clip((prior + 1600) // 80, 0, 31) * 15 + d
+        else:
+            first = ((size * 15 + d) * 9 + near_class) * 8 + around
         contexts = [
-            ((size * 15 + d) * 9 + near_class) * 8 + around,
+            first,
             (size * 64 + positions) * 6 + np.minimum(near_class + around // 2, 5),
             (d * 12 + spec) * 4 + np.minimum(near, 3),
-            (d * 8 + own) * 8 + MANY[others],
-            (d * 6 + np.minimum(near_class, 5)) * 8 + MANY[past],
+            (d * 8 + MANY[own]) * 8 + MANY[others],
         ]
-        return at, contexts, size * 15 + d, near_class, around, spec
+        return at, (contexts, size * 15 + d, prior), near_class, around, spec
 
     def refresh_energy(self) -> None:
         """Sum of magnitudes so far, per cell."""
@@ -408,8 +465,8 @@ class LevelCoder:
         g, stop = self.grid, STOPS.index(d)
         truth = None
         if levels is not None:
-            rest = (levels[:, DIAGONAL_OF >= d] != 0).any(1)
-            truth = np.bincount(self.leader, rest, len(alive)) > 0
+            rest = levels[:, d <= DIAGONAL_OF].any(1)
+            truth = np.bincount(self.leader, rest, len(alive)) >= 1
         state = np.zeros((g.rows + 2) * (g.cols + 2), np.int64)
         inner = g.base // 100
         state[inner] = alive
@@ -426,14 +483,14 @@ class LevelCoder:
             live = state[e - 1] + state[e + far] + state[e - c2] + state[e + far * c2]
             n = self.energy[e - 1] + self.energy[e + far]
             n += self.energy[e - c2] + self.energy[e + far * c2]
-            mine = FEW[block_energy[heads]]
+            mine = FEW[np.minimum(block_energy[heads], 500)]
             contexts = [
                 (stop * 3 + size) * 9 + mine,
                 (stop * 8 + MANY[n]) * 5 + live,
                 (stop * 9 + mine) * 5 + live,
             ]
             bits = None if truth is None else truth[heads].astype(np.int64)
-            bits = self.models.more.code(coder, contexts, np.full(len(heads), stop), bits)
+            bits = self.models.more.code(coder, contexts, np.full(len(heads), stop), None, bits)
             result[heads] = bits > 0
             state[e] = 2 * (bits > 0)
             state = np.minimum(state, 1)
@@ -442,10 +499,10 @@ class LevelCoder:
     def code_batch(self, coder, live, positions, out, known):
         """Magnitudes of one diagonal for some cells."""
         cells, places = np.repeat(live, len(positions)), np.tile(positions, len(live))
-        at, contexts, selector, near, around, spec = self.contexts(cells, places)
+        at, context, near, around, spec = self.contexts(cells, places)
         size = np.abs(out[cells, places]) if known else np.zeros(len(cells), np.int64)
         bits = (size > 0).astype(np.int64) if known else None
-        hit = np.flatnonzero(self.models.zero.code(coder, contexts, selector, bits))
+        hit = np.flatnonzero(self.models.zero.code(coder, *context, bits))
         if not len(hit):
             return
         value = np.ones(len(hit), np.int64)
@@ -459,7 +516,7 @@ class LevelCoder:
         size, todo = size[hit], np.arange(len(hit))
         for model, floor in ((self.models.two, 1), (self.models.three, 2)):
             bits = (size[todo] > floor).astype(np.int64) if known else None
-            bits = model.code(coder, [f[todo] for f in fine], d[todo], bits)
+            bits = model.code(coder, [f[todo] for f in fine], d[todo], None, bits)
             todo = todo[bits > 0]
             value[todo] += 1
             if not len(todo):
@@ -468,6 +525,7 @@ class LevelCoder:
             rest = self.code_escape(coder, size[todo] - 3 if known else None, len(todo))
             value[todo] = 3 + rest
         self.mag[at] = np.minimum(value, 12)
+        self.soft[at] = SOFT[self.mag[at]]
         if not known:
             out[cells, places] = value
 
@@ -481,7 +539,7 @@ class LevelCoder:
             if values is not None:
                 bits = (values[open_] + 1 >> (step + 1) > 0).astype(np.int64)
             where = np.full(len(open_), step)
-            bits = self.models.escape.code(coder, [where], where * 0, bits)
+            bits = self.models.escape.code(coder, [where], where * 0, None, bits)
             open_ = open_[bits > 0]
             order[open_] += 1
             step += 1
@@ -490,7 +548,7 @@ class LevelCoder:
             who = np.flatnonzero(order > i)
             bits = None if values is None else values[who] + 1 >> i & 1
             where = np.full(len(who), 20 + i)
-            bits = self.models.escape.code(coder, [where], where * 0, bits)
+            bits = self.models.escape.code(coder, [where], where * 0, None, bits)
             total[who] += bits.astype(np.int64) << i
         return total - 1
 
@@ -503,7 +561,7 @@ class LevelCoder:
         flip = spec < 0
         bits = ((out[cells, places] < 0) ^ flip).astype(np.int64) if known else None
         contexts = [places * 12 + np.abs(spec), np.abs(spec)]
-        bits = self.models.sign.code(coder, contexts, places * 0, bits)
+        bits = self.models.sign.code(coder, contexts, places * 0, None, bits)
         if not known:
             out[cells, places] *= np.where((bits > 0) ^ flip, -1, 1)
 
@@ -642,16 +700,15 @@ class Picture:
             return
         wide = np.pad(self.planes[0], MARGIN + 4, mode="edge").astype(np.int32)
         h, w = (s + 2 * MARGIN for s in self.planes[0].shape)
-        rows = []
         taps = subpel_taps()
-        for tap in taps:
-            # Tap i reads sample x + i - 3.
-            rows.append(sum(t * wide[:, 1 + i : 1 + i + w] for i, t in enumerate(tap) if t))
+        # Tap i reads sample x + i - 3.
+        rows = [sum(t * wide[:, 1 + i : 1 + i + w] for i, t in enumerate(tap) if t) for tap in taps]
         out = np.empty((len(taps), len(taps), h, w), np.int16)
         for b, row in enumerate(rows):
             for a, tap in enumerate(taps):
                 full = sum(t * row[1 + i : 1 + i + h] for i, t in enumerate(tap) if t)
-                out[a, b] = (full + 128) >> 8
+                # Overshoot is kept, but bounded so that differences fit 16 bits.
+                out[a, b] = np.clip((full + 128) >> 8, -8000, 24000)
         self.luma = out.reshape(-1)
         self.shape = (h, w)
         self.chroma = [np.pad(p, MARGIN, mode="edge").astype(np.int64) for p in self.planes[1:]]
@@ -672,7 +729,7 @@ def fetch_luma(ref: Picture, y0, x0, vectors: np.ndarray) -> np.ndarray:
     left = np.clip(x0 + x // SUBPEL + MARGIN, 0, w - 8)
     start = ((y % SUBPEL * SUBPEL + x % SUBPEL) * h + top) * w + left
     tile = (np.arange(8)[:, None] * w + np.arange(8)).reshape(-1)
-    return ref.luma[(start[:, None] + tile).astype(np.int32)]
+    return ref.luma.take(start[:, None] + tile, mode="clip")
 
 
 def fetch_chroma(plane: np.ndarray, y0, x0, vectors: np.ndarray) -> np.ndarray:
@@ -716,7 +773,7 @@ def overlap_blend(refs: list[Picture], y0, x0, motion: Motion, own: np.ndarray) 
     field = motion.field
     ramp = np.zeros((8, 8), np.int32)
     ramp[:4] = np.array(OVERLAP_WEIGHTS)[:, None]
-    total, weight = own * 32, np.zeros_like(own)
+    total = own * 32
     sides = [(-1, 0, ramp), (1, 0, ramp[::-1]), (0, -1, ramp.T), (0, 1, ramp.T[:, ::-1])]
     for dr, dc, share in sides:
         moved = np.roll(field, (-dr, -dc), (0, 1))
@@ -733,7 +790,7 @@ def overlap_blend(refs: list[Picture], y0, x0, motion: Motion, own: np.ndarray) 
 
 
 def predict_picture(refs: list[Picture], motion: Motion) -> list[np.ndarray]:
-    """Prediction of the three planes, 8-bit values."""
+    """Prediction of the three planes."""
     rows, cols = motion.rows, motion.cols
     flat = motion.field.reshape(-1, 5)
     planes = []
@@ -742,7 +799,7 @@ def predict_picture(refs: list[Picture], motion: Motion) -> list[np.ndarray]:
         cells = compensate(refs, y0, x0, flat, plane)
         if plane == 0 and OVERLAP:
             cells = overlap_blend(refs, y0, x0, motion, cells)
-        samples = np.clip((cells + 8) >> 4, 0, 255)
+        samples = np.clip((cells + 8) >> 4, 0, TOP)
         planes.append(join_blocks(samples.reshape(rows, cols, n, n)))
     return planes
 
@@ -829,8 +886,6 @@ def mode_numbers() -> list[int]:
 class Intra:
     """Predicts blocks of one plane from its own decoded samples."""
 
-    matrices: dict = {}
-
     def __init__(self, height: int, width: int) -> None:
         self.big = np.zeros((height + 64, width + 64), np.int64)
         self.done = np.zeros((height // 4 + 16, width // 4 + 16), bool)
@@ -846,7 +901,7 @@ class Intra:
         if ok.all():
             return values
         if not ok.any():
-            return np.full(4 * n + 1, 128, np.float32)
+            return np.full(4 * n + 1, 128 * PRECISION, np.float32)
         last = np.maximum.accumulate(np.where(ok, np.arange(len(ok)), -1))
         last[last < 0] = np.argmax(ok)
         return values[last]
@@ -903,10 +958,10 @@ def deblock(plane: np.ndarray, edges: np.ndarray, step: int) -> np.ndarray:
 
     After HEVC's deblocking filter, with thresholds as simple functions of the step.
     """
-    limit, flat = (step + 48) // 144, min(64, step // 16)
+    limit = (step // PRECISION + 48) // 144 * PRECISION
+    flat = min(64 * PRECISION, step // 16)
     if limit == 0 or not edges.any():
         return plane
-    h, w = plane.shape
     rows, cols = np.nonzero(np.repeat(edges, 2, axis=0))
     keep = cols > 0
     y0, x0 = rows[keep] * 4, cols[keep] * 8
@@ -940,11 +995,24 @@ def deblock(plane: np.ndarray, edges: np.ndarray, step: int) -> np.ndarray:
             filtered = np.clip(new[i], base[i] - c2, base[i] + c2)
             value = np.where(strong, filtered, old[i])
             column = x0[:, None] + (i if side > 0 else -1 - i)
-            plane[ys[:, :, 0], column] = np.clip(value, 0, 255)
+            plane[ys[:, :, 0], column] = np.clip(value, 0, TOP)
     return plane
 
 
-PAIRS = [(0, 1), (0, 2), (0, 3), (1, 0), (1, 1), (1, -1), (1, 2), (1, -2), (2, 0), (2, 1), (2, -1), (3, 0)]
+PAIRS = [
+    (0, 1),
+    (0, 2),
+    (0, 3),
+    (1, 0),
+    (1, 1),
+    (1, -1),
+    (1, 2),
+    (1, -2),
+    (2, 0),
+    (2, 1),
+    (2, -1),
+    (3, 0),
+]
 FILTER_BLOCK = 32  # the filter is switched per block of this many samples
 
 
@@ -980,7 +1048,7 @@ def code_wiener(coder: Coder, models: dict, plane: np.ndarray, source, limit_cos
         for i in range(len(PAIRS))
     ]
     change = sum(t * p for t, p in zip(taps, pairs, strict=True))
-    better = np.clip(plane + ((change + 64) >> 7), 0, 255)
+    better = np.clip(plane + ((change + 64) >> 7), 0, TOP)
     chosen = np.zeros((rows, cols), bool)
     for r in range(rows):
         for c in range(cols):
@@ -1003,7 +1071,7 @@ def design_filter(plane, source, pairs, limit_cost):
         taps = np.rint(np.linalg.solve(normal, a @ error.reshape(-1)[use]) * 128).astype(int)
         taps = [int(t) for t in taps]
         change = sum(t * p for t, p in zip(taps, pairs, strict=True))
-        after = np.clip(plane + ((change + 64) >> 7), 0, 255)
+        after = np.clip(plane + ((change + 64) >> 7), 0, TOP)
         gain = error**2 - (source - after) ** 2
         n = FILTER_BLOCK
         wide = np.pad(gain, ((0, -h % n), (0, -w % n)))
@@ -1025,18 +1093,26 @@ def design_filter(plane, source, pairs, limit_cost):
 def pool(values: np.ndarray, n: int) -> np.ndarray:
     """Sum (..., rows, cols) cells over blocks of n x n cells, the last ones cut short."""
     r, c = values.shape[-2:]
-    pad = [(0, 0)] * (values.ndim - 2) + [(0, -r % n), (0, -c % n)]
-    wide = np.pad(values, pad)
-    shape = (*values.shape[:-2], wide.shape[-2] // n, n, wide.shape[-1] // n, n)
-    return wide.reshape(shape).sum((-3, -1))
+    if n == 1:
+        return values
+    if r % n or c % n:
+        pad = [(0, 0)] * (values.ndim - 2) + [(0, -r % n), (0, -c % n)]
+        values = np.pad(values, pad)
+    columns = sum(values[..., i::n] for i in range(n))
+    return sum(columns[..., i::n, :] for i in range(n))
 
 
 def spread(blocks: np.ndarray, n: int, rows: int, cols: int) -> np.ndarray:
     """One value per block to one per cell; trailing axes are kept."""
+    if n == 1:
+        return blocks
     return np.repeat(np.repeat(blocks, n, 0), n, 1)[:rows, :cols]
 
 
 DCT8 = np.kron(BASIS[8], BASIS[8]).T.astype(np.float32) / (1 << 2 * SCALE_BITS)
+
+
+ONES = np.ones(64, np.float32)
 
 
 class Search:
@@ -1047,7 +1123,7 @@ class Search:
         self.rows, self.cols = source.shape[0] // 8, source.shape[1] // 8
         self.y0, self.x0 = cell_origins(self.rows, self.cols, 8)
         self.plane = source
-        self.target = split_blocks(source, 8).reshape(-1, 64).astype(np.int32) * 16
+        self.target = (split_blocks(source, 8).reshape(-1, 64) * 16).astype(np.int16)
         self.sad_weight = math.sqrt(LAMBDA) * step * 16
         self.sizes = [n for n in (4, 2, 1) if MIN_BLOCK <= 8 * n <= MAX_BLOCK]
         for ref in refs:
@@ -1055,13 +1131,17 @@ class Search:
 
     def motion_bits(self, diff: np.ndarray) -> np.ndarray:
         """Rough bits of (..., 2) vector differences."""
-        return (2.0 * np.log2(1 + np.abs(diff)) + 0.6).sum(-1)
+        return (2.0 * np.log2(1 + np.abs(diff, dtype=np.float32)) + 0.6).sum(-1)
 
     def full_search(self, ref: Picture) -> np.ndarray:
         """SAD of every half-resolution shift, (shifts, rows, cols), in samples times 16."""
         half = (self.plane.shape[1] // 2, self.plane.shape[0] // 2)
-        a = cv2.resize(self.plane.astype(np.uint8), half, interpolation=cv2.INTER_AREA)
-        b = cv2.resize(ref.planes[0].astype(np.uint8), half, interpolation=cv2.INTER_AREA)
+        a = cv2.resize(
+            (self.plane // PRECISION).astype(np.uint8), half, interpolation=cv2.INTER_AREA
+        )
+        b = cv2.resize(
+            (ref.planes[0] // PRECISION).astype(np.uint8), half, interpolation=cv2.INTER_AREA
+        )
         reach = SEARCH_RANGE
         b = cv2.copyMakeBorder(b, reach, reach, reach, reach, cv2.BORDER_REPLICATE)
         out = np.empty(((2 * reach + 1) ** 2, self.rows, self.cols), np.float32)
@@ -1074,20 +1154,22 @@ class Search:
                     interpolation=cv2.INTER_AREA,
                 )  # fmt: skip
                 i += 1
-        return out * (64 * 16)
+        return out * (64 * 16 * PRECISION)
 
     def search_reference(self, which: int) -> dict[int, np.ndarray]:
         """Best vectors into one reference, per block size, as (rows, cols, 2) per cell."""
         ref = self.refs[which]
         sads = self.full_search(ref)
         reach = SEARCH_RANGE
-        grid = np.mgrid[-reach : reach + 1, -reach : reach + 1].reshape(2, -1).T * (2 * SUBPEL)
+        line = np.arange(-reach, reach + 1) * (2 * SUBPEL)
+        grid = np.stack(np.meshgrid(line, line, indexing="ij"), -1).reshape(-1, 2)
         found = {}
         guess = grid[np.argmin(sads.sum((1, 2)))][None, None]
         for n in self.sizes:
             per_block = pool(sads, n)
             small = np.broadcast_to(guess, (self.rows, self.cols, 2))[::n, ::n]
-            bits = self.motion_bits(grid[:, None, None] - small)
+            along = self.motion_bits((line[:, None, None, None] - small)[..., None])
+            bits = (along[:, None, ..., 0] + along[None, ..., 1]).reshape(per_block.shape)
             best = np.argmin(per_block + self.sad_weight * bits, 0)
             start = spread(grid[best], n, self.rows, self.cols)
             center = spread(small, n, self.rows, self.cols)
@@ -1101,8 +1183,9 @@ class Search:
         def attempt(vectors: np.ndarray) -> None:
             nonlocal best, cost
             got = fetch_luma(ref, self.y0, self.x0, vectors.reshape(-1, 2))
-            sad = np.abs(got - self.target).sum(1).reshape(self.rows, self.cols)
-            total = pool(sad, n) + self.sad_weight * self.motion_bits(vectors - center)[::n, ::n]
+            sad = np.abs(got - self.target).astype(np.float32) @ ONES
+            sad = sad.reshape(self.rows, self.cols)
+            total = pool(sad, n) + self.sad_weight * self.motion_bits((vectors - center)[::n, ::n])
             if cost is None:
                 best, cost = vectors, total
                 return
@@ -1127,7 +1210,7 @@ class Search:
         got = compensate(self.refs, self.y0, self.x0, motion.reshape(-1, 5), 0)
         diff = self.target - got
         if DECISION_COST == "sad":
-            cost = np.abs(diff).sum(1) * (math.sqrt(LAMBDA) / 16 / self.step)
+            cost = np.abs(diff).astype(np.float32) @ ONES * (math.sqrt(LAMBDA) / 16 / self.step)
         else:
             cost = level_cost((diff.astype(np.float32) * (1 / 16 / self.step)) @ DCT8).sum(1)
         return cost.reshape(self.rows, self.cols)
@@ -1203,8 +1286,7 @@ class Search:
             for which in (0, 1):
                 part = slice(1 + 2 * which, 3 + 2 * which)
                 nearest = [
-                    self.motion_bits(field[::n, ::n, part] - a[::n, ::n, part])
-                    for a in around[:3]
+                    self.motion_bits(field[::n, ::n, part] - a[::n, ::n, part]) for a in around[:3]
                 ]
                 used = (field[::n, ::n, 0] == which) | (field[::n, ::n, 0] == 2)
                 bits = bits + used * np.minimum.reduce(nearest)
@@ -1248,15 +1330,15 @@ def optimise_levels(coder: LevelCoder, scaled: np.ndarray, coded: np.ndarray) ->
     levels = np.floor(size + 0.45).astype(np.int64)
     grid, models = coder.grid, coder.models
     for _ in range(2):
-        coder.mag[:] = 0
         at = grid.base[:, None] + PLACE
         coder.mag[at] = np.minimum(levels, 12)
+        coder.soft[at] = SOFT[coder.mag[at]]
         coder.refresh_energy()
         cells, places = np.nonzero((size > 0.45) & coded[:, None])
         if not len(cells):
             return np.zeros_like(levels)
-        _, contexts, selector, *_ = coder.contexts(cells, places)
-        p = models.zero.probability(contexts, selector) / ONE
+        context = coder.contexts(cells, places)[1]
+        p = models.zero.probability(*context) / ONE
         value = size[cells, places]
         top = np.floor(value + 0.5).astype(np.int64)
         bias = RECON_BIAS / 32
@@ -1269,8 +1351,8 @@ def optimise_levels(coder: LevelCoder, scaled: np.ndarray, coded: np.ndarray) ->
             best = np.minimum(cost, best)
         levels = np.zeros_like(levels)
         levels[cells, places] = choice
-    coder.mag[:] = 0
-    coder.energy[:] = 0
+    for array in (coder.mag, coder.soft, coder.energy):
+        array[:] = 0
     # Whole blocks: is everything in it together worth its flags?
     gain = np.zeros(size.shape)
     gain[cells, places] = value**2 - best
@@ -1303,6 +1385,7 @@ class Stream:
         """Planes extended to whole units, as integers."""
         return [
             np.pad(p, ((0, h - p.shape[0]), (0, w - p.shape[1])), mode="edge").astype(np.int64)
+            * PRECISION
             for p, (h, w) in zip(frame, self.shapes, strict=True)
         ]
 
@@ -1310,14 +1393,22 @@ class Stream:
         """The visible part of a decoded picture."""
         info = self.info
         sizes = [(info.height, info.width)] + [(info.chroma_height, info.chroma_width)] * 2
-        planes = (p[:h, :w].astype(np.uint8) for p, (h, w) in zip(picture.planes, sizes, strict=True))
+        half = PRECISION // 2
+        planes = (
+            ((p[:h, :w] + half) // PRECISION).clip(0, 255).astype(np.uint8)
+            for p, (h, w) in zip(picture.planes, sizes, strict=True)
+        )
         return Frame(*planes)
 
     def level_coder(self, plane: int, intra: bool, size_class, leader, spectrum) -> LevelCoder:
         """The coefficient coder of one plane, with the models of its kind."""
-        models = self.levels.setdefault((plane > 0, intra), LevelModels())
+        kind = (plane > 0, intra)
+        if kind not in self.levels:
+            self.levels[kind] = LevelModels()
+        models = self.levels[kind]
         before = np.zeros_like(self.before[plane]) if intra else self.before[plane]
-        return LevelCoder(models, self.grids[plane], size_class, leader, spectrum, before)
+        number = (plane > 0) + 2 * (not intra)
+        return LevelCoder(models, number, self.grids[plane], size_class, leader, spectrum, before)
 
 
 def transform_classes(sizes: np.ndarray, grid: Grid) -> tuple[np.ndarray, np.ndarray]:
@@ -1382,7 +1473,9 @@ def code_residual(coder, stream: Stream, predicted, source, steps) -> tuple[list
         residual = None if source is None else source[plane] - predicted[plane]
         cells = len(grid.base)
         if plane == 0:
-            unit_coded, sizes, levels = code_luma_levels(coder, stream, predicted[0], residual, step)
+            unit_coded, sizes, levels = code_luma_levels(
+                coder, stream, predicted[0], residual, step
+            )
             change = rebuild(levels, sizes, grid, step)
             chroma_class = unit_coded.reshape(-1).astype(int)
         else:
@@ -1395,10 +1488,10 @@ def code_residual(coder, stream: Stream, predicted, source, steps) -> tuple[list
                 scaled = forward(split_blocks(residual, 8)).reshape(cells, 64) / (65536.0 * step)
                 levels = quantise(level_coder, scaled, everything)
             levels = level_coder.code(coder, levels, everything)
-            stream.before[plane] = level_coder.mag
+            stream.before[plane] = level_coder.soft
             change = join_blocks(inverse(levels.reshape(grid.rows, grid.cols, 8, 8), step))
             chroma_class = chroma_class + (levels != 0).any(1)
-        planes.append(np.clip(predicted[plane] + change.astype(np.int64), 0, 255))
+        planes.append(np.clip(predicted[plane] + change.astype(np.int64), 0, TOP))
     return planes, unit_coded
 
 
@@ -1434,7 +1527,7 @@ def code_luma_levels(coder, stream: Stream, predicted, residual, step):
     level_coder = coder_for(sizes)
     live = np.repeat(np.repeat(coded, 2, 0), 2, 1).reshape(-1)
     levels = level_coder.code(coder, levels, live)
-    stream.before[0] = level_coder.mag
+    stream.before[0] = level_coder.soft
     return coded, sizes, levels
 
 
@@ -1555,7 +1648,7 @@ def plan_intra(stream: Stream, source, steps) -> IntraPlan:
                 levels = intra_levels(scaled[i][best])
                 plan.levels[1 + i][r, c] = levels
                 block = predictions[i][best] + inverse(levels, steps[1])
-                chroma[i].store(y, x, np.clip(block, 0, 255).astype(np.int64))
+                chroma[i].store(y, x, np.clip(block, 0, TOP).astype(np.int64))
     return plan
 
 
@@ -1576,7 +1669,7 @@ def plan_unit(stream: Stream, plan: IntraPlan, luma: Intra, source, step, r, c) 
             border = luma.border(y, x, n)
             mode, guess, scaled, _ = choose_mode(matrices, border, target, step, n, likely)
             levels = intra_levels(scaled)
-            block = np.clip(guess + inverse(levels, step), 0, 255).astype(np.int64)
+            block = np.clip(guess + inverse(levels, step), 0, TOP).astype(np.int64)
             bits = LEVEL_BITS[np.minimum(np.abs(levels), 400)].sum() + 3.6 * (levels != 0).sum()
             bits += 2.0 if mode in likely else 6.0
             total += ((target - block) ** 2).sum() * (16 / step) ** 2 + LAMBDA * bits
@@ -1676,14 +1769,14 @@ def rebuild_intra(stream: Stream, fields, sizes, modes, chroma_modes, steps) -> 
             for y, x in unit_blocks(r, c, n):
                 guess = apply_mode(matrices[modes[y, x]], planes[0].border(y, x, n)).reshape(n, n)
                 change = inverse(block_levels_get(fields[0], y, x, n), steps[0])
-                planes[0].store(y, x, np.clip(guess + change, 0, 255).astype(np.int64))
+                planes[0].store(y, x, np.clip(guess + change, 0, TOP).astype(np.int64))
             mode = chroma_options(modes[r * UNIT, c * UNIT])[chroma_modes[r, c]]
             matrix = intra_matrices(8, stream.matrices)[mode]
             for i in (1, 2):
                 border = planes[i].border(r * 8, c * 8, 8)
                 guess = apply_mode(matrix, border).reshape(8, 8)
                 change = inverse(fields[i][r, c], steps[1])
-                planes[i].store(r * 8, c * 8, np.clip(guess + change, 0, 255).astype(np.int64))
+                planes[i].store(r * 8, c * 8, np.clip(guess + change, 0, TOP).astype(np.int64))
     return [p.plane.copy() for p in planes]
 
 
