@@ -69,12 +69,12 @@ class EvaluateNode:
         result = services.evaluator.screen(
             state["candidate_id"], state["attempt"], source, reference
         )
-        if result is None or result.passed:
+        if result is None:
             return False
         known = services.archive.get(reference.candidate_id).estimated_bitrate_mbps
         estimate = None if known is None else known * result.rate_ratio
         services.archive.add(self._entry(state, source, estimate, full=False))
-        return True
+        return not result.passed
 
     def _reference(self, state: CandidateState) -> ScreenReference | None:
         """Screen points of the version to beat; baselines are compared with nothing."""

@@ -173,7 +173,7 @@ class Runner:
         slots = settings.run.slots or max(1, engine.slots())
         uses_model = settings.model.configured
         archive = Archive(mode="model" if uses_model else "mutation", seed=settings.run.seed)
-        novelty = Novelty()
+        novelty = Novelty(near=uses_model)
         board = ChampionBoard(archive)
         self._restore(archive, novelty, board)
         bounds = LoopBounds(

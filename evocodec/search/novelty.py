@@ -2,91 +2,58 @@
 
 import ast
 import hashlib
+import re
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 
-_SHINGLE = 5
 _SILENT = frozenset({"annotation", "returns", "type_comment", "ctx", "kind", "type_params"})
 _SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)
-_Shingles = frozenset[tuple[str, ...]]
 
 
-def normalised_digest(source: str) -> str:
+def normalised_digest(source: str, *, float_digits: int | None = None) -> str:
     """SHA-256 of what a program does, as far as its syntax tells.
 
     Comments, docstrings, formatting, annotations and the names of local variables do not matter;
     constants, operators, calls and the names of functions do. A text that does not parse is
-    hashed as it is.
+    hashed as it is. ``float_digits`` rounds float constants to that many significant digits, so
+    that programs which differ by less than the evaluation can tell apart are alike.
     """
     try:
-        text = "\n".join(_tokens(source))
+        text = "\n".join(_rounded(token, float_digits) for token in _tokens(source))
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         text = "unparsable\n" + source
     return hashlib.sha256(text.encode(errors="replace")).hexdigest()
 
 
-def similarity(a: str, b: str) -> float:
-    """Share of common runs of five syntax tokens (Jaccard index), 0…1; 1 for equal programs."""
-    return _jaccard(_shingles(a), _shingles(b))
-
-
 class Novelty:
     """Who was first with a program; any thread may call.
 
-    ``near_above``: programs more similar than this count as the same. None turns that off: right
-    for mutations, which differ by a constant and mean it.
+    With ``near``, programs that differ only in float constants, and there by less than their
+    second significant digit, count as the same. Likeness of the text is no measure: one constant
+    among thousands of lines can be the whole experiment.
     """
 
-    def __init__(self, *, near_above: float | None = None) -> None:
-        self._near_above = near_above
+    def __init__(self, *, near: bool = False) -> None:
+        self._float_digits = 2 if near else None
         # Two candidates in flight must not both be first with one program.
         self._lock = threading.Lock()
         self._owners: dict[str, str] = {}
-        self._shingles: dict[str, tuple[str, _Shingles]] = {}
 
     def claim(self, candidate_id: str, source: str) -> str | None:
         """Claim a program; returns the other candidate that has it already, or None.
 
         A candidate may claim its own program again, and others in later attempts.
         """
-        digest = normalised_digest(source)
-        shingles = _shingles(source) if self._near_above is not None else frozenset()
+        digest = normalised_digest(source, float_digits=self._float_digits)
         with self._lock:
-            owner = self._owners.get(digest)
-            if owner is None and self._near_above is not None:
-                owner = self._near(candidate_id, shingles, self._near_above)
-            if owner is not None:
-                return None if owner == candidate_id else owner
-            self._owners[digest] = candidate_id
-            self._shingles[digest] = (candidate_id, shingles)
-            return None
-
-    def _near(self, candidate_id: str, shingles: _Shingles, above: float) -> str | None:
-        near = (
-            (_jaccard(shingles, known), owner)
-            for owner, known in self._shingles.values()
-            if owner != candidate_id
-        )
-        score, owner = max(near, default=(0.0, ""))
-        return owner if score > above else None
+            owner = self._owners.setdefault(digest, candidate_id)
+        return None if owner == candidate_id else owner
 
 
-def _jaccard(a: _Shingles, b: _Shingles) -> float:
-    if not a and not b:
-        return 1.0
-    return len(a & b) / len(a | b)
-
-
-def _shingles(source: str) -> _Shingles:
-    try:
-        tokens = list(_tokens(source))
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        tokens = source.split()
-    if len(tokens) < _SHINGLE:
-        return frozenset({tuple(tokens)} if tokens else ())
-    return frozenset(
-        tuple(tokens[start : start + _SHINGLE]) for start in range(len(tokens) - _SHINGLE + 1)
-    )
+def _rounded(token: str, digits: int | None) -> str:
+    if digits is None or not re.fullmatch(r"-?\d*\.\d+(e-?\d+)?", token):
+        return token
+    return f"{float(token):.{digits}g}"
 
 
 def _tokens(source: str) -> Iterator[str]:
