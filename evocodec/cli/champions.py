@@ -172,11 +172,10 @@ def version_payload(version: "Version", current: "Version | None") -> Json:
 def version_rows(version: "Version", current: "Version | None") -> list[tuple[str, str]]:
     """Return a version as names and values."""
     used = current is not None and version.version == current.version
-    gain = percent(version.improvement_percent)
     return [
         ("version", f"{version.tag}{' (in use)' if used else ''}"),
         ("bitrate", f"{number(version.bitrate_mbps)} Mbit/s at equal quality; HEVC is 10"),
-        ("gain", f"{gain} fewer bits than {version.compared_with}"),
+        ("gain", fewer_words(version.improvement_percent, version.compared_with)),
         ("ratio", f"{number(version.compression_ratio, 1)} raw bits a bit"),
         ("BD-rate", f"{percent(version.bd_rate_percent)} against HEVC"),
         ("candidate", f"{version.run_id}/{version.candidate_id}"),
@@ -185,3 +184,11 @@ def version_rows(version: "Version", current: "Version | None") -> list[tuple[st
         ("commit", version.commit),
         ("program", f"sha256 {version.source_sha256}"),
     ]
+
+
+def fewer_words(improvement_percent: float | None, compared_with: str) -> str:
+    """Return an improvement in words that read well below zero too; empty without a number."""
+    if improvement_percent is None:
+        return ""
+    word = "fewer" if improvement_percent >= 0 else "more"
+    return f"{abs(improvement_percent):.1f} % {word} bits than {compared_with}"

@@ -8,10 +8,10 @@ from typing import Final
 from rich.console import RenderableType
 from rich.text import Text
 
-from evocodec.cli.display.picture import champion, count_lines
+from evocodec.cli.display.picture import champion, count_lines, message_words
 from evocodec.cli.exits import ExitCode
 from evocodec.cli.payload import Json, run_payload
-from evocodec.cli.tables import facts, versions_table
+from evocodec.cli.tables import commands, facts, versions_table
 from evocodec.cli.text import clean, duration, number, percent, plural, versus_hevc
 from evocodec.store.views import CandidateView, RunView
 
@@ -60,8 +60,8 @@ def ending_payload(run: RunView, places: Places, *, resume: str) -> Json:
 
 
 def resumable(run: RunView) -> bool:
-    """Whether going on with the run makes sense."""
-    return run.outcome != "finished" or bool(run.in_flight)
+    """Whether going on with the run makes sense; one that never began has nothing to go on with."""
+    return bool(run.clips) and (run.outcome != "finished" or bool(run.in_flight))
 
 
 def ending(run: RunView, places: Places, *, program: str) -> Iterator[RenderableType]:
@@ -77,7 +77,7 @@ def ending(run: RunView, places: Places, *, program: str) -> Iterator[Renderable
     yield Text()
     yield facts(_where(places))
     yield Text()
-    yield facts(_next(run, program))
+    yield commands(_next(run, program))
 
 
 def _headline(run: RunView) -> Text:
@@ -86,15 +86,16 @@ def _headline(run: RunView) -> Text:
     seconds = duration(run.elapsed_seconds)
     words = f"{run.run_id}, {plural(len(run.candidates), 'candidate')} in {seconds}"
     line.append(f"  {clean(words)}", style="default not bold")
-    if run.message and run.message != "stopped on request":
-        line.append(f"\n{clean(run.message)}", style="default not bold")
+    if message_words(run):
+        line.append(f"\n{message_words(run)}", style="default not bold")
     return line
 
 
 def _result(run: RunView) -> Iterator[RenderableType]:
     if run.versions:
         yield versions_table(run.versions)
-        yield Text("bits at equal PSNR-Y quality; HEVC (x265 medium) is 10.00 by definition", "dim")
+        note = "bits at equal PSNR-Y, HEVC (x265 medium) is 10.00; gain: on what was to beat"
+        yield Text(note, style="dim")
         return
     yield Text()
     leader = champion(run)

@@ -19,7 +19,7 @@ from evocodec.cli.complete import references, run_ids
 from evocodec.cli.display.lines import describe
 from evocodec.cli.display.picture import picture
 from evocodec.cli.display.progress import Progress
-from evocodec.cli.ending import Places, ending
+from evocodec.cli.ending import Places, ending, resumable
 from evocodec.cli.page import candidate_page, seconds_between
 from evocodec.cli.payload import (
     candidate_payload,
@@ -153,7 +153,7 @@ def _hint(run: RunView, program: str) -> Text:
     silent = time.time() - _seconds(run.last_at)
     again = f"{program} run --resume {run.run_id}"
     if run.state == "stopped":
-        words = f"  go on: {again}" if run.in_flight else f"  all candidates: {program} ls"
+        words = f"  go on: {again}" if resumable(run) else f"  all candidates: {program} ls"
         return Text(words, style="dim")
     if silent > SILENT_SECONDS:
         words = f"  no event for {duration(silent)}; if it was killed: {again}"

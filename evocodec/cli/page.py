@@ -11,6 +11,7 @@ from evocodec.cli.tables import (
     Cell,
     bitrate_words,
     clips_table,
+    commands,
     facts,
     outcome_words,
 )
@@ -35,7 +36,7 @@ def candidate_page(
     if candidate.score is not None:
         yield clips_table(candidate.score)
     yield Text()
-    yield facts(_next(candidate, program))
+    yield commands(_next(candidate, program))
 
 
 def seconds_between(start: str, end: str) -> float | None:

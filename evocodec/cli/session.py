@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, RenderableType
+from rich.text import Text
 
 if TYPE_CHECKING:
     from evocodec.app import Laboratory
@@ -105,8 +106,9 @@ class Session:
             self.out.show_cursor(True)
 
     def show(self, renderable: RenderableType = "", *, soft_wrap: bool = False) -> None:
-        """Write to stdout."""
-        self.out.print(renderable, soft_wrap=soft_wrap)
+        """Write to stdout; ``soft_wrap`` leaves long lines whole, as does text with no_wrap."""
+        whole = isinstance(renderable, Text) and bool(renderable.no_wrap)
+        self.out.print(renderable, soft_wrap=soft_wrap or whole)
 
     def emit(self, payload: Mapping[str, Any]) -> None:
         """Write one JSON document on one line of stdout."""

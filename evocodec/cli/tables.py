@@ -219,3 +219,13 @@ def facts(rows: Iterable[tuple[str, Cell]]) -> Table:
         if len(text):
             table.add_row(Text(name), text)
     return table
+
+
+def commands(rows: Iterable[tuple[str, str]]) -> Text:
+    """Return names and what to type, a line each, never broken: they are there to be copied."""
+    rows = list(rows)
+    width = max((len(name) for name, _ in rows), default=0)
+    lines = (
+        Text(f"{name:<{width}}  ", style="dim").append(f"{clean(c)}", "not dim") for name, c in rows
+    )
+    return Text("\n", no_wrap=True).join(lines)

@@ -26,6 +26,7 @@ from evocodec.cli.main import app
 from evocodec.cli.session import GlobalOptions, Session
 from evocodec.domain.candidate import Verdict
 from evocodec.domain.events import Event
+from evocodec.evaluation.clips import default_clips
 from evocodec.store.blobs import FileBlobStore
 from evocodec.store.sqlite_ledger import SqliteLedger
 
@@ -490,3 +491,41 @@ def test_status_watch_redraws_until_the_run_stops(
     record(tmp_path, events[-1:])
     assert child.wait(seconds=10) == 0
     assert "interrupted after" in child.output
+
+
+CLIP = "@0-6:96x80"  # of carphone: small enough for a whole run in seconds
+
+
+def test_a_real_run_is_stopped_by_ctrl_c_and_resumed_to_its_end(
+    terminal: Callable[..., Terminal], tmp_path: Path
+) -> None:
+    carphone = next(clip.path for clip in default_clips() if clip.name == "carphone")
+    options = ["-w", tmp_path, "--clip", f"{carphone}{CLIP}", "--candidates", "2"]
+    child = terminal(EVOCODEC, "run", *options)
+    child.read_until(lambda text: "c0001" in text and "in flight" not in text, seconds=90)
+    child.press_ctrl_c()
+    child.read_until(lambda text: "stopping cleanly" in text, seconds=10)
+    assert child.wait(seconds=60) == ExitCode.INTERRUPTED
+    run_id = re.search(r"run --resume (run-[0-9-]+)", child.output)[1]
+    assert ok_json(tmp_path, "status")["outcome"] == "interrupted"
+
+    command = [EVOCODEC, "-w", tmp_path, "run", "--resume", "--candidates", "2", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=200)
+    assert done.returncode == 0, done.stderr
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    summary = lines[-1]["summary"]
+    assert summary["run_id"] == run_id
+    assert summary["outcome"] == "finished"
+    assert summary["resumed"] == 1
+    assert sum(summary["counts"].values()) == 2
+    keys = [event.key for event in _events(tmp_path, run_id)]
+    assert len(keys) == len(set(keys)), "nothing is done twice"
+    assert {line["kind"] for line in lines[:-1]} >= {"run_started", "candidate_closed"}
+
+
+def _events(workspace: Path, run_id: str) -> list[Event]:
+    ledger = SqliteLedger(workspace / "ledger.sqlite", read_only=True)
+    try:
+        return [event for _, event in ledger.events(run_id)]
+    finally:
+        ledger.close()

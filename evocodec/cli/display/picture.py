@@ -68,6 +68,11 @@ def champion(run: RunView) -> tuple[str, float | None] | None:
     return None
 
 
+def message_words(run: RunView) -> str:
+    """Return why a run stopped, where that says more than its outcome."""
+    return "" if run.message == "stopped on request" else clean(run.message)
+
+
 def proposer_words(run: RunView) -> str:
     """Return who proposes, so that nobody takes the mutation proposer for a language model."""
     if run.proposer == "mutation":
@@ -102,7 +107,10 @@ def _header(run: RunView, corner: Text, width: int) -> Iterator[RenderableType]:
     dashboard = run.settings.get("ray.dashboard", "")
     if dashboard and run.state == "running":
         places.append(f"Ray dashboard {dashboard}")
-    yield cut(Text(f"  {clean(' · '.join(places))}", style="dim"), width)
+    if run.clips:
+        yield cut(Text(f"  {clean(' · '.join(places))}", style="dim"), width)
+    if message_words(run):
+        yield cut(Text(f"  {message_words(run)}", style=str(Tone.WARN)), width)
     if run.unsafe:
         yield Text("  isolation is below the floor: --unsafe", style=str(Tone.WARN))
 
