@@ -14,7 +14,7 @@ from pathlib import Path
 from langgraph.checkpoint.sqlite import SqliteSaver
 
 from agents.judge import Thresholds
-from agents.team import Team, model_team, mutation_team
+from agents.team import MUTATION_NOTICE, Team, model_team, mutation_team
 from agents.templates import Prompts
 from evocodec import __version__
 from evocodec.app.background import InBackground
@@ -298,6 +298,8 @@ class Runner:
                 board.crown(event.candidate_id, version, scores[event.candidate_id])
 
     def _record_stop(self, ending: Ending) -> None:
+        if not self._state.view().started_at:
+            return  # it never began: nothing to resume, and nothing to look at
         counts: dict[str, int] = {}
         for _, event in self._stores.ledger.events(self._plan.run_id, kinds=("candidate_closed",)):
             if isinstance(event, CandidateClosed):
@@ -354,6 +356,7 @@ def _checkpointer(workspace: Workspace) -> Iterator[SqliteSaver]:
 def _flat_settings(plan: RunPlan, info: EngineInfo) -> dict[str, str]:
     settings = plan.settings
     flat = {"ray.dashboard": info.dashboard_url, "ray.address_used": info.address}
+    flat["notice"] = "" if settings.model.configured else MUTATION_NOTICE
     flat[BASELINES_KEY] = ",".join(plan.baselines)
     flat[FIXED_KEY] = fixed_settings(settings)
     flat["machine"] = f"{info.cpus:g} CPUs, {info.gpus:g} GPUs"

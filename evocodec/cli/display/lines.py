@@ -90,6 +90,15 @@ def _(event: ev.RunStarted) -> Line:
     return Line("run", text)
 
 
+def introduce(event: ev.RunStarted) -> tuple[Line, ...]:
+    """Return what a person should know before a run goes on: who proposes, and where to look."""
+    dashboard = event.settings.get("ray.dashboard", "")
+    lines = [Line("run", event.settings.get("notice", ""), Tone.WARN)]
+    if dashboard:
+        lines.append(Line("run", f"Ray dashboard: {dashboard}", Tone.QUIET))
+    return tuple(line for line in lines if line.text)
+
+
 @_describe.register
 def _(event: ev.AnchorReady) -> Line:
     curve = event.curve

@@ -109,6 +109,8 @@ def _header(run: RunView, corner: Text, width: int) -> Iterator[RenderableType]:
         places.append(f"Ray dashboard {dashboard}")
     if run.clips:
         yield cut(Text(f"  {clean(' · '.join(places))}", style="dim"), width)
+    if run.settings.get("notice") and run.state == "running":
+        yield cut(Text(f"  {clean(run.settings['notice'])}", style="dim"), width)
     if message_words(run):
         yield cut(Text(f"  {message_words(run)}", style=str(Tone.WARN)), width)
     if run.unsafe:

@@ -8,7 +8,7 @@ from typing import Final, Self
 
 from rich.console import Console
 
-from evocodec.cli.display.lines import Line, Tone, describe
+from evocodec.cli.display.lines import Line, Tone, describe, introduce
 from evocodec.cli.display.progress import Progress
 from evocodec.cli.text import duration, plural
 from evocodec.domain import events as ev
@@ -67,6 +67,9 @@ class PlainDisplay:
         with self._lock:
             if (line.main or self._everything) and not self._repeats(event):
                 self._print(line)
+                if isinstance(event, ev.RunStarted):
+                    for more in introduce(event):
+                        self._print(more)
 
     def notice(self, text: str) -> None:
         """See Display."""
