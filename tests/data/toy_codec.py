@@ -7,7 +7,7 @@ import numpy as np
 
 from evocodec.codec.contract import Frame, StreamInfo
 
-PREDICTION = "none"  # evolve: choice "none" | "left" | "previous" -- what a sample is predicted from
+PREDICTION = "none"  # evolve: choice "none" | "left" | "previous" -- predictor
 STEP_SCALE = 1.0  # evolve: float 0.5..2.0 -- quantiser step relative to the default
 
 REACH = 300
@@ -50,11 +50,11 @@ def decode(packets: Iterator[bytes], stream: StreamInfo) -> Iterator[Frame]:
     step = float(np.frombuffer(next(packets), dtype=np.float64)[0])
     before = [np.zeros_like(plane, dtype=np.int32) for plane in blank(stream)]
     for packet in packets:
-        planes = []
+        planes, rest = [], packet
         for index, empty in enumerate(blank(stream)):
-            scale, size = packet[0], int.from_bytes(packet[1:5], "big")
-            words = np.frombuffer(packet[5 : 5 + size], dtype=np.uint32)
-            packet = packet[5 + size :]
+            scale, size = rest[0], int.from_bytes(rest[1:5], "big")
+            words = np.frombuffer(rest[5 : 5 + size], dtype=np.uint32)
+            rest = rest[5 + size :]
             coder = constriction.stream.queue.RangeDecoder(words)
             model = constriction.stream.model.QuantizedLaplace(-REACH, REACH, 0.0, scale / 8)
             residual = np.asarray(coder.decode(model, empty.size)).reshape(empty.shape)

@@ -62,5 +62,5 @@ def test_assignments_are_toml_values_or_bare_strings() -> None:
     assert parse_assignment("run.seed=7") == ("run.seed", 7)
     assert parse_assignment("model.model=small") == ("model.model", "small")
     assert parse_assignment('evaluation.clips=["a.mp4"]') == ("evaluation.clips", ["a.mp4"])
-    with pytest.raises(ConfigError, match="section.name=value"):
+    with pytest.raises(ConfigError, match=r"section\.name=value"):
         parse_assignment("run.seed")
