@@ -4,6 +4,7 @@ import ctypes
 import errno
 import os
 
+CLONE_NEWNS = 0x00020000
 CLONE_NEWUTS = 0x04000000
 CLONE_NEWIPC = 0x08000000
 CLONE_NEWUSER = 0x10000000
@@ -42,6 +43,18 @@ def unshare(flags: int) -> None:
 def setns(fd: int, flags: int) -> None:
     """Join the namespace behind ``fd``; raises OSError."""
     _checked(_libc.setns(ctypes.c_int(fd), ctypes.c_int(flags)), "setns")
+
+
+def mount(source: str, target: str, kind: str, flags: int, options: str = "") -> None:
+    """Mount a file system, or change a mount; raises OSError that names ``target``."""
+    arguments = [ctypes.c_char_p(os.fsencode(text)) for text in (source, target, kind)]
+    last = ctypes.c_char_p(os.fsencode(options))
+    _checked(_libc.mount(*arguments, ctypes.c_ulong(flags), last), f"mount {target}")
+
+
+def unmount(target: str, flags: int) -> None:
+    """Unmount ``target``; raises OSError."""
+    _checked(_libc.umount2(ctypes.c_char_p(os.fsencode(target)), ctypes.c_int(flags)), "umount")
 
 
 def prctl(option: int, argument: int = 0, argument3: int = 0) -> None:

@@ -6,9 +6,11 @@ that can read its reference needs no bits.
 
 import importlib.metadata
 import importlib.util
+import os
 import re
+import sys
 import sysconfig
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,13 +31,13 @@ _SYSTEM = (
     "/dev/urandom",
     "/sys/devices/system/cpu",
     "/proc/cpuinfo",
+    "/etc/alternatives",  # links that some distributions' shared libraries go through
 )
 _PARTS_OF_EVOCODEC = ("__init__.py", "__pycache__", "domain", "codec", "guest")
 _GPU_DRIVER = (
     "/proc/driver/nvidia",
     "/proc/devices",
     "/proc/meminfo",
-    "/proc/self",
     "/sys/bus/pci",
     "/sys/devices",
     "/sys/module/nvidia",
@@ -44,10 +46,14 @@ _GPU_DRIVER = (
 
 @dataclass(frozen=True, slots=True)
 class ReadablePaths:
-    """``readable`` trees may be read; of ``listable`` ones only the names are visible."""
+    """``readable`` trees may be read; of ``listable`` ones only the names are visible.
+
+    ``links`` are the symbolic links, and their targets, that lead to them.
+    """
 
     readable: tuple[str, ...]
     listable: tuple[str, ...]
+    links: Mapping[str, str]
 
 
 def readable_paths(allowed_imports: Iterable[str], *, gpu: bool = False) -> ReadablePaths:
@@ -64,7 +70,25 @@ def readable_paths(allowed_imports: Iterable[str], *, gpu: bool = False) -> Read
     for name in set(allowed_imports) & LIBRARY_IMPORTS:
         paths |= _paths_of_library(name)
     existing = {str(path.resolve()) for path in paths if path.exists()}
-    return ReadablePaths(tuple(sorted(existing)), tuple(sorted(filter(_is_folder, listable))))
+    folders = tuple(sorted(filter(_is_folder, listable)))
+    links = _links_to([*map(str, paths), *folders, *sys.path])
+    return ReadablePaths(tuple(sorted(existing)), folders, links)
+
+
+def _links_to(paths: Iterable[str]) -> dict[str, str]:
+    """Every symbolic link among the folders of ``paths``, and of what those links lead to."""
+    links: dict[str, str] = {}
+    queue = [path for path in paths if path.startswith("/")]
+    while queue:
+        path = Path(queue.pop())
+        for place in (*reversed(path.parents), path):
+            if str(place) in links:
+                break
+            if place.is_symlink():
+                links[str(place)] = target = str(place.readlink())
+                queue.append(os.path.normpath(place.parent / target / path.relative_to(place)))
+                break
+    return links
 
 
 def _is_folder(path: str) -> bool:

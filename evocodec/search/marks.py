@@ -123,6 +123,7 @@ def values_of(source: str) -> dict[str, str]:
         return {}
 
 
+@lru_cache(maxsize=4096)  # the same few values are read for every candidate
 def canonical(expression: str) -> str:
     """One spelling for equal literals (``"a"`` and ``'a'``); others are only stripped."""
     text = expression.strip()

@@ -2,27 +2,32 @@
 
 import ast
 import hashlib
-import re
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-
-_SILENT = frozenset({"annotation", "returns", "type_comment", "ctx", "kind", "type_params"})
-_SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)
+from collections.abc import Iterator
+from types import CodeType
 
 
 def normalised_digest(source: str, *, float_digits: int | None = None) -> str:
-    """SHA-256 of what a program does, as far as its syntax tells.
+    """SHA-256 of what a program does, as far as the compiler tells.
 
-    Comments, docstrings, formatting, annotations and the names of local variables do not matter;
-    constants, operators, calls and the names of functions do. A text that does not parse is
-    hashed as it is. ``float_digits`` rounds float constants to that many significant digits, so
-    that programs which differ by less than the evaluation can tell apart are alike.
+    It is taken over bytecode, which knows no comments, docstrings, formatting or names of local
+    variables; annotations are left out. Constants, operators, calls and the names of functions
+    count. A text that does not compile is hashed as it is. ``float_digits`` rounds float
+    constants to that many significant digits, so that programs which differ by less than an
+    evaluation can tell apart are alike. The program is compiled, never executed.
     """
     try:
-        text = "\n".join(_rounded(token, float_digits) for token in _tokens(source))
+        tree = ast.parse(source)
+        _drop_words(tree)
+        code = compile(tree, "candidate", "exec", dont_inherit=True)
+        parts = list(_parts(code, float_digits))
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        text = "unparsable\n" + source
-    return hashlib.sha256(text.encode(errors="replace")).hexdigest()
+        parts = ["does not compile", source]
+    digest = hashlib.sha256()
+    for part in parts:
+        data = part if isinstance(part, bytes) else part.encode(errors="replace")
+        digest.update(len(data).to_bytes(8, "big") + data)
+    return digest.hexdigest()
 
 
 class Novelty:
@@ -50,93 +55,30 @@ class Novelty:
         return None if owner == candidate_id else owner
 
 
-def _rounded(token: str, digits: int | None) -> str:
-    if digits is None or not re.fullmatch(r"-?\d*\.\d+(e-?\d+)?", token):
-        return token
-    return f"{float(token):.{digits}g}"
+def _drop_words(tree: ast.Module) -> None:
+    """Take out docstrings and annotations: they would leave traces in the bytecode."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            node.returns = None
+        elif isinstance(node, ast.arg):
+            node.annotation = None
+        documented = ast.Module | ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+        if isinstance(node, documented) and ast.get_docstring(node, clean=False) is not None:
+            node.body[:1] = [] if len(node.body) > 1 else [ast.Pass()]
+    ast.fix_missing_locations(tree)
 
 
-def _tokens(source: str) -> Iterator[str]:
-    """The syntax tree as a sequence of short words, local names replaced by their place."""
-    for statement in _body(ast.parse(source)):
-        yield from _walk(statement, {}, 0)
-
-
-def _body(node: ast.AST) -> list[ast.stmt]:
-    """Statements of a body without its docstring."""
-    body: list[ast.stmt] = getattr(node, "body", [])
-    if body and isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant):
-        return body[1:] if isinstance(body[0].value.value, str) else body
-    return body
-
-
-def _walk(node: ast.AST, names: Mapping[str, str], depth: int) -> Iterator[str]:
-    yield type(node).__name__
-    if isinstance(node, ast.Name):
-        yield names.get(node.id, node.id)
-    elif isinstance(node, ast.arg):
-        yield names.get(node.arg, node.arg)
-    elif isinstance(node, ast.Constant):
-        yield repr(node.value)
-    elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
-        yield node.name
-        yield from _walk_field(node.decorator_list, names, depth)
-        yield from _walk_function(node.args, _body(node), names, _locals(node), depth)
-    elif isinstance(node, ast.Lambda):
-        yield from _walk_function(node.args, [node.body], names, _locals(node), depth)
-    else:
-        for field, value in ast.iter_fields(node):
-            if field in _SILENT:
-                continue
-            skips_docstring = field == "body" and isinstance(node, ast.ClassDef)
-            yield from _walk_field(_body(node) if skips_docstring else value, names, depth)
-
-
-def _walk_field(value: object, names: Mapping[str, str], depth: int) -> Iterator[str]:
-    """One field and its end; without the end, ``if`` and ``else`` would run into each other."""
-    for item in value if isinstance(value, list) else [value]:
-        if isinstance(item, ast.AST):
-            yield from _walk(item, names, depth)
+def _parts(code: CodeType, float_digits: int | None) -> Iterator[str | bytes]:
+    """Everything in a code object that decides what it does, nested ones in place."""
+    arguments = (code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount)
+    yield f"{code.co_name} {arguments} {code.co_flags}"
+    yield code.co_code
+    yield code.co_exceptiontable
+    yield repr(code.co_names)
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _parts(constant, float_digits)
+        elif isinstance(constant, float) and float_digits is not None:
+            yield f"float {constant:.{float_digits}g}"
         else:
-            yield str(item)
-    yield ";"
-
-
-def _walk_function(
-    arguments: ast.arguments,
-    body: Sequence[ast.AST],
-    outer: Mapping[str, str],
-    own: Mapping[str, str],
-    depth: int,
-) -> Iterator[str]:
-    """Parameters and body with the function's own names; defaults belong to the outside."""
-    names = {**outer, **{name: f"local {depth} {place}" for name, place in own.items()}}
-    for group in (arguments.posonlyargs, arguments.args, arguments.kwonlyargs):
-        yield from _walk_field(group, names, depth + 1)
-    yield from _walk_field([arguments.vararg, arguments.kwarg], names, depth + 1)
-    yield from _walk_field(arguments.defaults, outer, depth)
-    yield from _walk_field(arguments.kw_defaults, outer, depth)
-    yield from _walk_field(list(body), names, depth + 1)
-
-
-def _locals(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) -> dict[str, str]:
-    """Names that a function binds, each with its place in the order of binding."""
-    groups = (node.args.posonlyargs, node.args.args, node.args.kwonlyargs)
-    bound = [argument.arg for group in groups for argument in group]
-    bound += [extra.arg for extra in (node.args.vararg, node.args.kwarg) if extra is not None]
-    foreign: set[str] = set()
-    for inner in _inside(node):
-        if isinstance(inner, ast.Name) and isinstance(inner.ctx, ast.Store):
-            bound.append(inner.id)
-        elif isinstance(inner, (ast.Global, ast.Nonlocal)):
-            foreign.update(inner.names)
-    own = [name for name in dict.fromkeys(bound) if name not in foreign]
-    return {name: str(place) for place, name in enumerate(own)}
-
-
-def _inside(node: ast.AST) -> Iterator[ast.AST]:
-    """Nodes of a function's body without those of functions and classes inside it."""
-    for child in ast.iter_child_nodes(node):
-        yield child
-        if not isinstance(child, _SCOPES):
-            yield from _inside(child)
+            yield f"{type(constant).__name__} {constant!r}"

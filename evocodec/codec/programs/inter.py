@@ -30,7 +30,7 @@ from evocodec.codec.contract import Frame, StreamInfo
 
 # Prediction structure.
 GOP_SIZE = 4  # evolve: choice 1 | 2 | 4 | 8 | 16 -- anchor distance; B pictures in between
-QP_INTRA = -2.0  # evolve: float -4.0..1.0 -- QP offset of the intra picture
+QP_INTRA = -2.0  # evolve: float -6.0..1.0 -- QP offset of the intra picture
 QP_ANCHOR = 0.0  # evolve: float -2.0..3.0 -- QP offset of P pictures and anchors
 QP_LAYER = 1.0  # evolve: float 0.0..3.0 -- QP added per level of the B hierarchy
 CHROMA_QP = 2  # evolve: int 0..4 -- QP offset of both chroma planes
@@ -44,6 +44,7 @@ MIN_BLOCK = 8  # evolve: choice 8 | 16 -- smallest motion block
 SEARCH_RANGE = 8  # evolve: int 4..16 -- full search, +- samples at half resolution
 DECISION_PASSES = 1  # evolve: int 1..4 -- sweeps of the block decision
 DECISION_COST = "rd"  # evolve: choice "sad" | "rd" -- what block decisions minimise
+MOTION_WEIGHT = 1.0  # evolve: float 0.50..3.00 -- price of motion bits in block decisions
 OVERLAP = False  # evolve: choice False | True -- overlapped block motion compensation
 
 # Transform and quantisation.
@@ -1124,7 +1125,7 @@ class Search:
         self.y0, self.x0 = cell_origins(self.rows, self.cols, 8)
         self.plane = source
         self.target = (split_blocks(source, 8).reshape(-1, 64) * 16).astype(np.int16)
-        self.sad_weight = math.sqrt(LAMBDA) * step * 16
+        self.sad_weight = MOTION_WEIGHT * math.sqrt(LAMBDA) * step * 16
         self.sizes = [n for n in (4, 2, 1) if MIN_BLOCK <= 8 * n <= MAX_BLOCK]
         for ref in refs:
             ref.prepare()
@@ -1254,7 +1255,7 @@ class Search:
                 result.field, result.size[:] = field, n
                 total = cost
                 continue
-            total = pool(total, 2) + LAMBDA
+            total = pool(total, 2) + MOTION_WEIGHT * LAMBDA
             whole = np.zeros(cost.shape, bool)
             whole[: self.rows // n, : self.cols // n] = True
             merge = whole & (cost < total)
@@ -1273,7 +1274,7 @@ class Search:
 
         def attempt(field, distortion, bits) -> None:
             nonlocal best, cost
-            total = distortion + LAMBDA * bits
+            total = distortion + MOTION_WEIGHT * LAMBDA * bits
             if cost is None:
                 best, cost = field, total
                 return
