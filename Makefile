@@ -30,7 +30,7 @@ $(VENV)/.dev: $(VENV)/.base
 install: $(VENV)/.base  ## set up .venv
 
 run: $(VENV)/.base  ## evolve a codec on real video for five minutes
-	$(BIN)/evocodec run --minutes 4 $(ARGS)
+	$(BIN)/evocodec run --minutes 3.5 $(ARGS)
 
 test: $(VENV)/.dev lint  ## set up everything and run all checks and tests
 	$(BIN)/python -m pytest -q
