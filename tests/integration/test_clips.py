@@ -60,9 +60,9 @@ def random_clip(width: int, height: int, count: int = 3) -> tuple[StreamInfo, tu
 @pytest.mark.parametrize(
     ("source", "size", "fps", "digest"),
     [
-        (CARPHONE, (176, 144), Fraction(30000, 1001), "0121a2479b56"),
-        (CITY, (240, 135), Fraction(25), "a91d37fe7607"),
-        (DOG, (320, 180), Fraction(3001, 100), "de4dd88ac08b"),
+        (CARPHONE, (176, 144), Fraction(30000, 1001), "e7574f84961f"),
+        (CITY, (240, 135), Fraction(25), "42662b2d1121"),
+        (DOG, (320, 180), Fraction(3001, 100), "2854d689d4b9"),
     ],
     ids=lambda value: value.name if isinstance(value, ClipSource) else "",
 )
