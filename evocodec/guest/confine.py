@@ -9,11 +9,11 @@ import resource
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 from evocodec.guest import landlock, linux, seccomp
 
 NOBODY = 65534
+POD_MODE = "off: pod mode"
 _OPEN_FILES = 64
 _STACK_BYTES = 8 << 20
 
@@ -22,6 +22,7 @@ _STACK_BYTES = 8 << 20
 class Confinement:
     """What the supervisor asks for; ``ruleset_fd`` is -1 without Landlock.
 
+    ``proc_fd`` is the real /proc, which programs do not see; it is closed before they run.
     ``memory_bytes`` and ``processes`` count what the job adds to what the fork server has loaded.
     ``address_limit`` is off where CUDA, which reserves address space by the terabyte, is used.
     """
@@ -33,17 +34,20 @@ class Confinement:
     landlock_state: str
     pid_namespace: str
     leave_root: bool
+    proc_fd: int
+    namespaces: bool = True
     devices: bool = False
     address_limit: bool = True
 
 
 def enter(wanted: Confinement) -> dict[str, str]:
     """Apply every layer; returns layer → ``on``, ``abi N`` or ``off: reason``."""
-    base_address_bytes = _address_space_bytes()
+    base_address_bytes = _address_space_bytes(wanted.proc_fd)
     layers = {"pid_namespace": wanted.pid_namespace}
     if wanted.leave_root:
         layers["unprivileged_user"] = _attempt(_become_nobody)
-    layers |= _enter_namespaces()
+    layers |= _enter_namespaces(wanted)
+    os.close(wanted.proc_fd)
     layers["capabilities"] = _attempt(linux.drop_capabilities, "none")
     # Without its own user namespace the user's other processes would count against the limit.
     own_count = layers["user_namespace"] == "on" or layers.get("unprivileged_user") == "on"
@@ -74,11 +78,18 @@ def _restrict_files_and_calls(wanted: Confinement) -> dict[str, str]:
     return {"landlock": landlock_state, "seccomp": seccomp_state, "read_only_files": access}
 
 
-def map_user(inside: int, outside_uid: int, outside_gid: int) -> None:
+def map_user(proc_fd: int, inside: int, outside_uid: int, outside_gid: int) -> None:
     """Fill in the maps of the user namespace just entered, with one user and one group."""
-    Path("/proc/self/setgroups").write_text("deny", encoding="ascii")
-    Path("/proc/self/uid_map").write_text(f"{inside} {outside_uid} 1", encoding="ascii")
-    Path("/proc/self/gid_map").write_text(f"{inside} {outside_gid} 1", encoding="ascii")
+    for name, text in (
+        ("setgroups", "deny"),
+        ("uid_map", f"{inside} {outside_uid} 1"),
+        ("gid_map", f"{inside} {outside_gid} 1"),
+    ):
+        fd = os.open(f"self/{name}", os.O_WRONLY | os.O_CLOEXEC, dir_fd=proc_fd)
+        try:
+            os.write(fd, text.encode("ascii"))
+        finally:
+            os.close(fd)
 
 
 def _attempt(action: Callable[[], object], done: str = "on") -> str:
@@ -97,24 +108,22 @@ def _become_nobody() -> None:
     linux.prctl(linux.PR_SET_DUMPABLE, 1)
 
 
-def _enter_namespaces() -> dict[str, str]:
+def _enter_namespaces(wanted: Confinement) -> dict[str, str]:
+    names = ("user_namespace", "net_namespace", "ipc_namespace", "uts_namespace")
+    if not wanted.namespaces:
+        return dict.fromkeys(names, POD_MODE)
     uid, gid = os.getuid(), os.getgid()
     others = linux.CLONE_NEWNET | linux.CLONE_NEWIPC | linux.CLONE_NEWUTS
 
     def with_user() -> None:
         linux.unshare(linux.CLONE_NEWUSER | others)
-        map_user(NOBODY, uid, gid)
+        map_user(wanted.proc_fd, NOBODY, uid, gid)
 
     user = _attempt(with_user)
     rest = user if user == "on" else _attempt(lambda: linux.unshare(others))
     if rest == "on":
         _attempt(lambda: socket.sethostname("sandbox"))
-    return {
-        "user_namespace": user,
-        "net_namespace": rest,
-        "ipc_namespace": rest,
-        "uts_namespace": rest,
-    }
+    return dict(zip(names, (user, rest, rest, rest), strict=True))
 
 
 def _set_limits(wanted: Confinement, base_address_bytes: int, count_processes: bool) -> None:
@@ -139,6 +148,9 @@ def _set_limits(wanted: Confinement, base_address_bytes: int, count_processes: b
         resource.setrlimit(which, (bounded, bounded))
 
 
-def _address_space_bytes() -> int:
-    pages = Path("/proc/self/statm").read_text(encoding="ascii").split()[0]
-    return int(pages) * resource.getpagesize()
+def _address_space_bytes(proc_fd: int) -> int:
+    fd = os.open("self/statm", os.O_RDONLY | os.O_CLOEXEC, dir_fd=proc_fd)
+    try:
+        return int(os.read(fd, 256).split()[0]) * resource.getpagesize()
+    finally:
+        os.close(fd)

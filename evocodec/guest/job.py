@@ -112,6 +112,7 @@ def _kind_of(error: BaseException) -> str:
         return "bad_output"
     if isinstance(error, MemoryError) or getattr(error, "code", None) == _OPENCV_NO_MEMORY:
         return "memory"
-    if isinstance(error, PermissionError):
+    # What may not be read does not exist in the sandbox's root folder.
+    if isinstance(error, PermissionError | FileNotFoundError):
         return "forbidden"
     return "exception"

@@ -46,6 +46,14 @@ def abi_version() -> int:
     )
 
 
+def available() -> bool:
+    """Whether this kernel has Landlock, and lets it be used."""
+    try:
+        return abi_version() > 0
+    except OSError:
+        return False
+
+
 class Ruleset:
     """A ruleset that allows reading ``readable`` trees, listing ``listable`` ones, and no writing.
 

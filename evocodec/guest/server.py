@@ -33,7 +33,7 @@ from typing import Any
 import numpy as np
 
 from evocodec.domain.video import StreamInfo
-from evocodec.guest import confine, job, landlock, linux, wire
+from evocodec.guest import confine, job, landlock, linux, mounts, wire
 from evocodec.guest.framing import Tag
 
 EXIT_REPORT = struct.Struct("<cidq")  # b"X", wait status, CPU seconds, peak memory in bytes
@@ -42,14 +42,15 @@ _LATE = 0.95  # of the wall limit: then a job says where it is stuck, for the au
 _ALWAYS_LOADED = ("numpy.random", "evocodec.codec.contract", "evocodec.codec.adapter")
 _JOB_FDS = 4  # input, output, standard error, status
 _PARKED_FD = 100  # above every descriptor that is arranged for the job
-_RULESET_FD, _STATUS_FD = 5, 6
+_RULESET_FD, _PROC_FD, _STATUS_FD = 5, 6, 7
 
 
 def main(control_fd: int) -> None:
     """Serve until the supervisor closes the control socket."""
     control = socket.socket(fileno=control_fd)
     config = json.loads(control.recv(MAX_CONTROL_BYTES))
-    state = _own_pid_namespace()
+    os.umask(0o022)
+    state = _own_pid_namespace() if config["namespaces"] else confine.POD_MODE
     if state == "on":
         with contextlib.suppress(KeyboardInterrupt):
             _serve_in_namespace(control, config)
@@ -65,7 +66,9 @@ def _own_pid_namespace() -> str:
     try:
         linux.unshare(flags)
         if uid != 0:
-            confine.map_user(uid, uid, gid)
+            proc_fd = os.open("/proc", os.O_PATH | os.O_CLOEXEC)
+            confine.map_user(proc_fd, uid, uid, gid)
+            os.close(proc_fd)
     except OSError as error:
         return f"off: {error}"
     return "on"
@@ -111,12 +114,19 @@ class Server:
         self._jobs: dict[int, socket.socket] = {}  # process id → status socket
         self._pid_namespace = pid_namespace
         self._own_pid_ns_fd = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
-        self._ruleset_fd, self._landlock_state = self._build_ruleset()
+        self._proc_fd = os.open("/proc", os.O_RDONLY | os.O_CLOEXEC)
         if pid_namespace != "on":
             linux.prctl(linux.PR_SET_CHILD_SUBREAPER, 1)
         linux.limit_malloc_arenas(2)
         sys.meta_path.insert(0, UnreadableModules(config["readable"]))
         self._preload()
+        self._view_state = self._enter_view()
+        # After the view, whose folders are not those that they hide.
+        self._ruleset_fd, self._landlock_state = self._build_ruleset()
+        self._leave_root = os.getuid() == 0 and _open_to_all(
+            [*config["readable"], *config["listable"]]
+        )
+        _fill_import_caches()
         self._wakeup, wakeup_writer = socket.socketpair()
         wakeup_writer.setblocking(False)
         signal.set_wakeup_fd(wakeup_writer.fileno(), warn_on_full_buffer=False)
@@ -125,6 +135,22 @@ class Server:
         self._wakeup_writer = wakeup_writer
         gc.collect()
         gc.freeze()  # a job's collector then leaves the shared pages shared
+
+    def _enter_view(self) -> str:
+        """Leave the machine's files for a root folder of what jobs may read; says how it went."""
+        config = self._config
+        if not config["namespaces"]:
+            return confine.POD_MODE
+        view = mounts.View(
+            sources=(*config["readable"], *config["devices"]),
+            folders=tuple(config["listable"]),
+            links=config["links"],
+        )
+        try:
+            mounts.enter(view)
+        except OSError as error:
+            return f"off: {error}"
+        return "on"
 
     def _build_ruleset(self) -> tuple[int, str]:
         config = self._config
@@ -136,7 +162,7 @@ class Server:
 
     def _preload(self) -> None:
         names = [*_ALWAYS_LOADED, *self._config["preload"]]
-        if self._ruleset_fd < 0:  # then jobs cannot open files, and so import nothing later
+        if not landlock.available():  # then jobs cannot open files, and so import nothing later
             names += self._config["preload_without_files"]
         for name in names:
             with contextlib.suppress(ImportError):
@@ -211,6 +237,7 @@ class Server:
             os.write(_STATUS_FD, b"U")
             os.close(_STATUS_FD)
             layers = confine.enter(self._confinement(request))
+            layers |= {"mount_namespace": self._view_state, "pivot_root": self._view_state}
             wire.write_message(Tag.READY, json.dumps(layers).encode())
         except BaseException as error:  # noqa: BLE001 - the process edge
             wire.write_message(Tag.SETUP_FAILED, f"{type(error).__name__}: {error}".encode())
@@ -235,6 +262,7 @@ class Server:
             wire.INPUT_FD: source,
             wire.OUTPUT_FD: target,
             _STATUS_FD: status,
+            _PROC_FD: self._proc_fd,
         }
         if self._ruleset_fd >= 0:
             wanted[_RULESET_FD] = self._ruleset_fd
@@ -251,7 +279,9 @@ class Server:
             ruleset_fd=_RULESET_FD if self._ruleset_fd >= 0 else -1,
             landlock_state=self._landlock_state,
             pid_namespace=self._pid_namespace,
-            leave_root=self._config["leave_root"],
+            leave_root=self._leave_root,
+            proc_fd=_PROC_FD,
+            namespaces=self._config["namespaces"],
             devices=bool(self._config["devices"]),
             address_limit=not self._config["devices"],
         )
@@ -278,7 +308,7 @@ class Server:
     def _kill_strays(self) -> None:
         """Kill what a job left behind: it became this process's child when its parent died."""
         if self._pid_namespace != "on":
-            for pid in _children_of(os.getpid()) - self._jobs.keys():
+            for pid in _children_of(self._proc_fd, os.getpid()) - self._jobs.keys():
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
 
@@ -295,15 +325,32 @@ def _disable(pattern: str) -> None:
                 setattr(module, name, refuse)
 
 
-def _children_of(parent: int) -> set[int]:
+def _children_of(proc_fd: int, parent: int) -> set[int]:
     children = set()
-    for entry in os.listdir("/proc"):
+    for entry in os.listdir(proc_fd):
         if entry.isdecimal():
             with contextlib.suppress(OSError):
-                text = Path("/proc", entry, "stat").read_text(encoding="utf-8", errors="replace")
+                fd = os.open(f"{entry}/stat", os.O_RDONLY | os.O_CLOEXEC, dir_fd=proc_fd)
+                with open(fd, encoding="utf-8", errors="replace") as file:
+                    text = file.read()
                 if int(text.rpartition(")")[2].split()[1]) == parent:
                     children.add(int(entry))
     return children
+
+
+def _open_to_all(paths: Iterable[str]) -> bool:
+    """Whether any user may read ``paths``: if not, jobs must keep the owner's user id."""
+    folders = {parent for path in paths for parent in Path(path).parents}
+    return all(folder.stat().st_mode & 0o005 == 0o005 for folder in folders) and all(
+        Path(path).stat().st_mode & 0o004 for path in paths if Path(path).exists()
+    )
+
+
+def _fill_import_caches() -> None:
+    """List the folders on the path once, rather than once in each job."""
+    for finder in sys.path_importer_cache.values():
+        if finder is not None:
+            finder.find_spec("a_module_that_does_not_exist")
 
 
 def _stream_from(request: dict[str, Any]) -> StreamInfo:

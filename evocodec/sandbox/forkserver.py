@@ -129,8 +129,11 @@ class ForkServerLauncher:
             if self._closed:
                 raise InfrastructureFailure("the sandbox launcher is closed")
             if self._server is None:
-                self._server = ServerProcess(self._policy, self._preload, self._environment)
+                self._server = self._make_server()
             return self._server
+
+    def _make_server(self) -> ServerProcess:
+        return ServerProcess(self._policy, self._preload, self._environment)
 
     def _discard(self, server: ServerProcess) -> None:
         with self._lock:
@@ -149,7 +152,7 @@ class ForkServerLauncher:
         for last_try in (False, True):
             server = self._ensure_server()
             try:
-                floor = self._policy.floor if enforce_floor else ()
+                floor = self._policy.required if enforce_floor else ()
                 supervisor = Supervisor(make_job(), server.submit(request), floor)
                 results, use, self._report = supervisor.run()
             except ServerLostError as error:

@@ -3,6 +3,7 @@
 import importlib.util
 from dataclasses import dataclass
 from functools import cache
+from typing import Literal
 
 GIBIBYTE = 1 << 30
 MEBIBYTE = 1 << 20
@@ -16,6 +17,9 @@ DEFAULT_FLOOR: Floor = (
     frozenset({"seccomp", "net_namespace"}),
 )
 UNSAFE_FLOOR: Floor = ()
+NAMESPACES = ("user_namespace", "pid_namespace", "net_namespace", "mount_namespace", "pivot_root")
+
+Mode = Literal["auto", "namespaces", "pod"]
 
 LIBRARY_IMPORTS = frozenset(
     {"numpy", "cv2", "torch", "torchvision", "scipy", "numba", "constriction"}
@@ -78,6 +82,9 @@ class Policy:
     ``allow_library_codecs`` lets programs call existing codecs; reports must then say so.
     ``devices`` are device files that jobs may open and control, such as a GPU's; with any of
     them, memory is limited by RLIMIT_DATA and by watching instead of by address space.
+
+    ``mode``: "auto" enters what the machine offers; "namespaces" refuses to run without them;
+    "pod" leaves out namespaces and cgroups, as most containers make one do.
     """
 
     allowed_imports: frozenset[str] = DEFAULT_IMPORTS
@@ -85,6 +92,14 @@ class Policy:
     max_program_bytes: int = 256 * 1024
     floor: Floor = DEFAULT_FLOOR
     devices: tuple[str, ...] = ()
+    mode: Mode = "auto"
+
+    @property
+    def required(self) -> Floor:
+        """The floor, and in "namespaces" mode every namespace besides."""
+        if self.mode != "namespaces":
+            return self.floor
+        return (*self.floor, *(frozenset({layer}) for layer in NAMESPACES))
 
 
 def available_imports(policy: Policy) -> frozenset[str]:

@@ -78,12 +78,14 @@ def readable_paths(allowed_imports: Iterable[str], *, gpu: bool = False) -> Read
 def _links_to(paths: Iterable[str]) -> dict[str, str]:
     """Every symbolic link among the folders of ``paths``, and of what those links lead to."""
     links: dict[str, str] = {}
+    seen: set[Path] = set()
     queue = [path for path in paths if path.startswith("/")]
     while queue:
         path = Path(queue.pop())
+        if path in seen:
+            continue
+        seen.add(path)
         for place in (*reversed(path.parents), path):
-            if str(place) in links:
-                break
             if place.is_symlink():
                 links[str(place)] = target = str(place.readlink())
                 queue.append(os.path.normpath(place.parent / target / path.relative_to(place)))

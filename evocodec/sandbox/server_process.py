@@ -40,16 +40,7 @@ class ServerProcess:
         root = str(Path(__file__).resolve().parents[2])
         command = [sys.executable, "-P", "-s", "-B", "-c", _BOOT, root, str(theirs.fileno())]
         try:
-            self.process = subprocess.Popen(
-                command,
-                env=dict(environment),
-                cwd="/",
-                stdin=subprocess.DEVNULL,
-                stdout=self._stderr,
-                stderr=self._stderr,
-                pass_fds=(theirs.fileno(),),
-                start_new_session=True,
-            )
+            self.process = self._start(command, theirs.fileno(), environment)
         except OSError as error:
             self.control.close()
             self._stderr.close()
@@ -57,6 +48,21 @@ class ServerProcess:
         finally:
             theirs.close()
         self._configure(policy, preload)
+
+    def _start(
+        self, command: list[str], guest_fd: int, environment: Mapping[str, str]
+    ) -> subprocess.Popen[bytes]:
+        """Run ``command`` with ``guest_fd`` and nothing else of ours; raises OSError."""
+        return subprocess.Popen(
+            command,
+            env=dict(environment),
+            cwd="/",
+            stdin=subprocess.DEVNULL,
+            stdout=self._stderr,
+            stderr=self._stderr,
+            pass_fds=(guest_fd,),
+            start_new_session=True,
+        )
 
     def _configure(self, policy: Policy, preload: Sequence[str]) -> None:
         paths = readable_paths(policy.allowed_imports, gpu=bool(policy.devices))
@@ -67,7 +73,8 @@ class ServerProcess:
             "listable": paths.listable,
             "devices": policy.devices,
             "disabled_in_cv2": "" if policy.allow_library_codecs else CODEC_NAMES.pattern,
-            "leave_root": os.getuid() == 0 and all(map(_open_to_all, paths.listable)),
+            "links": dict(paths.links),
+            "namespaces": policy.mode != "pod",
         }
         self.control.settimeout(START_SECONDS)
         try:
@@ -118,9 +125,3 @@ class ServerProcess:
         tail = self._stderr.read().decode("utf-8", "replace").strip()
         self.stop()
         return tail or "it said nothing"
-
-
-def _open_to_all(path: str) -> bool:
-    """Whether any user may enter ``path``: if not, jobs must keep the owner's user id."""
-    folders = [Path(path), *Path(path).parents]
-    return all(folder.stat().st_mode & 0o005 == 0o005 for folder in folders)

@@ -28,6 +28,7 @@ from evocodec.sandbox.outcome import (
 from evocodec.sandbox.policy import Floor, Limits
 
 WATCH_SECONDS = 0.1
+SETUP_SECONDS = 20.0
 EXIT_GRACE_SECONDS = 10.0
 _STDERR_FLOOD_BYTES = 64 << 20
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
@@ -104,7 +105,7 @@ class Supervisor:
         self._selector = selectors.PollSelector()
         self._pending: memoryview | None = None
         self._pid = 0
-        self._deadline = time.monotonic() + job.limits.wall_seconds
+        self._deadline = time.monotonic() + SETUP_SECONDS
         self._kill_deadline = 0.0
         self._next_watch = 0.0
 
@@ -140,6 +141,8 @@ class Supervisor:
             if now > self._kill_deadline:
                 raise ServerLostError("a killed job was not reported as ended")
             return
+        if now >= self._deadline and self._progress.layers is None:
+            raise ServerLostError(f"no process was ready within {SETUP_SECONDS:g} s")
         if now >= self._deadline:
             seconds = self._job.limits.wall_seconds
             self._stop(FailureKind.TIMEOUT, f"took longer than {seconds:g} s of wall time")
@@ -277,6 +280,7 @@ class Supervisor:
             )
         self._progress.layers = layers
         self._progress.ready_at = time.monotonic()
+        self._deadline = self._progress.ready_at + self._job.limits.wall_seconds
         self._selector.register(self._pipes.source, selectors.EVENT_WRITE, self._send)
 
     def _receive_stderr(self) -> bool:

@@ -1,0 +1,129 @@
+"""A root folder with nothing in it but what programs may read: mount namespace and pivot_root.
+
+Built once, in the fork server; its jobs inherit it and, having no privilege over it, cannot change
+it. What is not in it does not exist for them: not even ``stat`` finds it.
+Interface: mount(2), mount_setattr(2), pivot_root(2); Linux 5.12.
+"""
+
+import contextlib
+import ctypes
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from evocodec.guest import linux
+
+_MS_BIND = 4096
+_MS_REC = 16384
+_MS_PRIVATE = 1 << 18
+_MNT_DETACH = 2
+_NR_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
+_NR_MOUNT_SETATTR = 442
+_AT_RECURSIVE = 0x8000
+_READ_ONLY, _NO_SUID, _NO_DEVICES, _NO_EXEC = 1, 2, 4, 8
+_SEALED = _READ_ONLY | _NO_SUID | _NO_DEVICES
+_SEALED_DEVICE = _READ_ONLY | _NO_SUID | _NO_EXEC
+# Where the new root is put together, out of the way of everything that goes into it.
+_BUILDING_SITES = ("/mnt", "/media", "/srv", "/opt", "/run", "/tmp", "/home", "/sys")  # noqa: S108
+_ROOT_OPTIONS = "mode=0755,size=1m,nr_inodes=16384"
+
+
+class _MountAttributes(ctypes.Structure):
+    _fields_ = (
+        ("set", ctypes.c_uint64),
+        ("clear", ctypes.c_uint64),
+        ("propagation", ctypes.c_uint64),
+        ("user_namespace", ctypes.c_uint64),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What the new root holds: absolute paths at their own places.
+
+    ``sources`` are files and trees, ``folders`` exist but start out empty, ``links`` are symbolic
+    links and their targets.
+    """
+
+    sources: tuple[str, ...]
+    folders: tuple[str, ...]
+    links: Mapping[str, str]
+
+
+def enter(view: View) -> None:
+    """Make ``view`` this process's root for good; raises OSError, and then only hid one folder."""
+    linux.unshare(linux.CLONE_NEWNS)
+    linux.mount("none", "/", "", _MS_REC | _MS_PRIVATE)
+    base = _building_site(view)
+    linux.mount("tmpfs", base, "tmpfs", _NO_SUID | _NO_DEVICES, _ROOT_OPTIONS)
+    try:
+        _furnish(base, view)
+        _pivot(base)
+    except OSError:
+        with contextlib.suppress(OSError):
+            linux.unmount(base, _MNT_DETACH)
+        raise
+
+
+def _building_site(view: View) -> str:
+    wanted = (*view.sources, *view.folders)
+    for site in _BUILDING_SITES:
+        if Path(site).is_dir() and not any(_is_within(path, (site,)) for path in wanted):
+            return os.path.realpath(site)
+    raise OSError(f"none of {', '.join(_BUILDING_SITES)} is free to build a root folder in")
+
+
+def _furnish(base: str, view: View) -> None:
+    bound: list[str] = []
+    for source in sorted(view.sources):
+        if not _is_within(source, bound) and os.path.exists(source):
+            _bind(source, base + source)
+            bound.append(source)
+    for folder in view.folders:
+        if not _is_within(folder, bound):
+            Path(base + folder).mkdir(parents=True, exist_ok=True)
+    for link, target in view.links.items():
+        if not _is_within(link, bound) and not os.path.lexists(base + link):
+            Path(base + link).parent.mkdir(parents=True, exist_ok=True)
+            os.symlink(target, base + link)
+    _set_attributes(base, _SEALED | _NO_EXEC, 0)
+
+
+def _bind(source: str, place: str) -> None:
+    if os.path.isdir(source):
+        Path(place).mkdir(parents=True, exist_ok=True)
+    else:
+        Path(place).parent.mkdir(parents=True, exist_ok=True)
+        Path(place).touch()
+    linux.mount(source, place, "", _MS_BIND | _MS_REC)
+    _set_attributes(place, _SEALED_DEVICE if _is_device(source) else _SEALED, _AT_RECURSIVE)
+
+
+def _is_device(path: str) -> bool:
+    return path.startswith("/dev/")
+
+
+def _is_within(path: str, folders: Iterable[str]) -> bool:
+    return any(path == folder or path.startswith(folder + "/") for folder in folders)
+
+
+def _set_attributes(place: str, attributes: int, flags: int) -> None:
+    wanted = _MountAttributes(set=attributes)
+    linux.syscall(
+        _NR_MOUNT_SETATTR,
+        ctypes.c_int(-100),  # AT_FDCWD
+        ctypes.c_char_p(os.fsencode(place)),
+        ctypes.c_uint(flags),
+        ctypes.byref(wanted),
+        ctypes.c_size_t(ctypes.sizeof(wanted)),
+    )
+
+
+def _pivot(base: str) -> None:
+    """Swap the roots in place: the old one ends up on top of the new one, and is taken away."""
+    os.chdir(base)
+    here = ctypes.c_char_p(b".")
+    linux.syscall(_NR_PIVOT_ROOT[os.uname().machine], here, here)
+    linux.unmount(".", _MNT_DETACH)
+    os.chdir("/")
