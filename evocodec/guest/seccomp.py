@@ -119,7 +119,7 @@ def _conditions(own_pid: int, devices: bool, files: bool) -> dict[str, list[Inst
         "tgkill": _if_argument_in(0, (own_pid,)),
         "fcntl": _if_argument_in(1, _FCNTL_DESCRIPTORS),
         "prctl": _if_argument_in(0, _PRCTL_NAMES),
-        "prlimit64": _if_argument_in(0, (0, own_pid)),
+        "prlimit64": _own_limits_unchanged(own_pid),
     }
 
 
@@ -136,6 +136,23 @@ def _if_argument_in(index: int, values: Iterable[int]) -> list[Instruction]:
     for value in values:
         block += [(_IF_EQUAL, 0, 1, value), _ALLOW]
     return [*block, _DENY]
+
+
+def _own_limits_unchanged(own_pid: int) -> list[Instruction]:
+    """Limits may be read, not lowered: a kill by a limit of its own making would look like ours."""
+    new_limit = _OFFSET_ARGUMENTS + 8 * 2
+    return [
+        _load_argument(0),
+        (_IF_EQUAL, 2, 0, 0),
+        (_IF_EQUAL, 1, 0, own_pid),
+        _DENY,
+        (_LOAD, 0, 0, new_limit),
+        (_IF_EQUAL, 0, 3, 0),
+        (_LOAD, 0, 0, new_limit + 4),
+        (_IF_EQUAL, 0, 1, 0),
+        _ALLOW,
+        _DENY,
+    ]
 
 
 def _mmap() -> list[Instruction]:

@@ -83,6 +83,16 @@ def _serve_in_namespace(control: socket.socket, config: dict[str, Any]) -> None:
         os._exit(0)
     control.close()
     os.waitpid(pid, 0)
+    _remove_groups(config["groups_in"], config["groups_prefix"])
+
+
+def _remove_groups(folders: Iterable[str], prefix: str) -> None:
+    """Remove the control groups of jobs whose supervisor was killed, and can no longer do it."""
+    for folder in folders:
+        for entry in os.listdir(folder):
+            if prefix and entry.startswith(prefix):
+                with contextlib.suppress(OSError):
+                    os.rmdir(os.path.join(folder, entry))
 
 
 class UnreadableModules(importlib.abc.MetaPathFinder):
@@ -94,6 +104,10 @@ class UnreadableModules(importlib.abc.MetaPathFinder):
     def __init__(self, readable: Iterable[str]) -> None:
         self._visible = {Path(path).name.partition(".")[0] for path in readable}
         self._visible |= {"evocodec", *sys.stdlib_module_names}
+
+    def hide(self, name: str) -> None:
+        """Refuse to load a library once more: what was disabled in it would be back."""
+        self._visible.discard(name)
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -118,7 +132,8 @@ class Server:
         if pid_namespace != "on":
             linux.prctl(linux.PR_SET_CHILD_SUBREAPER, 1)
         linux.limit_malloc_arenas(2)
-        sys.meta_path.insert(0, UnreadableModules(config["readable"]))
+        self._modules = UnreadableModules(config["readable"])
+        sys.meta_path.insert(0, self._modules)
         self._preload()
         self._view_state = self._enter_view()
         # After the view, whose folders are not those that they hide.
@@ -170,7 +185,9 @@ class Server:
         if "cv2" in sys.modules:
             # The pool is not told by OMP_NUM_THREADS, and would take one thread for each core.
             sys.modules["cv2"].setNumThreads(1)
-            _disable(self._config["disabled_in_cv2"])
+            if self._config["disabled_in_cv2"]:
+                _disable(self._config["disabled_in_cv2"])
+                self._modules.hide("cv2")
         np.random.seed(0)  # programs may use it; it must not tell servers apart
 
     def serve(self) -> None:
@@ -320,7 +337,7 @@ def _disable(pattern: str) -> None:
         raise PermissionError("existing codecs are not available to programs")
 
     for module in [sys.modules["cv2"], sys.modules.get("cv2._native"), sys.modules.get("cv2.cv2")]:
-        for name in vars(module).copy() if pattern and module else ():
+        for name in vars(module).copy() if module else ():
             if re.fullmatch(pattern, name):
                 setattr(module, name, refuse)
 

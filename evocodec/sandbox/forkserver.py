@@ -153,7 +153,8 @@ class ForkServerLauncher:
             server = self._ensure_server()
             try:
                 floor = self._policy.required if enforce_floor else ()
-                supervisor = Supervisor(make_job(), server.submit(request), floor)
+                pipes = server.submit(request)
+                supervisor = Supervisor(make_job(), pipes, floor, *server.make_group())
                 results, use, self._report = supervisor.run()
             except ServerLostError as error:
                 self._discard(server)

@@ -13,6 +13,9 @@ from pathlib import Path
 from typing import IO
 
 from evocodec.domain.errors import InfrastructureFailure
+from evocodec.guest.confine import POD_MODE
+from evocodec.sandbox import cgroups
+from evocodec.sandbox.cgroups import JobGroup
 from evocodec.sandbox.policy import Policy
 from evocodec.sandbox.readable import readable_paths
 from evocodec.sandbox.static_rules import CODEC_NAMES
@@ -35,6 +38,7 @@ class ServerProcess:
     def __init__(
         self, policy: Policy, preload: Sequence[str], environment: Mapping[str, str]
     ) -> None:
+        self._groups, self._groups_state = _find_groups(policy)
         self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._stderr: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed in stop()
         root = str(Path(__file__).resolve().parents[2])
@@ -75,6 +79,10 @@ class ServerProcess:
             "disabled_in_cv2": "" if policy.allow_library_codecs else CODEC_NAMES.pattern,
             "links": dict(paths.links),
             "namespaces": policy.mode != "pod",
+            "groups_prefix": self._groups.prefix if self._groups else "",
+            "groups_in": sorted({str(path) for path in self._groups.folders.values()})
+            if self._groups
+            else [],
         }
         self.control.settimeout(START_SECONDS)
         try:
@@ -110,6 +118,15 @@ class ServerProcess:
                 os.close(fd)
         return pipes
 
+    def make_group(self) -> tuple[JobGroup | None, str]:
+        """A control group for one job, and what to report about it."""
+        if self._groups is None:
+            return None, self._groups_state
+        try:
+            return self._groups.make(), self._groups_state
+        except OSError as error:
+            return None, f"off: {error}"
+
     def stop(self) -> None:
         """End the server and, with it, every job."""
         self.control.close()
@@ -125,3 +142,13 @@ class ServerProcess:
         tail = self._stderr.read().decode("utf-8", "replace").strip()
         self.stop()
         return tail or "it said nothing"
+
+
+def _find_groups(policy: Policy) -> tuple[cgroups.Cgroups | None, str]:
+    if policy.mode == "pod":
+        return None, POD_MODE
+    try:
+        groups = cgroups.find()
+    except OSError as error:
+        return None, f"off: {error}"
+    return groups, groups.state

@@ -17,6 +17,7 @@ from pathlib import Path
 from evocodec.domain.errors import CandidateFailure, FailureKind, InfrastructureFailure
 from evocodec.guest.framing import FramingError, Message, MessageReader, Tag
 from evocodec.guest.server import EXIT_REPORT
+from evocodec.sandbox.cgroups import GroupUse, JobGroup
 from evocodec.sandbox.launcher import IsolationReport, ResourceUse
 from evocodec.sandbox.outcome import (
     Ending,
@@ -28,7 +29,7 @@ from evocodec.sandbox.outcome import (
 from evocodec.sandbox.policy import Floor, Limits
 
 WATCH_SECONDS = 0.1
-SETUP_SECONDS = 20.0
+SETUP_SECONDS = 10.0
 EXIT_GRACE_SECONDS = 10.0
 _STDERR_FLOOD_BYTES = 64 << 20
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
@@ -91,15 +92,20 @@ class _Progress:
     complete: bool = False
     exit_report: tuple[int, float, int] | None = None
     base_rss_bytes: int = -1
+    group_use: GroupUse = field(default_factory=GroupUse)
 
 
 class Supervisor:
     """Runs one job to its end over the given pipes."""
 
-    def __init__(self, job: Job, pipes: Pipes, floor: Floor) -> None:
+    def __init__(
+        self, job: Job, pipes: Pipes, floor: Floor, group: JobGroup | None, group_state: str
+    ) -> None:
         self._job = job
         self._floor = floor
         self._pipes = pipes
+        self._group = group
+        self._group_state = group_state
         self._progress = _Progress()
         self._reader = MessageReader(self._check)
         self._selector = selectors.PollSelector()
@@ -127,6 +133,7 @@ class Supervisor:
         finally:
             self._selector.close()
             pipes.close()
+            self._dissolve_group()
         return self._conclude()
 
     # -- the loop ------------------------------------------------------------------------------
@@ -181,6 +188,22 @@ class Supervisor:
             self._kill_deadline = time.monotonic() + EXIT_GRACE_SECONDS
             with contextlib.suppress(OSError):
                 self._pipes.status.send(b"K")
+
+    def _join_group(self) -> None:
+        """Put the job under its group's limits, before it is given a program."""
+        if self._group is None or not self._pid:
+            return
+        try:
+            self._group.limit(self._job.limits)
+            self._group.add(self._pid)
+        except OSError as error:
+            self._group_state = f"off: {error}"
+
+    def _dissolve_group(self) -> None:
+        if self._group is not None:
+            self._group.kill()
+            self._progress.group_use = self._group.use()
+            self._group.remove()
 
     def _forget(self, fd: int) -> None:
         with contextlib.suppress(KeyError):
@@ -250,7 +273,10 @@ class Supervisor:
     def _handle(self, message: Message) -> None:
         progress = self._progress
         if message.tag is Tag.READY:
-            self._start_candidate(IsolationReport(json.loads(message.payload)))
+            if not self._pid:
+                self._receive_status()  # sent before, but not yet looked at
+            layers = {**json.loads(message.payload), "cgroup": self._group_state}
+            self._start_candidate(IsolationReport(layers))
         elif message.tag is Tag.SETUP_FAILED:
             progress.setup_error = message.payload.decode("utf-8", "replace")
         elif message.tag is self._job.result_tag:
@@ -309,12 +335,13 @@ class Supervisor:
             # A reset comes when the server closes its end before reading our "K"; the report that
             # it sent first is still there to be read.
             return
-        if not data:
+        if not data and self._progress.exit_report is None:
             raise ServerLostError("the fork server is gone")
         if data[:1] == b"U":
             for level, kind, content in ancillary:
                 if level == socket.SOL_SOCKET and kind == socket.SCM_CREDENTIALS:
                     self._pid = _CREDENTIALS.unpack(content[: _CREDENTIALS.size])[0]
+                    self._join_group()
         elif data[:1] == b"!":
             reason = data[1:].decode("utf-8", "replace")
             raise InfrastructureFailure(f"the sandbox could not start a process: {reason}")
@@ -335,6 +362,8 @@ class Supervisor:
         progress = self._progress
         assert progress.exit_report is not None  # noqa: S101 - run() leaves its loop only then
         wait_status, cpu_seconds, peak = progress.exit_report
+        cpu_seconds = max(cpu_seconds, progress.group_use.cpu_seconds)
+        peak = max(peak, progress.group_use.peak_memory_bytes)
         if progress.layers is None:
             reason = progress.setup_error or describe_wait_status(wait_status)
             raise InfrastructureFailure(f"the sandbox could not be set up: {reason}")

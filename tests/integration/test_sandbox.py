@@ -419,6 +419,15 @@ def test_forbidden_operations_are_refused_by_the_kernel(
     assert not list(Path("/tmp").glob("evocodec-was-here*"))
 
 
+def test_a_program_cannot_have_the_kernel_kill_it_in_our_name(
+    launcher: ForkServerLauncher,
+) -> None:
+    body = "import resource\nresource.setrlimit(resource.RLIMIT_CPU, (1, 1))\nwhile True: pass"
+    caught = failure(launcher, encoder(body))
+    assert caught.kind is FailureKind.EXCEPTION
+    assert "not allowed" in caught.message
+
+
 @pytest.mark.parametrize(
     "name",
     [
@@ -514,6 +523,9 @@ def test_opencvs_codecs_are_gone_even_for_names_made_at_run_time(
             result += b"x"
     """
     assert encode(launcher, encoder(body)) == b"x" * 6
+    again = "import sys\nfor name in [n for n in sys.modules if n.startswith('cv2')]:\n"
+    again += "    del sys.modules[name]\nimport cv2"
+    assert "no module 'cv2'" in failure(launcher, encoder(again)).message
     program = encoder("import cv2, numpy as np\ncv2.imencode('.png', np.zeros((8, 8), np.uint8))")
     with ForkServerLauncher(Policy(allow_library_codecs=True)) as permissive:
         assert encode(permissive, program) == b"done"

@@ -41,6 +41,7 @@ def decide(
     for index in range(6):
         value = arguments[index] if index < len(arguments) else 0
         words[16 + 8 * index] = value & 0xFFFFFFFF
+        words[20 + 8 * index] = value >> 32 & 0xFFFFFFFF
     program = build(machine, own_pid=OWN_PID, devices=devices, files=files)
     accumulator, at = 0, 0
     while True:
@@ -141,6 +142,9 @@ def test_attributes_of_descriptors_and_processes_are_limited(machine: str) -> No
     assert decide(machine, "prctl", 1) == DENIED
     assert decide(machine, "prlimit64", 0) == ALLOW
     assert decide(machine, "prlimit64", 1) == DENIED
+    assert decide(machine, "prlimit64", OWN_PID, 0, 0) == ALLOW
+    assert decide(machine, "prlimit64", 0, 0, 1 << 32) == DENIED
+    assert decide(machine, "prlimit64", OWN_PID, 0, 0x7FFF_1000) == DENIED
 
 
 def test_a_foreign_architecture_kills() -> None:

@@ -1,0 +1,177 @@
+"""A control group for each job, where one can be made: memory, and processes with their threads.
+
+Groups lie below the caller's own group, so that its limits hold for jobs too, and are named after
+the caller's process, so that whoever comes later can tell which were left by the dead.
+Interface: Documentation/admin-guide/cgroup-v1 and cgroup-v2.rst in the Linux source.
+"""
+
+import contextlib
+import itertools
+import os
+import re
+import signal
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from evocodec.sandbox.policy import MEBIBYTE, Limits
+
+_CONTROLLERS = ("memory", "pids")
+_NAME = re.compile(r"evocodec-(\d+)-\d+\.\d+")
+# What the kernel charges beside a program's own pages: page tables, stacks, pages of files.
+_MEMORY_SLACK_BYTES = 64 * MEBIBYTE
+_REMOVAL_SECONDS = 2.0
+_servers = itertools.count(1)
+
+
+@dataclass(frozen=True, slots=True)
+class GroupUse:
+    """What a group's processes used; 0 where the kernel does not say."""
+
+    peak_memory_bytes: int = 0
+    cpu_seconds: float = 0.0
+
+
+class Cgroups:
+    """Makes the groups of one fork server's jobs; thread-safe.
+
+    ``folders`` maps each controller to the folder that groups are made in: two of them in version
+    1, the same one in version 2. Raises OSError when groups cannot be made there.
+    """
+
+    def __init__(self, version: int, folders: dict[str, Path]) -> None:
+        self.version = version
+        self.folders = folders
+        self.prefix = f"evocodec-{os.getpid()}-{next(_servers)}."
+        self._numbers = itertools.count(1)
+        self.sweep()
+        trial = JobGroup(self, f"{self.prefix}0")
+        trial.limit(Limits())
+        trial.remove()
+
+    @property
+    def state(self) -> str:
+        """What the isolation report says."""
+        return f"v{self.version}: {', '.join(self.folders)}"
+
+    def make(self) -> "JobGroup":
+        """Make a new, empty group; raises OSError."""
+        return JobGroup(self, f"{self.prefix}{next(self._numbers)}")
+
+    def sweep(self) -> None:
+        """Remove what dead processes left; a group with anything in it cannot be removed."""
+        for folder in set(self.folders.values()):
+            for entry in os.listdir(folder):
+                match = _NAME.fullmatch(entry)
+                if match and not Path("/proc", match.group(1)).exists():
+                    with contextlib.suppress(OSError):
+                        (folder / entry).rmdir()
+
+
+class JobGroup:
+    """The group of one job; owned by the thread that watches the job."""
+
+    def __init__(self, parent: Cgroups, name: str) -> None:
+        self._version = parent.version
+        self._places = {key: folder / name for key, folder in parent.folders.items()}
+        self._folders = sorted(set(self._places.values()))
+        for folder in self._folders:
+            folder.mkdir(exist_ok=True)
+
+    def limit(self, limits: Limits, shared_bytes: int = 0) -> None:
+        """Set the limits; ``shared_bytes`` are the job's shared buffers. Raises OSError."""
+        memory, pids = self._places["memory"], self._places["pids"]
+        total_bytes = limits.memory_bytes + shared_bytes + _MEMORY_SLACK_BYTES
+        file = "memory.limit_in_bytes" if self._version == 1 else "memory.max"
+        (memory / file).write_text(str(total_bytes))
+        (pids / "pids.max").write_text(str(limits.processes))
+        if self._version == 2:
+            with contextlib.suppress(OSError):  # a kernel without swap
+                (memory / "memory.swap.max").write_text("0")
+
+    def add(self, pid: int) -> None:
+        """Move a process in; raises OSError."""
+        for folder in self._folders:
+            (folder / "cgroup.procs").write_text(str(pid))
+
+    def use(self) -> GroupUse:
+        """What has been used so far."""
+        memory = self._places["memory"]
+        file = "memory.max_usage_in_bytes" if self._version == 1 else "memory.peak"
+        peak, cpu = 0, 0.0
+        with contextlib.suppress(OSError, ValueError):
+            peak = int((memory / file).read_text())
+        with contextlib.suppress(OSError, ValueError):
+            facts = (memory / "cpu.stat").read_text().split() if self._version == 2 else []
+            cpu = int(dict(zip(facts[::2], facts[1::2], strict=True)).get("usage_usec", 0)) / 1e6
+        return GroupUse(peak, cpu)
+
+    def kill(self) -> None:
+        """Kill every process in the group."""
+        if self._version == 2:
+            with contextlib.suppress(OSError):
+                (self._folders[0] / "cgroup.kill").write_text("1")
+                return
+        for folder in self._folders:
+            with contextlib.suppress(OSError):
+                for pid in (folder / "cgroup.procs").read_text().split():
+                    if int(pid) > 0:  # 0: of another process-id namespace
+                        os.kill(int(pid), signal.SIGKILL)
+
+    def remove(self) -> None:
+        """Kill what is left and remove the group; what cannot be is left to the next sweep."""
+        deadline = time.monotonic() + _REMOVAL_SECONDS
+        for folder in self._folders:
+            while not _removed(folder) and time.monotonic() < deadline:
+                self.kill()
+                time.sleep(0.002)
+
+
+def _removed(folder: Path) -> bool:
+    try:
+        folder.rmdir()
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return True
+
+
+def find() -> Cgroups:
+    """The groups that this process may make; raises OSError with the reason when it may not."""
+    own = Path("/proc/self/cgroup").read_text(encoding="ascii")
+    mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8")
+    return Cgroups(*locate(own, mounts))
+
+
+def locate(own: str, mounts: str) -> tuple[int, dict[str, Path]]:
+    """Version and folders from the texts of /proc/self/cgroup and /proc/self/mountinfo.
+
+    Raises OSError when the controllers are not there, or not handed on in version 2.
+    """
+    paths: dict[str, str] = {}
+    for line in own.splitlines():
+        _number, names, path = line.split(":", 2)
+        paths |= dict.fromkeys(names.split(",") if names else ["v2"], path)
+    found: dict[str, Path] = {}
+    for line in mounts.splitlines():
+        left, _, right = line.partition(" - ")
+        root, place = left.split()[3:5]
+        kind, _source, options = right.split(" ", 2)
+        offered = {"cgroup2": ["v2"], "cgroup": options.split(",")}.get(kind, [])
+        for name in paths.keys() & set(offered):
+            found[name] = Path(place) / os.path.relpath(paths[name], root)
+    if found.keys() >= set(_CONTROLLERS):
+        return 1, {name: found[name] for name in _CONTROLLERS}
+    if "v2" not in found:
+        raise OSError("no cgroup file system with memory and pids is mounted")
+    folder = found["v2"]
+    _hand_on(folder)
+    return 2, dict.fromkeys(_CONTROLLERS, folder)
+
+
+def _hand_on(folder: Path) -> None:
+    """Have the controllers available in groups below ``folder`` of version 2."""
+    switch = folder / "cgroup.subtree_control"
+    if not set(_CONTROLLERS) <= set(switch.read_text(encoding="ascii").split()):
+        switch.write_text(" ".join(f"+{name}" for name in _CONTROLLERS))

@@ -1,0 +1,192 @@
+"""Control groups: limits that hold for whole trees of processes, and nothing left behind."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from evocodec.domain.errors import CandidateFailure, FailureKind
+from evocodec.domain.video import Frame, StreamInfo
+from evocodec.sandbox import cgroups
+from evocodec.sandbox.forkserver import ForkServerLauncher
+from evocodec.sandbox.policy import MEBIBYTE, Limits, Policy
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the sandbox is made of Linux")
+
+SHARED_MEMORY = """
+import mmap, sys
+sys.stdin.readline()
+memory = mmap.mmap(-1, 400 << 20)
+for place in range(0, len(memory), 4096):
+    memory[place] = 1
+"""
+CHILDREN = """
+import os, sys
+sys.stdin.readline()
+count = 0
+try:
+    while count < 50:
+        if os.fork() == 0:
+            os.setsid()
+            os.read(3, 1)
+            os._exit(0)
+        count += 1
+except OSError:
+    pass
+print(count, flush=True)
+os.read(3, 1)
+"""
+SLOW = """
+import time
+def encode(frames, stream, qp):
+    time.sleep({seconds})
+    yield b"done"
+def decode(packets, stream):
+    yield from ()
+"""
+
+
+@pytest.fixture(scope="module")
+def groups() -> cgroups.Cgroups:
+    try:
+        return cgroups.find()
+    except OSError as error:
+        pytest.skip(f"no control groups can be made here: {error}")
+
+
+@pytest.fixture
+def group(groups: cgroups.Cgroups) -> Iterator[cgroups.JobGroup]:
+    made = groups.make()
+    yield made
+    made.remove()
+
+
+def started(group: cgroups.JobGroup, program: str) -> subprocess.Popen[bytes]:
+    """A process in the group; what reads its descriptor 3 waits until it is killed."""
+    read_end, write_end = os.pipe()
+    process = subprocess.Popen(
+        [sys.executable, "-c", program.replace("os.read(3, 1)", f"os.read({read_end}, 1)")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        pass_fds=(read_end, write_end),
+    )
+    os.close(read_end)
+    os.close(write_end)
+    group.add(process.pid)
+    assert process.stdin is not None
+    process.stdin.write(b"\n")
+    process.stdin.flush()
+    return process
+
+
+def leftovers(groups: cgroups.Cgroups) -> list[str]:
+    return [
+        str(path)
+        for folder in set(groups.folders.values())
+        for path in folder.glob(f"evocodec-{os.getpid()}-*")
+    ]
+
+
+def eventually(condition: Callable[[], bool], seconds: float = 5.0) -> bool:
+    deadline = time.monotonic() + seconds
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return condition()
+
+
+def test_memory_that_is_shared_counts_too(group: cgroups.JobGroup) -> None:
+    group.limit(Limits(memory_bytes=64 * MEBIBYTE))
+    process = started(group, SHARED_MEMORY)
+    process.communicate(timeout=20)
+    assert process.returncode == -signal.SIGKILL
+    assert group.use().peak_memory_bytes > 64 * MEBIBYTE
+
+
+def test_processes_are_counted_over_the_whole_tree_and_killed_with_it(
+    group: cgroups.JobGroup,
+) -> None:
+    group.limit(Limits(processes=8))
+    process = started(group, CHILDREN)
+    assert process.stdout is not None
+    assert int(process.stdout.readline()) == 7
+    children = psutil.Process(process.pid).children(recursive=True)
+    assert len(children) == 7
+    group.kill()
+    process.communicate(timeout=10)
+    _gone, alive = psutil.wait_procs(children, timeout=5)
+    assert alive == []
+
+
+def encode(launcher: ForkServerLauncher, seconds: float, limits: Limits) -> None:
+    planes = (np.zeros((2, 2), np.uint8), *(np.zeros((1, 1), np.uint8) for _ in "uv"))
+    stream = StreamInfo(2, 2, Fraction(30), 1)
+    launcher.encode(SLOW.format(seconds=seconds), [Frame(*planes)], stream, 30.0, limits)
+
+
+def test_every_job_has_a_group_while_it_runs_and_none_afterwards(groups: cgroups.Cgroups) -> None:
+    with ForkServerLauncher() as launcher:
+        assert launcher.describe().layers["cgroup"] == groups.state
+        thread = threading.Thread(target=encode, args=(launcher, 1.0, Limits()))
+        thread.start()
+        folders = len(set(groups.folders.values()))
+        assert eventually(lambda: len(leftovers(groups)) == folders)
+        pids = (Path(leftovers(groups)[0]) / "cgroup.procs").read_text(encoding="ascii").split()
+        assert len(pids) == 1
+        assert psutil.Process(int(pids[0])).is_running()
+        thread.join()
+        assert leftovers(groups) == []
+        with pytest.raises(CandidateFailure) as caught:
+            encode(launcher, 60.0, Limits(wall_seconds=0.5))
+        assert caught.value.kind is FailureKind.TIMEOUT
+        assert leftovers(groups) == []
+
+
+def test_groups_of_a_killed_controller_go_too(groups: cgroups.Cgroups) -> None:
+    script = (
+        "from fractions import Fraction\n"
+        "from evocodec.domain.video import StreamInfo\n"
+        "from evocodec.sandbox.forkserver import ForkServerLauncher\n"
+        "from evocodec.sandbox.policy import Limits\n"
+        "program = 'import time\\ntime.sleep(60)'\n"
+        "ForkServerLauncher().decode(program, [], StreamInfo(2, 2, Fraction(1), 1), Limits())\n"
+    )
+    controller = subprocess.Popen([sys.executable, "-c", script])
+
+    def found() -> list[Path]:
+        name = f"evocodec-{controller.pid}-*"
+        return [path for folder in groups.folders.values() for path in folder.glob(name)]
+
+    assert eventually(lambda: bool(found()), 20)
+    time.sleep(0.3)
+    controller.kill()
+    controller.wait()
+    assert eventually(lambda: not found())
+
+
+def test_a_sweep_removes_what_the_dead_left_and_spares_the_living(groups: cgroups.Cgroups) -> None:
+    process = subprocess.Popen(["true"])
+    process.wait()
+    folder = groups.folders["pids"]
+    dead, living = folder / f"evocodec-{process.pid}-1.1", folder / f"evocodec-{os.getpid()}-99.1"
+    dead.mkdir()
+    living.mkdir()
+    try:
+        groups.sweep()
+        assert not dead.exists()
+        assert living.exists()
+    finally:
+        living.rmdir()
+
+
+def test_pod_mode_makes_no_groups() -> None:
+    with ForkServerLauncher(Policy(mode="pod"), preload=()) as launcher:
+        assert launcher.describe().layers["cgroup"] == "off: pod mode"
