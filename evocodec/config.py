@@ -7,7 +7,7 @@ between levels (``EVOCODEC_MODEL__BASE_URL``); flags are dotted names (``--set r
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_settings import (
@@ -68,6 +68,9 @@ class SandboxSettings(Section):
     max_program_kib: int = Field(256, ge=1)
     allow_library_codecs: bool = Field(
         False, description="let candidates call existing codecs; every report then says so"
+    )
+    mode: Literal["auto", "namespaces", "pod"] = Field(
+        "auto", description="what the machine offers; refuse without namespaces; or never use them"
     )
     unsafe: bool = Field(False, description="run even below the isolation floor; recorded")
 

@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from evocodec.app.engine import make_policy
@@ -13,6 +14,7 @@ from evocodec.app.reports import Check
 from evocodec.app.workspace import Workspace
 from evocodec.config import Settings
 from evocodec.domain.errors import EvocodecError
+from evocodec.sandbox.policy import UNSAFE_FLOOR
 
 
 def all_checks(settings: Settings, workspace: Workspace) -> tuple[Check, ...]:
@@ -87,9 +89,13 @@ def _ffmpeg() -> Check:
 def _sandbox(settings: Settings) -> Check:
     from evocodec.sandbox.probe import probe
 
-    report = probe()
+    policy = make_policy(settings)
+    # Asked without a floor, so that what is missing can be told instead of refused.
+    report = probe(
+        replace(policy, floor=UNSAFE_FLOOR, mode="pod" if policy.mode == "pod" else "auto")
+    )
     layers = ", ".join(f"{name} {state}" for name, state in report.layers.items())
-    missing = report.missing_for(make_policy(settings).floor)
+    missing = report.missing_for(policy.required)
     if missing:
         return Check(
             "sandbox",

@@ -8,10 +8,16 @@ from evocodec.config import Settings
 from evocodec.domain.errors import UserError
 from evocodec.execution.contract import EngineOptions
 from evocodec.sandbox.launcher import IsolationReport, Launcher
-from evocodec.sandbox.policy import Limits, Policy
+from evocodec.sandbox.policy import DEFAULT_FLOOR, UNSAFE_FLOOR, Limits, Policy
 
 WRITER_ID = "candidate"
 """Every measured stream is packed under this name, so that its header counts the same for all."""
+
+GPU_DEVICES = (
+    *("/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/nvidia-uvm-tools"),
+    *(f"/dev/nvidia{number}" for number in range(16)),
+)
+"""Device files of an NVIDIA GPU; those that a worker does not have are left out there."""
 
 
 def make_policy(settings: Settings) -> Policy:
@@ -19,6 +25,9 @@ def make_policy(settings: Settings) -> Policy:
     return Policy(
         allow_library_codecs=settings.sandbox.allow_library_codecs,
         max_program_bytes=settings.sandbox.max_program_kib * 1024,
+        floor=UNSAFE_FLOOR if settings.sandbox.unsafe else DEFAULT_FLOOR,
+        devices=GPU_DEVICES if settings.ray.gpus_per_task > 0 else (),
+        mode=settings.sandbox.mode,
     )
 
 
@@ -58,8 +67,8 @@ def require_floor(isolation: IsolationReport, settings: Settings) -> None:
     Raises:
         UserError: a layer of the floor is missing and ``sandbox.unsafe`` is off.
     """
-    missing = isolation.missing_for(make_policy(settings).floor)
-    if missing and not settings.sandbox.unsafe:
+    missing = isolation.missing_for(make_policy(settings).required)
+    if missing:
         message = (
             f"the sandbox cannot give what a run needs here: {', '.join(missing)} missing. "
             "Candidates would be able to do harm. See `evocodec doctor`; "

@@ -28,6 +28,9 @@ if TYPE_CHECKING:  # Ray, LangGraph and OpenCV take seconds to import: only who 
     from evocodec.app.running import RunPlan
     from evocodec.champions.repository import ChampionRepository
     from evocodec.domain.results import RatePoint
+    from evocodec.sandbox.policy import Mode
+    from evocodec.sandbox.redteam.attack import Attack
+    from evocodec.sandbox.redteam.report import AttackResult, RedTeamReport
 
 _HASH = re.compile(r"[0-9a-f]{64}")
 _CANDIDATE = re.compile(r"(?:(?P<run>[^/]+)/)?(?P<id>c\d+)")
@@ -254,6 +257,27 @@ class Laboratory:
         from evocodec.app.checks import all_checks
 
         return all_checks(self.settings, self.workspace)
+
+    def redteam(
+        self,
+        attacks: "Sequence[Attack]",
+        *,
+        mode: "Mode" = "auto",
+        on_result: "Callable[[AttackResult], None]" = lambda _result: None,
+    ) -> "RedTeamReport":
+        """Mount these attacks on the sandbox that candidates get, in ``mode``.
+
+        Raises:
+            InfrastructureFailure: the sandbox does not start.
+        """
+        from dataclasses import replace
+
+        from evocodec.app.engine import make_policy
+        from evocodec.sandbox.forkserver import ForkServerLauncher
+        from evocodec.sandbox.redteam.runner import run_attacks
+
+        policy = replace(make_policy(self.settings), mode=mode)
+        return run_attacks(lambda: ForkServerLauncher(policy), attacks, policy, on_result=on_result)
 
     def plot(self, run_id: str | None = None) -> tuple[Path, Path]:
         """Draw the RD curves of a run's versions; returns the PNG and the SVG."""
