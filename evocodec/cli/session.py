@@ -3,6 +3,7 @@
 import json
 import os
 import shlex
+import shutil
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -123,7 +124,16 @@ class Session:
 def program_words(session: Session) -> str:
     """Return how to call us again on the same workspace."""
     workspace = session.options.workspace
-    return "evocodec" if workspace is None else f"evocodec -w {shlex.quote(str(workspace))}"
+    program = _program()
+    return program if workspace is None else f"{program} -w {shlex.quote(str(workspace))}"
+
+
+def _program() -> str:
+    """Return how this program is called from here: its name where PATH has it, else its path."""
+    typed = Path(sys.argv[0])
+    if shutil.which("evocodec") or typed.name != "evocodec" or not typed.exists():
+        return "evocodec"
+    return shlex.quote(os.path.relpath(typed))
 
 
 def emit_line(payload: Mapping[str, Any]) -> None:
