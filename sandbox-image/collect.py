@@ -27,6 +27,9 @@ _LEFT_OUT_OF_STDLIB = (
 # is there to prevent. Test suites are a tenth of the size, and some hold sample pictures.
 _LEFT_OUT_OF_ENVIRONMENT = ("activate*", "Activate*", "virtualenv", "virtualenv-*", "tests", "jars")
 _COMMANDS = ("evocodec", "ray")
+# Kept out of site-packages, whose folders candidates may list where there are no namespaces: what
+# judges them, and the codecs they are compared with.
+_SET_APART = ("evocodec", "evocodec-*", "agents", "graph", "imageio_ffmpeg", "imageio_ffmpeg-*")
 # Loaded by name while running, so that no binary names them: name service, exit of threads.
 _LOADED_BY_NAME = ("libnss_files.so.2", "libnss_dns.so.2", "libresolv.so.2", "libgcc_s.so.1")
 _SETTINGS = (
@@ -51,6 +54,7 @@ def main(environment: Path, root: Path) -> None:
             copy_link_chain(environment / "bin" / name, root)
         elif name not in _COMMANDS:
             (root / environment.relative_to("/") / "bin" / name).unlink(missing_ok=True)
+    set_apart(environment, root)
     copy_libraries(root)
     for name in _SETTINGS:
         copy_setting(Path(name), root)
@@ -101,6 +105,17 @@ def copy_link_chain(path: Path, root: Path) -> None:
         target.symlink_to(os.readlink(path))
         path = path.parent / os.readlink(path)
     shutil.copy2(path, inside(root, path.parent.resolve() / path.name))
+
+
+def set_apart(environment: Path, root: Path) -> None:
+    """Move some packages to a folder of their own, which the interpreter still searches."""
+    own = environment / "own"
+    (packages,) = inside(root, environment).glob("lib/python3*/site-packages")
+    inside(root, own).mkdir()
+    for pattern in _SET_APART:
+        for path in packages.glob(pattern):
+            path.rename(inside(root, own) / path.name)
+    packages.joinpath("own.pth").write_text(f"{own}\n", encoding="ascii")
 
 
 def copy_libraries(root: Path) -> None:

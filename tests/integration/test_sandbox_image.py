@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -128,15 +129,17 @@ def image() -> str:
 
 
 def run(image: str, program: str, *, flags: str = "", check: bool = True) -> str:
-    outcome = subprocess.run(
-        [FOLDER / "run.sh", "-"],
-        input=program,
-        env={**os.environ, "IMAGE": image, "RUN_FLAGS": flags},
-        capture_output=True,
-        text=True,
-        timeout=280,
-        check=False,
-    )
+    with tempfile.TemporaryDirectory() as folder:  # podman leaves a note there when memory runs out
+        outcome = subprocess.run(
+            [FOLDER / "run.sh", "-"],
+            input=program,
+            env={**os.environ, "IMAGE": image, "RUN_FLAGS": flags},
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            timeout=280,
+            check=False,
+        )
     assert outcome.returncode == 0 or not check, outcome.stderr
     return outcome.stdout
 
@@ -232,6 +235,21 @@ def test_the_locked_down_container_refuses_what_a_worker_never_needs(image: str)
     assert int(answer["capabilities"], 16) == 0
     assert answer["seccomp"] == "2"
     assert answer["no_new_privs"] == "1"
+
+
+def test_candidates_cannot_list_what_judges_them_nor_the_codecs_they_compete_with(
+    image: str,
+) -> None:
+    folders = "[f'{p}/{n}' for p in sys.path for n in ('evocodec/evaluation', 'imageio_ffmpeg')]"
+    program = ROUND_TRIP.replace(
+        "def encode(frames, stream, qp):",
+        "def encode(frames, stream, qp):\n"
+        "    import os, sys\n"
+        f"    for folder in {folders}:\n"
+        "        try: raise ValueError(os.listdir(folder))\n"
+        "        except OSError: pass\n",
+    )
+    assert json.loads(run(image, program))["same"] is True
 
 
 def test_no_package_manager_is_left_anywhere(image: str) -> None:
