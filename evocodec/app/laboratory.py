@@ -1,8 +1,10 @@
 """The laboratory as the faces see it: one object, opened on a workspace."""
 
+import json
 import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -110,10 +112,36 @@ class Laboratory:
                 its floor.
             InfrastructureFailure: the engine does not start.
         """
+        return self._carry_out(
+            self._plan_resumed(resume) if resume else self._plan_new(), listeners, stop
+        )
+
+    def submit(
+        self,
+        ref: str,
+        note: str,
+        *,
+        listeners: Sequence[Callable[[Event], None]] = (),
+        stop: threading.Event | None = None,
+    ) -> RunView:
+        """Send a program from outside down the same path as any other, in a run of its own.
+
+        It is reviewed, screened and measured against the current version, and adopted by the same
+        rules. Raises as ``run`` does.
+        """
+        source = self.source(ref)
+        plan = replace(self._plan_new(), submission=(self.blobs.put(source.encode()), note))
+        return self._carry_out(plan, listeners, stop)
+
+    def _carry_out(
+        self,
+        plan: "RunPlan",
+        listeners: Sequence[Callable[[Event], None]],
+        stop: threading.Event | None,
+    ) -> RunView:
         from evocodec.app.running import Runner, Stores
         from evocodec.telemetry.log import log_event, run_log
 
-        plan = self._plan_resumed(resume) if resume else self._plan_new()
         stores = Stores(self.ledger, self.blobs, self.records, self.champions)
         with run_log(self.workspace.run(plan.run_id) / "log.jsonl", plan.run_id):
             runner = Runner(plan, stores, (*listeners, log_event), stop or threading.Event())
@@ -252,6 +280,13 @@ class Laboratory:
                 launcher, make_limits(self.settings), self.resolve, source=source, output=output
             )
 
+    def brief(self) -> str:
+        """What a coder would be told now, as Markdown: for a person or any coding agent."""
+        from evocodec.app.briefing import write_brief
+
+        runs = self.runs()
+        return write_brief(self, self.view(runs[0]) if runs else None)
+
     def doctor(self) -> "tuple[Check, ...]":
         """What this machine can and cannot do."""
         from evocodec.app.checks import all_checks
@@ -305,7 +340,13 @@ class Laboratory:
         return RunPlan(unique, 0, self.settings, self.workspace, baselines)
 
     def _plan_resumed(self, resume: str) -> "RunPlan":
-        from evocodec.app.running import BASELINES_KEY, FIXED_KEY, RunPlan, with_fixed
+        from evocodec.app.running import (
+            BASELINES_KEY,
+            FIXED_KEY,
+            SUBMISSION_KEY,
+            RunPlan,
+            with_fixed,
+        )
 
         run_id = self._run_id(None if resume == "latest" else resume)
         starts = [
@@ -323,6 +364,7 @@ class Laboratory:
             with_fixed(self.settings, first[FIXED_KEY]),
             self.workspace,
             tuple(first[BASELINES_KEY].split(",")),
+            tuple(json.loads(first[SUBMISSION_KEY])) if SUBMISSION_KEY in first else None,
         )
 
     def _state(self, run_id: str) -> RunState:

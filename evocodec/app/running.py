@@ -14,10 +14,11 @@ from pathlib import Path
 from langgraph.checkpoint.sqlite import SqliteSaver
 
 from agents.judge import Thresholds
+from agents.submission import Submission, submission_team
 from agents.team import MUTATION_NOTICE, Team, model_team, mutation_team
-from agents.templates import Prompts
 from evocodec import __version__
 from evocodec.app.background import InBackground
+from evocodec.app.briefing import make_prompts
 from evocodec.app.clips import AnchoredClip, anchored_clips
 from evocodec.app.engine import engine_options, make_policy, require_floor
 from evocodec.app.models import gateway_settings
@@ -57,6 +58,7 @@ from graph.services import ChampionBoard, Journal, Services, utc_now
 
 BASELINES_KEY = "run.baselines"
 FIXED_KEY = "run.fixed"
+SUBMISSION_KEY = "run.submission"
 _FINISH_SHARE = 0.25
 """Candidates in flight may go on for this share of the run's time after it is up."""
 
@@ -81,6 +83,8 @@ class RunPlan:
     workspace: Workspace
     baselines: tuple[str, ...]
     """Hashes of the programs that open it, in the blob store."""
+    submission: tuple[str, str] | None = None
+    """Hash and note of a program from outside, when the run is there to measure that."""
 
 
 class Runner:
@@ -141,6 +145,7 @@ class Runner:
     def _announce(self, info: EngineInfo, anchored: Mapping[str, AnchoredClip]) -> None:
         plan, settings = self._plan, self._plan.settings
         team_name = "model" if settings.model.configured else "mutation"
+        team_name = "submission" if plan.submission else team_name
         self._journal.publish(
             RunStarted(
                 run_id=plan.run_id,
@@ -171,7 +176,7 @@ class Runner:
     def _evolve(self, engine: RayEngine, anchored: Mapping[str, AnchoredClip]) -> Ending:
         plan, settings = self._plan, self._plan.settings
         slots = settings.run.slots or max(1, engine.slots())
-        uses_model = settings.model.configured
+        uses_model = settings.model.configured and not plan.submission
         archive = Archive(mode="model" if uses_model else "mutation", seed=settings.run.seed)
         novelty = Novelty(near=uses_model)
         board = ChampionBoard(archive)
@@ -203,7 +208,7 @@ class Runner:
         seconds = settings.run.minutes * 60.0
         options = CampaignOptions(
             seconds=seconds,
-            candidates=settings.run.candidates,
+            candidates=len(plan.baselines) + 1 if plan.submission else settings.run.candidates,
             in_flight=slots + (settings.run.ahead if uses_model else 0),
             finish_seconds=max(30.0, _FINISH_SHARE * seconds),
         )
@@ -242,6 +247,10 @@ class Runner:
             compression_gain_percent=judge.compression_gain_percent,
         )
         policy = make_policy(settings)
+        if self._plan.submission:
+            sha256, note = self._plan.submission
+            submitted = Submission(self._stores.blobs.get(sha256).decode(), note)
+            return submission_team(submitted, policy=policy, thresholds=thresholds)
         if not settings.model.configured:
             return mutation_team(
                 proposer=MutationProposer(settings.run.seed),
@@ -261,22 +270,11 @@ class Runner:
         self._closing.callback(gateway.close)
         return model_team(
             gateway=gateway,
-            prompts=self._prompts(),
+            prompts=make_prompts(settings),
             policy=policy,
             thresholds=thresholds,
             model_reviews=settings.model.model_review,
             model_judges=settings.model.model_judge,
-        )
-
-    def _prompts(self) -> Prompts:
-        settings = self._plan.settings
-        return Prompts(
-            imports=tuple(sorted(available_imports(make_policy(settings)))),
-            wall_seconds=settings.sandbox.wall_seconds,
-            memory_mebibytes=settings.sandbox.memory_mib,
-            max_program_kibibytes=settings.sandbox.max_program_kib,
-            screen_keep_below=settings.evaluation.screen_keep_below,
-            allow_library_codecs=settings.sandbox.allow_library_codecs,
         )
 
     def _restore(self, archive: Archive, novelty: Novelty, board: ChampionBoard) -> None:
@@ -356,7 +354,10 @@ def _checkpointer(workspace: Workspace) -> Iterator[SqliteSaver]:
 def _flat_settings(plan: RunPlan, info: EngineInfo) -> dict[str, str]:
     settings = plan.settings
     flat = {"ray.dashboard": info.dashboard_url, "ray.address_used": info.address}
-    flat["notice"] = "" if settings.model.configured else MUTATION_NOTICE
+    quiet = settings.model.configured or plan.submission
+    flat["notice"] = "" if quiet else MUTATION_NOTICE
+    if plan.submission:
+        flat[SUBMISSION_KEY] = json.dumps(plan.submission)
     flat[BASELINES_KEY] = ",".join(plan.baselines)
     flat[FIXED_KEY] = fixed_settings(settings)
     flat["machine"] = f"{info.cpus:g} CPUs, {info.gpus:g} GPUs"

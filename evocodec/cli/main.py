@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from evocodec import __version__
-from evocodec.cli import champions, codec, config, doctor, inspect, run
+from evocodec.cli import champions, codec, config, doctor, inspect, outside, redteam, run
 from evocodec.cli.command import (
     Assignments,
     Config,
@@ -51,11 +51,13 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 run.register(app)
+outside.register(app)
 inspect.register(app)
 codec.register(app)
 champions.register(app)
 config.register(app)
 doctor.register(app)
+redteam.register(app)
 
 
 def _version(wanted: bool) -> None:

@@ -1,7 +1,7 @@
 """``evocodec run``: the whole laboratory, shown while it works."""
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -136,7 +136,20 @@ def run(
         "champions.remote": remote,
     }
     settings = session.settings(flags)
-    view, places = _watch_run(session, settings, resume=resume, plain=plain)
+    view, places = watch(
+        session,
+        settings,
+        lambda laboratory, listeners, stop: laboratory.run(
+            resume=resume, listeners=listeners, stop=stop
+        ),
+        plain=plain,
+        resume=resume,
+    )
+    finish(session, view, places)
+
+
+def finish(session: Session, view: RunView, places: Places) -> None:
+    """Show how a run ended, and leave with its exit code."""
     if session.json:
         session.emit(ending_payload(view, places, resume=_resume_words(session, view.run_id)))
     else:
@@ -145,9 +158,21 @@ def run(
     raise typer.Exit(exit_code(view))
 
 
-def _watch_run(
-    session: Session, settings: "Settings", *, resume: str | None, plain: bool
+CarryOut = Callable[["Laboratory", Sequence[Callable[[Event], None]], threading.Event], RunView]
+"""A run under way: gets the laboratory, who listens, and the wish to stop."""
+
+
+def watch(
+    session: Session,
+    settings: "Settings",
+    carry_out: Callable[
+        ["Laboratory", Sequence[Callable[[Event], None]], threading.Event], RunView
+    ],
+    *,
+    plain: bool,
+    resume: str | None = None,
 ) -> tuple[RunView, Places]:
+    """Carry out a run under a display that shows it, and that a person can stop."""
     display = make_display(session, settings, plain=plain)
     stop = threading.Event()
     seen: list[str] = []
@@ -161,7 +186,7 @@ def _watch_run(
         with session.laboratory_of(settings) as laboratory:
             if resume:
                 display.replay(event for _, event in laboratory.events(_named(resume)))
-            view = laboratory.run(resume=resume, listeners=[listen], stop=stop)
+            view = carry_out(laboratory, [listen], stop)
             return view, _places(session, laboratory, view)
 
     def on_stop() -> None:

@@ -1,0 +1,44 @@
+"""A program from outside, by a person or any coding agent: planned and written before it came."""
+
+from dataclasses import dataclass
+
+from agents.coder import Coder
+from agents.judge import RuleJudge, Thresholds
+from agents.planner import Planner
+from agents.requests import CodeReply, CodeRequest, PlanRequest
+from agents.reviewer import StaticReviewer
+from agents.team import Team
+from evocodec.domain.candidate import Origin, Plan
+from evocodec.domain.errors import CandidateFailure, FailureKind
+from evocodec.sandbox.policy import Policy
+
+
+@dataclass(frozen=True, slots=True)
+class Submission(Planner, Coder):
+    """A finished program and what its author says of it; it plays planner and coder."""
+
+    source: str
+    note: str
+
+    def plan(self, request: PlanRequest) -> Plan:
+        """Return the author's note as the hypothesis."""
+        return Plan(self.note, origin=Origin.SUBMITTED)
+
+    def write(self, request: CodeRequest) -> CodeReply:
+        """Return the program; a second attempt is the author's, as another submission."""
+        if request.feedback is not None:
+            raise CandidateFailure(FailureKind.NO_CODE, "repair it and submit it again")
+        return CodeReply(self.source, "submitted", Origin.SUBMITTED)
+
+
+def submission_team(
+    submission: Submission, *, policy: Policy, thresholds: Thresholds | None = None
+) -> Team:
+    """Return the team for one submission: the same gates and the same rules as for any other."""
+    return Team(
+        planner=submission,
+        coder=submission,
+        reviewer=StaticReviewer(policy),
+        judge=RuleJudge(thresholds or Thresholds()),
+        proposer_name="submission",
+    )
