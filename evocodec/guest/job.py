@@ -13,6 +13,7 @@ from typing import Any
 from evocodec.domain.video import Frame, StreamInfo
 from evocodec.guest import wire
 from evocodec.guest.framing import Tag
+from evocodec.guest.ring import Ring
 
 PROGRAM_NAME = "candidate.py"
 ERROR_KINDS = ("exception", "memory", "forbidden", "bad_output")
@@ -25,7 +26,7 @@ Encode = Callable[[Iterator[Frame], StreamInfo, float], Iterable[object]]
 Decode = Callable[[Iterator[bytes], StreamInfo], Iterable[object]]
 
 
-def run(operation: str, stream: StreamInfo, qp: float) -> None:
+def run(operation: str, stream: StreamInfo, qp: float, ring: Ring) -> None:
     """Carry out ``encode`` or ``decode``; whatever the program raises becomes an ERROR message."""
     random.seed(0)  # Python reseeds it from the system in every forked child
     faulthandler.enable(file=2, all_threads=False)
@@ -34,11 +35,11 @@ def run(operation: str, stream: StreamInfo, qp: float) -> None:
     try:
         encode, decode = load(source.decode("utf-8"))
         if operation == "encode":
-            for packet in encode(wire.read_frames(stream), stream, qp):
+            for packet in encode(wire.read_frames(stream, ring), stream, qp):
                 wire.write_packet(packet)
         else:
             for index, frame in enumerate(decode(wire.read_packets(), stream)):
-                wire.write_frame(frame, index, stream)
+                wire.write_frame(frame, index, stream, ring)
     except BaseException as error:  # noqa: BLE001 - the process edge: everything is reported
         ballast.clear()  # room to report that there is no room
         report = describe_error(error)

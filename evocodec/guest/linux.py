@@ -2,6 +2,7 @@
 
 import ctypes
 import errno
+import mmap
 import os
 
 CLONE_NEWNS = 0x00020000
@@ -26,6 +27,8 @@ _LAST_POSSIBLE_CAPABILITY = 63
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
+_libc.mmap.restype = ctypes.c_void_p
+_MAP_FAILED = ctypes.c_void_p(-1).value
 
 
 def _checked(result: int, what: str) -> int:
@@ -55,6 +58,23 @@ def mount(source: str, target: str, kind: str, flags: int, options: str = "") ->
 def unmount(target: str, flags: int) -> None:
     """Unmount ``target``; raises OSError."""
     _checked(_libc.umount2(ctypes.c_char_p(os.fsencode(target)), ctypes.c_int(flags)), "umount")
+
+
+def map_shared(fd: int, length: int, *, writable: bool) -> memoryview:
+    """Map a file as shared memory, keeping no descriptor as mmap.mmap does; raises OSError."""
+    protection = mmap.PROT_READ | (mmap.PROT_WRITE if writable else 0)
+    address = _libc.mmap(
+        None,
+        ctypes.c_size_t(length),
+        ctypes.c_int(protection),
+        ctypes.c_int(mmap.MAP_SHARED),
+        ctypes.c_int(fd),
+        ctypes.c_long(0),
+    )
+    if address is None or address == _MAP_FAILED:
+        _checked(-1, "mmap")
+    view = memoryview((ctypes.c_char * length).from_address(address)).cast("B")
+    return view if writable else view.toreadonly()
 
 
 def prctl(option: int, argument: int = 0, argument3: int = 0) -> None:

@@ -18,6 +18,7 @@ import importlib
 import importlib.abc
 import json
 import os
+import pkgutil
 import re
 import select
 import signal
@@ -35,14 +36,15 @@ import numpy as np
 from evocodec.domain.video import StreamInfo
 from evocodec.guest import confine, job, landlock, linux, mounts, wire
 from evocodec.guest.framing import Tag
+from evocodec.guest.ring import Ring, ring_bytes
 
 EXIT_REPORT = struct.Struct("<cidq")  # b"X", wait status, CPU seconds, peak memory in bytes
 MAX_CONTROL_BYTES = 128 * 1024
 _LATE = 0.95  # of the wall limit: then a job says where it is stuck, for the author to read
 _ALWAYS_LOADED = ("numpy.random", "evocodec.codec.contract", "evocodec.codec.adapter")
-_JOB_FDS = 4  # input, output, standard error, status
+_JOB_FDS = 5  # input, output, standard error, status; shared memory for frames, except to probe
 _PARKED_FD = 100  # above every descriptor that is arranged for the job
-_RULESET_FD, _PROC_FD, _STATUS_FD = 5, 6, 7
+_RULESET_FD, _PROC_FD, _RING_FD, _STATUS_FD = 5, 6, 7, 8
 
 
 def main(control_fd: int) -> None:
@@ -170,7 +172,10 @@ class Server:
     def _build_ruleset(self) -> tuple[int, str]:
         config = self._config
         try:
-            rules = landlock.Ruleset(config["readable"], config["listable"], config["devices"])
+            # A rule reaches all that lies below. In a view there is nothing else to list; outside
+            # of one, jobs do with what the fork server knows of these folders.
+            listable = config["listable"] if self._view_state == "on" else ()
+            rules = landlock.Ruleset(config["readable"], listable, config["devices"])
         except OSError as error:
             return -1, f"off: {error}"
         return rules.fd, f"abi {rules.abi}"
@@ -227,7 +232,7 @@ class Server:
         else:
             self._jobs[pid] = status
         finally:
-            for fd in fds[:3]:
+            for fd in (*fds[:3], *fds[4:]):
                 os.close(fd)
         return True
 
@@ -253,6 +258,10 @@ class Server:
             self._arrange_descriptors(fds)
             os.write(_STATUS_FD, b"U")
             os.close(_STATUS_FD)
+            operation = request["operation"]
+            if operation != "probe":
+                stream = _stream_from(request)
+                ring = _map_ring(stream, writable=operation == "decode")
             layers = confine.enter(self._confinement(request))
             layers |= {"mount_namespace": self._view_state, "pivot_root": self._view_state}
             wire.write_message(Tag.READY, json.dumps(layers).encode())
@@ -260,18 +269,18 @@ class Server:
             wire.write_message(Tag.SETUP_FAILED, f"{type(error).__name__}: {error}".encode())
             os._exit(1)
         try:
-            operation = request["operation"]
             if operation == "probe":
+                wire.read_message()  # so as to be there while it is put into its control group
                 wire.write_message(Tag.END)
             else:
                 faulthandler.dump_traceback_later(_LATE * request["wall_seconds"], file=2)
-                job.run(operation, _stream_from(request), request["qp"])
+                job.run(operation, stream, request["qp"], ring)
         finally:
             os._exit(0)
 
     def _arrange_descriptors(self, fds: list[int]) -> None:
         null = os.open(os.devnull, os.O_RDONLY)
-        source, target, errors, status = fds
+        source, target, errors, status, *shared = fds
         wanted = {
             0: null,
             1: errors,
@@ -281,6 +290,8 @@ class Server:
             _STATUS_FD: status,
             _PROC_FD: self._proc_fd,
         }
+        if shared:
+            wanted[_RING_FD] = shared[0]
         if self._ruleset_fd >= 0:
             wanted[_RULESET_FD] = self._ruleset_fd
         parked = {place: fcntl.fcntl(fd, fcntl.F_DUPFD, _PARKED_FD) for place, fd in wanted.items()}
@@ -330,6 +341,12 @@ class Server:
                     os.kill(pid, signal.SIGKILL)
 
 
+def _map_ring(stream: StreamInfo, *, writable: bool) -> Ring:
+    memory = linux.map_shared(_RING_FD, ring_bytes(stream), writable=writable)
+    os.close(_RING_FD)
+    return Ring(memory, stream)
+
+
 def _disable(pattern: str) -> None:
     """Replace what the static gate refuses in OpenCV, for names that were only made at run time."""
 
@@ -364,10 +381,11 @@ def _open_to_all(paths: Iterable[str]) -> bool:
 
 
 def _fill_import_caches() -> None:
-    """List the folders on the path once, rather than once in each job."""
-    for finder in sys.path_importer_cache.values():
+    """List the folders on the path once: jobs need not, and may not always."""
+    for folder in sys.path:
+        finder = pkgutil.get_importer(folder)
         if finder is not None:
-            finder.find_spec("a_module_that_does_not_exist")
+            finder.find_spec("a_module_that_does_not_exist", None)
 
 
 def _stream_from(request: dict[str, Any]) -> StreamInfo:

@@ -7,6 +7,7 @@ import numpy as np
 
 from evocodec.domain.video import Frame, Plane, StreamInfo
 from evocodec.guest.framing import HEADER, Tag, pack_header
+from evocodec.guest.ring import DOORBELL, Ring, split_planes
 
 INPUT_FD = 3
 OUTPUT_FD = 4
@@ -29,22 +30,12 @@ def read_packets() -> Iterator[bytes]:
         yield bytes(message[1])
 
 
-def read_frames(stream: StreamInfo) -> Iterator[Frame]:
+def read_frames(stream: StreamInfo, ring: Ring) -> Iterator[Frame]:
     """The frames of the stream in display order, as arrays the candidate may change."""
-    while (message := read_message())[0] is Tag.FRAME:
-        yield split_planes(np.frombuffer(message[1], dtype=np.uint8), stream)
-
-
-def split_planes(samples: Plane, stream: StreamInfo) -> Frame:
-    """Cut one raw frame of ``stream.frame_bytes`` samples into y, u, v; no copy."""
-    luma = stream.width * stream.height
-    chroma = stream.chroma_width * stream.chroma_height
-    chroma_shape = (stream.chroma_height, stream.chroma_width)
-    return Frame(
-        samples[:luma].reshape(stream.height, stream.width),
-        samples[luma : luma + chroma].reshape(chroma_shape),
-        samples[luma + chroma : luma + 2 * chroma].reshape(chroma_shape),
-    )
+    index = 0
+    while read_message()[0] is Tag.FRAME:
+        yield split_planes(ring.take(index), stream)
+        index += 1
 
 
 def write_message(tag: Tag, *pieces: object) -> None:
@@ -67,7 +58,7 @@ def write_packet(packet: object) -> None:
     write_message(Tag.PACKET, bytes(packet))
 
 
-def write_frame(frame: object, index: int, stream: StreamInfo) -> None:
+def write_frame(frame: object, index: int, stream: StreamInfo, ring: Ring) -> None:
     """Send one frame; raises BadOutputError unless its planes are uint8 of the stream's size."""
     if index >= stream.frame_count:
         raise BadOutputError(f"decode yielded more than the stream's {stream.frame_count} frames")
@@ -76,13 +67,14 @@ def write_frame(frame: object, index: int, stream: StreamInfo) -> None:
         raise BadOutputError(f"frame {index}: expected a (y, u, v) tuple, got {kind}")
     luma_shape = (stream.height, stream.width)
     chroma_shape = (stream.chroma_height, stream.chroma_width)
-    planes = [
+    y, u, v = (
         _checked_plane(plane, shape, f"frame {index}, plane {name}")
         for plane, shape, name in zip(
             frame, (luma_shape, chroma_shape, chroma_shape), _EXPECTED_PLANES, strict=True
         )
-    ]
-    write_message(Tag.FRAME, *planes)
+    )
+    ring.put(index, Frame(y, u, v))
+    write_message(Tag.FRAME, DOORBELL)
 
 
 def _checked_plane(plane: object, shape: tuple[int, int], where: str) -> Plane:
@@ -92,7 +84,7 @@ def _checked_plane(plane: object, shape: tuple[int, int], where: str) -> Plane:
     if plane.dtype != np.uint8 or plane.shape != shape:
         got = f"{plane.dtype} {plane.shape}"
         raise BadOutputError(f"{where}: expected uint8 {shape}, got {got}")
-    return np.ascontiguousarray(plane)
+    return plane
 
 
 def _read_exactly(count: int) -> bytearray:

@@ -9,6 +9,7 @@ import contextlib
 import itertools
 import os
 import re
+import secrets
 import signal
 import time
 from dataclasses import dataclass
@@ -17,11 +18,11 @@ from pathlib import Path
 from evocodec.sandbox.policy import MEBIBYTE, Limits
 
 _CONTROLLERS = ("memory", "pids")
-_NAME = re.compile(r"evocodec-(\d+)-\d+\.\d+")
+# Process-id namespace and process id of who made it, and a token: containers may share folders.
+_NAME = re.compile(r"evocodec-(\d+)-(\d+)-[0-9a-f]+\.\d+")
 # What the kernel charges beside a program's own pages: page tables, stacks, pages of files.
 _MEMORY_SLACK_BYTES = 64 * MEBIBYTE
 _REMOVAL_SECONDS = 2.0
-_servers = itertools.count(1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,7 @@ class Cgroups:
     def __init__(self, version: int, folders: dict[str, Path]) -> None:
         self.version = version
         self.folders = folders
-        self.prefix = f"evocodec-{os.getpid()}-{next(_servers)}."
+        self.prefix = f"{own_prefix()}{secrets.token_hex(4)}."
         self._numbers = itertools.count(1)
         self.sweep()
         trial = JobGroup(self, f"{self.prefix}0")
@@ -60,10 +61,13 @@ class Cgroups:
 
     def sweep(self) -> None:
         """Remove what dead processes left; a group with anything in it cannot be removed."""
+        namespace = _pid_namespace()
         for folder in set(self.folders.values()):
             for entry in os.listdir(folder):
                 match = _NAME.fullmatch(entry)
-                if match and not Path("/proc", match.group(1)).exists():
+                if not match or match.group(1) != namespace:
+                    continue
+                if not Path("/proc", match.group(2)).exists():
                     with contextlib.suppress(OSError):
                         (folder / entry).rmdir()
 
@@ -76,7 +80,7 @@ class JobGroup:
         self._places = {key: folder / name for key, folder in parent.folders.items()}
         self._folders = sorted(set(self._places.values()))
         for folder in self._folders:
-            folder.mkdir(exist_ok=True)
+            folder.mkdir()
 
     def limit(self, limits: Limits, shared_bytes: int = 0) -> None:
         """Set the limits; ``shared_bytes`` are the job's shared buffers. Raises OSError."""
@@ -135,6 +139,15 @@ def _removed(folder: Path) -> bool:
     except OSError:
         return False
     return True
+
+
+def own_prefix() -> str:
+    """How the names of all groups of this process begin."""
+    return f"evocodec-{_pid_namespace()}-{os.getpid()}-"
+
+
+def _pid_namespace() -> str:
+    return str(Path("/proc/self/ns/pid").stat().st_ino)
 
 
 def find() -> Cgroups:

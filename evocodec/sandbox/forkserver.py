@@ -1,5 +1,6 @@
 """The launcher: one warm fork server per environment, one fresh process per job."""
 
+import contextlib
 import math
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -10,11 +11,12 @@ import numpy as np
 from evocodec.domain.errors import InfrastructureFailure
 from evocodec.domain.video import Frame, StreamInfo
 from evocodec.guest.framing import Tag, pack_header
-from evocodec.guest.wire import split_planes
+from evocodec.guest.ring import DOORBELL, split_planes
 from evocodec.sandbox.launcher import Decoded, Encoded, IsolationReport, ResourceUse
 from evocodec.sandbox.policy import Limits, Policy
 from evocodec.sandbox.server_process import START_SECONDS, ServerProcess
-from evocodec.sandbox.supervisor import Job, ServerLostError, Supervisor
+from evocodec.sandbox.shared_frames import SharedFrames
+from evocodec.sandbox.supervisor import Buffer, Job, ServerLostError, Supervisor
 
 DEFAULT_PRELOAD = ("numpy", "cv2", "constriction")
 _PACKETS_PER_FRAME = 64
@@ -62,17 +64,18 @@ class ForkServerLauncher:
         _check_frames(frames, stream)
         request = _request("encode", stream, limits, qp)
 
-        def make_job() -> Job:
+        def make_job(shared: SharedFrames | None) -> Job:
             return Job(
                 operation="encode",
-                outgoing=_encoder_input(program, frames, stream),
+                outgoing=_encoder_input(program, frames, shared),
                 result_tag=Tag.PACKET,
                 max_messages=_SPARE_PACKETS + _PACKETS_PER_FRAME * stream.frame_count,
                 max_bytes=limits.output_bytes,
                 limits=limits,
+                shared=shared,
             )
 
-        results, use = self._run(request, make_job)
+        results, use = self._run(request, make_job, stream)
         return Encoded(tuple(bytes(packet) for packet in results), use)
 
     def decode(
@@ -81,18 +84,19 @@ class ForkServerLauncher:
         """Run the program's ``decode`` over ``packets`` in a fresh sandbox; see Launcher."""
         request = _request("decode", stream, limits, 0.0)
 
-        def make_job() -> Job:
+        def make_job(shared: SharedFrames | None) -> Job:
             return Job(
                 operation="decode",
                 outgoing=_decoder_input(program, packets),
                 result_tag=Tag.FRAME,
                 max_messages=stream.frame_count,
-                max_bytes=stream.frame_count * stream.frame_bytes,
+                max_bytes=0,
                 limits=limits,
-                exact_bytes=stream.frame_bytes,
+                exact_count=True,
+                shared=shared,
             )
 
-        results, use = self._run(request, make_job)
+        results, use = self._run(request, make_job, stream)
         return Decoded(tuple(_frame_from(samples, stream) for samples in results), use)
 
     def describe(self) -> IsolationReport:
@@ -100,8 +104,11 @@ class ForkServerLauncher:
         if self._report is None:
             limits = Limits(wall_seconds=START_SECONDS)
             request = _request("probe", None, limits, 0.0)
-            job = Job("probe", iter(()), Tag.PACKET, 0, 0, limits)
-            self._run(request, lambda: job, enforce_floor=False)
+
+            def make_job(_shared: SharedFrames | None) -> Job:
+                return Job("probe", _message(Tag.PROGRAM, b""), Tag.PACKET, 0, 0, limits)
+
+            self._run(request, make_job, None)
         assert self._report is not None  # noqa: S101 - _run() sets it or raises
         return self._report
 
@@ -144,18 +151,21 @@ class ForkServerLauncher:
     def _run(
         self,
         request: Mapping[str, object],
-        make_job: Callable[[], Job],
-        *,
-        enforce_floor: bool = True,
-    ) -> tuple[list[bytearray], ResourceUse]:
-        """Run a job, once more with a new server if the first one died under it."""
+        make_job: Callable[[SharedFrames | None], Job],
+        stream: StreamInfo | None,
+    ) -> tuple[list[Buffer], ResourceUse]:
+        """Run a job, once more with a new server if the first one died under it.
+
+        Without a stream it is a probe, which says what there is whatever the floor asks for.
+        """
+        floor = () if stream is None else self._policy.required
         for last_try in (False, True):
             server = self._ensure_server()
             try:
-                floor = self._policy.required if enforce_floor else ()
-                pipes = server.submit(request)
-                supervisor = Supervisor(make_job(), pipes, floor, *server.make_group())
-                results, use, self._report = supervisor.run()
+                with _shared_frames(stream, request["operation"]) as shared:
+                    pipes = server.submit(request, shared)
+                    job, group = make_job(shared), server.make_group()
+                    results, use, self._report = Supervisor(job, pipes, floor, *group).run()
             except ServerLostError as error:
                 self._discard(server)
                 if last_try:
@@ -165,6 +175,15 @@ class ForkServerLauncher:
             else:
                 return results, use
         raise AssertionError("unreachable")
+
+
+def _shared_frames(
+    stream: StreamInfo | None, operation: object
+) -> contextlib.AbstractContextManager[SharedFrames | None]:
+    """New for each try: what is left of a lost job could still write to the old one."""
+    if stream is None:
+        return contextlib.nullcontext()
+    return SharedFrames(stream, job_writes=operation == "decode")
 
 
 def _request(
@@ -194,14 +213,13 @@ def _message(tag: Tag, payload: bytes) -> Iterator[memoryview]:
 
 
 def _encoder_input(
-    program: str, frames: Sequence[Frame], stream: StreamInfo
+    program: str, frames: Sequence[Frame], shared: SharedFrames | None
 ) -> Iterator[memoryview]:
     yield from _message(Tag.PROGRAM, program.encode())
-    header = pack_header(Tag.FRAME, stream.frame_bytes)
-    for frame in frames:
-        yield memoryview(header)
-        for plane in frame:
-            yield np.ascontiguousarray(plane).data.cast("B")
+    for index, frame in enumerate(frames):
+        if shared is not None:
+            shared.put(index, frame)
+        yield from _message(Tag.FRAME, DOORBELL)
     yield from _message(Tag.END, b"")
 
 
@@ -223,7 +241,7 @@ def _check_frames(frames: Sequence[Frame], stream: StreamInfo) -> None:
         raise ValueError(f"{len(frames)} frames, but the stream says {stream.frame_count}")
 
 
-def _frame_from(samples: bytearray, stream: StreamInfo) -> Frame:
+def _frame_from(samples: Buffer, stream: StreamInfo) -> Frame:
     array = np.frombuffer(samples, dtype=np.uint8)
     array.flags.writeable = False
     return split_planes(array, stream)

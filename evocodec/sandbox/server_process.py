@@ -14,10 +14,12 @@ from typing import IO
 
 from evocodec.domain.errors import InfrastructureFailure
 from evocodec.guest.confine import POD_MODE
+from evocodec.guest.ring import PIPE_BYTES
 from evocodec.sandbox import cgroups
 from evocodec.sandbox.cgroups import JobGroup
 from evocodec.sandbox.policy import Policy
 from evocodec.sandbox.readable import readable_paths
+from evocodec.sandbox.shared_frames import SharedFrames
 from evocodec.sandbox.static_rules import CODEC_NAMES
 from evocodec.sandbox.supervisor import Pipes, ServerLostError
 
@@ -95,7 +97,7 @@ class ServerProcess:
             raise InfrastructureFailure(f"the sandbox's fork server did not start: {tail}")
         self.control.settimeout(None)
 
-    def submit(self, request: Mapping[str, object]) -> Pipes:
+    def submit(self, request: Mapping[str, object], shared: SharedFrames | None) -> Pipes:
         """Start a job; raises ServerLostError when the server is gone."""
         source_theirs, source = os.pipe()
         target, target_theirs = os.pipe()
@@ -103,10 +105,16 @@ class ServerProcess:
         status, status_theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         status.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
         pipes = Pipes(source=source, target=target, errors=errors, status=status)
+        doorbell = {"encode": source, "decode": target}.get(str(request["operation"]))
         for fd in (source, target):
+            if fd == doorbell:
+                fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+                continue
             with contextlib.suppress(OSError):  # refused to a user with many pipes: slower only
                 fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
         handed = [source_theirs, target_theirs, errors_theirs, status_theirs.fileno()]
+        if shared is not None:
+            handed.append(shared.fd)
         try:
             socket.send_fds(self.control, [json.dumps(request).encode()], handed)
         except OSError as error:

@@ -13,9 +13,11 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeAlias
 
 from evocodec.domain.errors import CandidateFailure, FailureKind, InfrastructureFailure
 from evocodec.guest.framing import FramingError, Message, MessageReader, Tag
+from evocodec.guest.ring import DOORBELL
 from evocodec.guest.server import EXIT_REPORT
 from evocodec.sandbox.cgroups import GroupUse, JobGroup
 from evocodec.sandbox.launcher import IsolationReport, ResourceUse
@@ -27,8 +29,10 @@ from evocodec.sandbox.outcome import (
     readable_stderr,
 )
 from evocodec.sandbox.policy import Floor, Limits
+from evocodec.sandbox.shared_frames import SharedFrames
 
 WATCH_SECONDS = 0.1
+_AT_ONCE = 16  # reads or writes before looking at the other descriptors again
 SETUP_SECONDS = 10.0
 EXIT_GRACE_SECONDS = 10.0
 _STDERR_FLOOD_BYTES = 64 << 20
@@ -36,6 +40,9 @@ _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _CREDENTIALS = struct.Struct("3i")
 _MAX_SETUP_BYTES = 16 * 1024
 _MAX_ERROR_BYTES = 64 * 1024
+
+
+Buffer: TypeAlias = bytearray | memoryview
 
 
 class ServerLostError(Exception):
@@ -64,8 +71,8 @@ class Pipes:
 class Job:
     """What is asked of one job: what to send, and what may come back.
 
-    ``max_messages`` and ``max_bytes`` bound the results. ``exact_bytes``, when not 0, is the only
-    length a result may have, and ``max_messages`` is then the exact count.
+    ``max_messages`` and ``max_bytes`` bound the results. With ``exact_count``, ``max_messages`` is
+    how many there must be. ``shared`` is what frames pass through, one way or the other.
     """
 
     operation: str
@@ -74,12 +81,13 @@ class Job:
     max_messages: int
     max_bytes: int
     limits: Limits
-    exact_bytes: int = 0
+    exact_count: bool = False
+    shared: SharedFrames | None = None
 
 
 @dataclass(slots=True)
 class _Progress:
-    results: list[bytearray] = field(default_factory=list)
+    results: list[Buffer] = field(default_factory=list)
     result_bytes: int = 0
     stderr: bytearray = field(default_factory=bytearray)
     stderr_seen: int = 0
@@ -115,14 +123,14 @@ class Supervisor:
         self._kill_deadline = 0.0
         self._next_watch = 0.0
 
-    def run(self) -> tuple[list[bytearray], ResourceUse, IsolationReport]:
+    def run(self) -> tuple[list[Buffer], ResourceUse, IsolationReport]:
         """The results; raises CandidateFailure, InfrastructureFailure or ServerLostError."""
         pipes = self._pipes
         for fd in (pipes.source, pipes.target, pipes.errors):
             os.set_blocking(fd, False)
         pipes.status.setblocking(False)
         try:
-            self._selector.register(pipes.target, selectors.EVENT_READ, self._receive)
+            self._selector.register(pipes.target, selectors.EVENT_READ, self._receive_some)
             self._selector.register(pipes.errors, selectors.EVENT_READ, self._receive_stderr)
             self._selector.register(pipes.status, selectors.EVENT_READ, self._receive_status)
             while self._progress.exit_report is None:
@@ -164,7 +172,9 @@ class Supervisor:
         except OSError:
             return
         facts = dict(line.partition(":")[::2] for line in status.splitlines())
-        resident = int(facts.get("VmRSS", "0 kB").split()[0]) * 1024
+        resident = _kibibytes(facts, "VmRSS")
+        if self._job.shared is not None:
+            resident -= min(_kibibytes(facts, "RssShmem"), self._job.shared.size_bytes)
         if self._progress.base_rss_bytes < 0:
             self._progress.base_rss_bytes = resident
         limits = self._job.limits
@@ -194,7 +204,8 @@ class Supervisor:
         if self._group is None or not self._pid:
             return
         try:
-            self._group.limit(self._job.limits)
+            shared = self._job.shared
+            self._group.limit(self._job.limits, shared.size_bytes if shared else 0)
             self._group.add(self._pid)
         except OSError as error:
             self._group_state = f"off: {error}"
@@ -212,21 +223,34 @@ class Supervisor:
     # -- towards the job -----------------------------------------------------------------------
 
     def _send(self) -> None:
+        """Fill the pipe, but come back to look after the rest: poll(2) waits until it is empty."""
+        for _ in range(_AT_ONCE):
+            if not self._send_piece():
+                break
+
+    def _send_piece(self) -> bool:
         if self._pending is None:
             self._pending = next(self._job.outgoing, None)
         if self._pending is None:
             self._forget(self._pipes.source)
-            return
+            return False
         try:
             sent = os.write(self._pipes.source, self._pending)
         except BlockingIOError:
-            return
+            return False
         except BrokenPipeError:
             self._forget(self._pipes.source)
-            return
+            return False
         self._pending = self._pending[sent:] if sent < self._pending.nbytes else None
+        return True
 
     # -- from the job: everything below is hostile once READY has come ---------------------------
+
+    def _receive_some(self) -> None:
+        open_fds = self._selector.get_map()
+        for _ in range(_AT_ONCE):
+            if self._pipes.target not in open_fds or not self._receive():
+                break
 
     def _receive(self) -> bool:
         """Read once; False when there is nothing to read at the moment."""
@@ -258,11 +282,11 @@ class Supervisor:
                 raise FramingError(f"unexpected {tag.name} of {length} bytes")
         elif tag is job.result_tag:
             if len(progress.results) >= job.max_messages:
-                kind = FailureKind.BAD_OUTPUT if job.exact_bytes else FailureKind.OUTPUT_LIMIT
+                kind = FailureKind.BAD_OUTPUT if job.exact_count else FailureKind.OUTPUT_LIMIT
                 raise CandidateFailure(kind, f"delivered more than {job.max_messages} results")
-            if job.exact_bytes and length != job.exact_bytes:
-                raise FramingError(f"a frame of {length} bytes instead of {job.exact_bytes}")
-            if progress.result_bytes + length > job.max_bytes:
+            if tag is Tag.FRAME and length != len(DOORBELL):
+                raise FramingError(f"a frame announced with {length} bytes")
+            if tag is not Tag.FRAME and progress.result_bytes + length > job.max_bytes:
                 kind = FailureKind.OUTPUT_LIMIT
                 raise CandidateFailure(kind, f"delivered more than {job.max_bytes} bytes")
         elif not (tag is Tag.END and length == 0) and not (
@@ -280,17 +304,24 @@ class Supervisor:
         elif message.tag is Tag.SETUP_FAILED:
             progress.setup_error = message.payload.decode("utf-8", "replace")
         elif message.tag is self._job.result_tag:
-            progress.results.append(message.payload)
-            progress.result_bytes += len(message.payload)
+            self._keep(message)
         else:
             self._finish(message)
+
+    def _keep(self, message: Message) -> None:
+        progress, shared = self._progress, self._job.shared
+        if message.tag is Tag.FRAME and shared is not None:
+            progress.results.append(shared.take(len(progress.results)).data)
+        else:
+            progress.results.append(message.payload)
+            progress.result_bytes += len(message.payload)
 
     def _finish(self, message: Message) -> None:
         job, progress = self._job, self._progress
         self._forget(self._pipes.target)
         if message.tag is Tag.ERROR:
             progress.reported = failure_from_error(job.operation, message.payload)
-        elif job.exact_bytes and len(progress.results) < job.max_messages:
+        elif job.exact_count and len(progress.results) < job.max_messages:
             text = f"yielded {len(progress.results)} of {job.max_messages} frames"
             progress.reported = CandidateFailure(FailureKind.BAD_OUTPUT, f"{job.operation} {text}")
         progress.complete = True
@@ -358,7 +389,7 @@ class Supervisor:
 
     # -- the verdict ---------------------------------------------------------------------------
 
-    def _conclude(self) -> tuple[list[bytearray], ResourceUse, IsolationReport]:
+    def _conclude(self) -> tuple[list[Buffer], ResourceUse, IsolationReport]:
         progress = self._progress
         assert progress.exit_report is not None  # noqa: S101 - run() leaves its loop only then
         wait_status, cpu_seconds, peak = progress.exit_report
@@ -383,3 +414,7 @@ class Supervisor:
             raise failure_for(ending, self._job.limits, tail)
         detail = "\n".join(part for part in (failure.detail, tail) if part)
         raise CandidateFailure(failure.kind, failure.message, detail=detail)
+
+
+def _kibibytes(facts: dict[str, str], name: str) -> int:
+    return int(facts.get(name, "0 kB").split()[0]) * 1024

@@ -92,8 +92,12 @@ def leftovers(groups: cgroups.Cgroups) -> list[str]:
     return [
         str(path)
         for folder in set(groups.folders.values())
-        for path in folder.glob(f"evocodec-{os.getpid()}-*")
+        for path in folder.glob(f"{cgroups.own_prefix()}*")
     ]
+
+
+def members(folder: str) -> list[str]:
+    return Path(folder, "cgroup.procs").read_text(encoding="ascii").split()
 
 
 def eventually(condition: Callable[[], bool], seconds: float = 5.0) -> bool:
@@ -139,9 +143,11 @@ def test_every_job_has_a_group_while_it_runs_and_none_afterwards(groups: cgroups
         thread.start()
         folders = len(set(groups.folders.values()))
         assert eventually(lambda: len(leftovers(groups)) == folders)
-        pids = (Path(leftovers(groups)[0]) / "cgroup.procs").read_text(encoding="ascii").split()
-        assert len(pids) == 1
-        assert psutil.Process(int(pids[0])).is_running()
+        assert eventually(
+            lambda: [len(members(path)) for path in leftovers(groups)] == [1] * folders
+        )
+        (pid,) = members(leftovers(groups)[0])
+        assert psutil.Process(int(pid)).is_running()
         thread.join()
         assert leftovers(groups) == []
         with pytest.raises(CandidateFailure) as caught:
@@ -162,7 +168,7 @@ def test_groups_of_a_killed_controller_go_too(groups: cgroups.Cgroups) -> None:
     controller = subprocess.Popen([sys.executable, "-c", script])
 
     def found() -> list[Path]:
-        name = f"evocodec-{controller.pid}-*"
+        name = f"evocodec-*-{controller.pid}-*"
         return [path for folder in groups.folders.values() for path in folder.glob(name)]
 
     assert eventually(lambda: bool(found()), 20)
@@ -176,7 +182,8 @@ def test_a_sweep_removes_what_the_dead_left_and_spares_the_living(groups: cgroup
     process = subprocess.Popen(["true"])
     process.wait()
     folder = groups.folders["pids"]
-    dead, living = folder / f"evocodec-{process.pid}-1.1", folder / f"evocodec-{os.getpid()}-99.1"
+    living = folder / f"{cgroups.own_prefix()}0.1"
+    dead = folder / living.name.replace(f"-{os.getpid()}-", f"-{process.pid}-")
     dead.mkdir()
     living.mkdir()
     try:

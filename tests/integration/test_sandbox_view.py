@@ -120,6 +120,24 @@ def test_pod_mode_leaves_namespaces_out_and_meets_the_floor() -> None:
     assert report.holds("landlock") == probe().holds("landlock")
 
 
+def test_pod_mode_lists_no_folder_of_libraries_and_imports_them_all_the_same() -> None:
+    program = """
+import os
+def encode(frames, stream, qp):
+    import fractions, statistics, scipy.ndimage
+    try:
+        os.listdir({paths!r}[0])
+    except PermissionError:
+        yield b"refused"
+def decode(packets, stream):
+    yield from ()
+"""
+    with ForkServerLauncher(Policy(mode="pod")) as launcher:
+        if not launcher.describe().holds("landlock"):
+            pytest.skip("no Landlock here")
+        assert ask(launcher, program, [str(Path(np.__file__).parents[1])]) == [b"refused"]
+
+
 def test_namespaces_mode_refuses_to_run_without_them(monkeypatch: pytest.MonkeyPatch) -> None:
     lines = "import errno\nfrom evocodec.guest import linux\n" + (
         "def unshare(flags): raise OSError(errno.EPERM, 'refused')\nlinux.unshare = unshare\n"
