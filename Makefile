@@ -14,7 +14,7 @@ WANT_TORCH := $(if $(filter yes,$(TORCH)),yes,$(if $(filter auto,$(TORCH)),$(if 
 .PHONY: help run test bench lint format install clean distclean
 
 help:  ## show this
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
 $(VENV)/.base: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Evocodec needs Python 3.11 or newer; try: make PYTHON=python3.11 run")'
@@ -53,3 +53,5 @@ clean:  ## remove caches; runs and adopted versions stay
 
 distclean: clean  ## remove .venv as well
 	rm -rf $(VENV)
+
+include sandbox-image/image.mk
