@@ -186,6 +186,8 @@ def _reviewed(event: ev.Reviewed, view: CandidateView) -> CandidateView:
 
 @_advance.register
 def _stage_started(event: ev.StageStarted, view: CandidateView) -> CandidateView:
+    if not view.running:
+        return view  # measured once more, as what a later candidate is screened against
     known = event.stage in view.stages
     return replace(
         view,
@@ -199,6 +201,8 @@ def _stage_started(event: ev.StageStarted, view: CandidateView) -> CandidateView
 @_advance.register
 def _point_measured(event: ev.PointMeasured, view: CandidateView) -> CandidateView:
     points = (*view.points, PointView(event.attempt, event.stage, event.task, event.point))
+    if not view.running:
+        return replace(view, points=points)
     return replace(view, points=points, stage_points=_count(points, event.attempt, event.stage))
 
 

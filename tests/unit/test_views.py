@@ -316,3 +316,11 @@ def test_a_view_may_be_asked_for_while_another_thread_applies() -> None:
 def test_odd_timestamps_do_not_stop_a_view() -> None:
     view = fold([ev.RunStopped(run_id="r", at="yesterday", outcome="finished")])
     assert view.elapsed_seconds == 0.0
+
+
+def test_a_closed_candidate_stays_closed_when_it_serves_as_a_reference() -> None:
+    ended = fold([started(), *way(1, bitrate_mbps=9.0, version=1)]).candidates[0]
+    of: Any = {"run_id": "r", "candidate_id": "c0001", "at": at(50)}
+    again = ev.StageStarted(**of, attempt=0, stage=Stage.SCREEN)
+    later = fold([started(), *way(1, bitrate_mbps=9.0, version=1), again]).candidates[0]
+    assert (later.activity, later.stage) == (ended.activity, ended.stage)
