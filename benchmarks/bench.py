@@ -12,15 +12,15 @@ import statistics
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
+from bench_sandbox import Row, markdown, sandbox_rows
 
 from evocodec.app.laboratory import Laboratory
 from evocodec.app.programs import built_in
@@ -33,7 +33,6 @@ from evocodec.evaluation.clips import Clip, ClipSource, default_clips, load_clip
 from evocodec.evaluation.stages import RateJob
 from evocodec.execution.engine import EngineOptions, RayEngine
 from evocodec.execution.staged import StagedEvaluator
-from evocodec.sandbox.forkserver import ForkServerLauncher
 from evocodec.sandbox.policy import Limits, Policy
 from evocodec.store.memory import MemoryLedger
 
@@ -41,7 +40,6 @@ ROOT = Path(__file__).resolve().parents[1]
 CACHE = ROOT / "build" / "bench"
 TOY = ROOT / "tests" / "data" / "toy_codec.py"
 LIMITS = Limits(wall_seconds=600, cpu_seconds=600)
-LAUNCHES = 200
 TRIVIAL = 60
 IN_FLIGHT = 3
 LOOP_CANDIDATES = (3, 13)
@@ -66,13 +64,6 @@ def decode(packets, stream):
             flat[luma + chroma :].reshape(small),
         )
 """
-
-
-@dataclass(frozen=True)
-class Row:
-    what: str
-    value: str
-    note: str = ""
 
 
 class Book:
@@ -108,26 +99,6 @@ class Book:
             for _, event in self.ledger.events("bench", candidate_id=candidate_id)
             if isinstance(event, PointMeasured) and event.stage is stage
         )
-
-
-def sandbox_rows() -> list[Row]:
-    """From the call to its result for one tiny frame: fork, confine, run, collect, reap."""
-    tiny = noise("tiny", 16, 16, 1)
-    seconds = []
-    with ForkServerLauncher(Policy()) as launcher:
-        launcher.encode(STORE, tiny.frames, tiny.stream, 30.0, LIMITS)
-        for _ in range(LAUNCHES):
-            with stopwatch() as took:
-                launcher.encode(STORE, tiny.frames, tiny.stream, 30.0, LIMITS)
-            seconds.append(took())
-    return [
-        Row(
-            "sandbox launch, median / p95",
-            f"{1e3 * statistics.median(seconds):.1f} / "
-            f"{1e3 * statistics.quantiles(seconds, n=20)[-1]:.1f} ms",
-            f"{LAUNCHES} launches, one 16x16 frame each",
-        )
-    ]
 
 
 def task_rows(engine: RayEngine) -> list[Row]:
@@ -301,12 +272,6 @@ def stopwatch() -> Iterator[Callable[[], float]]:
 
 def slots() -> int:
     return len(os.sched_getaffinity(0))
-
-
-def markdown(rows: Sequence[Row]) -> str:
-    lines = ["| what | value | how |", "|---|---:|---|"]
-    lines += [f"| {row.what} | {row.value} | {row.note} |" for row in rows]
-    return "\n".join(lines)
 
 
 def main() -> None:

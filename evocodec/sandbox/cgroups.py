@@ -47,8 +47,10 @@ class Cgroups:
         self._numbers = itertools.count(1)
         self.sweep()
         trial = JobGroup(self, f"{self.prefix}0")
-        trial.limit(Limits())
-        trial.remove()
+        try:
+            trial.limit(Limits())
+        finally:
+            trial.remove()
 
     @property
     def state(self) -> str:
@@ -79,8 +81,12 @@ class JobGroup:
         self._version = parent.version
         self._places = {key: folder / name for key, folder in parent.folders.items()}
         self._folders = sorted(set(self._places.values()))
-        for folder in self._folders:
-            folder.mkdir()
+        try:
+            for folder in self._folders:
+                folder.mkdir()
+        except OSError:
+            self.remove()
+            raise
 
     def limit(self, limits: Limits, shared_bytes: int = 0) -> None:
         """Set the limits; ``shared_bytes`` are the job's shared buffers. Raises OSError."""

@@ -64,3 +64,12 @@ def test_version_2_writes_the_limits_and_reads_the_use_that_the_kernel_documents
 def test_a_machine_without_the_controllers_is_told_so(own: str) -> None:
     with pytest.raises(OSError, match="memory and pids"):
         locate(own, mount("cgroup", "/cg/pids", "rw,pids"))
+
+
+def test_a_group_that_can_be_made_in_half_of_the_places_is_not_left_there(tmp_path: Path) -> None:
+    groups = Cgroups.__new__(Cgroups)
+    groups.version = 1
+    groups.folders = {"memory": tmp_path, "pids": tmp_path / "zzz" / "missing"}
+    with pytest.raises(FileNotFoundError):
+        JobGroup(groups, "job")
+    assert list(tmp_path.iterdir()) == []
