@@ -297,10 +297,10 @@ class Laboratory:
         self,
         attacks: "Sequence[Attack]",
         *,
-        mode: "Mode" = "auto",
+        mode: "Mode | None" = None,
         on_result: "Callable[[AttackResult], None]" = lambda _result: None,
     ) -> "RedTeamReport":
-        """Mount these attacks on the sandbox that candidates get, in ``mode``.
+        """Mount these attacks on the sandbox that candidates get, in ``mode`` or as configured.
 
         Raises:
             InfrastructureFailure: the sandbox does not start.
@@ -311,7 +311,8 @@ class Laboratory:
         from evocodec.sandbox.forkserver import ForkServerLauncher
         from evocodec.sandbox.redteam.runner import run_attacks
 
-        policy = replace(make_policy(self.settings), mode=mode)
+        policy = make_policy(self.settings)
+        policy = replace(policy, mode=mode) if mode else policy
         return run_attacks(lambda: ForkServerLauncher(policy), attacks, policy, on_result=on_result)
 
     def plot(self, run_id: str | None = None) -> tuple[Path, Path]:

@@ -1,0 +1,1 @@
+"""Attacks that the sandbox must hold against, run for real and judged from outside."""

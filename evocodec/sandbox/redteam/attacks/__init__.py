@@ -1,0 +1,51 @@
+"""All attacks, one module for each theme."""
+
+from collections.abc import Sequence
+
+from evocodec.domain.errors import UserError
+from evocodec.sandbox.redteam.attack import Attack, Theme
+from evocodec.sandbox.redteam.attacks import (
+    cheating,
+    deadlines,
+    files,
+    introspection,
+    kernel,
+    memory,
+    network,
+    persistence,
+    processes,
+    results,
+)
+
+ALL_ATTACKS: tuple[Attack, ...] = (
+    *network.ATTACKS,
+    *files.ATTACKS,
+    *processes.ATTACKS,
+    *memory.ATTACKS,
+    *deadlines.ATTACKS,
+    *kernel.ATTACKS,
+    *results.ATTACKS,
+    *persistence.ATTACKS,
+    *introspection.ATTACKS,
+    *cheating.ATTACKS,
+)
+
+
+def select_attacks(wanted: Sequence[str]) -> tuple[Attack, ...]:
+    """The attacks of these themes or names (``files``, ``fork``, ``files/existence``); all of none.
+
+    Raises:
+        UserError: nothing is called that.
+    """
+    if not wanted:
+        return ALL_ATTACKS
+    known = {*Theme, *(a.name for a in ALL_ATTACKS), *(f"{a.theme}/{a.name}" for a in ALL_ATTACKS)}
+    for word in wanted:
+        if word not in known:
+            message = f"there is no attack or theme {word!r}; `evocodec redteam --list` shows them"
+            raise UserError(message)
+    return tuple(
+        attack
+        for attack in ALL_ATTACKS
+        if {attack.theme, attack.name, f"{attack.theme}/{attack.name}"} & set(wanted)
+    )

