@@ -31,6 +31,7 @@ rm -rf "$context/source"
 arguments=(--build-arg "TORCH=$torch" --build-arg "VERSION=$version")
 arguments+=(--build-arg "REVISION=$(git -C "$root" rev-parse HEAD 2>/dev/null || echo unknown)")
 if [ "${WHEELS:-}" = fetch ]; then
+  "$python" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11) and "WHEELS=fetch needs PYTHON=python3.11, the version in the image")'
   locks=("$here/requirements.lock")
   [ "$torch" = none ] || locks+=("$here/torch-$torch.lock")
   for lock in "${locks[@]}"; do

@@ -6,8 +6,8 @@ PIP_AUDIT ?= pip-audit
 
 .PHONY: image image-test sbom scan
 
-image:  ## build the image that candidates run in (IMAGE_TORCH=none|cpu|cuda, BASE=..., WHEELS=...)
-	IMAGE=$(IMAGE) TORCH=$(IMAGE_TORCH) sandbox-image/build.sh
+image: $(VENV)/.base  ## build the image that candidates run in (IMAGE_TORCH=none|cpu|cuda, BASE=..., WHEELS=...)
+	IMAGE=$(IMAGE) TORCH=$(IMAGE_TORCH) PYTHON=$(abspath $(BIN)/python) sandbox-image/build.sh
 
 image-test: $(VENV)/.dev  ## check the built image from inside, locked down
 	EVOCODEC_TEST_IMAGE=1 EVOCODEC_IMAGE=$(IMAGE) $(BIN)/python -m pytest -q tests/integration/test_sandbox_image.py

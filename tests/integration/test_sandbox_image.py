@@ -283,6 +283,22 @@ def test_memory_and_processes_are_limited_by_the_container(image: str) -> None:
     assert "survived" not in run(image, glutton, flags="--memory 128m", check=False)
 
 
+def test_no_attack_of_the_red_team_gets_through_in_it(image: str) -> None:
+    program = (
+        "import importlib.util, sys\n"
+        "if importlib.util.find_spec('evocodec.sandbox.redteam') is None: sys.exit()\n"
+        "from evocodec.cli.main import entry\n"
+        "sys.argv = ['evocodec', 'redteam', '--mode', 'pod', '--json']\n"
+        "entry()\n"
+    )
+    answer = run(image, program, check=False)
+    if not answer:
+        pytest.skip("this image was built before the red team")
+    attacks = json.loads(answer)["attacks"]
+    assert len(attacks) >= 60
+    assert [row["name"] for row in attacks if row["verdict"] == "BROKEN"] == []
+
+
 def test_ray_runs_a_task_in_it(image: str) -> None:
     program = (
         "import os, ray\n"
