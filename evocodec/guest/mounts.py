@@ -53,6 +53,8 @@ class View:
 
 def enter(view: View) -> None:
     """Make ``view`` this process's root for good; raises OSError, and then only hid one folder."""
+    if os.uname().machine not in _NR_PIVOT_ROOT:
+        raise OSError(f"the number of pivot_root on {os.uname().machine} is not known")
     linux.unshare(linux.CLONE_NEWNS)
     linux.mount("none", "/", "", _MS_REC | _MS_PRIVATE)
     base = _building_site(view)

@@ -105,13 +105,14 @@ class ServerProcess:
         status, status_theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         status.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
         pipes = Pipes(source=source, target=target, errors=errors, status=status)
-        doorbell = {"encode": source, "decode": target}.get(str(request["operation"]))
-        for fd in (source, target):
-            if fd == doorbell:
-                fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
-                continue
-            with contextlib.suppress(OSError):  # refused to a user with many pipes: slower only
-                fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+        try:
+            _size_pipes(str(request["operation"]), source, target)
+        except OSError:
+            pipes.close()
+            for fd in (source_theirs, target_theirs, errors_theirs):
+                os.close(fd)
+            status_theirs.close()
+            raise
         handed = [source_theirs, target_theirs, errors_theirs, status_theirs.fileno()]
         if shared is not None:
             handed.append(shared.fd)
@@ -150,6 +151,20 @@ class ServerProcess:
         tail = self._stderr.read().decode("utf-8", "replace").strip()
         self.stop()
         return tail or "it said nothing"
+
+
+def _size_pipes(operation: str, source: int, target: int) -> None:
+    """Make the one with packets long, and the one with doorbells as short as the frames' slots.
+
+    Raises OSError when it cannot be short.
+    """
+    doorbells = {"encode": source, "decode": target}.get(operation)
+    for fd in (source, target):
+        if fd == doorbells:
+            fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+            continue
+        with contextlib.suppress(OSError):  # refused to a user with many pipes: slower only
+            fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
 
 
 def _find_groups(policy: Policy) -> tuple[cgroups.Cgroups | None, str]:

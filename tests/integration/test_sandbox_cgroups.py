@@ -130,6 +130,30 @@ def test_processes_are_counted_over_the_whole_tree_and_killed_with_it(
     assert alive == []
 
 
+def test_version_2_kills_a_whole_tree_at_once() -> None:
+    """Without its controllers where version 1 has them; joining and killing need none."""
+    mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8")
+    places = [line.split()[4] for line in mounts.splitlines() if " - cgroup2 " in line]
+    if not places or not os.access(places[0], os.W_OK):
+        pytest.skip("no writable cgroup file system of version 2")
+    groups = cgroups.Cgroups.__new__(cgroups.Cgroups)
+    groups.version, groups.folders = 2, dict.fromkeys(("memory", "pids"), Path(places[0]))
+    group = cgroups.JobGroup(groups, f"{cgroups.own_prefix()}0.2")
+    try:
+        process = started(group, CHILDREN.replace("< 50", "< 5"))
+        assert process.stdout is not None
+        assert int(process.stdout.readline()) == 5
+        children = psutil.Process(process.pid).children(recursive=True)
+        group.kill()
+        process.communicate(timeout=10)
+        _gone, alive = psutil.wait_procs(children, timeout=5)
+        assert alive == []
+        assert group.use().cpu_seconds > 0
+    finally:
+        group.remove()
+    assert not (Path(places[0]) / f"{cgroups.own_prefix()}0.2").exists()
+
+
 def encode(launcher: ForkServerLauncher, seconds: float, limits: Limits) -> None:
     planes = (np.zeros((2, 2), np.uint8), *(np.zeros((1, 1), np.uint8) for _ in "uv"))
     stream = StreamInfo(2, 2, Fraction(30), 1)
