@@ -8,6 +8,8 @@ their candidates do.
 import contextlib
 import os
 import select
+import signal
+import socket
 import struct
 import subprocess
 import sys
@@ -24,7 +26,7 @@ from evocodec.guest.job import ERROR_KINDS
 from evocodec.sandbox.launcher import Decoded, Encoded, IsolationReport, ResourceUse
 from evocodec.sandbox.policy import Limits
 
-PATIENCE_SECONDS = 12.0
+PATIENCE_SECONDS = 9.0
 USE = ResourceUse(0.0, 0.0, 0)
 
 JOB = """
@@ -76,12 +78,46 @@ def run(operation, width, height, count):
     else:
         write_message(Tag.END)
 """
-ONE_JOB = JOB + "run(*sys.argv[1:])\nos._exit(0)\n"
+FORK_JOBS = (
+    JOB
+    + """
+import signal, socket
+control = socket.socket(fileno=int(sys.argv[1]))
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+while True:
+    words, fds, _, _ = socket.recv_fds(control, 4096, 2)
+    if not words: break
+    pid = os.fork()
+    if pid == 0:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        os.setsid()
+        a, b = os.dup(fds[0]), os.dup(fds[1])
+        control.detach()
+        os.dup2(a, 3); os.dup2(b, 4)
+        run(*words.decode().split())
+        os._exit(0)
+    for fd in fds: os.close(fd)
+    control.send(str(pid).encode())
+"""
+)
 MANY_JOBS = JOB + "for line in sys.stdin: run(*line.split())\n"
 
 
 class WeakLauncher:
     """No confinement and no doubt: whatever comes out of the pipe is taken as it is."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", FORK_JOBS, str(theirs.fileno())],
+            pass_fds=(theirs.fileno(),),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        theirs.close()
 
     def encode(
         self, program: str, frames: Sequence[Frame], stream: StreamInfo, qp: float, limits: Limits
@@ -107,23 +143,19 @@ class WeakLauncher:
         return IsolationReport({})
 
     def close(self) -> None:
-        pass
+        self._control.close()
+        self._process.kill()
+        self._process.wait()
 
     def run(
         self, operation: str, sent: Sequence[tuple[Tag, bytes]], stream: StreamInfo
     ) -> list[bytes]:
         source, write = os.pipe()
         read, target = os.pipe()
-        arguments = [operation, *map(str, (stream.width, stream.height, stream.frame_count))]
-        # Its own group, so that "signal my group" does not reach the tests.
-        process = subprocess.Popen(
-            [sys.executable, "-c", rearranged(ONE_JOB, source, target), *arguments],
-            pass_fds=(source, target),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+        words = (operation, stream.width, stream.height, stream.frame_count)
+        with self._lock:
+            socket.send_fds(self._control, [" ".join(map(str, words)).encode()], [source, target])
+            pid = int(self._control.recv(64))
         os.close(source)
         os.close(target)
         try:
@@ -132,8 +164,8 @@ class WeakLauncher:
             return receive(read, time.monotonic() + PATIENCE_SECONDS)
         finally:
             os.close(read)
-            process.kill()
-            process.wait()
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
 
 class SharedLauncher(WeakLauncher):

@@ -28,7 +28,7 @@ from evocodec.sandbox.redteam.report import AttackResult, RedTeamReport
 from evocodec.sandbox.static_review import review_source
 
 _QP = 30.0
-_MAX_PARALLEL = 4
+_PARALLEL = 4  # many attacks only wait for their end
 
 OpenLauncher = Callable[[], Launcher]
 
@@ -59,7 +59,7 @@ def run_attacks(
                 on_result(result)
                 return result
 
-            with ThreadPoolExecutor(min(_MAX_PARALLEL, max(2, os.cpu_count() or 1))) as threads:
+            with ThreadPoolExecutor(_PARALLEL) as threads:
                 results = list(threads.map(run_one, (a for a in attacks if not a.afterwards)))
             results += [run_one(attack) for attack in attacks if attack.afterwards]
         finally:

@@ -39,10 +39,9 @@ ATTACKS = (
         "one-huge-array",
         "reserve one huge array and touch it here and there",
         """
-        keep = np.empty(1 << 34, np.uint8)
-        keep[:: 1 << 24] = 1
-        time.sleep(0.3)
-        return "16 GiB of addresses"
+        keep = np.empty(1 << 32, np.uint8)
+        keep[:: 1 << 26] = 1
+        return "4 GiB of addresses under a limit of 96 MiB"
         """,
     ),
     _attack(

@@ -100,6 +100,7 @@ ATTACKS = (
         "end a process outside",
         """
         os.kill(@VICTIM@, 15)
+        return "sent a signal to @VICTIM@"
         """,
     ),
     _attack(

@@ -110,7 +110,8 @@ ATTACKS = (
         "doorbells",
         "announce more frames than the stream has, or none that were written",
         """
-        from evocodec.guest.ring import DOORBELL
+        try: from evocodec.guest.ring import DOORBELL
+        except ImportError: DOORBELL = bytes(507)
         for _ in range(3): os.write(4, b"\\x04" + len(DOORBELL).to_bytes(4, "little") + DOORBELL)
         time.sleep(0.2)
         """,
