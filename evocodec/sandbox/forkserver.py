@@ -12,11 +12,12 @@ from evocodec.domain.errors import InfrastructureFailure
 from evocodec.domain.video import Frame, StreamInfo
 from evocodec.guest.framing import Tag, pack_header
 from evocodec.guest.ring import DOORBELL, split_planes
+from evocodec.sandbox.jobs import Buffer, Job, ServerLostError
 from evocodec.sandbox.launcher import Decoded, Encoded, IsolationReport, ResourceUse
 from evocodec.sandbox.policy import Limits, Policy
 from evocodec.sandbox.server_process import START_SECONDS, ServerProcess
 from evocodec.sandbox.shared_frames import SharedFrames
-from evocodec.sandbox.supervisor import Buffer, Job, ServerLostError, Supervisor
+from evocodec.sandbox.supervisor import Supervisor
 
 DEFAULT_PRELOAD = ("numpy", "cv2", "constriction")
 _PACKETS_PER_FRAME = 64

@@ -17,11 +17,11 @@ from evocodec.guest.confine import POD_MODE
 from evocodec.guest.ring import PIPE_BYTES
 from evocodec.sandbox import cgroups
 from evocodec.sandbox.cgroups import JobGroup
+from evocodec.sandbox.jobs import Pipes, ServerLostError
 from evocodec.sandbox.policy import Policy
 from evocodec.sandbox.readable import readable_paths
 from evocodec.sandbox.shared_frames import SharedFrames
 from evocodec.sandbox.static_rules import CODEC_NAMES
-from evocodec.sandbox.supervisor import Pipes, ServerLostError
 
 START_SECONDS = 120.0
 _PIPE_BYTES = 1 << 20

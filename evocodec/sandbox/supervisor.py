@@ -10,16 +10,15 @@ import selectors
 import socket
 import struct
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeAlias
 
 from evocodec.domain.errors import CandidateFailure, FailureKind, InfrastructureFailure
 from evocodec.guest.framing import FramingError, Message, MessageReader, Tag
 from evocodec.guest.ring import DOORBELL
 from evocodec.guest.server import EXIT_REPORT
 from evocodec.sandbox.cgroups import GroupUse, JobGroup
+from evocodec.sandbox.jobs import Buffer, Job, Pipes, ServerLostError
 from evocodec.sandbox.launcher import IsolationReport, ResourceUse
 from evocodec.sandbox.outcome import (
     Ending,
@@ -28,61 +27,16 @@ from evocodec.sandbox.outcome import (
     failure_from_error,
     readable_stderr,
 )
-from evocodec.sandbox.policy import Floor, Limits
-from evocodec.sandbox.shared_frames import SharedFrames
+from evocodec.sandbox.policy import Floor
 
 WATCH_SECONDS = 0.1
 _AT_ONCE = 16  # reads or writes before looking at the other descriptors again
 SETUP_SECONDS = 10.0
 EXIT_GRACE_SECONDS = 10.0
 _STDERR_FLOOD_BYTES = 64 << 20
-_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _CREDENTIALS = struct.Struct("3i")
 _MAX_SETUP_BYTES = 16 * 1024
 _MAX_ERROR_BYTES = 64 * 1024
-
-
-Buffer: TypeAlias = bytearray | memoryview
-
-
-class ServerLostError(Exception):
-    """The fork server died under this job; the job may be tried again with a new one."""
-
-
-@dataclass(slots=True)
-class Pipes:
-    """The supervisor's ends of a job's descriptors; closed by ``close``."""
-
-    source: int
-    target: int
-    errors: int
-    status: socket.socket
-
-    def close(self) -> None:
-        """Close what is still open."""
-        for fd in (self.source, self.target, self.errors):
-            if fd >= 0:
-                os.close(fd)
-        self.status.close()
-        self.source = self.target = self.errors = -1
-
-
-@dataclass(slots=True)
-class Job:
-    """What is asked of one job: what to send, and what may come back.
-
-    ``max_messages`` and ``max_bytes`` bound the results. With ``exact_count``, ``max_messages`` is
-    how many there must be. ``shared`` is what frames pass through, one way or the other.
-    """
-
-    operation: str
-    outgoing: Iterator[memoryview]
-    result_tag: Tag
-    max_messages: int
-    max_bytes: int
-    limits: Limits
-    exact_count: bool = False
-    shared: SharedFrames | None = None
 
 
 @dataclass(slots=True)

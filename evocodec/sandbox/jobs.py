@@ -1,0 +1,53 @@
+"""What a launcher, a fork server and a supervisor hand each other about one job."""
+
+import os
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from evocodec.guest.framing import Tag
+from evocodec.sandbox.policy import Limits
+from evocodec.sandbox.shared_frames import SharedFrames
+
+Buffer: TypeAlias = bytearray | memoryview
+
+
+class ServerLostError(Exception):
+    """The fork server died under this job; the job may be tried again with a new one."""
+
+
+@dataclass(slots=True)
+class Pipes:
+    """The supervisor's ends of a job's descriptors; closed by ``close``."""
+
+    source: int
+    target: int
+    errors: int
+    status: socket.socket
+
+    def close(self) -> None:
+        """Close what is still open."""
+        for fd in (self.source, self.target, self.errors):
+            if fd >= 0:
+                os.close(fd)
+        self.status.close()
+        self.source = self.target = self.errors = -1
+
+
+@dataclass(slots=True)
+class Job:
+    """What is asked of one job: what to send, and what may come back.
+
+    ``max_messages`` and ``max_bytes`` bound the results. With ``exact_count``, ``max_messages`` is
+    how many there must be. ``shared`` is what frames pass through, one way or the other.
+    """
+
+    operation: str
+    outgoing: Iterator[memoryview]
+    result_tag: Tag
+    max_messages: int
+    max_bytes: int
+    limits: Limits
+    exact_count: bool = False
+    shared: SharedFrames | None = None
