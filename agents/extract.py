@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import combinations
 
 from agents.opinions import without_thinking
+from evocodec.codec.syntax import parse
 from evocodec.domain.errors import CandidateFailure, FailureKind
 
 _FENCE = re.compile(r"^[ \t]*(`{3,}|~{3,})[ \t]*([\w+.-]*)[^\n]*\n", re.MULTILINE)
@@ -171,7 +172,7 @@ def _matches(program: str, old: str) -> list[tuple[int, int]]:
 def _defined(source: str) -> frozenset[str] | None:
     """Names of the top-level functions, or None when it does not parse."""
     try:
-        tree = ast.parse(source)
+        tree = parse(source)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
     return frozenset(node.name for node in tree.body if isinstance(node, ast.FunctionDef))
@@ -189,7 +190,7 @@ def _closed(source: str) -> str:
 def _explain(source: str) -> CandidateFailure:
     """Say why this text is no program, with the lines around a syntax error."""
     try:
-        ast.parse(source)
+        parse(source)
     except SyntaxError as error:
         line = error.lineno or 1
         return CandidateFailure(

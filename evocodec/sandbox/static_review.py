@@ -4,6 +4,7 @@ import ast
 import re
 from collections.abc import Iterable, Iterator
 
+from evocodec.codec.syntax import parse
 from evocodec.domain.candidate import Finding, Review
 from evocodec.sandbox import static_rules as rules
 from evocodec.sandbox.name_scopes import Scope, children_of, nodes_with_scopes
@@ -24,7 +25,7 @@ def review_source(source: str, policy: Policy) -> Review:
         message = f"the program has {size} bytes; at most {policy.max_program_bytes} are allowed"
         return Review((Finding("size", message),))
     try:
-        tree = ast.parse(source)
+        tree = parse(source)
         nodes = nodes_with_scopes(tree)
     except SyntaxError as error:
         return Review((Finding("syntax", f"does not parse: {error.msg}", error.lineno or 0),))

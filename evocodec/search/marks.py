@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
+from evocodec.codec.syntax import parse, parse_literal
 from evocodec.domain.errors import UserError
 
 _COMMENT = re.compile(r"#\s*evolve:\s*(?P<body>.*)$")
@@ -128,7 +129,7 @@ def canonical(expression: str) -> str:
     """One spelling for equal literals (``"a"`` and ``'a'``); others are only stripped."""
     text = expression.strip()
     try:
-        return repr(ast.literal_eval(text))
+        return repr(parse_literal(text))
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return text
 
@@ -140,7 +141,7 @@ def _sites(source: str) -> tuple[_Site, ...]:
 
 def _find_sites(source: str) -> Iterator[_Site]:
     try:
-        tree = ast.parse(source)
+        tree = parse(source)
         comments = dict(_comments(source))
     except (SyntaxError, ValueError, tokenize.TokenError, RecursionError, MemoryError) as error:
         raise MarkError(f"the program does not parse, so it has no marks: {error}") from error
@@ -250,7 +251,7 @@ def _is_simple(expression: str) -> bool:
     if expression.isidentifier():
         return True
     try:
-        ast.literal_eval(expression)
+        parse_literal(expression)
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return False
     return True

@@ -6,6 +6,8 @@ import threading
 from collections.abc import Iterator
 from types import CodeType
 
+from evocodec.codec.syntax import compile_tree, parse
+
 
 def normalised_digest(source: str, *, float_digits: int | None = None) -> str:
     """SHA-256 of what a program does, as far as the compiler tells.
@@ -17,9 +19,9 @@ def normalised_digest(source: str, *, float_digits: int | None = None) -> str:
     evaluation can tell apart are alike. The program is compiled, never executed.
     """
     try:
-        tree = ast.parse(source)
+        tree = parse(source)
         _drop_words(tree)
-        code = compile(tree, "candidate", "exec", dont_inherit=True)
+        code = compile_tree(tree)
         parts = list(_parts(code, float_digits))
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         parts = ["does not compile", source]
