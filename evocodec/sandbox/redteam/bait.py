@@ -52,6 +52,7 @@ class Bait:
 
     def __exit__(self, *_exception: object) -> None:
         self._stack.close()
+        self._sweep()
 
     def fill(self, program: str) -> str:
         """The program with its placeholders replaced, and what they stand for set up."""
@@ -137,11 +138,20 @@ class Bait:
             yield from self._changes(self._folder)
         if self._victim is not None:
             yield from self._harm(self._victim)
-        for folder in {"/tmp", "/dev/shm", "/var/tmp", tempfile.gettempdir()}:  # noqa: S108
-            if any(Path(folder).glob(f"*{self.token}*")):
-                yield f"left a file in {folder}"
+        for path in self._left_files():
+            yield f"left a file in {path.parent}"
         for pid in _processes_called(self.token):
             yield f"left process {pid} running"
+
+    def _left_files(self) -> Iterator[Path]:
+        for folder in {"/tmp", "/dev/shm", "/var/tmp", tempfile.gettempdir()}:  # noqa: S108
+            yield from Path(folder).glob(f"*{self.token}*")
+
+    def _sweep(self) -> None:
+        """Remove what a successful attack left; nothing of anybody else's has the token."""
+        for path in self._left_files():
+            if path.is_file():
+                path.unlink(missing_ok=True)
 
     def _changes(self, folder: Path) -> Iterator[str]:
         for path in sorted(folder.iterdir()):

@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -29,6 +30,9 @@ from evocodec.sandbox.static_review import review_source
 
 _QP = 30.0
 _PARALLEL = 4  # many attacks only wait for their end
+# CPython 3.11 counts the depth of all threads' syntax trees together, and raises SystemError when
+# two are built at a time.
+_reviewing = threading.Lock()
 
 OpenLauncher = Callable[[], Launcher]
 
@@ -75,7 +79,8 @@ def run_attack(
     source = _clip()
     with Bait(secret) as bait:
         program = bait.fill(attack.program)
-        gate = review_source(bait.fill(attack.for_the_gate or attack.program), policy)
+        with _reviewing:
+            gate = review_source(bait.fill(attack.for_the_gate or attack.program), policy)
         jobs = tuple(_run_steps(launcher, attack, program, source))
         seen = Observation(jobs, bait.effects(), secret, source, layers, gate, attack.limits)
         finding = _with_documented(attack, attack.judge(seen), layers)

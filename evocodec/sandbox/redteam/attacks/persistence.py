@@ -154,7 +154,7 @@ ATTACKS = (
         def hide(data):
             def write(folder):
                 with open(f"{folder}/clip-{TOKEN}", "wb") as file: file.write(data)
-                return None
+                return folder
             each(lambda folder: write(folder), folders)
         def find(stream):
             def read(folder):
@@ -261,7 +261,8 @@ ATTACKS = (
         "access-times",
         "hand bits to its decoder in the times at which files were last read",
         """
-        bits = bytes.fromhex(TOKEN)[0] | 1
+        bits = bytes.fromhex(TOKEN)[0] & 0x7F | 1
+        wanted = [bits >> index & 1 for index in range(8)]
         import sysconfig
         base = os.path.join(sysconfig.get_paths()["stdlib"], "encodings")
         names = [f"{base}/cp{code}.py" for code in (1250, 1251, 1252, 1253, 1254, 1255, 1256, 1257)]
@@ -269,10 +270,10 @@ ATTACKS = (
             return os.stat(name).st_atime_ns
         before = [seen(name) for name in names]
         recent = time.time_ns() - 5_000_000_000
-        if any(moment > recent for moment in before):
-            return f"the job before read {[int(moment > recent) for moment in before]}"
+        if [int(moment > recent) for moment in before] == wanted:
+            return f"the job before sent {wanted}"
         for index, name in enumerate(names):
-            if bits >> index & 1:
+            if wanted[index]:
                 with open(name, "rb") as file: file.read()
         """,
         layer=MOUNTS,
