@@ -72,6 +72,12 @@ class SandboxSettings(Section):
     mode: Literal["auto", "namespaces", "pod"] = Field(
         "auto", description="what the machine offers; refuse without namespaces; or never use them"
     )
+    provider: Literal["forkserver", "bubblewrap"] = Field(
+        "forkserver", description="what stands around the fork server: nothing more, or bwrap"
+    )
+    floor: tuple[str, ...] = Field(
+        (), description="layers a run insists on besides the usual; alternatives as a|b"
+    )
     unsafe: bool = Field(False, description="run even below the isolation floor; recorded")
 
 

@@ -119,7 +119,10 @@ class DecideNodes:
                 services.run_id, candidate_id=candidate_id
             )
         ]
-        services.records.put(experiment_record(closed))
+        record = experiment_record(closed)
+        record["unsafe"] = services.unsafe
+        record["library_codecs_allowed"] = services.library_codecs_allowed
+        services.records.put(record)
         return {}
 
     def _ending(self, state: CandidateState) -> tuple[CandidateStatus, str]:

@@ -96,6 +96,8 @@ class Services:
     reference_lock: threading.Lock
     bounds: LoopBounds
     history_length: int
+    unsafe: bool
+    library_codecs_allowed: bool
     imports: tuple[str, ...]
     baselines: tuple[str, ...]
     """Programs that open the run, as source text; the last one is what evolution starts from."""

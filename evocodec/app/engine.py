@@ -8,7 +8,8 @@ from evocodec.config import Settings
 from evocodec.domain.errors import UserError
 from evocodec.execution.contract import EngineOptions
 from evocodec.sandbox.launcher import IsolationReport, Launcher
-from evocodec.sandbox.policy import DEFAULT_FLOOR, UNSAFE_FLOOR, Limits, Policy
+from evocodec.sandbox.policy import DEFAULT_FLOOR, UNSAFE_FLOOR, Floor, Limits, Policy
+from evocodec.sandbox.providers import make_launcher
 
 WRITER_ID = "candidate"
 """Every measured stream is packed under this name, so that its header counts the same for all."""
@@ -25,10 +26,18 @@ def make_policy(settings: Settings) -> Policy:
     return Policy(
         allow_library_codecs=settings.sandbox.allow_library_codecs,
         max_program_bytes=settings.sandbox.max_program_kib * 1024,
-        floor=UNSAFE_FLOOR if settings.sandbox.unsafe else DEFAULT_FLOOR,
+        floor=_floor(settings),
+        provider=settings.sandbox.provider,
         devices=GPU_DEVICES if settings.ray.gpus_per_task > 0 else (),
         mode=settings.sandbox.mode,
     )
+
+
+def _floor(settings: Settings) -> Floor:
+    if settings.sandbox.unsafe:
+        return UNSAFE_FLOOR
+    wanted = (frozenset(text.split("|")) for text in settings.sandbox.floor)
+    return (*DEFAULT_FLOOR, *wanted)
 
 
 def make_limits(settings: Settings) -> Limits:
@@ -80,9 +89,7 @@ def require_floor(isolation: IsolationReport, settings: Settings) -> None:
 @contextmanager
 def local_launcher(settings: Settings) -> Iterator[Launcher]:
     """A sandbox in this process' care, for encode and decode without an engine."""
-    from evocodec.sandbox.forkserver import ForkServerLauncher
-
-    launcher = ForkServerLauncher(make_policy(settings))
+    launcher = make_launcher(make_policy(settings))
     try:
         require_floor(launcher.describe(), settings)
         yield launcher

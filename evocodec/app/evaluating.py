@@ -70,7 +70,7 @@ def evaluate_program(
     finally:
         engine.close()
     return EvaluationReport(
-        label=label,
+        label=label + (" (existing codecs allowed)" if policy.allow_library_codecs else ""),
         score=score,
         anchors={name: one.curve for name, one in anchored.items()},
         streams={name: one.clip.stream for name, one in anchored.items()},

@@ -308,12 +308,12 @@ class Laboratory:
         from dataclasses import replace
 
         from evocodec.app.engine import make_policy
-        from evocodec.sandbox.forkserver import ForkServerLauncher
+        from evocodec.sandbox.providers import make_launcher
         from evocodec.sandbox.redteam.runner import run_attacks
 
         policy = make_policy(self.settings)
         policy = replace(policy, mode=mode) if mode else policy
-        return run_attacks(lambda: ForkServerLauncher(policy), attacks, policy, on_result=on_result)
+        return run_attacks(lambda: make_launcher(policy), attacks, policy, on_result=on_result)
 
     def plot(self, run_id: str | None = None) -> tuple[Path, Path]:
         """Draw the RD curves of a run's versions; returns the PNG and the SVG."""

@@ -56,6 +56,7 @@ from graph.campaign import Campaign, CampaignOptions, Ending, stop_when
 from graph.routing import LoopBounds
 from graph.services import ChampionBoard, Journal, Services, utc_now
 
+LIBRARY_CODECS_NOTICE = "Candidates may call existing codecs in this run: its numbers say so."
 BASELINES_KEY = "run.baselines"
 FIXED_KEY = "run.fixed"
 SUBMISSION_KEY = "run.submission"
@@ -202,6 +203,8 @@ class Runner:
             reference_lock=threading.Lock(),
             bounds=bounds,
             history_length=settings.run.history,
+            unsafe=settings.sandbox.unsafe,
+            library_codecs_allowed=settings.sandbox.allow_library_codecs,
             imports=tuple(sorted(available_imports(make_policy(settings)))),
             baselines=tuple(self._stores.blobs.get(sha).decode() for sha in plan.baselines),
         )
@@ -355,7 +358,10 @@ def _flat_settings(plan: RunPlan, info: EngineInfo) -> dict[str, str]:
     settings = plan.settings
     flat = {"ray.dashboard": info.dashboard_url, "ray.address_used": info.address}
     quiet = settings.model.configured or plan.submission
-    flat["notice"] = "" if quiet else MUTATION_NOTICE
+    notices = [] if quiet else [MUTATION_NOTICE]
+    if settings.sandbox.allow_library_codecs:
+        notices.append(LIBRARY_CODECS_NOTICE)
+    flat["notice"] = " ".join(notices)
     if plan.submission:
         flat[SUBMISSION_KEY] = json.dumps(plan.submission)
     flat[BASELINES_KEY] = ",".join(plan.baselines)

@@ -6,9 +6,10 @@ from collections import OrderedDict
 from dataclasses import dataclass
 
 from evocodec.execution.emulation import emulated_processor
-from evocodec.sandbox.forkserver import DEFAULT_PRELOAD, ForkServerLauncher
+from evocodec.sandbox.forkserver import DEFAULT_PRELOAD
 from evocodec.sandbox.launcher import Launcher
 from evocodec.sandbox.policy import Policy, available_imports
+from evocodec.sandbox.providers import make_launcher
 
 # Seconds to import, for every encode and decode anew unless the fork server has done it. Most
 # programs use neither, and would pay for them in memory.
@@ -60,4 +61,4 @@ def _launch(kind: _Kind) -> Launcher:
     env = {} if kind.gpus is None else {_GPU_VARIABLE: kind.gpus}
     if kind.emulated:
         env |= emulated_processor()
-    return ForkServerLauncher(kind.policy, preload=kind.preload, env=env)
+    return make_launcher(kind.policy, preload=kind.preload, env=env)

@@ -20,6 +20,7 @@ UNSAFE_FLOOR: Floor = ()
 NAMESPACES = ("user_namespace", "pid_namespace", "net_namespace", "mount_namespace", "pivot_root")
 
 Mode = Literal["auto", "namespaces", "pod"]
+Provider = Literal["forkserver", "bubblewrap"]
 
 LIBRARY_IMPORTS = frozenset(
     {"numpy", "cv2", "torch", "torchvision", "scipy", "numba", "constriction"}
@@ -84,7 +85,8 @@ class Policy:
     them, memory is limited by RLIMIT_DATA and by watching instead of by address space.
 
     ``mode``: "auto" enters what the machine offers; "namespaces" refuses to run without them;
-    "pod" leaves out namespaces and cgroups, as most containers make one do.
+    "pod" leaves out namespaces and cgroups, as most containers make one do. ``provider`` is what
+    stands around the fork server: nothing more, or bubblewrap.
     """
 
     allowed_imports: frozenset[str] = DEFAULT_IMPORTS
@@ -93,6 +95,7 @@ class Policy:
     floor: Floor = DEFAULT_FLOOR
     devices: tuple[str, ...] = ()
     mode: Mode = "auto"
+    provider: Provider = "forkserver"
 
     @property
     def required(self) -> Floor:

@@ -12,7 +12,7 @@ import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias, TypedDict, cast
+from typing import Any, NotRequired, Protocol, TypeAlias, TypedDict, cast
 
 from evocodec.domain.candidate import CandidateStatus
 from evocodec.domain.errors import InfrastructureFailure
@@ -74,6 +74,8 @@ class ExperimentRecord(TypedDict):
     run_id: str
     candidate_id: str
     experiments: list[Experiment]
+    unsafe: NotRequired[bool]
+    library_codecs_allowed: NotRequired[bool]
 
 
 class RecordStore(Protocol):

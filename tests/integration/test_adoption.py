@@ -56,6 +56,8 @@ def services_in(folder: Path) -> Services:
         reference_lock=threading.Lock(),
         bounds=LoopBounds(0, 0),
         history_length=20,
+        unsafe=False,
+        library_codecs_allowed=False,
         imports=(),
         baselines=(),
     )

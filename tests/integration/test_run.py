@@ -61,6 +61,8 @@ def test_every_candidate_leaves_its_experiment_record(
         record = opened.records.get(candidate.experiment_id)
         (experiment,) = record["experiments"]
         assert experiment["experiment_type"] == "llm_generated_code_evolution"
+        assert record["unsafe"] is False
+        assert record["library_codecs_allowed"] is False
         evolution = experiment["evolution"]
         assert evolution["status"] == candidate.status.value
         if candidate.adoption:
