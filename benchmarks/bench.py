@@ -44,26 +44,7 @@ TRIVIAL = 60
 IN_FLIGHT = 3
 LOOP_CANDIDATES = (3, 13)
 
-STORE = """
-import numpy as np
-from evocodec.codec.contract import Frame
-
-def encode(frames, stream, qp):
-    for frame in frames:
-        yield b"".join(plane.tobytes() for plane in frame)
-
-def decode(packets, stream):
-    luma = stream.width * stream.height
-    chroma = stream.chroma_width * stream.chroma_height
-    small = (stream.chroma_height, stream.chroma_width)
-    for packet in packets:
-        flat = np.frombuffer(packet, np.uint8)
-        yield Frame(
-            flat[:luma].reshape(stream.height, stream.width),
-            flat[luma : luma + chroma].reshape(small),
-            flat[luma + chroma :].reshape(small),
-        )
-"""
+STORE = (ROOT / "tests" / "data" / "store_codec.py").read_text()
 
 
 class Book:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import psutil
@@ -25,26 +26,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the sandbox is 
 
 LIMITS = Limits(wall_seconds=20, cpu_seconds=20, memory_bytes=512 * MEBIBYTE)
 STREAM = StreamInfo(35, 21, Fraction(25), 3)
-STORE = """
-import numpy as np
-from evocodec.codec.contract import Frame
-
-def encode(frames, stream, qp):
-    for frame in frames:
-        yield b"".join(plane.tobytes() for plane in frame)
-
-def decode(packets, stream):
-    luma = stream.width * stream.height
-    small = (stream.chroma_height, stream.chroma_width)
-    chroma = small[0] * small[1]
-    for packet in packets:
-        flat = np.frombuffer(packet, np.uint8)
-        yield Frame(
-            flat[:luma].reshape(stream.height, stream.width),
-            flat[luma : luma + chroma].reshape(small),
-            flat[luma + chroma :].reshape(small),
-        )
-"""
+STORE = (Path(__file__).parents[1] / "data" / "store_codec.py").read_text()
 
 Provider = Callable[[], ForkServerLauncher]
 

@@ -33,26 +33,7 @@ from evocodec.sandbox.policy import MEBIBYTE, Limits, Policy
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the sandbox is made of Linux")
 
-STORE = """
-import numpy as np
-from evocodec.codec.contract import Frame
-
-def encode(frames, stream, qp):
-    for frame in frames:
-        yield b"".join(plane.tobytes() for plane in frame)
-
-def decode(packets, stream):
-    luma = stream.width * stream.height
-    chroma = stream.chroma_width * stream.chroma_height
-    small = (stream.chroma_height, stream.chroma_width)
-    for packet in packets:
-        flat = np.frombuffer(packet, np.uint8)
-        yield Frame(
-            flat[:luma].reshape(stream.height, stream.width),
-            flat[luma : luma + chroma].reshape(small),
-            flat[luma + chroma :].reshape(small),
-        )
-"""
+STORE = (Path(__file__).parents[1] / "data" / "store_codec.py").read_text()
 IN_ENCODER = "    for frame in frames:\n"
 IN_DECODER = "    for packet in packets:\n"
 LIMITS = Limits(wall_seconds=6, cpu_seconds=20, memory_bytes=512 * MEBIBYTE)

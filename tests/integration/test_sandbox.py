@@ -27,26 +27,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the sandbox is 
 
 LIMITS = Limits(wall_seconds=20, cpu_seconds=20, memory_bytes=512 * MEBIBYTE)
 
-STORE = """
-import numpy as np
-from evocodec.codec.contract import Frame
-
-def encode(frames, stream, qp):
-    for frame in frames:
-        yield b"".join(plane.tobytes() for plane in frame)
-
-def decode(packets, stream):
-    luma = stream.width * stream.height
-    chroma = stream.chroma_width * stream.chroma_height
-    small = (stream.chroma_height, stream.chroma_width)
-    for packet in packets:
-        flat = np.frombuffer(packet, np.uint8)
-        yield Frame(
-            flat[:luma].reshape(stream.height, stream.width),
-            flat[luma : luma + chroma].reshape(small),
-            flat[luma + chroma :].reshape(small),
-        )
-"""
+STORE = (Path(__file__).parents[1] / "data" / "store_codec.py").read_text()
 
 
 @pytest.fixture(scope="module")
