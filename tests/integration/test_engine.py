@@ -33,7 +33,7 @@ from evocodec.sandbox.policy import MEBIBYTE, Limits, Policy
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the sandbox is made of Linux")
 
-STORE = (Path(__file__).parents[1] / "data" / "store_codec.py").read_text()
+STORE = (Path(__file__).resolve().parents[1] / "data" / "store_codec.py").read_text()
 IN_ENCODER = "    for frame in frames:\n"
 IN_DECODER = "    for packet in packets:\n"
 LIMITS = Limits(wall_seconds=6, cpu_seconds=20, memory_bytes=512 * MEBIBYTE)
@@ -392,7 +392,7 @@ OTHER = """
 
 def other_process(tmp_path: Path, changes: str) -> tuple[bool, str, int]:
     """Run a job with an engine of another process."""
-    (tmp_path / "test_engine_module.py").write_text(Path(__file__).read_text())
+    (tmp_path / "test_engine_module.py").symlink_to(Path(__file__).resolve())
     script = tmp_path / "other.py"
     script.write_text(textwrap.dedent(OTHER).format(changes=changes))
     done = subprocess.run(
