@@ -42,6 +42,7 @@ class RunSettings(Section):
     )
     max_revisions: int = Field(2, ge=0, description="code ⇄ review loops per candidate")
     max_repairs: int = Field(2, ge=0, description="evaluate → code repair loops per candidate")
+    replay: str = Field("", description="a run whose recorded model replies are played back")
     history: int = Field(20, ge=0, description="past experiments that the planner is shown")
 
 

@@ -42,7 +42,8 @@ from evocodec.execution.contract import EngineInfo, Interrupted
 from evocodec.execution.engine import RayEngine
 from evocodec.execution.staged import StagedEvaluator, StageSettings
 from evocodec.models.gateway import ModelGateway
-from evocodec.sandbox.policy import available_imports
+from evocodec.models.replay import ReplayGateway, replay_from
+from evocodec.sandbox.policy import Policy, available_imports
 from evocodec.search.archive import Archive, restore
 from evocodec.search.mutation import MutationProposer
 from evocodec.search.novelty import Novelty
@@ -146,6 +147,7 @@ class Runner:
     def _announce(self, info: EngineInfo, anchored: Mapping[str, AnchoredClip]) -> None:
         plan, settings = self._plan, self._plan.settings
         team_name = "model" if settings.model.configured else "mutation"
+        team_name = "replay" if settings.run.replay else team_name
         team_name = "submission" if plan.submission else team_name
         self._journal.publish(
             RunStarted(
@@ -177,7 +179,8 @@ class Runner:
     def _evolve(self, engine: RayEngine, anchored: Mapping[str, AnchoredClip]) -> Ending:
         plan, settings = self._plan, self._plan.settings
         slots = settings.run.slots or max(1, engine.slots())
-        uses_model = settings.model.configured and not plan.submission
+        replayed = bool(settings.run.replay)
+        uses_model = (settings.model.configured or replayed) and not plan.submission
         archive = Archive(mode="model" if uses_model else "mutation", seed=settings.run.seed)
         novelty = Novelty(near=uses_model)
         board = ChampionBoard(archive)
@@ -254,6 +257,8 @@ class Runner:
             sha256, note = self._plan.submission
             submitted = Submission(self._stores.blobs.get(sha256).decode(), note)
             return submission_team(submitted, policy=policy, thresholds=thresholds)
+        if settings.run.replay:
+            return self._replay_team(policy, thresholds)
         if not settings.model.configured:
             return mutation_team(
                 proposer=MutationProposer(settings.run.seed),
@@ -278,6 +283,27 @@ class Runner:
             thresholds=thresholds,
             model_reviews=settings.model.model_review,
             model_judges=settings.model.model_judge,
+        )
+
+    def _replay_team(self, policy: Policy, thresholds: Thresholds) -> Team:
+        """Recorded replies in place of a model: no endpoint, no cost, the same gates."""
+        settings = self._plan.settings
+        gateway = ReplayGateway(
+            replay_from(self._stores.ledger, self._stores.blobs, settings.run.replay),
+            run_id=self._plan.run_id,
+            ledger=self._stores.ledger,
+            blobs=self._stores.blobs,
+            record=self._journal.publish,
+            now=utc_now,
+        )
+        return model_team(
+            gateway=gateway,
+            prompts=make_prompts(settings),
+            policy=policy,
+            thresholds=thresholds,
+            model_reviews=settings.model.model_review,
+            model_judges=settings.model.model_judge,
+            proposer_name="replay",
         )
 
     def _restore(self, archive: Archive, novelty: Novelty, board: ChampionBoard) -> None:
@@ -357,7 +383,7 @@ def _checkpointer(workspace: Workspace) -> Iterator[SqliteSaver]:
 def _flat_settings(plan: RunPlan, info: EngineInfo) -> dict[str, str]:
     settings = plan.settings
     flat = {"ray.dashboard": info.dashboard_url, "ray.address_used": info.address}
-    quiet = settings.model.configured or plan.submission
+    quiet = settings.model.configured or settings.run.replay or plan.submission
     notices = [] if quiet else [MUTATION_NOTICE]
     if settings.sandbox.allow_library_codecs:
         notices.append(LIBRARY_CODECS_NOTICE)

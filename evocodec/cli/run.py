@@ -97,6 +97,10 @@ def run(
         str | None,
         typer.Option(metavar="[RUN]", help="go on with a run; the newest", rich_help_panel=LIMITS),
     ] = None,
+    replay: Annotated[
+        str | None,
+        typer.Option(metavar="RUN", help="recorded replies propose", rich_help_panel=SEARCH),
+    ] = None,
     slots: Annotated[
         int | None, typer.Option(help="candidates evaluated at once", rich_help_panel=ENGINE)
     ] = None,
@@ -127,6 +131,7 @@ def run(
         "run.slots": slots,
         "run.seed": seed,
         "run.program": program,
+        "run.replay": replay,
         "evaluation.clips": clip or None,
         "model.model": model,
         "model.base_url": base_url,

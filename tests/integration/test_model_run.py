@@ -193,6 +193,24 @@ def test_a_run_stops_when_the_endpoint_is_gone_and_resumes_when_it_is_back(
     assert [call.role for call in calls if call.candidate_id == "c0003"].count("planner") == 1
 
 
+def test_a_recorded_run_is_replayed_without_an_endpoint(tmp_path: Path) -> None:
+    replies = [scripted.code(BETTER), "only prose"]
+    with scripted.scripted_endpoint([by_role(replies)]) as endpoint:
+        first, _ = run_with(endpoint, tmp_path / "w", candidates=3)
+        asked = len(endpoint.requests)
+        again, calls = run_with(
+            endpoint, tmp_path / "w", candidates=3, run__replay=first.run_id, model__model=""
+        )
+        assert len(endpoint.requests) == asked
+    assert again.proposer == "replay"
+    assert again.run_id != first.run_id
+    assert {call.tries for call in calls} == {0}
+    # The version of the first run opens the second, so the replayed program is known already.
+    kinds = [c.failure.kind if c.failure else "" for c in again.candidates]
+    assert kinds[-1] == FailureKind.NO_CODE
+    assert [c.hypothesis for c in again.candidates][-1] == "Neighbours are alike."
+
+
 def test_a_token_budget_stops_the_run(tmp_path: Path) -> None:
     with scripted.scripted_endpoint([by_role([scripted.code(BETTER)])]) as endpoint:
         view, calls = run_with(
