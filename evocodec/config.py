@@ -238,6 +238,6 @@ def _explain(error: ValidationError) -> str:
         where = ".".join(str(part) for part in problem["loc"])
         what = problem["msg"]
         if problem["type"] == "extra_forbidden":
-            what = "there is no such setting; `evocodec config` lists them all"
+            what = "there is no such setting"
         lines.append(f"{where}: {what}")
-    return "; ".join(lines)
+    return "; ".join(lines) + ". See `evocodec config` for what each setting takes"

@@ -15,6 +15,7 @@ from evocodec.evaluation.anchors import (
     operating_quality_db,
 )
 from evocodec.evaluation.clips import Clip, ClipSource, default_clips, load_clip, parse_clip
+from evocodec.evaluation.ffmpeg import check_readable
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,16 @@ def clip_sources(settings: Settings) -> tuple[ClipSource, ...]:
         )
         raise ConfigError(message)
     return sources
+
+
+def require_clips(settings: Settings) -> None:
+    """Check that every clip is a file that can be read, before anything slow begins.
+
+    Raises:
+        SourceError: one is missing, a folder, or empty.
+    """
+    for source in clip_sources(settings):
+        check_readable(source.path)
 
 
 def anchored_clips(

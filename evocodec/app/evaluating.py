@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable, Sequence
 
-from evocodec.app.clips import anchored_clips
+from evocodec.app.clips import anchored_clips, require_clips
 from evocodec.app.engine import engine_options, make_policy, require_floor
 from evocodec.app.reports import EvaluationReport
 from evocodec.app.workspace import Workspace
@@ -33,6 +33,7 @@ def evaluate_program(
     Raises:
         CandidateFailure: the static review refuses it, or it fails when run.
     """
+    require_clips(settings)
     policy = make_policy(settings)
     review = review_source(source, policy)
     if not review.accepted:

@@ -326,7 +326,11 @@ class Laboratory:
 
     def _plan_new(self) -> "RunPlan":
         from evocodec.app.running import RunPlan, baseline_sources, new_run_id
+        from evocodec.models.replay import replay_from
 
+        if self.settings.run.replay:
+            # Asked for now: a run that cannot be replayed must not begin another one.
+            replay_from(self.ledger, self.blobs, self.settings.run.replay)
         if self.champions.remote:
             # Versions of another machine are the ones to beat, too.
             self.champions.prepare()

@@ -19,7 +19,7 @@ from agents.team import MUTATION_NOTICE, Team, model_team, mutation_team
 from evocodec import __version__
 from evocodec.app.background import InBackground
 from evocodec.app.briefing import make_prompts
-from evocodec.app.clips import AnchoredClip, anchored_clips
+from evocodec.app.clips import AnchoredClip, anchored_clips, require_clips
 from evocodec.app.engine import engine_options, make_policy, require_floor
 from evocodec.app.models import gateway_settings
 from evocodec.app.programs import built_in, looks_like_file, read_program
@@ -128,6 +128,7 @@ class Runner:
         return ending
 
     def _run(self) -> Ending:
+        require_clips(self._plan.settings)
         engine = RayEngine(engine_options(self._plan.settings))
         # Starting Ray is mostly waiting, and so is x265: they are done side by side. Ray is started
         # here, because Linux ends its processes together with the thread that started them.

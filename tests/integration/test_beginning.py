@@ -1,0 +1,25 @@
+"""What is wrong with a run's settings is said before anything slow begins, and leaves no run."""
+
+from pathlib import Path
+
+import pytest
+from lab import laboratory
+
+from evocodec.app.clips import require_clips
+from evocodec.domain.errors import SourceError, UserError
+
+
+def test_a_missing_clip_is_told_before_ray_starts(tmp_path: Path) -> None:
+    with laboratory(tmp_path / "w", evaluation__clips=[str(tmp_path / "none.mp4")]) as lab:
+        with pytest.raises(SourceError, match=r"none\.mp4"):
+            require_clips(lab.settings)
+        with pytest.raises(SourceError, match=r"none\.mp4"):
+            lab.run()
+        assert lab.runs() == ()
+
+
+def test_a_run_that_cannot_be_replayed_begins_no_other(tmp_path: Path) -> None:
+    with laboratory(tmp_path / "w", run__replay="nosuch") as lab:
+        with pytest.raises(UserError, match="no recorded model replies"):
+            lab.run()
+        assert lab.runs() == ()
