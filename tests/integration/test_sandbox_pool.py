@@ -6,11 +6,13 @@ Also what happens when the fork server itself is stopped or killed.
 import os
 import signal
 import sys
+import textwrap
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import psutil
@@ -32,42 +34,27 @@ CANDIDATES = 20
 IN_FLIGHT = 4
 LIMITS = Limits(wall_seconds=2, cpu_seconds=5, memory_bytes=256 * MEBIBYTE)
 
-HEALTHY = """
-import numpy as np
-from evocodec.codec.contract import Frame
+HEALTHY = (Path(__file__).parents[1] / "data" / "store_codec.py").read_text(encoding="utf-8")
 
-def misbehave():
-    pass
 
-def encode(frames, stream, qp):
-    misbehave()
-    for frame in frames:
-        yield b"".join(plane.tobytes() for plane in frame)
+def before_encoding(lines: str) -> str:
+    """The healthy codec, with ``lines`` at the beginning of its encoder."""
+    start = "    for frame in frames:"
+    assert start in HEALTHY
+    return HEALTHY.replace(start, textwrap.indent(lines, "    ") + start)
 
-def decode(packets, stream):
-    luma = stream.width * stream.height
-    chroma = stream.chroma_width * stream.chroma_height
-    small = (stream.chroma_height, stream.chroma_width)
-    for packet in packets:
-        flat = np.frombuffer(packet, np.uint8)
-        yield Frame(
-            flat[:luma].reshape(stream.height, stream.width),
-            flat[luma : luma + chroma].reshape(small),
-            flat[luma + chroma :].reshape(small),
-        )
-"""
-HANGS = HEALTHY.replace("    pass", "    while True: pass")
-FORKS = HEALTHY.replace(
-    "    pass",
-    "    import os, contextlib\n"
-    "    for _ in range(1000):\n"
-    "        with contextlib.suppress(OSError):\n"
-    "            if os.fork() == 0:\n"
-    "                os.setsid()\n"
-    "                while True: pass\n"
-    "    os.fork()",
+
+HANGS = before_encoding("while True: pass\n")
+FORKS = before_encoding(
+    "import os, contextlib\n"
+    "for _ in range(1000):\n"
+    "    with contextlib.suppress(OSError):\n"
+    "        if os.fork() == 0:\n"
+    "            os.setsid()\n"
+    "            while True: pass\n"
+    "os.fork()\n",
 )
-HOARDS = HEALTHY.replace("    pass", "    kept = []\n    while True: kept.append(bytes(1 << 22))")
+HOARDS = before_encoding("kept = []\nwhile True: kept.append(bytes(1 << 22))\n")
 # Of every ten: three hang, one forks, one takes all memory, five are healthy.
 MIX = (HANGS, HEALTHY, HOARDS, HEALTHY, HANGS, HEALTHY, FORKS, HEALTHY, HANGS, HEALTHY)
 EXPECTED = {
