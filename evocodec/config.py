@@ -56,6 +56,53 @@ class EvaluationSettings(Section):
     )
     smoke_qp: float = Field(30.0, ge=0, le=63)
     max_points: int = Field(8, ge=4, description="rate points per clip at most")
+    track: Literal["random_access", "low_delay"] = Field(
+        "random_access", description="coding structure of the anchors that are compared with"
+    )
+    anchors: tuple[str, ...] = Field(
+        (), description="anchors that eval compares with besides x265 medium; none: all of them"
+    )
+    vmaf: Literal["never", "eval", "always"] = Field(
+        "eval", description="when VMAF is computed: it costs more than the other metrics"
+    )
+    confidence: float = Field(
+        0.9, gt=0.5, lt=1, description="level of the bootstrap interval over clips"
+    )
+
+
+class HeldOutSettings(Section):
+    """The gate before an adoption: clips that no agent is told about."""
+
+    enabled: bool = Field(True, description="off: adoption by the development clips alone")
+    clips: tuple[str, ...] = Field(
+        (), description="PATH[@START-END][:WxH], never shown to agents; besides the derived ones"
+    )
+    derived: int = Field(
+        2, ge=0, description="clips drawn afresh per adoption: crops, flips, reversals, motion"
+    )
+    frames: int = Field(9, ge=2, description="frames of a derived clip")
+    keep: float = Field(
+        0.5, ge=0, le=1, description="share of the development gain that must survive"
+    )
+
+
+class LimitSettings(Section):
+    """What a candidate may cost; 0 means no limit."""
+
+    min_encode_fps: float = Field(0.0, ge=0)
+    min_decode_fps: float = Field(0.0, ge=0)
+    max_memory_mib: float = Field(0.0, ge=0)
+    max_program_kib: float = Field(0.0, ge=0, description="source and weights, compressed")
+    charge_program: bool = Field(
+        False, description="count the compressed program's bytes in every stream"
+    )
+
+
+class DataSettings(Section):
+    """Where video comes from, and what is kept of it."""
+
+    cache_mib: int = Field(4096, ge=16, description="size of the cache of fetched video")
+    s3_endpoint_url: str = Field("", description="of an S3-compatible store; empty: AWS")
 
 
 class SandboxSettings(Section):
@@ -157,6 +204,9 @@ class Settings(BaseSettings):
     workspace: Path = Field(Path(".evocodec"), description="everything a run writes is below this")
     run: RunSettings = RunSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
+    held_out: HeldOutSettings = HeldOutSettings()
+    limits: LimitSettings = LimitSettings()
+    data: DataSettings = DataSettings()
     sandbox: SandboxSettings = SandboxSettings()
     ray: RaySettings = RaySettings()
     model: ModelSettings = ModelSettings()

@@ -61,7 +61,9 @@ class Verdict:
 
     ``improvement_percent``: how many per cent fewer bits than ``compared_with`` (more is better).
     ``rule`` names which clause decided: ``first_under_adopt``, ``first_chance``, ``bitrate``,
-    ``compression``, ``not_enough``, ``screen``, ``failed``, ``vetoed``.
+    ``compression``, ``not_enough``, ``screen``, ``failed``, ``vetoed``; ``uncertain`` (the
+    interval over clips ends on the wrong side), ``overfitted`` (the gain is gone on held-out
+    clips), ``limits`` (too slow, too large or too hungry).
     """
 
     adopt: bool

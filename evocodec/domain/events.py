@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from evocodec.domain.candidate import CandidateStatus, Finding, Origin, Verdict
-from evocodec.domain.results import RatePoint, RdCurve, Score, ScreenResult, Stage
+from evocodec.domain.results import HeldOutResult, RatePoint, RdCurve, Score, ScreenResult, Stage
 from evocodec.domain.video import StreamInfo
 
 
@@ -248,6 +248,20 @@ class Evaluated(EventBase):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HeldOutTested(EventBase):
+    """The gate before an adoption was asked; no agent is ever shown more than pass or fail."""
+
+    kind: Literal["held_out_tested"] = "held_out_tested"
+    attempt: int
+    result: HeldOutResult
+    score: Score | None = None
+
+    @property
+    def key(self) -> str:
+        return f"{self.candidate_id}/held_out/{self.attempt}/{self.result.compared_with}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Judged(EventBase):
     """The judge decided; once for each champion it was compared with."""
 
@@ -318,6 +332,7 @@ Event = (
     | AttemptFailed
     | Screened
     | Evaluated
+    | HeldOutTested
     | Judged
     | Adopted
     | CandidateClosed

@@ -1,5 +1,6 @@
 """What an evaluation yields: rate points, curves, scores, and their cost."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -15,9 +16,32 @@ class Stage(StrEnum):
     HELD_OUT = "held_out"  # only when it would be adopted
 
 
+class Track(StrEnum):
+    """Coding structures that are compared separately: with and without a view of the future."""
+
+    RANDOM_ACCESS = "random_access"
+    LOW_DELAY = "low_delay"
+
+
+class Metric(StrEnum):
+    """Qualities that a curve can be read over; each rises with quality."""
+
+    PSNR_Y = "psnr_y"  # dB
+    PSNR_U = "psnr_u"  # dB
+    PSNR_V = "psnr_v"  # dB
+    PSNR_611 = "psnr_611"  # dB, (6·Y + U + V) / 8
+    MS_SSIM = "ms_ssim"  # dB, −10·log10(1 − MS-SSIM)
+    VMAF = "vmaf"  # 0…100
+    VMAF_NEG = "vmaf_neg"  # 0…100, no enhancement gain
+
+
 @dataclass(frozen=True, slots=True)
 class Quality:
-    """Means over frames, in dB where the name says so; MS-SSIM in 0…1 or None when too small."""
+    """Means over frames, in dB where the name says so; MS-SSIM in 0…1 or None when too small.
+
+    ``vmaf`` and ``vmaf_neg`` are 0…100, None where they were not computed. ``worst_frame`` is the
+    index of the frame with the lowest PSNR-Y.
+    """
 
     psnr_y_db: float
     psnr_u_db: float
@@ -25,6 +49,44 @@ class Quality:
     psnr_611_db: float
     ms_ssim: float | None
     worst_frame_psnr_y_db: float
+    worst_frame: int = 0
+    vmaf: float | None = None
+    vmaf_neg: float | None = None
+
+    @property
+    def ms_ssim_db(self) -> float | None:
+        """MS-SSIM on the scale that curves are read over: −10·log10(1 − MS-SSIM), at most 100."""
+        if self.ms_ssim is None:
+            return None
+        return min(100.0, -10.0 * math.log10(max(1.0 - self.ms_ssim, 1e-10)))
+
+    def value(self, metric: Metric) -> float | None:
+        """The mean of one metric in the unit that ``Metric`` states; None where there is none."""
+        values = {
+            Metric.PSNR_Y: self.psnr_y_db,
+            Metric.PSNR_U: self.psnr_u_db,
+            Metric.PSNR_V: self.psnr_v_db,
+            Metric.PSNR_611: self.psnr_611_db,
+            Metric.MS_SSIM: self.ms_ssim_db,
+            Metric.VMAF: self.vmaf,
+            Metric.VMAF_NEG: self.vmaf_neg,
+        }
+        return values[metric]
+
+
+@dataclass(frozen=True, slots=True)
+class FrameSeries:
+    """One value a frame, in display order; empty where a metric was not computed.
+
+    PSNR in dB; MS-SSIM in 0…1; VMAF 0…100.
+    """
+
+    psnr_y_db: tuple[float, ...]
+    psnr_u_db: tuple[float, ...]
+    psnr_v_db: tuple[float, ...]
+    ms_ssim: tuple[float, ...] = ()
+    vmaf: tuple[float, ...] = ()
+    vmaf_neg: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +103,11 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class RatePoint:
-    """One encode and decode of one clip at one qp (crf for an anchor)."""
+    """One encode and decode of one clip at one qp (crf for an anchor).
+
+    ``series`` travels with a fresh measurement; what is kept in a ledger names its blob instead,
+    by ``series_sha256``.
+    """
 
     clip: str
     qp: float
@@ -50,6 +116,8 @@ class RatePoint:
     quality: Quality
     cost: Cost = field(default_factory=Cost)
     bitstream_sha256: str = ""
+    series_sha256: str = ""
+    series: FrameSeries | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +139,34 @@ class BdRate:
     akima_percent: float
     pchip_percent: float
     overlap: float
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """Where a figure lies with a confidence of ``level``, as a bootstrap over clips has it.
+
+    ``low`` and ``high`` are in the figure's own unit; ``clips`` were resampled.
+    """
+
+    low: float
+    high: float
+    level: float
+    clips: int
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A codec against one anchor on one clip at equal values of one metric.
+
+    ``bd_rate`` is None when no comparison is possible, and ``problem`` says why in words; a
+    problem beside a figure is a warning (curves that cross, Akima and PCHIP that disagree).
+    """
+
+    anchor: str
+    clip: str
+    metric: Metric
+    bd_rate: BdRate | None
+    problem: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +192,10 @@ class Score:
     """A full evaluation. ``bitrate_mbps`` is 10 × the geometric mean of ``rate_ratio`` over clips.
 
     HEVC is 10.00 by definition. ``compression_ratio`` is raw bits over candidate bits at the
-    operating quality, all clips together.
+    operating quality, all clips together. ``program_bytes`` is the source's size and
+    ``packed_program_bytes`` its size compressed, weights included. The intervals are bootstraps
+    over clips, None with a single clip. ``encode_time_ratio`` and ``decode_time_ratio`` are CPU
+    seconds over the anchor's, measured on the same machine; None where they are not known.
     """
 
     bitrate_mbps: float
@@ -109,6 +208,11 @@ class Score:
     peak_memory_bytes: int
     program_bytes: int
     clips: tuple[ClipScore, ...]
+    packed_program_bytes: int = 0
+    bitrate_interval_mbps: Interval | None = None
+    bd_rate_interval_percent: Interval | None = None
+    encode_time_ratio: float | None = None
+    decode_time_ratio: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +220,8 @@ class ScreenResult:
     """The cheap comparison with a reference candidate; ``rate_ratio`` < 1 means fewer bits.
 
     Estimated at equal quality by sliding along the anchor's local rate–quality slope.
+    ``optimistic_rate_ratio`` is the lowest ratio that the full stage could plausibly find: only a
+    candidate that could not win even there is dropped.
     """
 
     rate_ratio: float
@@ -123,3 +229,22 @@ class ScreenResult:
     reference_id: str
     passed: bool
     reason: str
+    optimistic_rate_ratio: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOutResult:
+    """What became of a gain on clips that nobody tuned on.
+
+    Gains are per cent fewer bits than ``compared_with``, at equal quality, on the development and
+    on the held-out clips. ``seed_sha256`` names the secret draw without giving it away.
+    """
+
+    passed: bool
+    reason: str
+    compared_with: str
+    development_gain_percent: float
+    held_out_gain_percent: float | None
+    interval_percent: Interval | None
+    clips: int
+    seed_sha256: str

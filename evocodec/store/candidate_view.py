@@ -5,7 +5,7 @@ from functools import singledispatch
 
 from evocodec.domain import events as ev
 from evocodec.domain.candidate import CandidateStatus, Finding, Origin, Verdict
-from evocodec.domain.results import RatePoint, Score, ScreenResult, Stage
+from evocodec.domain.results import HeldOutResult, RatePoint, Score, ScreenResult, Stage
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,8 @@ class CandidateView:
     ``activity`` is what it is doing now, in words; ``done`` at the end. ``stage`` is the stage it
     is in or ended in, and ``stage_points`` how many rate points that stage has so far. ``failure``
     is that of the newest attempt, so a repaired candidate has none. ``verdict`` is the newest.
-    Points of the held-out stage are among ``points``: for people, never for an agent.
+    ``held_out`` and the points of the held-out stage among ``points`` are for people, never for an
+    agent.
     """
 
     candidate_id: str
@@ -88,6 +89,7 @@ class CandidateView:
     failure: FailureView | None = None
     screen: ScreenResult | None = None
     score: Score | None = None
+    held_out: HeldOutResult | None = None
     verdict: Verdict | None = None
     adoption: AdoptionView | None = None
     points: tuple[PointView, ...] = ()
@@ -229,6 +231,11 @@ def _screened(event: ev.Screened, view: CandidateView) -> CandidateView:
 @_advance.register
 def _evaluated(event: ev.Evaluated, view: CandidateView) -> CandidateView:
     return replace(view, score=event.score, activity="judging")
+
+
+@_advance.register
+def _held_out(event: ev.HeldOutTested, view: CandidateView) -> CandidateView:
+    return replace(view, held_out=event.result, activity="judging")
 
 
 @_advance.register

@@ -213,6 +213,14 @@ def score_words(score: Score) -> str:
 
 
 @_describe.register
+def _(event: ev.HeldOutTested) -> Line:
+    result = event.result
+    tone = Tone.PLAIN if result.passed else Tone.WARN
+    word = "passed" if result.passed else "not passed"
+    return Line(event.candidate_id, f"held-out {word}: {result.reason}", tone, main=True)
+
+
+@_describe.register
 def _(event: ev.Judged) -> Line:
     word = "adopt" if event.verdict.adopt else "reject"
     tone = Tone.GOOD if event.verdict.adopt else Tone.PLAIN
