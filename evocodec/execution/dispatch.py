@@ -1,8 +1,8 @@
 """The controller's side of one candidate's tasks: submit, follow, retry, cancel.
 
-One thread owns one Dispatch. Ray schedules; the deadlines and the retries are ours, because a task
-that waits for a slot must not run out of time, and because Ray cannot tell our failures from the
-candidate's.
+One thread owns one Dispatch. Workers schedule; the deadlines and the retries are ours, because a
+task that waits for a slot must not run out of time, and because no scheduler can tell our failures
+from the candidate's.
 """
 
 import logging
@@ -11,10 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, TypeAlias
-
-import ray
-from ray.exceptions import GetTimeoutError, RayError, TaskCancelledError
+from typing import Any, Protocol, TypeAlias
 
 from evocodec.domain.errors import InfrastructureFailure
 from evocodec.domain.results import RatePoint
@@ -35,12 +32,11 @@ from evocodec.sandbox.launcher import ResourceUse
 
 _logger = logging.getLogger(__name__)
 
-# Ray ships no types: a reference to an object, and a running task that yields references.
+# What workers make of a value, and of a task that yields values; Ray ships no types for either.
 ObjectRef: TypeAlias = Any
 TaskStream: TypeAlias = Any
 
 _POLL_SECONDS = 0.2
-_ITEM_SECONDS = 30.0
 # A program that fails on one clip mostly fails on the others at the same moment. Waiting this long
 # for tasks to end by themselves keeps warm workers that a kill would cost.
 _LINGER_SECONDS = 1.0
@@ -54,11 +50,46 @@ class Step(StrEnum):
     VERIFY = "verify"
 
 
+class TaskLostError(Exception):
+    """The task will not answer any more, for no fault of the program; the message says why."""
+
+
+class Workers(Protocol):
+    """Whoever runs the tasks, one a slot; any thread may call."""
+
+    def put(self, value: object) -> ObjectRef:
+        """Make a value known to the workers, once for many tasks."""
+        ...
+
+    def start(self, step: Step, name: str, arguments: tuple[object, ...]) -> TaskStream:
+        """Queue a task; arguments may be references."""
+        ...
+
+    def ready(self, streams: Sequence[TaskStream], seconds: float) -> Sequence[TaskStream]:
+        """Return those that have something to take or are over, after at most ``seconds``."""
+        ...
+
+    def take(self, stream: TaskStream) -> TaskItem:
+        """Return the next value of a task.
+
+        Raises StopIteration when the task is over, and TaskLostError when it cannot go on.
+        """
+        ...
+
+    def take_reference(self, stream: TaskStream) -> ObjectRef:
+        """Return a reference to the next value, which stays where it is; raises as ``take``."""
+        ...
+
+    def cancel(self, stream: TaskStream, *, force: bool) -> None:
+        """Withdraw a task; ``force`` kills it when it runs, with its worker's fork servers."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Submitter:
-    """Starts the three kinds of task; ``start(step, name, arguments)`` returns its stream."""
+    """What all tasks of one candidate need."""
 
-    start: Callable[[Step, str, tuple[object, ...]], TaskStream]
+    workers: Workers
     frames: Mapping[str, ObjectRef]
     source: str
     spec: Callable[[RateJob], TaskSpec]
@@ -95,6 +126,7 @@ class Dispatch:
         stops: Sequence[threading.Event],
     ) -> None:
         self._submitter = submitter
+        self._workers = submitter.workers
         self._retries = retries
         self._phase_seconds = phase_seconds
         self._on_point = on_point
@@ -108,7 +140,7 @@ class Dispatch:
         self._live = [
             _Progress(job, job.task_name(candidate_id), verify=job == verify) for job in jobs
         ]
-        self._source = ray.put(self._submitter.source)  # once, not with every task
+        self._source = self._workers.put(self._submitter.source)  # once, not with every task
         linger = 0.0
         try:
             for progress in self._live:
@@ -141,13 +173,11 @@ class Dispatch:
         }
         progress.step = step
         progress.deadline = None
-        progress.stream = submitter.start(step, f"{progress.name}/{step}", arguments[step])
+        progress.stream = self._workers.start(step, f"{progress.name}/{step}", arguments[step])
 
     def _ready(self) -> list[_Progress]:
         streams = [progress.stream for progress in self._live]
-        done, _ = ray.wait(streams, num_returns=1, timeout=_POLL_SECONDS, fetch_local=False)
-        if done and len(streams) > 1:
-            done, _ = ray.wait(streams, num_returns=len(streams), timeout=0, fetch_local=False)
+        done = self._workers.ready(streams, _POLL_SECONDS)
         return [progress for progress in self._live if any(progress.stream is s for s in done)]
 
     def _advance(self, progress: _Progress) -> None:
@@ -156,21 +186,17 @@ class Dispatch:
         except StopIteration:
             self._retry(progress, "the task ended without an outcome")
             return
-        except GetTimeoutError:
-            self._retry(progress, "the task's answer did not arrive")
-            return
-        except RayError as error:
-            self._retry(progress, _reason(error))
+        except TaskLostError as lost:
+            self._retry(progress, str(lost))
             return
         if progress.deadline is not None or isinstance(item, Began):
             progress.deadline = time.monotonic() + self._phase_seconds
         self._handle(progress, item)
 
-    @staticmethod
-    def _next_item(progress: _Progress) -> TaskItem:
-        item: TaskItem = ray.get(next(progress.stream), timeout=_ITEM_SECONDS)
+    def _next_item(self, progress: _Progress) -> TaskItem:
+        item = self._workers.take(progress.stream)
         if isinstance(item, Encoded):
-            progress.packets = next(progress.stream)
+            progress.packets = self._workers.take_reference(progress.stream)
         return item
 
     def _handle(self, progress: _Progress, item: TaskItem) -> None:
@@ -202,7 +228,7 @@ class Dispatch:
         now = time.monotonic()
         for progress in list(self._live):
             if progress.deadline is not None and now > progress.deadline:
-                ray.cancel(progress.stream, force=True)
+                self._workers.cancel(progress.stream, force=True)
                 self._retry(progress, f"no answer within {self._phase_seconds:g} s")
 
     def _retry(self, progress: _Progress, reason: str) -> None:
@@ -212,7 +238,7 @@ class Dispatch:
             self._live.remove(progress)
             message = (
                 f"{task} was lost {progress.retries} times, the last time because: {reason}. "
-                "The program is not to blame. See the Ray logs, and `evocodec doctor`"
+                "The program is not to blame. See the logs, and `evocodec doctor`"
             )
             raise InfrastructureFailure(message)
         self._on_retry(task, progress.retries, reason)
@@ -227,35 +253,26 @@ class Dispatch:
             if progress.stream is None:
                 continue
             if progress.deadline is None:
-                ray.cancel(progress.stream, force=False)
+                self._workers.cancel(progress.stream, force=False)
             else:
                 running.append(progress.stream)
         self._live = []
         until = time.monotonic() + linger
         for stream in running:
-            if not _ends_before(stream, until):
-                ray.cancel(stream, force=True)
+            if not self._ends_before(stream, until):
+                self._workers.cancel(stream, force=True)
+
+    def _ends_before(self, stream: TaskStream, until: float) -> bool:
+        try:
+            while True:
+                if not self._workers.ready([stream], max(0.0, until - time.monotonic())):
+                    return False
+                self._workers.take_reference(stream)
+        except (StopIteration, TaskLostError):
+            return True
 
 
 class _CandidateFailed(Exception):  # noqa: N818 - carries an outcome out of the loop
     def __init__(self, outcome: CandidateFailed) -> None:
         super().__init__(outcome)
         self.outcome = outcome
-
-
-def _ends_before(stream: TaskStream, until: float) -> bool:
-    try:
-        while True:
-            left = max(0.0, until - time.monotonic())
-            if not ray.wait([stream], timeout=left, fetch_local=False)[0]:
-                return False
-            next(stream)
-    except (StopIteration, RayError):
-        return True
-
-
-def _reason(error: RayError) -> str:
-    if isinstance(error, TaskCancelledError):
-        return "the task was cancelled from outside"
-    text = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {text[-1] if text else 'no message'}"

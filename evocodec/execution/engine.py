@@ -22,8 +22,9 @@ from evocodec.execution.contract import (
     OnPoint,
     OnRetry,
 )
-from evocodec.execution.dispatch import Dispatch, Step, Submitter, TaskStream
+from evocodec.execution.dispatch import Dispatch, Submitter
 from evocodec.execution.messages import Lost, TaskSpec
+from evocodec.execution.ray_workers import RayWorkers
 from evocodec.execution.session import Session, open_session
 from evocodec.sandbox.launcher import IsolationReport
 
@@ -43,7 +44,7 @@ class RayEngine:
         self._session: Session | None = None
         self._clips: dict[str, Clip] = {}
         self._frames: dict[str, Any] = {}
-        self._functions: dict[Step, Any] = {}
+        self._workers: RayWorkers | None = None
         # Ray starts a new cluster for whoever calls it after its shutdown, so close() waits until
         # no thread is inside run_jobs().
         self._closing = threading.Event()
@@ -55,7 +56,7 @@ class RayEngine:
         """Start or join Ray; see ``Engine.start``."""
         self._session = session = open_session(self._options)
         try:
-            self._functions = self._remote_functions()
+            self._workers = RayWorkers(self._options)
             isolation = self._warm_up()
         except BaseException:
             self._troubled = True
@@ -106,13 +107,15 @@ class RayEngine:
         """Measure one program; see ``Engine.run_jobs``."""
         if not jobs:
             return
+        self._require_session()
+        assert self._workers is not None  # noqa: S101 - there is a session
 
         def noted_retry(task: str, retry: int, reason: str) -> None:
             self._troubled = True
             on_retry(task, retry, reason)
 
         dispatch = Dispatch(
-            Submitter(self._start_task, self._frames, source, self._spec),
+            Submitter(self._workers, self._frames, source, self._spec),
             retries=self._options.retries,
             phase_seconds=self._options.limits.wall_seconds + self._options.grace_seconds,
             on_point=on_point,
@@ -152,24 +155,6 @@ class RayEngine:
         if self._session is None:
             message = "the engine is not running: start() comes first, and close() is final"
             raise InfrastructureFailure(message)
-
-    def _remote_functions(self) -> dict[Step, Any]:
-        # max_calls=0 said aloud: for GPU tasks Ray's default is a new worker for every call, and
-        # with it a cold fork server.
-        remote = ray.remote(
-            max_calls=0,
-            max_retries=0,
-            num_cpus=self._options.cpus_per_task,
-            num_gpus=self._options.gpus_per_task,
-        )
-        return {
-            Step.ENCODE: remote(tasks.encode_task),
-            Step.DECODE: remote(tasks.decode_task),
-            Step.VERIFY: remote(tasks.verify_task),
-        }
-
-    def _start_task(self, step: Step, name: str, arguments: tuple[object, ...]) -> TaskStream:
-        return self._functions[step].options(name=name, num_returns="streaming").remote(*arguments)
 
     def _spec(self, job: RateJob) -> TaskSpec:
         options = self._options

@@ -1,0 +1,78 @@
+"""The workers that Ray schedules: each task is a streaming Ray task with a name."""
+
+from collections.abc import Sequence
+
+import ray
+from ray.exceptions import GetTimeoutError, RayError, TaskCancelledError
+
+from evocodec.execution import tasks
+from evocodec.execution.contract import EngineOptions
+from evocodec.execution.dispatch import ObjectRef, Step, TaskLostError, TaskStream
+from evocodec.execution.messages import TaskItem
+
+_ITEM_SECONDS = 30.0
+
+
+class RayWorkers:
+    """Implements ``Workers`` on the cluster that this process is connected to."""
+
+    def __init__(self, options: EngineOptions) -> None:
+        # max_calls=0 said aloud: for GPU tasks Ray's default is a new worker for every call, and
+        # with it a cold fork server.
+        remote = ray.remote(
+            max_calls=0,
+            max_retries=0,
+            num_cpus=options.cpus_per_task,
+            num_gpus=options.gpus_per_task,
+        )
+        self._functions = {
+            Step.ENCODE: remote(tasks.encode_task),
+            Step.DECODE: remote(tasks.decode_task),
+            Step.VERIFY: remote(tasks.verify_task),
+        }
+
+    def put(self, value: object) -> ObjectRef:
+        """Put a value into the object store."""
+        return ray.put(value)
+
+    def start(self, step: Step, name: str, arguments: tuple[object, ...]) -> TaskStream:
+        """Submit a task under its name."""
+        return self._functions[step].options(name=name, num_returns="streaming").remote(*arguments)
+
+    def ready(self, streams: Sequence[TaskStream], seconds: float) -> Sequence[TaskStream]:
+        """Return all that are ready once one of them is."""
+        every = list(streams)
+        done, _ = ray.wait(every, num_returns=1, timeout=seconds, fetch_local=False)
+        if done and len(every) > 1:
+            done, _ = ray.wait(every, num_returns=len(every), timeout=0, fetch_local=False)
+        found: list[TaskStream] = done
+        return found
+
+    def take(self, stream: TaskStream) -> TaskItem:
+        """Fetch the next value of a task."""
+        reference = self.take_reference(stream)
+        try:
+            item: TaskItem = ray.get(reference, timeout=_ITEM_SECONDS)
+        except GetTimeoutError as error:
+            raise TaskLostError("the task's answer did not arrive") from error
+        except RayError as error:
+            raise TaskLostError(_reason(error)) from error
+        return item
+
+    def take_reference(self, stream: TaskStream) -> ObjectRef:
+        """Return the reference to the next value."""
+        try:
+            return next(stream)
+        except RayError as error:
+            raise TaskLostError(_reason(error)) from error
+
+    def cancel(self, stream: TaskStream, *, force: bool) -> None:
+        """Cancel a task; with ``force`` its worker process dies."""
+        ray.cancel(stream, force=force)
+
+
+def _reason(error: RayError) -> str:
+    if isinstance(error, TaskCancelledError):
+        return "the task was cancelled from outside"
+    text = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {text[-1] if text else 'no message'}"
