@@ -1,7 +1,7 @@
 """Decoding must be repeatable: the same bytes give the same frames, on any machine."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -11,34 +11,68 @@ from evocodec.sandbox.launcher import Launcher
 from evocodec.sandbox.policy import Limits
 
 
-def frames_digest(frames: Sequence[Frame]) -> str:
-    """SHA-256 over the planes' shapes and samples, in order; equal exactly for equal frames."""
-    digest = hashlib.sha256()
-    for frame in frames:
+class FramesDigest:
+    """SHA-256 over the planes' shapes and samples, in order; equal exactly for equal frames.
+
+    An instance is an ``on_frame`` callback: index 0 begins anew.
+    """
+
+    def __init__(self) -> None:
+        self._digest = hashlib.sha256()
+        self.count = 0
+
+    def __call__(self, index: int, frame: Frame) -> None:
+        """Take the next frame in."""
+        if index == 0:
+            self._digest, self.count = hashlib.sha256(), 0
         for plane in frame:
-            digest.update(b"%d,%d;" % plane.shape)
-            digest.update(np.ascontiguousarray(plane).data)
+            self._digest.update(b"%d,%d;" % plane.shape)
+            self._digest.update(np.ascontiguousarray(plane).data)
+        self.count += 1
+
+    def hexdigest(self) -> str:
+        """The digest of what has come so far."""
+        return self._digest.hexdigest()
+
+
+def frames_digest(frames: Iterable[Frame]) -> str:
+    """``FramesDigest`` of frames that are there already."""
+    digest = FramesDigest()
+    for index, frame in enumerate(frames):
+        digest(index, frame)
     return digest.hexdigest()
 
 
 def check_repeatable(
     launcher: Launcher,
     program: str,
-    packets: Sequence[bytes],
+    packets: Iterable[bytes],
     stream: StreamInfo,
     limits: Limits,
     expected: Sequence[Frame] | str,
 ) -> None:
-    """Decode again on ``launcher``, which may emulate another CPU, and compare.
+    """Decode again on ``launcher``, which may emulate another CPU, and compare frame by frame.
 
     ``expected``: the frames of the first decode, or only their ``frames_digest``; with frames, the
     message names the first plane that differs. Raises CandidateFailure(NONDETERMINISTIC).
     """
-    again = launcher.decode(program, packets, stream, limits).frames
-    digest = expected if isinstance(expected, str) else frames_digest(expected)
-    if frames_digest(again) == digest:
+    digest = FramesDigest()
+    differences: list[str] = []
+
+    def on_frame(index: int, frame: Frame) -> None:
+        digest(index, frame)
+        if index == 0:
+            differences.clear()
+        if not isinstance(expected, str) and index < len(expected) and not differences:
+            differences.extend(_difference(index, expected[index], frame))
+
+    launcher.decode(program, packets, stream, limits, on_frame=on_frame)
+    wanted = expected if isinstance(expected, str) else frames_digest(expected)
+    if digest.hexdigest() == wanted:
         return
-    where = "" if isinstance(expected, str) else f": {_first_difference(expected, again)}"
+    where = "" if isinstance(expected, str) else f": {len(expected)} and {digest.count} frames"
+    if differences:
+        where = f": {differences[0]}"
     raise CandidateFailure(
         FailureKind.NONDETERMINISTIC,
         f"decoding the same packets twice gave different frames{where}; "
@@ -46,10 +80,9 @@ def check_repeatable(
     )
 
 
-def _first_difference(first: Sequence[Frame], second: Sequence[Frame]) -> str:
-    for index, (one, other) in enumerate(zip(first, second, strict=False)):
-        for name, left, right in zip("yuv", one, other, strict=True):
-            if not np.array_equal(left, right):
-                count = int(np.count_nonzero(left != right))
-                return f"frame {index}, plane {name} differs first, in {count} samples"
-    return f"{len(first)} and {len(second)} frames"
+def _difference(index: int, one: Frame, other: Frame) -> list[str]:
+    for name, left, right in zip("yuv", one, other, strict=True):
+        if not np.array_equal(left, right):
+            count = int(np.count_nonzero(left != right))
+            return [f"frame {index}, plane {name} differs first, in {count} samples"]
+    return []

@@ -3,7 +3,7 @@
 import contextlib
 import math
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Self
 
 import numpy as np
@@ -13,7 +13,14 @@ from evocodec.domain.video import Frame, StreamInfo
 from evocodec.guest.framing import Tag, pack_header
 from evocodec.guest.ring import DOORBELL, split_planes
 from evocodec.sandbox.jobs import Buffer, Job, ServerLostError
-from evocodec.sandbox.launcher import Decoded, Encoded, IsolationReport, ResourceUse
+from evocodec.sandbox.launcher import (
+    Decoded,
+    Encoded,
+    IsolationReport,
+    OnFrame,
+    OnPacket,
+    ResourceUse,
+)
 from evocodec.sandbox.policy import Limits, Policy
 from evocodec.sandbox.server_process import START_SECONDS, ServerProcess
 from evocodec.sandbox.shared_frames import SharedFrames
@@ -59,30 +66,45 @@ class ForkServerLauncher:
         self._closed = False
 
     def encode(
-        self, program: str, frames: Sequence[Frame], stream: StreamInfo, qp: float, limits: Limits
+        self,
+        program: str,
+        frames: Iterable[Frame],
+        stream: StreamInfo,
+        qp: float,
+        limits: Limits,
+        *,
+        on_packet: OnPacket | None = None,
     ) -> Encoded:
         """Run the program's ``encode`` over ``frames`` in a fresh sandbox; see Launcher."""
-        _check_frames(frames, stream)
+        sink = None if on_packet is None else _packet_sink(on_packet)
         request = _request("encode", stream, limits, qp)
 
         def make_job(shared: SharedFrames | None) -> Job:
             return Job(
                 operation="encode",
-                outgoing=_encoder_input(program, frames, shared),
+                outgoing=_encoder_input(program, _checked(frames, stream), shared),
                 result_tag=Tag.PACKET,
                 max_messages=_SPARE_PACKETS + _PACKETS_PER_FRAME * stream.frame_count,
                 max_bytes=limits.output_bytes,
                 limits=limits,
                 shared=shared,
+                sink=sink,
             )
 
         results, use = self._run(request, make_job, stream)
         return Encoded(tuple(bytes(packet) for packet in results), use)
 
     def decode(
-        self, program: str, packets: Sequence[bytes], stream: StreamInfo, limits: Limits
+        self,
+        program: str,
+        packets: Iterable[bytes],
+        stream: StreamInfo,
+        limits: Limits,
+        *,
+        on_frame: OnFrame | None = None,
     ) -> Decoded:
         """Run the program's ``decode`` over ``packets`` in a fresh sandbox; see Launcher."""
+        sink = None if on_frame is None else _frame_sink(on_frame, stream)
         request = _request("decode", stream, limits, 0.0)
 
         def make_job(shared: SharedFrames | None) -> Job:
@@ -95,6 +117,7 @@ class ForkServerLauncher:
                 limits=limits,
                 exact_count=True,
                 shared=shared,
+                sink=sink,
             )
 
         results, use = self._run(request, make_job, stream)
@@ -216,7 +239,7 @@ def _message(tag: Tag, payload: bytes) -> Iterator[memoryview]:
 
 
 def _encoder_input(
-    program: str, frames: Sequence[Frame], shared: SharedFrames | None
+    program: str, frames: Iterable[Frame], shared: SharedFrames | None
 ) -> Iterator[memoryview]:
     yield from _message(Tag.PROGRAM, program.encode())
     for index, frame in enumerate(frames):
@@ -226,22 +249,34 @@ def _encoder_input(
     yield from _message(Tag.END, b"")
 
 
-def _decoder_input(program: str, packets: Sequence[bytes]) -> Iterator[memoryview]:
+def _decoder_input(program: str, packets: Iterable[bytes]) -> Iterator[memoryview]:
     yield from _message(Tag.PROGRAM, program.encode())
     for packet in packets:
         yield from _message(Tag.PACKET, packet)
     yield from _message(Tag.END, b"")
 
 
-def _check_frames(frames: Sequence[Frame], stream: StreamInfo) -> None:
+def _packet_sink(on_packet: OnPacket) -> Callable[[int, Buffer], None]:
+    return lambda index, packet: on_packet(index, bytes(packet))
+
+
+def _frame_sink(on_frame: OnFrame, stream: StreamInfo) -> Callable[[int, Buffer], None]:
+    return lambda index, samples: on_frame(index, _frame_from(samples, stream))
+
+
+def _checked(frames: Iterable[Frame], stream: StreamInfo) -> Iterator[Frame]:
+    """Pass frames on one at a time, so that a long video need not be held to be checked."""
     luma = (stream.height, stream.width)
     chroma = (stream.chroma_height, stream.chroma_width)
-    for index, frame in enumerate(frames):
+    count = 0
+    for frame in frames:
         shapes = tuple(plane.shape for plane in frame)
         if shapes != (luma, chroma, chroma) or any(plane.dtype != np.uint8 for plane in frame):
-            raise ValueError(f"frame {index} is not uint8 {luma} + 2 × {chroma}: {shapes}")
-    if len(frames) != stream.frame_count:
-        raise ValueError(f"{len(frames)} frames, but the stream says {stream.frame_count}")
+            raise ValueError(f"frame {count} is not uint8 {luma} + 2 × {chroma}: {shapes}")
+        yield frame
+        count += 1
+    if count != stream.frame_count:
+        raise ValueError(f"{count} frames, but the stream says {stream.frame_count}")
 
 
 def _frame_from(samples: Buffer, stream: StreamInfo) -> Frame:

@@ -2,7 +2,7 @@
 
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -40,7 +40,8 @@ class Job:
     """What is asked of one job: what to send, and what may come back.
 
     ``max_messages`` and ``max_bytes`` bound the results. With ``exact_count``, ``max_messages`` is
-    how many there must be. ``shared`` is what frames pass through, one way or the other.
+    how many there must be. ``shared`` is what frames pass through, one way or the other. With a
+    ``sink``, results are handed to it as they come, with their index, and are not kept.
     """
 
     operation: str
@@ -51,3 +52,4 @@ class Job:
     limits: Limits
     exact_count: bool = False
     shared: SharedFrames | None = None
+    sink: Callable[[int, Buffer], None] | None = None

@@ -1,11 +1,14 @@
 """The contract of whatever runs candidates: encode and decode, each in a fresh sandbox."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from evocodec.domain.video import Frame, StreamInfo
 from evocodec.sandbox.policy import Floor, Limits
+
+OnPacket: TypeAlias = Callable[[int, bytes], None]
+OnFrame: TypeAlias = Callable[[int, Frame], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +22,10 @@ class ResourceUse:
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """The packets of one encode, in the order they were yielded; untrusted bytes."""
+    """The packets of one encode, in the order they were yielded; untrusted bytes.
+
+    None are here when they were handed to ``on_packet``.
+    """
 
     packets: tuple[bytes, ...]
     use: ResourceUse
@@ -27,7 +33,10 @@ class Encoded:
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """The frames of one decode: exactly ``frame_count``, right shape and type, read-only."""
+    """The frames of one decode: exactly ``frame_count``, right shape and type, read-only.
+
+    None are here when they were handed to ``on_frame``.
+    """
 
     frames: tuple[Frame, ...]
     use: ResourceUse
@@ -57,16 +66,33 @@ class Launcher(Protocol):
 
     Every method may be called from several threads at a time. ``encode`` and ``decode`` raise
     CandidateFailure when the program is to blame and InfrastructureFailure when it is not.
+
+    ``frames`` and ``packets`` are iterated once for every try; ``on_packet`` and ``on_frame`` are
+    called in the caller's thread with an index from 0, and from 0 again when a job that was lost
+    through our fault is repeated. What the caller's iterators and callbacks raise ends the job.
     """
 
     def encode(
-        self, program: str, frames: Sequence[Frame], stream: StreamInfo, qp: float, limits: Limits
+        self,
+        program: str,
+        frames: Iterable[Frame],
+        stream: StreamInfo,
+        qp: float,
+        limits: Limits,
+        *,
+        on_packet: OnPacket | None = None,
     ) -> Encoded:
-        """Run the program's ``encode`` over the frames."""
+        """Run the program's ``encode`` over the frames; ValueError if they are not the stream's."""
         ...
 
     def decode(
-        self, program: str, packets: Sequence[bytes], stream: StreamInfo, limits: Limits
+        self,
+        program: str,
+        packets: Iterable[bytes],
+        stream: StreamInfo,
+        limits: Limits,
+        *,
+        on_frame: OnFrame | None = None,
     ) -> Decoded:
         """Run the program's ``decode`` with nothing but the packets and the stream's facts."""
         ...

@@ -42,6 +42,7 @@ _MAX_ERROR_BYTES = 64 * 1024
 @dataclass(slots=True)
 class _Progress:
     results: list[Buffer] = field(default_factory=list)
+    delivered: int = 0
     result_bytes: int = 0
     stderr: bytearray = field(default_factory=bytearray)
     stderr_seen: int = 0
@@ -140,7 +141,7 @@ class Supervisor:
     def _stop(self, kind: FailureKind, message: str) -> None:
         """Blame the candidate and have the whole tree killed; the first reason counts."""
         if self._progress.stopped is None and not self._progress.complete:
-            done = len(self._progress.results)
+            done = self._progress.delivered
             unit = "frames" if self._job.result_tag is Tag.FRAME else "packets"
             text = f"{self._job.operation} {message}; it had delivered {done} {unit}"
             self._progress.stopped = CandidateFailure(kind, text)
@@ -235,7 +236,7 @@ class Supervisor:
             if tag not in {Tag.READY, Tag.SETUP_FAILED} or length > _MAX_SETUP_BYTES:
                 raise FramingError(f"unexpected {tag.name} of {length} bytes")
         elif tag is job.result_tag:
-            if len(progress.results) >= job.max_messages:
+            if progress.delivered >= job.max_messages:
                 kind = FailureKind.BAD_OUTPUT if job.exact_count else FailureKind.OUTPUT_LIMIT
                 raise CandidateFailure(kind, f"delivered more than {job.max_messages} results")
             if tag is Tag.FRAME and length != len(DOORBELL):
@@ -265,18 +266,23 @@ class Supervisor:
     def _keep(self, message: Message) -> None:
         progress, shared = self._progress, self._job.shared
         if message.tag is Tag.FRAME and shared is not None:
-            progress.results.append(shared.take(len(progress.results)).data)
+            result: Buffer = shared.take(progress.delivered).data
         else:
-            progress.results.append(message.payload)
+            result = message.payload
             progress.result_bytes += len(message.payload)
+        if self._job.sink is None:
+            progress.results.append(result)
+        else:
+            self._job.sink(progress.delivered, result)
+        progress.delivered += 1
 
     def _finish(self, message: Message) -> None:
         job, progress = self._job, self._progress
         self._forget(self._pipes.target)
         if message.tag is Tag.ERROR:
             progress.reported = failure_from_error(job.operation, message.payload)
-        elif job.exact_count and len(progress.results) < job.max_messages:
-            text = f"yielded {len(progress.results)} of {job.max_messages} frames"
+        elif job.exact_count and progress.delivered < job.max_messages:
+            text = f"yielded {progress.delivered} of {job.max_messages} frames"
             progress.reported = CandidateFailure(FailureKind.BAD_OUTPUT, f"{job.operation} {text}")
         progress.complete = True
         self._kill()
