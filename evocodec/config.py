@@ -113,6 +113,8 @@ class SandboxSettings(Section):
     memory_mib: int = Field(2048, ge=64)
     output_mib: int = Field(256, ge=1)
     processes: int = Field(16, ge=1)
+    scratch_mib: int = Field(16, ge=0, description="a job's own folder for writing; 0: none")
+    scratch_inodes: int = Field(256, ge=0)
     max_program_kib: int = Field(256, ge=1)
     allow_library_codecs: bool = Field(
         False, description="let candidates call existing codecs; every report then says so"

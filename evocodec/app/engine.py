@@ -49,6 +49,8 @@ def make_limits(settings: Settings) -> Limits:
         memory_bytes=sandbox.memory_mib * 2**20,
         output_bytes=sandbox.output_mib * 2**20,
         processes=sandbox.processes,
+        scratch_bytes=sandbox.scratch_mib * 2**20,
+        scratch_inodes=sandbox.scratch_inodes,
     )
 
 

@@ -7,10 +7,10 @@ not offer is reported as ``off: reason``; whether that is enough is decided by t
 import os
 import resource
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from evocodec.guest import landlock, linux, seccomp
+from evocodec.guest import landlock, linux, mounts, seccomp
 
 NOBODY = 65534
 POD_MODE = "off: pod mode"
@@ -25,6 +25,7 @@ class Confinement:
     ``proc_fd`` is the real /proc, which programs do not see; it is closed before they run.
     ``memory_bytes`` and ``processes`` count what the job adds to what the fork server has loaded.
     ``address_limit`` is off where CUDA, which reserves address space by the terabyte, is used.
+    ``scratch_bytes`` is 0 for no scratch; ``no_scratch`` says why there can be none.
     """
 
     cpu_seconds: int
@@ -38,6 +39,9 @@ class Confinement:
     namespaces: bool = True
     devices: bool = False
     address_limit: bool = True
+    scratch_bytes: int = 0
+    scratch_inodes: int = 0
+    no_scratch: str = ""
 
 
 def enter(wanted: Confinement) -> dict[str, str]:
@@ -47,20 +51,25 @@ def enter(wanted: Confinement) -> dict[str, str]:
     if wanted.leave_root:
         layers["unprivileged_user"] = _attempt(_become_nobody)
     layers |= _enter_namespaces(wanted)
+    layers["scratch"] = _enter_scratch(wanted)
     os.close(wanted.proc_fd)
     layers["capabilities"] = _attempt(linux.drop_capabilities, "none")
     # Without its own user namespace the user's other processes would count against the limit.
     own_count = layers["user_namespace"] == "on" or layers.get("unprivileged_user") == "on"
-    layers["rlimits"] = _attempt(lambda: _set_limits(wanted, base_address_bytes, own_count))
+    file_bytes = 0 if layers["scratch"].startswith("off") else wanted.scratch_bytes
+    limits = _limits(wanted, base_address_bytes, file_bytes)
+    if own_count:
+        limits[resource.RLIMIT_NPROC] = wanted.processes
+    layers["rlimits"] = _attempt(lambda: _set_limits(limits))
     linux.prctl(linux.PR_SET_DUMPABLE, 0)
     # After the last change of credentials, which would clear it.
     linux.prctl(linux.PR_SET_PDEATHSIG, 9)
     layers["no_new_privs"] = _attempt(lambda: linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1))
-    layers |= _restrict_files_and_calls(wanted)
+    layers |= _restrict_files_and_calls(wanted, scratch=file_bytes > 0)
     return layers
 
 
-def _restrict_files_and_calls(wanted: Confinement) -> dict[str, str]:
+def _restrict_files_and_calls(wanted: Confinement, *, scratch: bool) -> dict[str, str]:
     landlock_state = wanted.landlock_state
     if wanted.ruleset_fd >= 0:
         landlock_state = _attempt(lambda: landlock.enter(wanted.ruleset_fd), landlock_state)
@@ -68,7 +77,9 @@ def _restrict_files_and_calls(wanted: Confinement) -> dict[str, str]:
     files = not landlock_state.startswith("off")
     seccomp_state = "off: no system call table for this architecture"
     if seccomp.supported():
-        seccomp_state = _attempt(lambda: seccomp.install(devices=wanted.devices, files=files))
+        seccomp_state = _attempt(
+            lambda: seccomp.install(devices=wanted.devices, files=files, scratch=scratch and files)
+        )
     if files:
         access = "landlock"
     elif seccomp_state == "on":
@@ -126,10 +137,23 @@ def _enter_namespaces(wanted: Confinement) -> dict[str, str]:
     return dict(zip(names, (user, rest, rest, rest), strict=True))
 
 
-def _set_limits(wanted: Confinement, base_address_bytes: int, count_processes: bool) -> None:
+def _enter_scratch(wanted: Confinement) -> str:
+    """A folder of this job's own, empty and limited, gone when its process is."""
+    if not (wanted.scratch_bytes and wanted.scratch_inodes):
+        return "off: none is allowed"
+    if wanted.no_scratch or wanted.ruleset_fd < 0:
+        return wanted.no_scratch or "off: needs Landlock"
+    size = f"{wanted.scratch_bytes} bytes, {wanted.scratch_inodes} inodes"
+    made = _attempt(lambda: mounts.mount_scratch(wanted.scratch_bytes, wanted.scratch_inodes), size)
+    if made == size:
+        os.environ["HOME"] = os.environ["TMPDIR"] = mounts.SCRATCH
+    return made
+
+
+def _limits(wanted: Confinement, base_address_bytes: int, file_bytes: int) -> dict[int, int]:
     limits = {
         resource.RLIMIT_CPU: wanted.cpu_seconds,
-        resource.RLIMIT_FSIZE: 0,
+        resource.RLIMIT_FSIZE: file_bytes,
         resource.RLIMIT_NOFILE: _OPEN_FILES,
         resource.RLIMIT_CORE: 0,
         resource.RLIMIT_STACK: _STACK_BYTES,
@@ -140,8 +164,10 @@ def _set_limits(wanted: Confinement, base_address_bytes: int, count_processes: b
         limits[resource.RLIMIT_AS] = base_address_bytes + wanted.memory_bytes
     else:
         limits[resource.RLIMIT_DATA] = wanted.memory_bytes
-    if count_processes:
-        limits[resource.RLIMIT_NPROC] = wanted.processes
+    return limits
+
+
+def _set_limits(limits: Mapping[int, int]) -> None:
     for which, value in limits.items():
         _soft, hard = resource.getrlimit(which)
         bounded = value if hard == resource.RLIM_INFINITY else min(value, hard)

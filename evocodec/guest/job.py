@@ -1,6 +1,7 @@
 """One encode or decode inside the sandbox: compile the program, stream, report what it raised."""
 
 import contextlib
+import errno
 import faulthandler
 import linecache
 import random
@@ -115,5 +116,7 @@ def _kind_of(error: BaseException) -> str:
         return "memory"
     # What may not be read does not exist in the sandbox's root folder.
     if isinstance(error, PermissionError | FileNotFoundError):
+        return "forbidden"
+    if isinstance(error, OSError) and error.errno == errno.EROFS:
         return "forbidden"
     return "exception"

@@ -20,8 +20,24 @@ _RULE_PATH_BENEATH = 1
 _FS_WRITE_FILE = 1 << 1
 _FS_READ_FILE = 1 << 2
 _FS_READ_DIR = 1 << 3
+_FS_REMOVE_DIR = 1 << 4
+_FS_REMOVE_FILE = 1 << 5
+_FS_MAKE_DIR = 1 << 7
+_FS_MAKE_REGULAR = 1 << 8
+_FS_TRUNCATE = 1 << 14
 _FS_IOCTL_DEV = 1 << 15
 _FS_BITS_BY_ABI = {1: 13, 2: 14, 3: 15, 4: 15, 5: 16}
+# Neither links nor pipes, sockets, devices, nor running what was written.
+_FS_SCRATCH = (
+    _FS_WRITE_FILE
+    | _FS_READ_FILE
+    | _FS_READ_DIR
+    | _FS_REMOVE_DIR
+    | _FS_REMOVE_FILE
+    | _FS_MAKE_DIR
+    | _FS_MAKE_REGULAR
+    | _FS_TRUNCATE
+)
 _NET_BIND_AND_CONNECT_TCP = 0b11
 _SCOPE_ABSTRACT_SOCKETS_AND_SIGNALS = 0b11
 
@@ -55,14 +71,19 @@ def available() -> bool:
 
 
 class Ruleset:
-    """A ruleset that allows reading ``readable`` trees, listing ``listable`` ones, and no writing.
+    """A ruleset that allows reading ``readable`` trees and listing ``listable`` ones.
 
-    ``devices`` are character devices that may also be written and controlled (a GPU's). Paths that
-    do not exist are left out. Raises OSError when the kernel has no Landlock.
+    ``devices`` are character devices that may also be written and controlled (a GPU's). Plain files
+    may be written below ``writable`` only. Paths that do not exist are left out. Raises OSError
+    when the kernel has no Landlock.
     """
 
     def __init__(
-        self, readable: Iterable[str], listable: Iterable[str], devices: Iterable[str] = ()
+        self,
+        readable: Iterable[str],
+        listable: Iterable[str],
+        devices: Iterable[str] = (),
+        writable: Iterable[str] = (),
     ) -> None:
         self.abi = abi_version()
         self._handled_fs = (1 << _FS_BITS_BY_ABI.get(self.abi, 16)) - 1
@@ -73,6 +94,8 @@ class Ruleset:
             self._allow(path, _FS_READ_DIR)
         for path in devices:
             self._allow(path, _FS_READ_FILE | _FS_WRITE_FILE | _FS_IOCTL_DEV)
+        for path in writable:
+            self._allow(path, _FS_SCRATCH)
 
     def _create(self) -> int:
         attributes = _RulesetAttributes(

@@ -8,7 +8,8 @@ Interface: mount(2), mount_setattr(2), pivot_root(2); Linux 5.12.
 import contextlib
 import ctypes
 import os
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +28,11 @@ _SEALED_DEVICE = _READ_ONLY | _NO_SUID | _NO_EXEC
 # Where the new root is put together, out of the way of everything that goes into it.
 _BUILDING_SITES = ("/mnt", "/media", "/srv", "/opt", "/run", "/tmp", "/home", "/sys")  # noqa: S108
 _ROOT_OPTIONS = "mode=0755,size=1m,nr_inodes=16384"
+# Landlock passes over a mount point itself on its way up: the rule belongs to the folder above.
+SCRATCH_PARENT = "/scratch"
+SCRATCH = f"{SCRATCH_PARENT}/tmp"  # noqa: S108
+_MASK_OPTIONS = "mode=0755,size=64k,nr_inodes=1024"
+_WORTH_BINDING_WHOLE = 16
 
 
 class _MountAttributes(ctypes.Structure):
@@ -68,6 +74,16 @@ def enter(view: View) -> None:
         raise
 
 
+def mount_scratch(size_bytes: int, inodes: int) -> None:
+    """Put an empty file system of this size at ``SCRATCH``, in this process's own mount namespace.
+
+    Raises OSError. Without a namespace of its own, other jobs would see it: unshares one.
+    """
+    linux.unshare(linux.CLONE_NEWNS)
+    options = f"mode=0700,size={size_bytes},nr_inodes={inodes + 1}"  # its root takes one
+    linux.mount("tmpfs", SCRATCH, "tmpfs", _NO_SUID | _NO_DEVICES | _NO_EXEC, options)
+
+
 def _building_site(view: View) -> str:
     wanted = (*view.sources, *view.folders)
     for site in _BUILDING_SITES:
@@ -78,6 +94,13 @@ def _building_site(view: View) -> str:
 
 def _furnish(base: str, view: View) -> None:
     bound: list[str] = []
+    masks: list[str] = []
+    for folder, hidden in _nearly_whole(view.sources):
+        _bind(folder, base + folder)
+        bound += (path for path in view.sources if os.path.dirname(path) == folder)
+        masks += (f"{base}{folder}/{name}" for name in hidden)
+    for mask in masks:
+        linux.mount("tmpfs", mask, "tmpfs", _NO_SUID | _NO_DEVICES | _NO_EXEC, _MASK_OPTIONS)
     for source in sorted(view.sources):
         if not _is_within(source, bound) and os.path.exists(source):
             _bind(source, base + source)
@@ -89,7 +112,25 @@ def _furnish(base: str, view: View) -> None:
         if not _is_within(link, bound) and not os.path.lexists(base + link):
             Path(base + link).parent.mkdir(parents=True, exist_ok=True)
             os.symlink(target, base + link)
-    _set_attributes(base, _SEALED | _NO_EXEC, 0)
+    for place in (base, *masks):
+        _set_attributes(place, _SEALED | _NO_EXEC, 0)
+
+
+def _nearly_whole(sources: Iterable[str]) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Folders of which nearly all is wanted, with the subfolders that must be hidden.
+
+    The standard library is one of them. Each mount is copied for each job, so that one with a few
+    hidden folders is better than two hundred.
+    """
+    wanted = set(sources)
+    counts = Counter(map(os.path.dirname, wanted))
+    for folder, count in counts.items():
+        if count < _WORTH_BINDING_WHOLE:
+            continue
+        with os.scandir(folder) as entries:
+            hidden = [entry for entry in entries if entry.path not in wanted]
+        if len(hidden) <= count // 8 and all(e.is_dir(follow_symlinks=False) for e in hidden):
+            yield folder, tuple(entry.name for entry in hidden)
 
 
 def _bind(source: str, place: str) -> None:

@@ -13,7 +13,13 @@ import struct
 from collections.abc import Iterable, Sequence
 
 from evocodec.guest import linux
-from evocodec.guest.syscalls import ALLOWED, CONDITIONAL, FOR_DEVICES, PRETENDED_MISSING
+from evocodec.guest.syscalls import (
+    ALLOWED,
+    CONDITIONAL,
+    FOR_DEVICES,
+    FOR_SCRATCH,
+    PRETENDED_MISSING,
+)
 
 _AUDIT_ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 _COLUMN = {"x86_64": 0, "aarch64": 1}
@@ -41,7 +47,8 @@ _MAP_SHARED = 0x01
 _MAP_ANONYMOUS = 0x20
 _MAP_GROWSDOWN = 0x0100
 _OPEN_WRITE_ONLY, _OPEN_READ_WRITE = 0o1, 0o2
-_OPEN_MAKES_OR_CHANGES = 0o100 | 0o1000 | 0o20000000  # O_CREAT, O_TRUNC, O_TMPFILE
+_OPEN_NAMELESS = 0o20000000  # O_TMPFILE
+_OPEN_MAKES_OR_CHANGES = 0o100 | 0o1000 | _OPEN_NAMELESS  # O_CREAT, O_TRUNC
 _PRCTL_NAMES = (15, 16, 0x53564D41)  # set and get a thread's name, name a mapping
 _FCNTL_DESCRIPTORS = (0, 1, 2, 3, 4, 1030)  # duplicate, get and set flags; no signals, no locks
 _IOCTL_HARMLESS = (0x5401, 0x5413, 0x5421, 0x541B, 0x5450, 0x5451)  # isatty, sizes, close-on-exec
@@ -58,13 +65,16 @@ def supported() -> bool:
     return platform.machine() in _COLUMN
 
 
-def install(*, devices: bool, files: bool) -> None:
+def install(*, devices: bool, files: bool, scratch: bool = False) -> None:
     """Filter this process for good; needs no_new_privs. Raises OSError.
 
     ``devices`` lets a GPU be opened for writing and controlled by ioctl. Without ``files`` nothing
-    can be opened at all: the stand-in where Landlock is missing.
+    can be opened at all: the stand-in where Landlock is missing. With ``scratch``, files may be
+    opened for writing, made, renamed and removed: Landlock says where.
     """
-    program = build(platform.machine(), own_pid=os.getpid(), devices=devices, files=files)
+    program = build(
+        platform.machine(), own_pid=os.getpid(), devices=devices, files=files, scratch=scratch
+    )
     packed = b"".join(struct.pack("=HBBI", *instruction) for instruction in program)
     buffer = ctypes.create_string_buffer(packed, len(packed))
 
@@ -75,7 +85,9 @@ def install(*, devices: bool, files: bool) -> None:
     linux.prctl(linux.PR_SET_SECCOMP, _MODE_FILTER, ctypes.addressof(header))
 
 
-def build(machine: str, *, own_pid: int, devices: bool, files: bool) -> list[Instruction]:
+def build(
+    machine: str, *, own_pid: int, devices: bool, files: bool, scratch: bool = False
+) -> list[Instruction]:
     """The filter as BPF instructions for ``x86_64`` or ``aarch64``."""
     column = _COLUMN[machine]
     program: list[Instruction] = [
@@ -86,11 +98,12 @@ def build(machine: str, *, own_pid: int, devices: bool, files: bool) -> list[Ins
     ]
     if machine == "x86_64":
         program += [(_IF_AT_LEAST, 0, 1, _X32_BIT), _KILL]
-    for numbers in (ALLOWED | FOR_DEVICES if devices else ALLOWED).values():
+    extra = (FOR_DEVICES if devices else {}) | (FOR_SCRATCH if scratch else {})
+    for numbers in (ALLOWED | extra).values():
         program += _when_number(numbers[column], [_ALLOW])
     for numbers in PRETENDED_MISSING.values():
         program += _when_number(numbers[column], [_MISSING])
-    for name, block in _conditions(own_pid, devices, files).items():
+    for name, block in _conditions(own_pid, devices, files, scratch).items():
         program += _when_number(CONDITIONAL[name][column], block)
     return [*program, _DENY]
 
@@ -99,9 +112,11 @@ def _when_number(number: int, block: Sequence[Instruction]) -> list[Instruction]
     return [] if number < 0 else [(_IF_EQUAL, 0, len(block), number), *block]
 
 
-def _conditions(own_pid: int, devices: bool, files: bool) -> dict[str, list[Instruction]]:
-    forbidden_open = _OPEN_MAKES_OR_CHANGES
-    if not devices:
+def _conditions(
+    own_pid: int, devices: bool, files: bool, scratch: bool
+) -> dict[str, list[Instruction]]:
+    forbidden_open = _OPEN_NAMELESS if scratch else _OPEN_MAKES_OR_CHANGES
+    if not (devices or scratch):
         forbidden_open |= _OPEN_WRITE_ONLY | _OPEN_READ_WRITE
     return {
         "open": _unless_any_bit(1, forbidden_open) if files else [_DENY],

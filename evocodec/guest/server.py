@@ -160,7 +160,7 @@ class Server:
             return confine.POD_MODE
         view = mounts.View(
             sources=(*config["readable"], *config["devices"]),
-            folders=tuple(config["listable"]),
+            folders=(*config["listable"], mounts.SCRATCH),
             links=config["links"],
         )
         try:
@@ -175,7 +175,8 @@ class Server:
             # A rule reaches all that lies below. In a view there is nothing else to list; outside
             # of one, jobs do with what the fork server knows of these folders.
             listable = config["listable"] if self._view_state == "on" else ()
-            rules = landlock.Ruleset(config["readable"], listable, config["devices"])
+            scratch = (mounts.SCRATCH_PARENT,) if self._view_state == "on" else ()
+            rules = landlock.Ruleset(config["readable"], listable, config["devices"], scratch)
         except OSError as error:
             return -1, f"off: {error}"
         return rules.fd, f"abi {rules.abi}"
@@ -312,6 +313,9 @@ class Server:
             namespaces=self._config["namespaces"],
             devices=bool(self._config["devices"]),
             address_limit=not self._config["devices"],
+            scratch_bytes=request["scratch_bytes"],
+            scratch_inodes=request["scratch_inodes"],
+            no_scratch="" if self._view_state == "on" else self._view_state,
         )
 
     def _reap(self) -> None:

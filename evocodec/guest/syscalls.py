@@ -109,6 +109,23 @@ FOR_DEVICES: dict[str, tuple[int, int]] = {
     "pipe2": (293, 59),
 }
 
+# What writing to a scratch folder needs; allowed only to a job that has one. No links, no special
+# files, no attributes, no locks, no fallocate.
+FOR_SCRATCH: dict[str, tuple[int, int]] = {
+    "pwrite64": (18, 68),
+    "fsync": (74, 82),
+    "fdatasync": (75, 83),
+    "ftruncate": (77, 46),
+    "rename": (82, -1),
+    "mkdir": (83, -1),
+    "rmdir": (84, -1),
+    "unlink": (87, -1),
+    "mkdirat": (258, 34),
+    "unlinkat": (263, 35),
+    "renameat": (264, 38),
+    "renameat2": (316, 276),
+}
+
 # Answered "no such call", because the C library then falls back to one that can be filtered.
 PRETENDED_MISSING: dict[str, tuple[int, int]] = {
     "clone3": (435, 435),

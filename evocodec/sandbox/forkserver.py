@@ -223,6 +223,8 @@ def _request(
         "cpu_seconds": max(1, math.ceil(limits.cpu_seconds)),
         "memory_bytes": limits.memory_bytes,
         "processes": limits.processes,
+        "scratch_bytes": limits.scratch_bytes,
+        "scratch_inodes": limits.scratch_inodes,
     }
     if stream is not None:
         request |= {

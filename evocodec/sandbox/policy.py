@@ -65,7 +65,8 @@ class Limits:
     """What one encode or decode may consume; ``processes`` counts threads.
 
     ``memory_bytes`` is on top of what the fork server has loaded. ``output_bytes`` bounds the
-    packets of an encode; a decode is bounded by the size of the stream itself.
+    packets of an encode; a decode is bounded by the size of the stream itself. Either of
+    ``scratch_bytes`` and ``scratch_inodes`` at 0 means that there is no scratch folder.
     """
 
     wall_seconds: float = 120.0
@@ -74,6 +75,8 @@ class Limits:
     output_bytes: int = 256 * MEBIBYTE
     processes: int = 16
     stderr_bytes: int = 64 * 1024
+    scratch_bytes: int = 16 * MEBIBYTE
+    scratch_inodes: int = 256
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,13 +16,16 @@ NUMBERS = {
         "fork": 57, "execve": 59, "kill": 62, "fcntl": 72, "unlink": 87, "ptrace": 101,
         "mount": 165, "openat": 257, "unshare": 272, "prlimit64": 302, "memfd_create": 319,
         "bpf": 321, "io_uring_setup": 425, "clone3": 435, "prctl": 157, "tgkill": 234,
-        "pipe2": 293,
+        "pipe2": 293, "mkdirat": 258, "unlinkat": 263, "linkat": 265, "symlinkat": 266,
+        "mknodat": 259, "fallocate": 285, "fchmodat": 268, "truncate": 76, "renameat2": 316,
     },
     "aarch64": {
         "read": 63, "mmap": 222, "ioctl": 29, "shmget": 194, "socket": 198, "clone": 220,
-        "execve": 221, "kill": 129, "fcntl": 25, "unlinkat": 35, "ptrace": 117, "mount": 40,
+        "execve": 221, "kill": 129, "fcntl": 25, "ptrace": 117, "mount": 40,
         "openat": 56, "unshare": 97, "prlimit64": 261, "memfd_create": 279, "bpf": 280,
         "io_uring_setup": 425, "clone3": 435, "prctl": 167, "tgkill": 131, "pipe2": 59,
+        "mkdirat": 34, "unlinkat": 35, "linkat": 37, "symlinkat": 36, "mknodat": 33,
+        "fallocate": 47, "fchmodat": 53, "truncate": 45, "renameat2": 276,
     },
 }  # fmt: skip
 
@@ -33,6 +36,7 @@ def decide(
     *arguments: int,
     devices: bool = False,
     files: bool = True,
+    scratch: bool = False,
     architecture: int | None = None,
 ) -> int:
     """Interpret the classic BPF program as the kernel would; linux/bpf_common.h."""
@@ -42,7 +46,7 @@ def decide(
         value = arguments[index] if index < len(arguments) else 0
         words[16 + 8 * index] = value & 0xFFFFFFFF
         words[20 + 8 * index] = value >> 32 & 0xFFFFFFFF
-    program = build(machine, own_pid=OWN_PID, devices=devices, files=files)
+    program = build(machine, own_pid=OWN_PID, devices=devices, files=files, scratch=scratch)
     accumulator, at = 0, 0
     while True:
         code, jump_true, jump_false, operand = program[at]
@@ -112,6 +116,19 @@ def test_files_may_be_opened_for_reading_only(machine: str) -> None:
     for flags in (0o1, 0o2, 0o100, 0o1000, 0o20200000):
         assert decide(machine, "openat", 0, 0, flags) == DENIED
     assert decide(machine, "openat", 0, 0, 0, files=False) == DENIED
+
+
+@machines
+def test_plain_files_may_be_written_only_by_a_job_with_a_scratch(machine: str) -> None:
+    for flags in (0o1, 0o102, 0o1001):
+        assert decide(machine, "openat", 0, 0, flags, scratch=True) == ALLOW
+        assert decide(machine, "openat", 0, 0, flags, scratch=True, files=False) == DENIED
+    assert decide(machine, "openat", 0, 0, 0o20200002, scratch=True) == DENIED
+    for call in ("mkdirat", "unlinkat", "renameat2"):
+        assert decide(machine, call, scratch=True) == ALLOW
+        assert decide(machine, call) == DENIED
+    for call in ("linkat", "symlinkat", "mknodat", "fallocate", "fchmodat", "truncate"):
+        assert decide(machine, call, scratch=True) == DENIED
 
 
 @machines

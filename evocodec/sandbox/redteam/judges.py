@@ -34,7 +34,7 @@ SECCOMP, LANDLOCK, RLIMITS = "seccomp", "landlock", "rlimits"
 NAMESPACES, SUPERVISOR, FRAMING = "namespaces", "supervisor", "framing"
 SCORER, ABSENT, GATE, FRESH = "scorer", "absent module", "static gate", "fresh process"
 ENVIRONMENT, DESCRIPTORS, MOUNTS = "own environment", "descriptors", "mount view"
-CGROUP, PERMISSIONS = "cgroup", "permissions"
+CGROUP, PERMISSIONS, SCRATCH = "cgroup", "permissions", "scratch"
 
 _BY_KIND = {
     FailureKind.TIMEOUT: SUPERVISOR,
@@ -297,7 +297,7 @@ def _layer_of_error(kind: str, code: str, layers: IsolationReport) -> str:
         "EFBIG": RLIMITS,
         "ENOMEM": RLIMITS,
         "EAGAIN": RLIMITS,
-        "ENOSPC": MOUNTS,
+        "ENOSPC": SCRATCH,
         "ESRCH": NAMESPACES,
         "ENETUNREACH": NAMESPACES,
         "ECONNREFUSED": NAMESPACES,

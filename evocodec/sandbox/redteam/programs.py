@@ -37,6 +37,7 @@ def reached(numbers, *arguments):
             raise
         return f"call {numbers[ARM]} was looked at: {error}"
 
+SCRATCH = os.environ.get("TMPDIR", "/tmp")
 CANARY = "EVOCODEC_REDTEAM" + "_CANARY"
 
 class Loot(bytes):
@@ -221,6 +222,6 @@ def _imports_of(source: str) -> str:
     needed = [name for name in ("errno", "os", "re", "sys", "time", "ctypes") if name in words]
     if words & {"call", "reached", "libc"} and "ctypes" not in needed:
         needed.append("ctypes")
-    if words & {"opened", "listed"} and "os" not in needed:
+    if words & {"opened", "listed", "SCRATCH"} and "os" not in needed:
         needed.append("os")
     return "".join(f"import {name}\n" for name in needed) + "import numpy as np\n"

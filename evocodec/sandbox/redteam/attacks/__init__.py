@@ -15,11 +15,13 @@ from evocodec.sandbox.redteam.attacks import (
     persistence,
     processes,
     results,
+    scratch,
 )
 
 ALL_ATTACKS: tuple[Attack, ...] = (
     *network.ATTACKS,
     *files.ATTACKS,
+    *scratch.ATTACKS,
     *processes.ATTACKS,
     *memory.ATTACKS,
     *deadlines.ATTACKS,

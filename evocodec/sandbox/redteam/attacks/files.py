@@ -186,40 +186,6 @@ ATTACKS = (
         layer=LANDLOCK,
     ),
     _attack(
-        "scratch-by-bytes",
-        "fill a disk",
-        """
-        folders = ["@OPEN_FOLDER@", os.environ.get("TMPDIR", "/tmp"), "/tmp", "/scratch"]
-        def fill(folder):
-            with open(f"{folder}/big-{TOKEN}", "wb") as file:
-                for _ in range(80):
-                    file.write(bytes(1 << 20))
-            os.unlink(f"{folder}/big-{TOKEN}")
-            return f"80 MiB in {folder}"
-        return each(lambda folder: fill(folder), folders)
-        """,
-        layer=SECCOMP,
-    ),
-    _attack(
-        "scratch-by-inodes",
-        "use up a file system's inodes",
-        """
-        folders = ["@OPEN_FOLDER@", os.environ.get("TMPDIR", "/tmp"), "/tmp", "/scratch"]
-        def fill(folder):
-            names = [f"{folder}/{index}-{TOKEN}" for index in range(20000)]
-            try:
-                for name in names:
-                    os.mkdir(name)
-            finally:
-                for name in names:
-                    if os.path.isdir(name):
-                        os.rmdir(name)
-            return f"{len(names)} names in {folder}"
-        return each(lambda folder: fill(folder), folders)
-        """,
-        layer=SECCOMP,
-    ),
-    _attack(
         "sample-videos",
         "read the sample videos that lie among the installed packages",
         """

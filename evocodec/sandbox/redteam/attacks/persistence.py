@@ -101,12 +101,13 @@ ATTACKS = (
         "home-caches",
         "leave files in the caches of torch, numba, matplotlib or the home folder",
         """
-        folders = [os.path.expanduser("~"), "/root", "/nonexistent", os.environ.get("HOME", "/")]
+        folders = {os.path.expanduser("~"), "/root", "/nonexistent", os.environ.get("HOME", "/")}
         def leave(folder):
             path = os.path.join(folder, f".cache-{TOKEN}")
+            if os.path.exists(path):
+                os.rmdir(path)
+                return f"found {path} of the job before"
             os.mkdir(path)
-            os.rmdir(path)
-            return f"made {path}"
         return each(lambda folder: leave(folder), folders)
         """,
         layer=SECCOMP,
