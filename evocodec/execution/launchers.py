@@ -29,7 +29,10 @@ class _Kind:
 
 
 class LauncherPool:
-    """Owned by one worker, which runs one task at a time; not for several threads."""
+    """Owned by one worker, which runs one task at a time.
+
+    Not for several threads, but for ``interrupt``.
+    """
 
     def __init__(self) -> None:
         self._launchers: OrderedDict[_Kind, Launcher] = OrderedDict()
@@ -44,6 +47,11 @@ class LauncherPool:
             launcher = self._launchers[kind] = _launch(kind)
         self._launchers.move_to_end(kind)
         return launcher
+
+    def interrupt(self) -> None:
+        """End all fork servers under whoever uses them; the owner closes the pool afterwards."""
+        for launcher in list(self._launchers.values()):
+            launcher.close()
 
     def close(self) -> None:
         """Stop all fork servers; the pool can be used again."""

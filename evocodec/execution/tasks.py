@@ -9,8 +9,8 @@ import hashlib
 import io
 import os
 import platform
+import threading
 from collections.abc import Iterator, Sequence
-from functools import cache
 
 import cv2
 
@@ -42,6 +42,8 @@ from evocodec.sandbox.policy import Policy
 
 Packets = tuple[bytes, ...]
 
+_here = threading.local()
+
 
 def encode_task(
     frames: Sequence[Frame], source: str, spec: TaskSpec
@@ -58,7 +60,7 @@ def encode_task(
     except InfrastructureFailure as failure:
         yield _lost(failure)
     except BaseException:
-        _pool().close()
+        worker_pool().close()
         raise
     else:
         yield Encoded(encoded.use)
@@ -82,7 +84,7 @@ def decode_task(
         yield _lost(failure)
         return
     except BaseException:
-        _pool().close()
+        worker_pool().close()
         raise
     yield Decoded(frames_digest(decoded.frames))
     reference = frames[: spec.stream.frame_count]
@@ -115,7 +117,7 @@ def verify_task(source: str, packets: Packets, digest: str, spec: TaskSpec) -> I
     except InfrastructureFailure as failure:
         yield _lost(failure)
     except BaseException:
-        _pool().close()
+        worker_pool().close()
         raise
     else:
         yield Verified()
@@ -145,15 +147,17 @@ def _blame(
 
 
 def _launcher(source: str, policy: Policy, *, emulated: bool = False) -> Launcher:
-    return _pool().get(source, policy, emulated=emulated)
+    return worker_pool().get(source, policy, emulated=emulated)
 
 
-@cache
-def _pool() -> LauncherPool:
-    # One task is one core: OpenCV would take all of them for the scorer's filters.
-    cv2.setNumThreads(1)
-    pool = LauncherPool()
-    atexit.register(pool.close)
+def worker_pool() -> LauncherPool:
+    """Return the fork servers of this thread, which is a worker: it runs one task at a time."""
+    pool: LauncherPool | None = getattr(_here, "pool", None)
+    if pool is None:
+        # One task is one core: OpenCV would take all of them for the scorer's filters.
+        cv2.setNumThreads(1)
+        pool = _here.pool = LauncherPool()
+        atexit.register(pool.close)
     return pool
 
 
@@ -166,7 +170,7 @@ def _failed(failure: CandidateFailure) -> CandidateFailed:
 
 
 def _lost(failure: InfrastructureFailure) -> Lost:
-    _pool().close()
+    worker_pool().close()
     return Lost(str(failure))
 
 

@@ -1,4 +1,4 @@
-"""The engine with real Ray, real workers and real sandboxes; only the codecs are tiny."""
+"""Both engines with real workers and real sandboxes, Ray included; only the codecs are tiny."""
 
 import hashlib
 import io
@@ -13,6 +13,7 @@ import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -28,7 +29,8 @@ from evocodec.domain.video import Frame, StreamInfo
 from evocodec.evaluation.clips import Clip, ClipSource, make_clip
 from evocodec.evaluation.stages import RateJob
 from evocodec.execution.emulation import emulated_processor
-from evocodec.execution.engine import EngineInfo, EngineOptions, Interrupted, RayEngine
+from evocodec.execution.engine import Engine, EngineInfo, EngineOptions, Interrupted, RayEngine
+from evocodec.execution.local import LocalEngine
 from evocodec.sandbox.policy import MEBIBYTE, Limits, Policy
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the sandbox is made of Linux")
@@ -76,7 +78,7 @@ class Run:
 
 @dataclass
 class Lab:
-    engine: RayEngine
+    engine: Engine
     info: EngineInfo
 
     def run(
@@ -111,6 +113,23 @@ def lab() -> Iterator[Lab]:
     engine.close()
 
 
+@pytest.fixture(scope="module")
+def local_lab() -> Iterator[Lab]:
+    engine = LocalEngine(options())
+    info = engine.start()
+    engine.put_clip(EVEN)
+    engine.put_clip(ODD)
+    yield Lab(engine, info)
+    engine.close()
+
+
+@pytest.fixture(params=["lab", "local_lab"], ids=["ray", "local"])
+def each(request: pytest.FixtureRequest) -> Lab:
+    """Either engine: what is asked of it is asked of both."""
+    found: Lab = request.getfixturevalue(request.param)
+    return found
+
+
 def job(name: str = "even", qp: float = 30.0, frames: int = 3) -> RateJob:
     return RateJob(Stage.SMOKE, name, frames, qp)
 
@@ -126,9 +145,9 @@ def wait_for(condition: Callable[[], object], seconds: float = 20.0) -> None:
         time.sleep(0.02)
 
 
-def test_a_point_counts_the_bytes_of_the_file_and_scores_the_decoded_frames(lab: Lab) -> None:
+def test_a_point_counts_the_bytes_of_the_file_and_scores_the_decoded_frames(each: Lab) -> None:
     jobs = (job(frames=5), job("odd", qp=20.0))
-    run = lab.run(STORE, *jobs, verify=jobs[1])
+    run = each.run(STORE, *jobs, verify=jobs[1])
     for measured, whole in zip(jobs, (EVEN, ODD), strict=True):
         point, frames = run.points[measured], whole.frames[: measured.frames]
         packed = io.BytesIO()
@@ -183,17 +202,17 @@ FAILURES: dict[str, tuple[FailureKind, str]] = {
 
 
 @pytest.mark.parametrize("case", FAILURES)
-def test_a_bad_program_fails_as_itself_and_leaves_no_point(lab: Lab, case: str) -> None:
+def test_a_bad_program_fails_as_itself_and_leaves_no_point(each: Lab, case: str) -> None:
     kind, source = FAILURES[case]
     run, only = Run(), job()
     with pytest.raises(CandidateFailure) as caught:
-        lab.run(source, only, verify=only, into=run)
+        each.run(source, only, verify=only, into=run)
     assert caught.value.kind is kind, caught.value
     assert run.points == {}
     assert run.retries == []
 
 
-def test_a_decoder_that_depends_on_the_processor_is_told_so(lab: Lab) -> None:
+def test_a_decoder_that_depends_on_the_processor_is_told_so(each: Lab) -> None:
     source = STORE.replace(
         IN_DECODER,
         "    x = np.linspace(-5, 5, 4096, dtype=np.float32)\n"
@@ -204,12 +223,12 @@ def test_a_decoder_that_depends_on_the_processor_is_told_so(lab: Lab) -> None:
         pytest.skip("this processor has no vector code to switch off")
     only = job()
     with pytest.raises(CandidateFailure, match="another processor") as caught:
-        lab.run(source, only, verify=only)
+        each.run(source, only, verify=only)
     assert caught.value.kind is FailureKind.NONDETERMINISTIC
     assert "plane y" in caught.value.message
 
 
-def test_the_first_failure_ends_the_other_tasks_of_the_candidate(lab: Lab) -> None:
+def test_the_first_failure_ends_the_other_tasks_of_the_candidate(each: Lab) -> None:
     source = STORE.replace(
         IN_ENCODER,
         "    import time\n"
@@ -218,10 +237,10 @@ def test_the_first_failure_ends_the_other_tasks_of_the_candidate(lab: Lab) -> No
     )
     started = time.monotonic()
     with pytest.raises(CandidateFailure, match="odd sizes"):
-        lab.run(source, job(), job("odd"), job(qp=31.0), job(qp=32.0))
+        each.run(source, job(), job("odd"), job(qp=31.0), job(qp=32.0))
     assert time.monotonic() - started < 5  # two of the others alone would have slept 10
-    assert lab.engine.busy() == 0
-    lab.run(STORE, job())
+    assert each.engine.busy() == 0
+    each.run(STORE, job())
 
 
 def test_a_killed_worker_costs_a_retry_and_not_the_candidate(
@@ -312,11 +331,11 @@ def test_a_job_lost_too_often_is_an_infrastructure_failure(
     assert run.points == {}
 
 
-def test_candidates_of_several_threads_share_the_slots(lab: Lab) -> None:
+def test_candidates_of_several_threads_share_the_slots(each: Lab) -> None:
     runs = {name: Run() for name in ("c0010", "c0011")}
     threads = [
         threading.Thread(
-            target=lambda name=name, run=run: lab.run(
+            target=lambda name=name, run=run: each.run(
                 slowly(0.5), *(job(qp=qp) for qp in (1.0, 2.0, 3.0)), name=name, into=run
             )
         )
@@ -326,22 +345,22 @@ def test_candidates_of_several_threads_share_the_slots(lab: Lab) -> None:
         thread.start()
     most = 0
     while any(thread.is_alive() for thread in threads):
-        most = max(most, lab.engine.busy())
+        most = max(most, each.engine.busy())
         time.sleep(0.01)
     assert all(len(run.points) == 3 for run in runs.values())
-    assert most == lab.engine.slots() == 2
+    assert most == each.engine.slots() == 2
 
 
-def test_a_stop_ends_tasks_at_once_and_says_it_was_no_failure(lab: Lab) -> None:
+def test_a_stop_ends_tasks_at_once_and_says_it_was_no_failure(each: Lab) -> None:
     stop = threading.Event()
     timer = threading.Timer(0.5, stop.set)
     timer.start()
     started = time.monotonic()
     with pytest.raises(Interrupted):
-        lab.run(slowly(5), *(job(qp=qp) for qp in (1.0, 2.0, 3.0)), stop=stop)
+        each.run(slowly(5), *(job(qp=qp) for qp in (1.0, 2.0, 3.0)), stop=stop)
     assert time.monotonic() - started < 3
-    assert lab.engine.busy() == 0
-    lab.run(STORE, job())
+    assert each.engine.busy() == 0
+    each.run(STORE, job())
 
 
 def test_tasks_can_be_found_by_candidate_clip_and_rate(lab: Lab) -> None:
@@ -373,9 +392,9 @@ def test_a_local_cluster_listens_on_loopback_only(lab: Lab) -> None:
     assert outside == []
 
 
-def test_the_report_of_isolation_comes_from_a_worker(lab: Lab) -> None:
-    assert lab.info.isolation.missing_for(Policy().floor) == ()
-    assert lab.info.cpus == 2.0
+def test_the_report_of_isolation_comes_from_a_worker(each: Lab) -> None:
+    assert each.info.isolation.missing_for(Policy().floor) == ()
+    assert each.info.cpus == 2.0
 
 
 OTHER = """
@@ -424,12 +443,55 @@ def test_one_process_has_one_engine_at_a_time(lab: Lab) -> None:
     assert len(lab.run(STORE, job()).points) == 1
 
 
-def test_an_engine_that_is_not_running_says_so() -> None:
-    engine = RayEngine(options())
+@pytest.mark.parametrize("kind", [RayEngine, LocalEngine])
+def test_an_engine_that_is_not_running_says_so(kind: type[RayEngine] | type[LocalEngine]) -> None:
+    engine = kind(options())
     with pytest.raises(InfrastructureFailure, match=r"start\(\) comes first"):
         engine.put_clip(ODD)
     engine.close()
     engine.close()
+
+
+def kill_fork_servers() -> None:
+    for child in psutil.Process().children():
+        with suppress(psutil.NoSuchProcess):  # or a zombie, of which Ray leaves some
+            if "evocodec.guest.server" in " ".join(child.cmdline()):
+                child.kill()
+
+
+def test_a_local_job_whose_fork_servers_die_is_an_infrastructure_failure(local_lab: Lab) -> None:
+    done, run = threading.Event(), Run()
+
+    def killer() -> None:
+        while not done.wait(0.02):
+            kill_fork_servers()
+
+    thread = threading.Thread(target=killer)
+    thread.start()
+    try:
+        with pytest.raises(InfrastructureFailure, match="lost 3 times"):
+            local_lab.run(slowly(4), job(), into=run)
+    finally:
+        done.set()
+        thread.join()
+    assert [retry for _, retry, _ in run.retries] == [1, 2]
+    assert len(local_lab.run(STORE, job()).points) == 1
+
+
+def test_a_local_engine_leaves_no_process_and_no_thread_behind() -> None:
+    before = {process.pid for process in psutil.Process().children(recursive=True)}
+    threads = set(threading.enumerate())
+    engine = LocalEngine(options())
+    lab = Lab(engine, engine.start())
+    engine.put_clip(EVEN)
+    stop = threading.Event()
+    threading.Timer(0.3, stop.set).start()
+    with pytest.raises(Interrupted):
+        lab.run(slowly(5), job(), stop=stop)
+    engine.close()
+    assert set(threading.enumerate()) <= threads
+    after = {process.pid for process in psutil.Process().children(recursive=True)}
+    assert after <= before
 
 
 FLOATS = """
