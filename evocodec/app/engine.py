@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 from evocodec.config import Settings
 from evocodec.domain.errors import UserError
+from evocodec.evaluation.metrics import require_libvmaf
 from evocodec.execution.contract import EngineOptions
 from evocodec.sandbox.launcher import IsolationReport, Launcher
 from evocodec.sandbox.policy import DEFAULT_FLOOR, UNSAFE_FLOOR, Floor, Limits, Policy
@@ -54,8 +55,22 @@ def make_limits(settings: Settings) -> Limits:
     )
 
 
-def engine_options(settings: Settings, *, dashboard: bool = True) -> EngineOptions:
-    """How tasks are placed, limited and retried."""
+def wants_vmaf(settings: Settings, *, evaluating: bool = False) -> bool:
+    """Whether VMAF is computed, in a run or (``evaluating``) by ``evocodec eval``."""
+    return settings.evaluation.vmaf in (("eval", "always") if evaluating else ("always",))
+
+
+def engine_options(
+    settings: Settings, *, dashboard: bool = True, evaluating: bool = False
+) -> EngineOptions:
+    """How tasks are placed, limited and retried, in a run or by ``evocodec eval``.
+
+    Raises:
+        InfrastructureFailure: VMAF is wanted and this machine's ffmpeg cannot compute it.
+    """
+    vmaf = wants_vmaf(settings, evaluating=evaluating)
+    if vmaf:
+        require_libvmaf()
     ray = settings.ray
     return EngineOptions(
         limits=make_limits(settings),
@@ -69,6 +84,7 @@ def engine_options(settings: Settings, *, dashboard: bool = True) -> EngineOptio
         grace_seconds=ray.grace_seconds,
         object_store_bytes=ray.object_store_mib * 2**20,
         dashboard=dashboard,
+        vmaf=vmaf,
     )
 
 

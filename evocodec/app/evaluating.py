@@ -43,7 +43,7 @@ def evaluate_program(
     for listener in listeners:
         bus.subscribe(listener)
     anchored = anchored_clips(settings, workspace.cache)
-    engine = RayEngine(engine_options(settings, dashboard=False))
+    engine = RayEngine(engine_options(settings, dashboard=False, evaluating=True))
     info = engine.start()
     try:
         require_floor(info.isolation, settings)

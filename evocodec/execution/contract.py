@@ -27,8 +27,9 @@ class EngineOptions:
 
     ``writer_id`` is the name that every measured stream is packed under, so that its length counts
     the same for all. ``grace_seconds`` beyond the sandbox's own wall limit is when a task counts as
-    lost. ``temp_dir`` holds the logs and sockets of a local cluster, and must be short, because the
-    path of a Unix socket ends at 107 bytes; the default is private to the user.
+    lost. ``vmaf`` is measured on whole clips only. ``temp_dir`` holds the logs and sockets of a
+    local cluster, and must be short, because the path of a Unix socket ends at 107 bytes; the
+    default is private to the user.
     """
 
     limits: Limits
@@ -42,6 +43,7 @@ class EngineOptions:
     grace_seconds: float = 20.0
     object_store_bytes: int = 512 * 1024 * 1024
     dashboard: bool = True
+    vmaf: bool = False
     temp_dir: Path | None = None
 
 

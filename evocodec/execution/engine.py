@@ -11,6 +11,7 @@ import ray
 from ray.exceptions import RayError
 
 from evocodec.domain.errors import InfrastructureFailure
+from evocodec.domain.results import Stage
 from evocodec.evaluation.clips import Clip
 from evocodec.evaluation.stages import RateJob
 from evocodec.execution import tasks
@@ -159,7 +160,10 @@ class RayEngine:
     def _spec(self, job: RateJob) -> TaskSpec:
         options = self._options
         stream = replace(self._clips[job.clip].stream, frame_count=job.frames)
-        return TaskSpec(job.clip, stream, job.qp, options.writer_id, options.limits, options.policy)
+        return TaskSpec(
+            *(job.clip, stream, job.qp, options.writer_id, options.limits, options.policy),
+            vmaf=options.vmaf and job.stage is Stage.FULL,
+        )
 
     def _warm_up(self) -> IsolationReport:
         """Start the fork servers of all slots, and wait for the first to say how it isolates."""

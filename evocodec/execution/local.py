@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from evocodec.domain.errors import InfrastructureFailure
+from evocodec.domain.results import Stage
 from evocodec.evaluation.clips import Clip
 from evocodec.evaluation.stages import RateJob
 from evocodec.execution import tasks
@@ -272,4 +273,7 @@ class LocalEngine:
     def _spec(self, job: RateJob, clip: Clip) -> TaskSpec:
         options = self._options
         stream = replace(clip.stream, frame_count=job.frames)
-        return TaskSpec(job.clip, stream, job.qp, options.writer_id, options.limits, options.policy)
+        return TaskSpec(
+            *(job.clip, stream, job.qp, options.writer_id, options.limits, options.policy),
+            vmaf=options.vmaf and job.stage is Stage.FULL,
+        )

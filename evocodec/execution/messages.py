@@ -24,6 +24,7 @@ class TaskSpec:
     writer_id: str
     limits: Limits
     policy: Policy
+    vmaf: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ from evocodec.evaluation.curves import make_curve
 from evocodec.evaluation.rateplan import initial_qps, next_qps
 from evocodec.evaluation.scoring import score_candidate, screen
 from evocodec.evaluation.stages import RateJob, full_jobs, screen_jobs, smoke_jobs
+from evocodec.evaluation.series import store_series
 from evocodec.execution.contract import Engine
 
 Record = Callable[[Event], None]
@@ -67,6 +68,8 @@ class StagedEvaluator:
 
     ``record`` must be durable when it returns; ``recorded`` gives the event that has a key.
     CandidateFailure passes through with its ``stage`` set; InfrastructureFailure and Interrupted
+    ``keep_series`` stores bytes and names them: per-frame figures go there before the event is
+    recorded; without it they stay in the points.
     pass through as they are.
     """
 
@@ -84,6 +87,7 @@ class StagedEvaluator:
         settings: StageSettings | None = None,
         stop: threading.Event | None = None,
     ) -> None:
+        keep_series: Callable[[bytes], str] | None = None,
         self._engine = engine
         self._run_id = run_id
         self._clips = dict(clips)
@@ -95,6 +99,7 @@ class StagedEvaluator:
         self._settings = settings or StageSettings()
         self._stop = stop
         for clip in self._clips.values():
+        self._keep_series = keep_series
             engine.put_clip(clip)
 
     def smoke(self, candidate_id: str, attempt: int, source: str) -> None:
@@ -270,6 +275,8 @@ class StagedEvaluator:
             event = StageStarted(
                 run_id=self._run_id,
                 at=self._now(),
+            if self._keep_series is not None:
+                point = store_series(point, self._keep_series)
                 candidate_id=visit.candidate_id,
                 attempt=visit.attempt,
                 stage=visit.stage,

@@ -23,7 +23,7 @@ from evocodec.domain.errors import (
 )
 from evocodec.domain.results import Cost, RatePoint
 from evocodec.domain.video import Frame
-from evocodec.evaluation.metrics import measure_quality
+from evocodec.evaluation.metrics import measure
 from evocodec.execution.launchers import LauncherPool
 from evocodec.execution.messages import (
     Began,
@@ -89,14 +89,20 @@ def decode_task(
     yield Decoded(frames_digest(decoded.frames))
     reference = frames[: spec.stream.frame_count]
     packed = _pack(spec, packets)
+    try:
+        quality, series = measure(reference, decoded.frames, vmaf=spec.vmaf)
+    except InfrastructureFailure as failure:
+        yield _lost(failure)
+        return
     point = RatePoint(
         clip=spec.clip,
         qp=spec.qp,
         bits=8 * len(packed),
         frames=len(reference),
-        quality=measure_quality(reference, decoded.frames),
+        quality=quality,
         cost=_cost(encode_use, decoded.use, len(reference)),
         bitstream_sha256=hashlib.sha256(packed).hexdigest(),
+        series=series,
     )
     yield Scored(point)
 
