@@ -24,8 +24,8 @@ from evocodec.evaluation.clips import Clip
 from evocodec.evaluation.curves import make_curve
 from evocodec.evaluation.rateplan import initial_qps, next_qps
 from evocodec.evaluation.scoring import score_candidate, screen
-from evocodec.evaluation.stages import RateJob, full_jobs, screen_jobs, smoke_jobs
 from evocodec.evaluation.series import store_series
+from evocodec.evaluation.stages import RateJob, full_jobs, screen_jobs, smoke_jobs
 from evocodec.execution.contract import Engine
 
 Record = Callable[[Event], None]
@@ -67,9 +67,9 @@ class StagedEvaluator:
     """Runs stages on an engine; any number of threads, one for each candidate.
 
     ``record`` must be durable when it returns; ``recorded`` gives the event that has a key.
-    CandidateFailure passes through with its ``stage`` set; InfrastructureFailure and Interrupted
     ``keep_series`` stores bytes and names them: per-frame figures go there before the event is
     recorded; without it they stay in the points.
+    CandidateFailure passes through with its ``stage`` set; InfrastructureFailure and Interrupted
     pass through as they are.
     """
 
@@ -86,8 +86,8 @@ class StagedEvaluator:
         now: Callable[[], str],
         settings: StageSettings | None = None,
         stop: threading.Event | None = None,
-    ) -> None:
         keep_series: Callable[[bytes], str] | None = None,
+    ) -> None:
         self._engine = engine
         self._run_id = run_id
         self._clips = dict(clips)
@@ -98,8 +98,8 @@ class StagedEvaluator:
         self._now = now
         self._settings = settings or StageSettings()
         self._stop = stop
-        for clip in self._clips.values():
         self._keep_series = keep_series
+        for clip in self._clips.values():
             engine.put_clip(clip)
 
     def smoke(self, candidate_id: str, attempt: int, source: str) -> None:
@@ -236,6 +236,8 @@ class StagedEvaluator:
             self._announce(visit)
 
         def on_point(job: RateJob, point: RatePoint) -> None:
+            if self._keep_series is not None:
+                point = store_series(point, self._keep_series)
             self._record_point(visit, job, point)
             points[job] = point
 
@@ -275,8 +277,6 @@ class StagedEvaluator:
             event = StageStarted(
                 run_id=self._run_id,
                 at=self._now(),
-            if self._keep_series is not None:
-                point = store_series(point, self._keep_series)
                 candidate_id=visit.candidate_id,
                 attempt=visit.attempt,
                 stage=visit.stage,
