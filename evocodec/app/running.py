@@ -242,6 +242,7 @@ class Runner:
                 max_points=evaluation.max_points,
             ),
             stop=self._own_stop,
+            keep_series=self._stores.blobs.put,
         )
 
     def _team(self, archive: Archive) -> Team:
@@ -254,7 +255,6 @@ class Runner:
             compression_gain_percent=judge.compression_gain_percent,
         )
         policy = make_policy(settings)
-            keep_series=self._stores.blobs.put,
         if self._plan.submission:
             sha256, note = self._plan.submission
             submitted = Submission(self._stores.blobs.get(sha256).decode(), note)
