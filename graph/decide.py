@@ -10,11 +10,13 @@ from evocodec.domain.events import (
     AttemptFailed,
     CandidateClosed,
     Evaluated,
+    HeldOutTested,
     Judged,
     Screened,
 )
-from evocodec.domain.results import Score
+from evocodec.domain.results import HeldOutResult, Score
 from evocodec.store.records import experiment_id, experiment_record
+from graph.hold_out import HeldOutGate, Rival
 from graph.propose import recorded_plan
 from graph.services import Services, utc_now
 from graph.state import CandidateState
@@ -30,7 +32,7 @@ class DecideNodes:
         """Compare with the version to beat, by rule."""
         services, candidate_id = self.services, state["candidate_id"]
         with services.board.lock:
-            champion = services.board.facts
+            champion, champion_id = services.board.facts, services.board.candidate_id
         score, screened = self._score(state), self._screened(state)
         request = JudgeRequest(
             run_id=services.run_id,
@@ -54,6 +56,12 @@ class DecideNodes:
             )
         else:
             verdict = services.team.judge.judge(request)
+            if verdict.adopt and score is not None and services.held_out is not None:
+                rival = Rival(champion_id, champion.compression_ratio) if champion else Rival()
+                gate = HeldOutGate(services, services.held_out)
+                verdict = gate.ask(state, verdict, score, rival)
+        if verdict.rule == "overfitted":
+            self._stop_breeding_from(state)
         services.journal.publish(
             Judged(run_id=services.run_id, at=utc_now(), candidate_id=candidate_id, verdict=verdict)
         )
@@ -88,6 +96,13 @@ class DecideNodes:
             )
             services.board.crown(candidate_id, f"v{adoption.version}", score)
         return {"outcome": "adopted"}
+
+    def _stop_breeding_from(self, state: CandidateState) -> None:
+        """What did not survive the gate is nobody's parent; what a run starts from has to be."""
+        services = self.services
+        entry = services.archive.find(state["candidate_id"])
+        if entry is not None and state["number"] > len(services.baselines):
+            services.archive.add_failure(entry)
 
     def reject(self, state: CandidateState) -> CandidateState:
         """Nothing to undo: the ledger already says why."""
@@ -154,6 +169,7 @@ class DecideNodes:
             verdict=verdict,
             origin=plan.origin,
             hypothesis=plan.hypothesis,
+            held_out=self._held_out(state, verdict),
         )
 
     def _known_version(self, state: CandidateState) -> str:
@@ -165,6 +181,11 @@ class DecideNodes:
         source = services.blobs.get(state["source_sha256"]).decode()
         same = services.champions.source(current.version) == source
         return f"v{current.version}" if same else ""
+
+    def _held_out(self, state: CandidateState, verdict: Verdict) -> HeldOutResult | None:
+        key = f"{state['candidate_id']}/held_out/{state['attempt']}/{verdict.compared_with}"
+        event = self.services.journal.find(key)
+        return event.result if isinstance(event, HeldOutTested) else None
 
     def _score(self, state: CandidateState) -> Score | None:
         event = self.services.journal.find(f"{state['candidate_id']}/evaluated/{state['attempt']}")

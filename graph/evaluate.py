@@ -28,6 +28,20 @@ def evaluation_of(services: Services, candidate_id: str) -> Evaluated | None:
     return newest
 
 
+@contextmanager
+def evaluation_slot(services: Services) -> Iterator[None]:
+    """Wait for a free evaluation slot, or give up when the run is asked to stop."""
+    while not services.slots.acquire(timeout=_SLOT_POLL_SECONDS):
+        if services.stop.is_set():
+            raise Interrupted("the run was asked to stop")
+    try:
+        if services.stop.is_set():
+            raise Interrupted("the run was asked to stop")
+        yield
+    finally:
+        services.slots.release()
+
+
 @dataclass(frozen=True, slots=True)
 class EvaluateNode:
     """Runs the stages, cheapest first; each able to stop the candidate."""
@@ -44,7 +58,7 @@ class EvaluateNode:
             return self._failed(state)
         stage = Stage.SMOKE
         try:
-            with self._slot():
+            with evaluation_slot(services):
                 services.evaluator.smoke(candidate_id, attempt, source)
                 stage = Stage.SCREEN
                 if self._screened_out(state, source):
@@ -129,17 +143,3 @@ class EvaluateNode:
             "attempt": state["attempt"] + 1,
             "repairs": state.get("repairs", 0) + 1,
         }
-
-    @contextmanager
-    def _slot(self) -> Iterator[None]:
-        """Wait for a free evaluation slot, or give up when the run is asked to stop."""
-        services = self.services
-        while not services.slots.acquire(timeout=_SLOT_POLL_SECONDS):
-            if services.stop.is_set():
-                raise Interrupted("the run was asked to stop")
-        try:
-            if services.stop.is_set():
-                raise Interrupted("the run was asked to stop")
-            yield
-        finally:
-            services.slots.release()

@@ -1,5 +1,6 @@
 """What the planner is told of the past: this run's finished experiments and the version to beat."""
 
+from agents.gate import FAILED_WORDS, told
 from agents.requests import ChampionFacts, HistoryItem
 from evocodec.domain.candidate import CandidateStatus
 from evocodec.search.archive import Archive
@@ -22,6 +23,14 @@ def champion_summary(champion: ChampionFacts | None) -> str:
     )
 
 
+def told_reason(candidate: CandidateView) -> str:
+    """How a candidate ended, without what only people may know of the held-out gate."""
+    verdict = candidate.verdict
+    if verdict is None or verdict.rule != "overfitted":
+        return candidate.reason
+    return told(candidate.held_out) if candidate.held_out else FAILED_WORDS
+
+
 def _item(candidate: CandidateView, archive: Archive) -> HistoryItem:
     known = archive.find(candidate.candidate_id)
     verdict = candidate.verdict
@@ -31,7 +40,7 @@ def _item(candidate: CandidateView, archive: Archive) -> HistoryItem:
         hypothesis=candidate.hypothesis,
         edits=candidate.edits,
         failure=candidate.failure.kind if candidate.failure else "",
-        reason=candidate.reason,
+        reason=told_reason(candidate),
         bitrate_mbps=candidate.score.bitrate_mbps if candidate.score else None,
         estimated_bitrate_mbps=known.estimated_bitrate_mbps if known else None,
         improvement_percent=verdict.improvement_percent if verdict else None,

@@ -5,11 +5,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from agents.judge import Thresholds
 from agents.requests import ChampionFacts
 from agents.team import Team
 from evocodec.champions.repository import ChampionRepository
 from evocodec.domain.events import Event
 from evocodec.domain.results import Score
+from evocodec.evaluation.held_out import Draw
 from evocodec.execution.staged import StagedEvaluator
 from evocodec.search.archive import Archive
 from evocodec.search.novelty import Novelty
@@ -77,6 +79,20 @@ class ChampionBoard:
 
 
 @dataclass(frozen=True, slots=True)
+class HeldOutTerms:
+    """How the held-out gate draws and decides.
+
+    ``draw`` gives the same clips for the same name within a run, and others for any other.
+    ``keep`` is the share of a development gain that must survive.
+    """
+
+    draw: Callable[[str], Draw]
+    keep: float
+    confidence: float
+    thresholds: Thresholds
+
+
+@dataclass(frozen=True, slots=True)
 class Services:
     """Everything a node may use."""
 
@@ -101,3 +117,5 @@ class Services:
     imports: tuple[str, ...]
     baselines: tuple[str, ...]
     """Programs that open the run, as source text; the last one is what evolution starts from."""
+    held_out: HeldOutTerms | None = None
+    """None where the development clips alone decide."""

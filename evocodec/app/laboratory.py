@@ -325,6 +325,7 @@ class Laboratory:
     # --- inside ---
 
     def _plan_new(self) -> "RunPlan":
+        from evocodec.app.held_out import new_secret
         from evocodec.app.running import RunPlan, baseline_sources, new_run_id
         from evocodec.models.replay import replay_from
 
@@ -342,11 +343,13 @@ class Laboratory:
         unique, copy = run_id, 2
         while unique in taken:
             unique, copy = f"{run_id}-{copy}", copy + 1
-        return RunPlan(unique, 0, self.settings, self.workspace, baselines)
+        secret = self.blobs.put(new_secret()) if self.settings.held_out.enabled else ""
+        return RunPlan(unique, 0, self.settings, self.workspace, baselines, held_out_secret=secret)
 
     def _plan_resumed(self, resume: str) -> "RunPlan":
         from evocodec.app.running import (
             BASELINES_KEY,
+            DRAWS_KEY,
             FIXED_KEY,
             SUBMISSION_KEY,
             RunPlan,
@@ -370,6 +373,7 @@ class Laboratory:
             self.workspace,
             tuple(first[BASELINES_KEY].split(",")),
             tuple(json.loads(first[SUBMISSION_KEY])) if SUBMISSION_KEY in first else None,
+            first.get(DRAWS_KEY, ""),
         )
 
     def _state(self, run_id: str) -> RunState:

@@ -21,11 +21,18 @@ from evocodec.app.background import InBackground
 from evocodec.app.briefing import make_prompts
 from evocodec.app.clips import AnchoredClip, anchored_clips, require_clips
 from evocodec.app.engine import engine_options, make_policy, require_floor
+from evocodec.app.held_out import HeldOutMaterial, require_held_out
 from evocodec.app.models import gateway_settings
 from evocodec.app.programs import built_in, looks_like_file, read_program
 from evocodec.app.workspace import Workspace
 from evocodec.champions.repository import ChampionRepository
-from evocodec.config import EvaluationSettings, JudgeSettings, Settings
+from evocodec.config import (
+    EvaluationSettings,
+    HeldOutSettings,
+    JudgeSettings,
+    LimitSettings,
+    Settings,
+)
 from evocodec.domain.errors import UserError
 from evocodec.domain.events import (
     Adopted,
@@ -55,12 +62,13 @@ from evocodec.telemetry.bus import EventBus
 from graph.build import build_way
 from graph.campaign import Campaign, CampaignOptions, Ending, stop_when
 from graph.routing import LoopBounds
-from graph.services import ChampionBoard, Journal, Services, utc_now
+from graph.services import ChampionBoard, HeldOutTerms, Journal, Services, utc_now
 
 LIBRARY_CODECS_NOTICE = "Candidates may call existing codecs in this run: its numbers say so."
 BASELINES_KEY = "run.baselines"
 FIXED_KEY = "run.fixed"
 SUBMISSION_KEY = "run.submission"
+DRAWS_KEY = "run.held_out_draws"
 _FINISH_SHARE = 0.25
 """Candidates in flight may go on for this share of the run's time after it is up."""
 
@@ -87,6 +95,8 @@ class RunPlan:
     """Hashes of the programs that open it, in the blob store."""
     submission: tuple[str, str] | None = None
     """Hash and note of a program from outside, when the run is there to measure that."""
+    held_out_secret: str = ""
+    """Hash of what the held-out clips are drawn of, in the blob store; empty: not drawn yet."""
 
 
 class Runner:
@@ -129,6 +139,7 @@ class Runner:
 
     def _run(self) -> Ending:
         require_clips(self._plan.settings)
+        require_held_out(self._plan.settings)
         engine = RayEngine(engine_options(self._plan.settings))
         # Starting Ray is mostly waiting, and so is x265: they are done side by side. Ray is started
         # here, because Linux ends its processes together with the thread that started them.
@@ -211,6 +222,7 @@ class Runner:
             library_codecs_allowed=settings.sandbox.allow_library_codecs,
             imports=tuple(sorted(available_imports(make_policy(settings)))),
             baselines=tuple(self._stores.blobs.get(sha).decode() for sha in plan.baselines),
+            held_out=self._held_out(anchored),
         )
         seconds = settings.run.minutes * 60.0
         options = CampaignOptions(
@@ -245,15 +257,22 @@ class Runner:
             keep_series=self._stores.blobs.put,
         )
 
+    def _held_out(self, anchored: Mapping[str, AnchoredClip]) -> HeldOutTerms | None:
+        settings = self._plan.settings
+        if not settings.held_out.enabled:
+            return None
+        secret = self._stores.blobs.get(self._plan.held_out_secret)
+        folder = self._plan.workspace.run(self._plan.run_id) / "held-out"
+        return HeldOutTerms(
+            draw=HeldOutMaterial(settings, folder, anchored, secret).draw,
+            keep=settings.held_out.keep,
+            confidence=settings.evaluation.confidence,
+            thresholds=_thresholds(settings),
+        )
+
     def _team(self, archive: Archive) -> Team:
         settings = self._plan.settings
-        judge = settings.judge
-        thresholds = Thresholds(
-            adopt_first_below_mbps=judge.adopt_first_below_mbps,
-            chance_first_below_mbps=judge.chance_first_below_mbps,
-            bitrate_gain_percent=judge.bitrate_gain_percent,
-            compression_gain_percent=judge.compression_gain_percent,
-        )
+        thresholds = _thresholds(settings)
         policy = make_policy(settings)
         if self._plan.submission:
             sha256, note = self._plan.submission
@@ -345,6 +364,16 @@ class Runner:
         )
 
 
+def _thresholds(settings: Settings) -> Thresholds:
+    judge = settings.judge
+    return Thresholds(
+        adopt_first_below_mbps=judge.adopt_first_below_mbps,
+        chance_first_below_mbps=judge.chance_first_below_mbps,
+        bitrate_gain_percent=judge.bitrate_gain_percent,
+        compression_gain_percent=judge.compression_gain_percent,
+    )
+
+
 def baseline_sources(settings: Settings, champions: ChampionRepository) -> tuple[str, ...]:
     """The programs a new run opens with: the current version if there is one, then the seed.
 
@@ -394,6 +423,7 @@ def _flat_settings(plan: RunPlan, info: EngineInfo) -> dict[str, str]:
         flat[SUBMISSION_KEY] = json.dumps(plan.submission)
     flat[BASELINES_KEY] = ",".join(plan.baselines)
     flat[FIXED_KEY] = fixed_settings(settings)
+    flat[DRAWS_KEY] = plan.held_out_secret
     flat["machine"] = f"{info.cpus:g} CPUs, {info.gpus:g} GPUs"
     for section, values in settings.model_dump(mode="json").items():
         if isinstance(values, dict):
@@ -415,6 +445,8 @@ def fixed_settings(settings: Settings) -> str:
         {
             "evaluation": settings.evaluation.model_dump(mode="json"),
             "judge": settings.judge.model_dump(mode="json"),
+            "held_out": settings.held_out.model_dump(mode="json"),
+            "limits": settings.limits.model_dump(mode="json"),
             "seed": settings.run.seed,
         }
     )
@@ -427,6 +459,9 @@ def with_fixed(settings: Settings, fixed: str) -> Settings:
         update={
             "evaluation": EvaluationSettings.model_validate(kept["evaluation"]),
             "judge": JudgeSettings.model_validate(kept["judge"]),
+            # Runs begun before these sections existed knew no gate and no limits.
+            "held_out": HeldOutSettings.model_validate(kept.get("held_out", {"enabled": False})),
+            "limits": LimitSettings.model_validate(kept.get("limits", {})),
             "run": settings.run.model_copy(update={"seed": kept["seed"]}),
         }
     )

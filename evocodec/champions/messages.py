@@ -13,7 +13,7 @@ from typing import Any
 from pydantic_core import to_json
 
 from evocodec.domain.candidate import Origin, Verdict
-from evocodec.domain.results import Score
+from evocodec.domain.results import HeldOutResult, Score
 
 PROGRAM_FILE = "codec.py"
 METRICS_FILE = "metrics.json"
@@ -37,6 +37,7 @@ class AdoptionEntry:
     model: str = ""
     hypothesis: str = ""
     at: str = ""
+    held_out: HeldOutResult | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +87,7 @@ def adoption_message(entry: AdoptionEntry, version: int, source_sha256: str) -> 
         "Improvement": improvement,
         "Improvement-Percent": _number(verdict.improvement_percent),
         "Compared-With": verdict.compared_with,
+        **_held_out_trailers(entry.held_out),
     }
     paragraphs = [entry.hypothesis, f"Verdict: {verdict.reason} ({verdict.rule})"]
     return _message(title, paragraphs, trailers)
@@ -140,6 +142,7 @@ def metrics_json(entry: AdoptionEntry, version: int, source_sha256: str) -> byte
         "source_sha256": source_sha256,
         "verdict": asdict(entry.verdict) | {"reason": one_line(entry.verdict.reason)},
         "score": asdict(entry.score),
+        "held_out": asdict(entry.held_out) if entry.held_out else None,
     }
     return to_json(value, indent=2, inf_nan_mode="strings") + b"\n"
 
@@ -180,6 +183,22 @@ def _message(title: str, paragraphs: Sequence[str], trailers: Mapping[str, str])
     body = [textwrap.fill(one_line(text), 78) for text in paragraphs]
     block = [f"{key}: {one_line(value)}" for key, value in trailers.items() if one_line(value)]
     return "\n\n".join([title, *(text for text in body if text), "\n".join(block)]) + "\n"
+
+
+def _held_out_trailers(result: HeldOutResult | None) -> dict[str, str]:
+    """Both numbers of the gate, for people; empty where it was not asked."""
+    if result is None:
+        return {}
+    interval = result.interval_percent
+    return {
+        "Development-Gain-Percent": _number(result.development_gain_percent),
+        "Held-Out-Gain-Percent": _number(result.held_out_gain_percent),
+        "Held-Out-Interval-Percent": (
+            f"{interval.low:.2f} to {interval.high:.2f} at {interval.level:.0%}" if interval else ""
+        ),
+        "Held-Out-Clips": str(result.clips),
+        "Held-Out-Seed-SHA256": result.seed_sha256,
+    }
 
 
 def _improvement(verdict: Verdict) -> str:

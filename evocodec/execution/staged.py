@@ -22,6 +22,7 @@ from evocodec.domain.events import (
 from evocodec.domain.results import RatePoint, RdCurve, Score, ScreenResult, Stage
 from evocodec.evaluation.clips import Clip
 from evocodec.evaluation.curves import make_curve
+from evocodec.evaluation.held_out import HeldOutClip, bits_there, first_qps, more_qps
 from evocodec.evaluation.rateplan import initial_qps, next_qps
 from evocodec.evaluation.scoring import score_candidate, screen
 from evocodec.evaluation.series import store_series
@@ -150,7 +151,7 @@ class StagedEvaluator:
         of a later comparison are measured at the same qp.
         """
         qps = {
-            scored.clip: _operating_qp(scored.curve, scored.operating_psnr_y_db)
+            scored.clip: operating_qp(scored.curve, scored.operating_psnr_y_db)
             for scored in score.clips
         }
         visit = _Visit(candidate_id, attempt, Stage.SCREEN, source)
@@ -184,6 +185,44 @@ class StagedEvaluator:
             )
         )
         return score
+
+    def held_out(
+        self,
+        candidate_id: str,
+        attempt: int,
+        source: str,
+        clips: Sequence[HeldOutClip],
+        around_qps: Mapping[str, float],
+    ) -> dict[str, float]:
+        """Bits at the operating quality of clips that are not among the development clips.
+
+        Three rates a clip, around the given one, and more only until the operating quality lies
+        between two of them.
+        """
+        visit = _Visit(candidate_id, attempt, Stage.HELD_OUT, source)
+        by_name = {held.clip.name: held for held in clips}
+        for held in clips:
+            self._engine.put_clip(held.clip)
+        measured: dict[str, list[RatePoint]] = {name: [] for name in by_name}
+        wanted = {name: first_qps(around_qps[name]) for name in by_name}
+        first = True
+        while any(wanted.values()):
+            jobs = full_jobs({n: held.clip for n, held in by_name.items()}, wanted, visit.stage)
+            for job, point in self._measure(visit, jobs, announce=first).items():
+                measured[job.clip].append(point)
+            first = False
+            wanted = {
+                name: more_qps(measured[name], held.operating_psnr_y_db)
+                for name, held in by_name.items()
+            }
+        try:
+            return {
+                name: bits_there(candidate_id, held, measured[name])
+                for name, held in by_name.items()
+            }
+        except CandidateFailure as failure:
+            failure.stage = visit.stage
+            raise
 
     def _score(self, visit: _Visit, previous_qps: PreviousQps) -> Score:
         measured: dict[str, list[RatePoint]] = {clip: [] for clip in self._clips}
@@ -320,7 +359,7 @@ def _for_clip(previous: PreviousQps, clip: str) -> Sequence[float] | None:
     return previous.get(clip) if isinstance(previous, Mapping) else previous
 
 
-def _operating_qp(curve: RdCurve, psnr_y_db: float) -> float:
+def operating_qp(curve: RdCurve, psnr_y_db: float) -> float:
     """Interpolate qp over PSNR-Y, linearly between the two points around the quality."""
     points = sorted(curve.points, key=lambda point: point.quality.psnr_y_db)
     for worse, better in pairwise(points):

@@ -16,6 +16,7 @@ from evocodec.domain.events import (
     CodeWritten,
     Evaluated,
     Event,
+    Judged,
     Planned,
     Screened,
 )
@@ -222,6 +223,8 @@ class _Track:
             case Evaluated():
                 self.bitrate_mbps = event.score.bitrate_mbps
             case AttemptFailed():
+                self.bitrate_mbps = self.ratio = None
+            case Judged(verdict=verdict) if verdict.rule == "overfitted" and self.parent_id:
                 self.bitrate_mbps = self.ratio = None
             case CandidateClosed():
                 self.closed = True

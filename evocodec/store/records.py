@@ -17,6 +17,7 @@ from typing import Any, NotRequired, Protocol, TypeAlias, TypedDict, cast
 from evocodec.domain.candidate import CandidateStatus
 from evocodec.domain.errors import InfrastructureFailure
 from evocodec.domain.events import CandidateOpened, Event
+from evocodec.domain.results import HeldOutResult
 from evocodec.store.blobs import write_atomically
 from evocodec.store.candidate_view import AttemptView, CandidateView, advance
 
@@ -39,7 +40,8 @@ class Evolution(TypedDict):
     """What came of a candidate; ``version`` is None unless it was adopted.
 
     ``github_committed`` says that the version is committed to the champion repository;
-    ``github_pushed``, that the commit also reached the remote.
+    ``github_pushed``, that the commit also reached the remote. ``held_out`` holds both numbers of
+    the held-out gate, None where it was not asked; it is for people, and no prompt is made of it.
     """
 
     status: str
@@ -54,6 +56,7 @@ class Evolution(TypedDict):
     reason: str
     rule: str
     failure: JsonObject | None
+    held_out: JsonObject | None
 
 
 class Experiment(TypedDict):
@@ -156,7 +159,25 @@ def _evolution(view: CandidateView) -> Evolution:
         failure=None
         if failure is None
         else {"kind": failure.kind, "stage": failure.stage.value, "message": failure.message},
+        held_out=_held_out(view.held_out),
     )
+
+
+def _held_out(result: HeldOutResult | None) -> JsonObject | None:
+    if result is None:
+        return None
+    gain, interval = result.held_out_gain_percent, result.interval_percent
+    return {
+        "passed": result.passed,
+        "reason": result.reason,
+        "compared_with": result.compared_with,
+        "development_gain_percent": _finite(result.development_gain_percent),
+        "held_out_gain_percent": None if gain is None else _finite(gain),
+        "interval_percent": [_finite(interval.low), _finite(interval.high)] if interval else None,
+        "interval_level": interval.level if interval else None,
+        "clips": result.clips,
+        "seed_sha256": result.seed_sha256,
+    }
 
 
 def _metrics(view: CandidateView) -> Metrics:

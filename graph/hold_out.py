@@ -1,0 +1,136 @@
+"""The held-out gate: what would be adopted is measured once more, on clips that nobody has seen.
+
+Nothing of it may reach an agent but pass or fail: no node hands anything from here to a team.
+"""
+
+import statistics
+from dataclasses import dataclass
+
+from agents.gate import (
+    HeldOutMeasurement,
+    development_gain_percent,
+    gated,
+    hold_out,
+)
+from evocodec.domain.candidate import Verdict
+from evocodec.domain.errors import CandidateFailure
+from evocodec.domain.events import HeldOutTested
+from evocodec.domain.results import HeldOutResult, Score
+from evocodec.evaluation.confidence import gain_interval
+from evocodec.evaluation.held_out import Draw, HeldOutClip, gain_over
+from evocodec.execution.staged import operating_qp
+from graph.evaluate import evaluation_of, evaluation_slot
+from graph.services import HeldOutTerms, Services, utc_now
+from graph.state import CandidateState
+
+
+@dataclass(frozen=True, slots=True)
+class Rival:
+    """The version to beat as this run knows it; empty ids where it is HEVC."""
+
+    candidate_id: str = ""
+    compression_ratio: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOutGate:
+    """Asks the gate, once for each version that a candidate is compared with."""
+
+    services: Services
+    terms: HeldOutTerms
+
+    def ask(self, state: CandidateState, verdict: Verdict, score: Score, rival: Rival) -> Verdict:
+        """Return the verdict as the gate leaves it; what is in the ledger is not measured again."""
+        services, candidate_id, attempt = self.services, state["candidate_id"], state["attempt"]
+        key = f"{candidate_id}/held_out/{attempt}/{verdict.compared_with}"
+        known = services.journal.find(key)
+        if isinstance(known, HeldOutTested):
+            return gated(verdict, known.result)
+        with evaluation_slot(services):
+            result = self._test(state, verdict, score, rival)
+        services.journal.publish(
+            HeldOutTested(
+                run_id=services.run_id,
+                at=utc_now(),
+                candidate_id=candidate_id,
+                attempt=attempt,
+                result=result,
+            )
+        )
+        return gated(verdict, result)
+
+    def _test(
+        self, state: CandidateState, verdict: Verdict, score: Score, rival: Rival
+    ) -> HeldOutResult:
+        development = development_gain_percent(verdict, rival.compression_ratio)
+        draw = self.terms.draw(
+            f"{state['candidate_id']}/{state['attempt']}/{verdict.compared_with}"
+        )
+        try:
+            measured = self._measure(state, score, rival, draw)
+        except CandidateFailure as failure:
+            measured = HeldOutMeasurement(
+                None, None, len(draw.clips), draw.seed_sha256, broken=str(failure)
+            )
+        return hold_out(
+            verdict,
+            development,
+            measured,
+            keep=self.terms.keep,
+            thresholds=self.terms.thresholds,
+        )
+
+    def _measure(
+        self, state: CandidateState, score: Score, rival: Rival, draw: Draw
+    ) -> HeldOutMeasurement:
+        services = self.services
+        source = services.blobs.get(state["source_sha256"]).decode()
+        candidate = services.evaluator.held_out(
+            state["candidate_id"], state["attempt"], source, draw.clips, _around(score, draw.clips)
+        )
+        reference = self._reference(rival, draw.clips)
+        shared = {clip: bits for clip, bits in candidate.items() if clip in reference}
+        return HeldOutMeasurement(
+            gain=gain_over(reference, shared) if shared else None,
+            interval_percent=gain_interval(shared, reference, self.terms.confidence),
+            clips=len(shared),
+            seed_sha256=draw.seed_sha256,
+            left_out=len(draw.clips) - len(shared),
+        )
+
+    def _reference(self, rival: Rival, clips: tuple[HeldOutClip, ...]) -> dict[str, float]:
+        """Bits of HEVC, or of the version to beat, whose program runs again on the same clips.
+
+        Clips on which that version itself fails are left out: no candidate is blamed for them.
+        """
+        if not rival.candidate_id:
+            return {held.clip.name: held.anchor_bits for held in clips}
+        services = self.services
+        evaluated = evaluation_of(services, rival.candidate_id)
+        if evaluated is None:
+            raise LookupError(f"{rival.candidate_id} is to be beaten, but was never evaluated")
+        source = services.archive.get(rival.candidate_id).source
+        around = _around(evaluated.score, clips)
+
+        def bits_on(some: tuple[HeldOutClip, ...]) -> dict[str, float]:
+            return services.evaluator.held_out(
+                rival.candidate_id, evaluated.attempt, source, some, around
+            )
+
+        try:
+            return bits_on(clips)
+        except CandidateFailure:
+            bits: dict[str, float] = {}
+            for held in clips:
+                try:
+                    bits |= bits_on((held,))
+                except CandidateFailure:
+                    continue
+            return bits
+
+
+def _around(score: Score, clips: tuple[HeldOutClip, ...]) -> dict[str, float]:
+    """Where each clip's operating quality is expected: where that of its source was."""
+    known = {one.clip: operating_qp(one.curve, one.operating_psnr_y_db) for one in score.clips}
+    middle = statistics.median(known.values())
+    return {held.clip.name: known.get(held.like, middle) for held in clips}
