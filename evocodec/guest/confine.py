@@ -10,7 +10,7 @@ import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from evocodec.guest import landlock, linux, mounts, seccomp
+from evocodec.guest import broker_process, landlock, linux, mounts, seccomp
 
 NOBODY = 65534
 POD_MODE = "off: pod mode"
@@ -22,6 +22,7 @@ _STACK_BYTES = 8 << 20
 class Confinement:
     """What the supervisor asks for; ``ruleset_fd`` is -1 without Landlock.
 
+    ``broker_fd`` leads to the path broker, and is -1 without one; ``broker_state`` says why.
     ``proc_fd`` is the real /proc, which programs do not see; it is closed before they run.
     ``memory_bytes`` and ``processes`` count what the job adds to what the fork server has loaded.
     ``address_limit`` is off where CUDA, which reserves address space by the terabyte, is used.
@@ -36,6 +37,8 @@ class Confinement:
     pid_namespace: str
     leave_root: bool
     proc_fd: int
+    broker_fd: int = -1
+    broker_state: str = ""
     namespaces: bool = True
     devices: bool = False
     address_limit: bool = True
@@ -52,6 +55,7 @@ def enter(wanted: Confinement) -> dict[str, str]:
         layers["unprivileged_user"] = _attempt(_become_nobody)
     layers |= _enter_namespaces(wanted)
     layers["scratch"] = _enter_scratch(wanted)
+    memory_fd = _own_memory(wanted)
     os.close(wanted.proc_fd)
     layers["capabilities"] = _attempt(linux.drop_capabilities, "none")
     # Without its own user namespace the user's other processes would count against the limit.
@@ -65,16 +69,22 @@ def enter(wanted: Confinement) -> dict[str, str]:
     # After the last change of credentials, which would clear it.
     linux.prctl(linux.PR_SET_PDEATHSIG, 9)
     layers["no_new_privs"] = _attempt(lambda: linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1))
-    layers |= _restrict_files_and_calls(wanted, scratch=file_bytes > 0)
+    layers |= _restrict_files_and_calls(wanted, memory_fd, scratch=file_bytes > 0)
     return layers
 
 
-def _restrict_files_and_calls(wanted: Confinement, *, scratch: bool) -> dict[str, str]:
+def _restrict_files_and_calls(
+    wanted: Confinement, memory_fd: int, *, scratch: bool
+) -> dict[str, str]:
     landlock_state = wanted.landlock_state
     if wanted.ruleset_fd >= 0:
         landlock_state = _attempt(lambda: landlock.enter(wanted.ruleset_fd), landlock_state)
         os.close(wanted.ruleset_fd)
     files = not landlock_state.startswith("off")
+    broker_state = wanted.broker_state
+    if memory_fd >= 0:
+        fds = (wanted.broker_fd, memory_fd)
+        broker_state = broker_process.enter(*fds, devices=wanted.devices)
     seccomp_state = "off: no system call table for this architecture"
     if seccomp.supported():
         seccomp_state = _attempt(
@@ -86,7 +96,12 @@ def _restrict_files_and_calls(wanted: Confinement, *, scratch: bool) -> dict[str
         access = "seccomp: nothing can be opened"
     else:
         access = "off: neither Landlock nor seccomp"
-    return {"landlock": landlock_state, "seccomp": seccomp_state, "read_only_files": access}
+    return {
+        "landlock": landlock_state,
+        "path_broker": broker_state,
+        "seccomp": seccomp_state,
+        "read_only_files": access,
+    }
 
 
 def map_user(proc_fd: int, inside: int, outside_uid: int, outside_gid: int) -> None:
@@ -103,6 +118,13 @@ def map_user(proc_fd: int, inside: int, outside_uid: int, outside_gid: int) -> N
             os.close(fd)
 
 
+def _own_memory(wanted: Confinement) -> int:
+    """This process's memory as a file, for the broker; -1 without one."""
+    if wanted.broker_fd < 0:
+        return -1
+    return os.open("self/mem", os.O_RDWR | os.O_CLOEXEC, dir_fd=wanted.proc_fd)
+
+
 def _attempt(action: Callable[[], object], done: str = "on") -> str:
     try:
         action()
@@ -112,9 +134,7 @@ def _attempt(action: Callable[[], object], done: str = "on") -> str:
 
 
 def _become_nobody() -> None:
-    os.setgroups([])
-    os.setresgid(NOBODY, NOBODY, NOBODY)
-    os.setresuid(NOBODY, NOBODY, NOBODY)
+    linux.become(NOBODY)
     # Leaving root makes the process undumpable, and /proc/self/uid_map root's.
     linux.prctl(linux.PR_SET_DUMPABLE, 1)
 

@@ -94,6 +94,13 @@ def limit_malloc_arenas(count: int) -> None:
         _libc.mallopt(ctypes.c_int(_M_ARENA_MAX), ctypes.c_int(count))
 
 
+def become(user: int) -> None:
+    """Leave root for the user and the group of this number; raises OSError."""
+    os.setgroups([])
+    os.setresgid(user, user, user)
+    os.setresuid(user, user, user)
+
+
 class _CapabilityHeader(ctypes.Structure):
     _fields_ = (("version", ctypes.c_uint32), ("pid", ctypes.c_int))
 

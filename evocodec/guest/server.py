@@ -15,26 +15,23 @@ import faulthandler
 import fcntl
 import gc
 import importlib
-import importlib.abc
 import json
 import os
-import pkgutil
-import re
 import select
 import signal
 import socket
 import struct
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from evocodec.domain.video import StreamInfo
-from evocodec.guest import confine, job, landlock, linux, mounts, wire
+from evocodec.guest import confine, job, landlock, linux, modules, mounts, wire
+from evocodec.guest.broker_process import BrokerProcess
 from evocodec.guest.framing import Tag
 from evocodec.guest.ring import Ring, ring_bytes
 
@@ -44,7 +41,7 @@ _LATE = 0.95  # of the wall limit: then a job says where it is stuck, for the au
 _ALWAYS_LOADED = ("numpy.random", "evocodec.codec.contract", "evocodec.codec.adapter")
 _JOB_FDS = 5  # input, output, standard error, status; shared memory for frames, except to probe
 _PARKED_FD = 100  # above every descriptor that is arranged for the job
-_RULESET_FD, _PROC_FD, _RING_FD, _STATUS_FD = 5, 6, 7, 8
+_RULESET_FD, _PROC_FD, _RING_FD, _BROKER_FD, _STATUS_FD = 5, 6, 7, 8, 9
 
 
 def main(control_fd: int) -> None:
@@ -97,28 +94,6 @@ def _remove_groups(folders: Iterable[str], prefix: str) -> None:
                     os.rmdir(os.path.join(folder, entry))
 
 
-class UnreadableModules(importlib.abc.MetaPathFinder):
-    """Makes libraries that jobs may not read look absent, as ``try: import`` expects.
-
-    No wall, a courtesy: without it, an optional import ends in PermissionError.
-    """
-
-    def __init__(self, readable: Iterable[str]) -> None:
-        self._visible = {Path(path).name.partition(".")[0] for path in readable}
-        self._visible |= {"evocodec", *sys.stdlib_module_names}
-
-    def hide(self, name: str) -> None:
-        """Refuse to load a library once more: what was disabled in it would be back."""
-        self._visible.discard(name)
-
-    def find_spec(
-        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
-    ) -> None:
-        """Refuse what is not readable; leave the rest to the finders after this one."""
-        if fullname.partition(".")[0] not in self._visible:
-            raise ModuleNotFoundError(f"no module {fullname!r} in the sandbox", name=fullname)
-
-
 class Server:
     """Forks jobs and reports how they ended."""
 
@@ -133,8 +108,9 @@ class Server:
         self._proc_fd = os.open("/proc", os.O_RDONLY | os.O_CLOEXEC)
         if pid_namespace != "on":
             linux.prctl(linux.PR_SET_CHILD_SUBREAPER, 1)
+        self._broker = BrokerProcess()
         linux.limit_malloc_arenas(2)
-        self._modules = UnreadableModules(config["readable"])
+        self._modules = modules.UnreadableModules(config["readable"])
         sys.meta_path.insert(0, self._modules)
         self._preload()
         self._view_state = self._enter_view()
@@ -143,7 +119,12 @@ class Server:
         self._leave_root = os.getuid() == 0 and _open_to_all(
             [*config["readable"], *config["listable"]]
         )
-        _fill_import_caches()
+        modules.fill_import_caches()
+        if self._view_state == "on":
+            self._broker.stop("off: not needed, there is a root folder")
+        else:
+            user = confine.NOBODY if self._leave_root else -1
+            self._broker.set_up(config, self._ruleset_fd, user=user)
         self._wakeup, wakeup_writer = socket.socketpair()
         wakeup_writer.setblocking(False)
         signal.set_wakeup_fd(wakeup_writer.fileno(), warn_on_full_buffer=False)
@@ -192,7 +173,7 @@ class Server:
             # The pool is not told by OMP_NUM_THREADS, and would take one thread for each core.
             sys.modules["cv2"].setNumThreads(1)
             if self._config["disabled_in_cv2"]:
-                _disable(self._config["disabled_in_cv2"])
+                modules.disable(self._config["disabled_in_cv2"])
                 self._modules.hide("cv2")
         np.random.seed(0)  # programs may use it; it must not tell servers apart
 
@@ -295,9 +276,14 @@ class Server:
             wanted[_RING_FD] = shared[0]
         if self._ruleset_fd >= 0:
             wanted[_RULESET_FD] = self._ruleset_fd
+        if self._broker.fd >= 0:
+            wanted[_BROKER_FD] = self._broker.fd
         parked = {place: fcntl.fcntl(fd, fcntl.F_DUPFD, _PARKED_FD) for place, fd in wanted.items()}
         for place, fd in parked.items():
             os.dup2(fd, place)
+        for place in set(range(_STATUS_FD)) - wanted.keys():
+            with contextlib.suppress(OSError):
+                os.close(place)
         os.closerange(_STATUS_FD + 1, os.sysconf("SC_OPEN_MAX"))
 
     def _confinement(self, request: dict[str, Any]) -> confine.Confinement:
@@ -310,6 +296,8 @@ class Server:
             pid_namespace=self._pid_namespace,
             leave_root=self._leave_root,
             proc_fd=_PROC_FD,
+            broker_fd=_BROKER_FD if self._broker.fd >= 0 else -1,
+            broker_state=self._broker.state,
             namespaces=self._config["namespaces"],
             devices=bool(self._config["devices"]),
             address_limit=not self._config["devices"],
@@ -326,6 +314,8 @@ class Server:
                 return
             if pid == 0:
                 break
+            if pid == self._broker.pid:
+                raise SystemExit("the path broker has died")  # and with it every job: see confine
             status = self._jobs.pop(pid, None)
             if status is None:
                 continue
@@ -340,27 +330,19 @@ class Server:
     def _kill_strays(self) -> None:
         """Kill what a job left behind: it became this process's child when its parent died."""
         if self._pid_namespace != "on":
-            for pid in _children_of(self._proc_fd, os.getpid()) - self._jobs.keys():
+            for pid in self._strays():
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
+
+    def _strays(self) -> set[int]:
+        ours = {*self._jobs, self._broker.pid}
+        return _children_of(self._proc_fd, os.getpid()) - ours
 
 
 def _map_ring(stream: StreamInfo, *, writable: bool) -> Ring:
     memory = linux.map_shared(_RING_FD, ring_bytes(stream), writable=writable)
     os.close(_RING_FD)
     return Ring(memory, stream)
-
-
-def _disable(pattern: str) -> None:
-    """Replace what the static gate refuses in OpenCV, for names that were only made at run time."""
-
-    def refuse(*_arguments: object, **_options: object) -> None:
-        raise PermissionError("existing codecs are not available to programs")
-
-    for module in [sys.modules["cv2"], sys.modules.get("cv2._native"), sys.modules.get("cv2.cv2")]:
-        for name in vars(module).copy() if module else ():
-            if re.fullmatch(pattern, name):
-                setattr(module, name, refuse)
 
 
 def _children_of(proc_fd: int, parent: int) -> set[int]:
@@ -382,14 +364,6 @@ def _open_to_all(paths: Iterable[str]) -> bool:
     return all(folder.stat().st_mode & 0o005 == 0o005 for folder in folders) and all(
         Path(path).stat().st_mode & 0o004 for path in paths if Path(path).exists()
     )
-
-
-def _fill_import_caches() -> None:
-    """List the folders on the path once: jobs need not, and may not always."""
-    for folder in sys.path:
-        finder = pkgutil.get_importer(folder)
-        if finder is not None:
-            finder.find_spec("a_module_that_does_not_exist", None)
 
 
 def _stream_from(request: dict[str, Any]) -> StreamInfo:

@@ -131,3 +131,11 @@ PRETENDED_MISSING: dict[str, tuple[int, int]] = {
     "clone3": (435, 435),
     "openat2": (437, 437),
 }
+
+# Where jobs see the machine's own files: answered by the path broker, for the paths they may know.
+BROKERED = (
+    *("open", "openat", "access", "faccessat", "readlink", "readlinkat"),
+    *("stat", "lstat", "fstat", "newfstatat"),
+)
+# The C library, and others, fall back to the calls above.
+WITHOUT_BROKER = ("statx", "faccessat2")

@@ -12,6 +12,9 @@ from evocodec.domain.video import Frame, StreamInfo
 from evocodec.sandbox.launcher import IsolationReport
 from evocodec.sandbox.policy import MEBIBYTE, Limits
 
+VIEWS = ("pivot_root", "path_broker")
+"""The layers that hide from a job that a file exists; either does."""
+
 Operation = Literal["encode", "decode"]
 
 STREAM = StreamInfo(64, 48, Fraction(30), 2)
@@ -104,10 +107,10 @@ class Attack:
     ``what`` completes the sentence "it must not be possible to …". ``program`` is the candidate's
     source; ``bait.py`` lists the placeholders in it. ``steps`` are its jobs, in order, and the
     packets of the last encode go to a decode. ``layer`` is what should hold, and is reported where
-    the refusal itself does not tell. ``documented_without`` names a layer without which the attack
-    is known to succeed; empty for nearly all. ``afterwards``: it looks at what all others left.
-    ``for_the_gate`` is the same program without the helpers, so that the static gate judges the
-    attack and not what surrounds it; empty when they are the same.
+    the refusal itself does not tell. ``documented_without`` names layers without any of which the
+    attack is known to succeed; empty for nearly all. ``afterwards``: it looks at what all others
+    left. ``for_the_gate`` is the same program without the helpers, so that the static gate judges
+    the attack and not what surrounds it; empty when they are the same.
     """
 
     name: str
@@ -118,6 +121,6 @@ class Attack:
     layer: str
     steps: tuple[Operation, ...] = ("encode",)
     limits: Limits = SMALL_LIMITS
-    documented_without: str = ""
+    documented_without: tuple[str, ...] = ()
     afterwards: bool = False
     for_the_gate: str = ""

@@ -35,6 +35,7 @@ NAMESPACES, SUPERVISOR, FRAMING = "namespaces", "supervisor", "framing"
 SCORER, ABSENT, GATE, FRESH = "scorer", "absent module", "static gate", "fresh process"
 ENVIRONMENT, DESCRIPTORS, MOUNTS = "own environment", "descriptors", "mount view"
 CGROUP, PERMISSIONS, SCRATCH = "cgroup", "permissions", "scratch"
+BROKER = "path broker"
 
 _BY_KIND = {
     FailureKind.TIMEOUT: SUPERVISOR,
@@ -286,7 +287,7 @@ def _layer_of_error(kind: str, code: str, layers: IsolationReport) -> str:
         "EPERM": ([SECCOMP, "capabilities"], PERMISSIONS),
         "ENOSYS": ([SECCOMP], PERMISSIONS),
         "EACCES": ([LANDLOCK], PERMISSIONS),
-        "ENOENT": (["pivot_root", "mount_namespace"], ""),
+        "ENOENT": (["pivot_root", "mount_namespace", "path_broker"], ""),
     }
     if code in by_layers:
         return _first_on(layers, *by_layers[code])
@@ -307,7 +308,7 @@ def _layer_of_error(kind: str, code: str, layers: IsolationReport) -> str:
 
 
 def _first_on(layers: IsolationReport, names: Iterable[str], otherwise: str) -> str:
-    shown = {"pivot_root": MOUNTS, "mount_namespace": MOUNTS}
+    shown = {"pivot_root": MOUNTS, "mount_namespace": MOUNTS, "path_broker": BROKER}
     return next((shown.get(name, name) for name in names if layers.holds(name)), otherwise)
 
 

@@ -181,7 +181,7 @@ def attempt(
     steps: tuple[Operation, ...] = (),
     judge: Judge | None = None,
     limits: Limits = SMALL_LIMITS,
-    documented_without: str = "",
+    documented_without: tuple[str, ...] = (),
 ) -> Attack:
     """An attack whose ``body`` returns evidence of success, returns None, or raises."""
     function = "def attack():\n" + textwrap.indent(textwrap.dedent(body).strip("\n"), "    ")

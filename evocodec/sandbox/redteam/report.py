@@ -53,6 +53,7 @@ def markdown_table(attacks: Iterable[Attack]) -> str:
     for attack in attacks:
         layer = attack.layer
         if attack.documented_without:
-            layer += f" (open where `{attack.documented_without}` is off)"
+            names = " and ".join(f"`{name}`" for name in attack.documented_without)
+            layer += f" (open where {names} are off)"
         lines.append(f"| `{attack.theme}/{attack.name}` | {attack.what} | {layer} |")
     return "\n".join(lines) + "\n"

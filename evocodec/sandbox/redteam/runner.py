@@ -94,8 +94,9 @@ def run_attack(
 
 def _with_documented(attack: Attack, finding: Finding, layers: IsolationReport) -> Finding:
     needed = attack.documented_without
-    if finding.verdict is Verdict.BROKEN and needed and not layers.holds(needed):
-        return replace(finding, verdict=Verdict.DOCUMENTED, layer=f"needs {needed}")
+    if finding.verdict is Verdict.BROKEN and needed and not any(map(layers.holds, needed)):
+        words = f"needs {' or '.join(needed)}"
+        return replace(finding, verdict=Verdict.DOCUMENTED, layer=words)
     return finding
 
 

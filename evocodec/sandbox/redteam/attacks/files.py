@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from evocodec.sandbox.redteam.attack import Theme
+from evocodec.sandbox.redteam.attack import VIEWS, Theme
 from evocodec.sandbox.redteam.judges import ENVIRONMENT, LANDLOCK, MOUNTS, SECCOMP
 from evocodec.sandbox.redteam.programs import attempt
 
@@ -213,6 +213,6 @@ ATTACKS = (
         "learn by stat whether a file outside exists, how big it is and when it was changed",
         'return os.stat("@SECRET_FILE@").st_size',
         layer=MOUNTS,
-        documented_without="pivot_root",
+        documented_without=VIEWS,
     ),
 )

@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from evocodec.sandbox.redteam.attack import Theme
+from evocodec.sandbox.redteam.attack import VIEWS, Theme
 from evocodec.sandbox.redteam.judges import FRESH, MOUNTS, SECCOMP, healthy
 from evocodec.sandbox.redteam.programs import attempt, smuggling, whole
 
@@ -278,7 +278,7 @@ ATTACKS = (
                 with open(name, "rb") as file: file.read()
         """,
         layer=MOUNTS,
-        documented_without="pivot_root",
+        documented_without=VIEWS,
     ),
     _twice(
         "page-cache",

@@ -1,0 +1,51 @@
+"""What of Python's modules a job finds: those it may read, without what was disabled in them."""
+
+import importlib.abc
+import pkgutil
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from types import ModuleType
+
+
+class UnreadableModules(importlib.abc.MetaPathFinder):
+    """Makes libraries that jobs may not read look absent, as ``try: import`` expects.
+
+    No wall, a courtesy: without it, an optional import ends in PermissionError.
+    """
+
+    def __init__(self, readable: Iterable[str]) -> None:
+        self._visible = {Path(path).name.partition(".")[0] for path in readable}
+        self._visible |= {"evocodec", *sys.stdlib_module_names}
+
+    def hide(self, name: str) -> None:
+        """Refuse to load a library once more: what was disabled in it would be back."""
+        self._visible.discard(name)
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> None:
+        """Refuse what is not readable; leave the rest to the finders after this one."""
+        if fullname.partition(".")[0] not in self._visible:
+            raise ModuleNotFoundError(f"no module {fullname!r} in the sandbox", name=fullname)
+
+
+def disable(pattern: str) -> None:
+    """Replace what the static gate refuses in OpenCV, for names that were only made at run time."""
+
+    def refuse(*_arguments: object, **_options: object) -> None:
+        raise PermissionError("existing codecs are not available to programs")
+
+    for module in [sys.modules["cv2"], sys.modules.get("cv2._native"), sys.modules.get("cv2.cv2")]:
+        for name in vars(module).copy() if module else ():
+            if re.fullmatch(pattern, name):
+                setattr(module, name, refuse)
+
+
+def fill_import_caches() -> None:
+    """List the folders on the path once: jobs need not, and may not always."""
+    for folder in sys.path:
+        finder = pkgutil.get_importer(folder)
+        if finder is not None:
+            finder.find_spec("a_module_that_does_not_exist", None)
