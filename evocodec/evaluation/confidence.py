@@ -10,10 +10,10 @@ same clips give the same interval, always.
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from statistics import NormalDist
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import ndtr, stdtrit
 
 from evocodec.domain.results import Interval
 
@@ -76,8 +76,33 @@ def gain_interval(
 
 def _expanded_tail(count: int, level: float) -> float:
     """The probability to cut off at either end, expanded for ``count`` values."""
-    quantile = float(stdtrit(count - 1, (1 + level) / 2))
-    return float(ndtr(-math.sqrt(count / (count - 1)) * quantile))
+    return NormalDist().cdf(-math.sqrt(count / (count - 1)) * student_quantile(level, count - 1))
+
+
+def student_quantile(level: float, freedom: int) -> float:
+    """t with P(|T| < t) = ``level``, T Student's with so many degrees of freedom.
+
+    From the closed form for whole degrees (Abramowitz and Stegun, 26.7.3 and 26.7.4), solved by
+    bisection over the angle whose tangent is t ÷ √freedom.
+    """
+    low, high = 0.0, math.pi / 2
+    for _ in range(64):
+        angle = (low + high) / 2
+        low, high = (angle, high) if _within(angle, freedom) < level else (low, angle)
+    return math.sqrt(freedom) * math.tan((low + high) / 2)
+
+
+def _within(angle: float, freedom: int) -> float:
+    """P(|T| < √freedom · tan(angle))."""
+    cosine = math.cos(angle)
+    odd = freedom % 2
+    term, total = (cosine if odd else 1.0), 0.0
+    for power in range(odd, freedom - 1, 2):
+        total += term
+        term *= cosine**2 * (power + 1) / (power + 2)
+    if odd:
+        return 2 / math.pi * (angle + math.sin(angle) * total)
+    return math.sin(angle) * total
 
 
 def _resampled_means(values: _Array) -> tuple[_Array, _Array]:

@@ -11,7 +11,7 @@ from itertools import pairwise
 from evocodec.domain.errors import CandidateFailure, FailureKind
 from evocodec.domain.results import RatePoint, RdCurve
 from evocodec.evaluation.bdrate import MIN_OVERLAP, MIN_POINTS, quality_overlap
-from evocodec.evaluation.curves import check_monotonic, describe, make_curve, quality_range_db
+from evocodec.evaluation.curves import check_monotonic, describe, make_curve, quality_range
 
 QP_MIN, QP_MAX = 0.0, 63.0
 DEFAULT_QPS = (20.0, 26.0, 32.0, 38.0)
@@ -79,7 +79,7 @@ def next_qps(
 
 
 def _is_usable(anchor: RdCurve, curve: RdCurve, operating_psnr_y_db: float) -> bool:
-    low, high = quality_range_db(curve)
+    low, high = quality_range(curve)
     return (
         len(curve.points) >= MIN_POINTS
         and low <= operating_psnr_y_db <= high
@@ -107,11 +107,11 @@ def _check_direction(points: Sequence[RatePoint]) -> None:
 def _outwards(
     anchor: RdCurve, curve: RdCurve, points: list[RatePoint], operating_psnr_y_db: float
 ) -> list[float]:
-    anchor_low, anchor_high = quality_range_db(anchor)
+    anchor_low, anchor_high = quality_range(anchor)
     margin = _AIM_MARGIN * (anchor_high - anchor_low)
     aim_low = min(anchor_low + margin, operating_psnr_y_db - margin / 2)
     aim_high = max(anchor_high - margin, operating_psnr_y_db + margin / 2)
-    low, high = quality_range_db(curve)
+    low, high = quality_range(curve)
     wanted = []
     if high < aim_high:
         wanted.append(_towards(anchor, curve, points, aim_high, limit=QP_MIN))
@@ -141,7 +141,7 @@ def _towards(
 
 def _in_widest_gaps(anchor: RdCurve, points: list[RatePoint], *, only_wide: bool) -> list[float]:
     """Rates in the middle of gaps in quality within the anchor's range, widest gap first."""
-    anchor_low, anchor_high = quality_range_db(anchor)
+    anchor_low, anchor_high = quality_range(anchor)
     gaps: list[tuple[float, float]] = []
     for better, worse in pairwise(points):
         top, bottom = better.quality.psnr_y_db, worse.quality.psnr_y_db
@@ -158,8 +158,8 @@ def _in_widest_gaps(anchor: RdCurve, points: list[RatePoint], *, only_wide: bool
 
 
 def _failure(anchor: RdCurve, curve: RdCurve, reason: str) -> CandidateFailure:
-    anchor_low, anchor_high = quality_range_db(anchor)
-    low, high = quality_range_db(curve)
+    anchor_low, anchor_high = quality_range(anchor)
+    low, high = quality_range(curve)
     return CandidateFailure(
         FailureKind.QUALITY,
         f"{curve.clip}: {reason}. Measured {low:.2f} to {high:.2f} dB PSNR-Y with "

@@ -11,13 +11,13 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-from scipy.interpolate import PchipInterpolator
 
 from evocodec.domain.errors import CandidateFailure
 from evocodec.domain.results import RdCurve
 from evocodec.domain.video import StreamInfo
 from evocodec.evaluation.anchors import operating_bits, operating_quality_db
 from evocodec.evaluation.curves import curve_arrays
+from evocodec.evaluation.interpolation import pchip
 
 # Okabe and Ito (2008): told apart by colour-blind readers too.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -121,7 +121,7 @@ def _draw_curve(
         panel.plot(rates, qualities, color=colour, linewidth=0.8, linestyle=":", zorder=3)
         return
     smooth = np.linspace(psnr[0], psnr[-1], 100)
-    bits = 10 ** PchipInterpolator(psnr, log_bits)(smooth)
+    bits = 10 ** pchip(psnr, log_bits).at(smooth)
     panel.plot(bits * _kbit_per_second(1, stream), smooth, color=colour, linewidth=width, zorder=3)
 
 

@@ -7,7 +7,12 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from evocodec.evaluation.confidence import gain_interval, geometric_interval, mean_interval
+from evocodec.evaluation.confidence import (
+    gain_interval,
+    geometric_interval,
+    mean_interval,
+    student_quantile,
+)
 
 
 def test_one_clip_has_no_interval() -> None:
@@ -90,3 +95,10 @@ def test_a_gain_needs_the_same_clips_on_both_sides() -> None:
 def test_what_is_no_number_or_no_level_is_refused(values: list[float], level: float) -> None:
     with pytest.raises(ValueError, match=r"interval|level"):
         mean_interval(values, level)
+
+
+@pytest.mark.parametrize("freedom", [1, 2, 3, 4, 7, 10, 39, 200])
+def test_students_quantile_is_that_of_the_tables(freedom: int) -> None:
+    for level in (0.6, 0.9, 0.95, 0.999):
+        expected = stats.t.ppf((1 + level) / 2, freedom)
+        assert student_quantile(level, freedom) == pytest.approx(expected, rel=1e-8)
