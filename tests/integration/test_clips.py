@@ -319,12 +319,6 @@ def test_a_sound_file_is_told(tmp_path: Path) -> None:
     assert "no video stream" in complaint(ClipSource("x", str(sound)))
 
 
-def test_an_s3_address_is_told_what_to_do() -> None:
-    message = complaint(ClipSource("x", "s3://bucket/clip.mkv"))
-    assert "not supported yet" in message
-    assert "aws s3 cp s3://bucket/clip.mkv" in message
-
-
 def test_a_truncated_file_is_told_and_its_whole_part_is_usable(tmp_path: Path) -> None:
     cut = tmp_path / "cut.mkv"
     cut.write_bytes(Path(CITY.path).read_bytes()[:300_000])

@@ -1,0 +1,161 @@
+"""Video whose frames all have one size in bytes: raw YUV of a stated format, and Y4M.
+
+Where a frame begins follows from its number, so a part of such a file can be read, or fetched,
+without what stands before it.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+
+from evocodec.domain.errors import SourceError
+
+RAW_GRAMMAR = "PATH,raw=WxH,FPS[,FORMAT[,tv|pc]], for example film.yuv@0-32,raw=1920x1080,30"
+MARKER = b"FRAME\n"
+Y4M_HEADER_BYTES = 1024
+_MAX_SIDE = 16384
+_MAX_FPS = 1000
+_SUGGESTIONS = 4
+
+# Chroma divisors in x and y (0: no chroma), and bytes a sample.
+_LAYOUTS = {
+    "yuv420p": (2, 2, 1),
+    "nv12": (2, 2, 1),
+    "yuv422p": (2, 1, 1),
+    "yuv444p": (1, 1, 1),
+    "gray": (0, 0, 1),
+    "yuv420p10le": (2, 2, 2),
+    "yuv422p10le": (2, 1, 2),
+    "yuv444p10le": (1, 1, 2),
+}
+_Y4M_SPACES = {
+    "420": "yuv420p",
+    "420jpeg": "yuv420p",
+    "420mpeg2": "yuv420p",
+    "420paldv": "yuv420p",
+    "422": "yuv422p",
+    "444": "yuv444p",
+    "mono": "gray",
+    "420p10": "yuv420p10le",
+    "422p10": "yuv422p10le",
+    "444p10": "yuv444p10le",
+}
+_COMMON_SIZES = (
+    *((176, 144), (352, 288), (320, 180), (416, 240), (480, 270), (640, 360), (704, 576)),
+    *((720, 480), (720, 576), (832, 480), (1024, 768), (1280, 720), (1920, 1080), (2560, 1440)),
+    *((2560, 1600), (3840, 2160), (4096, 2160), (7680, 4320)),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class RawFormat:
+    """What the samples of a file without a header are; ``str`` gives what ``parse_raw`` reads."""
+
+    width: int
+    height: int
+    fps: Fraction
+    pixel_format: str = "yuv420p"
+    colour_range: str = "tv"
+
+    @property
+    def frame_bytes(self) -> int:
+        """Size of one frame in the file."""
+        return _frame_bytes(self.width, self.height, self.pixel_format)
+
+    def __str__(self) -> str:
+        fields = (f"{self.width}x{self.height}", str(self.fps), self.pixel_format)
+        return ",".join((*fields, self.colour_range) if self.colour_range != "tv" else fields)
+
+
+@dataclass(frozen=True, slots=True)
+class FixedLayout:
+    """Where frames lie: ``header_bytes`` before the first, and ``stride`` from one to the next."""
+
+    format: RawFormat
+    header_bytes: int
+    stride: int
+
+    def range_of(self, start_frame: int, frames: int | None, size: int) -> tuple[int, int]:
+        """First byte, and end, of the frames asked for, as far as the file goes."""
+        begin = self.header_bytes + start_frame * self.stride
+        end = size if frames is None else begin + frames * self.stride
+        return min(begin, size), min(end, size)
+
+
+def parse_raw(text: str, whole: str) -> RawFormat:
+    """Read ``WxH,FPS[,FORMAT[,tv|pc]]``; ``whole`` is what messages quote."""
+    match = re.fullmatch(r"(\d+)[xX](\d+),([\d./]+)(?:,(\w+))?(?:,(tv|pc))?", text.strip())
+    if match is None:
+        raise SourceError(f"{whole}: what follows 'raw=' is not complete; write {RAW_GRAMMAR}")
+    width, height, pixel_format = int(match[1]), int(match[2]), match[4] or "yuv420p"
+    if pixel_format not in _LAYOUTS:
+        known = ", ".join(_LAYOUTS)
+        raise SourceError(
+            f"{whole}: the format {pixel_format!r} is not known; choose one of {known}"
+        )
+    try:
+        fps = Fraction(match[3])
+    except (ValueError, ZeroDivisionError):
+        fps = Fraction(0)
+    if not 0 < fps <= _MAX_FPS:
+        raise SourceError(f"{whole}: {match[3]!r} is no frame rate; write 30, 29.97 or 30000/1001")
+    if not (0 < width <= _MAX_SIDE and 0 < height <= _MAX_SIDE):
+        raise SourceError(f"{whole}: {width}x{height} is no picture size; write {RAW_GRAMMAR}")
+    return RawFormat(width, height, fps, pixel_format, match[5] or "tv")
+
+
+def raw_layout(path: str, stated: RawFormat, size: int) -> FixedLayout:
+    """Check that a raw file of ``size`` bytes holds whole frames; raises ``SourceError``."""
+    whole, over = divmod(size, stated.frame_bytes)
+    if over or not whole:
+        fitting = "; ".join(_fitting(size)) or "no common size"
+        raise SourceError(
+            f"{path}: {size} bytes are not whole frames of {stated.width}x{stated.height} "
+            f"{stated.pixel_format} ({stated.frame_bytes} bytes each): {whole} frames and {over} "
+            f"bytes over. It would divide into {fitting}; write {RAW_GRAMMAR}"
+        )
+    return FixedLayout(stated, 0, stated.frame_bytes)
+
+
+def y4m_layout(head: bytes, size: int) -> FixedLayout | None:
+    """Where the frames of a Y4M file lie, from its first bytes; None when they cannot be told.
+
+    Frame headers may carry parameters, and a colour space may be one not known here: such a file
+    must be read from its beginning.
+    """
+    line, newline, _ = head[:Y4M_HEADER_BYTES].partition(b"\n")
+    fields = line.decode("ascii", "replace").split(" ")
+    if not newline or fields[0] != "YUV4MPEG2":
+        return None
+    tags = {field[0]: field[1:] for field in fields[1:] if field and field[0] != "X"}
+    try:
+        width, height = int(tags["W"]), int(tags["H"])
+        fps = Fraction(tags["F"].replace(":", "/"))
+        pixel_format = _Y4M_SPACES[tags.get("C", "420")]
+    except (KeyError, ValueError, ZeroDivisionError):
+        return None
+    if not (0 < width <= _MAX_SIDE and 0 < height <= _MAX_SIDE and fps > 0):
+        return None
+    colour_range = "pc" if "XCOLORRANGE=FULL" in fields else "tv"
+    layout = RawFormat(width, height, fps, pixel_format, colour_range)
+    stride = len(MARKER) + layout.frame_bytes
+    if (size - len(line) - 1) % stride:
+        return None
+    return FixedLayout(layout, len(line) + 1, stride)
+
+
+def _frame_bytes(width: int, height: int, pixel_format: str) -> int:
+    across, down, sample_bytes = _LAYOUTS[pixel_format]
+    chroma = 2 * -(-width // across) * -(-height // down) if across else 0
+    return (width * height + chroma) * sample_bytes
+
+
+def _fitting(size: int) -> Iterator[str]:
+    found = 0
+    for pixel_format in ("yuv420p", "yuv420p10le", "yuv422p", "yuv444p"):
+        for width, height in reversed(_COMMON_SIZES):
+            count, over = divmod(size, _frame_bytes(width, height, pixel_format))
+            if count and not over and found < _SUGGESTIONS:
+                found += 1
+                yield f"{count} frames of {width}x{height} {pixel_format}"
