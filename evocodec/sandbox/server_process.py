@@ -29,7 +29,7 @@ _STDERR_TAIL_BYTES = 4000
 # Parts of SciPy that ``import scipy`` leaves to be loaded when first used.
 _SUBMODULES = ("scipy.fft", "scipy.ndimage", "scipy.signal", "scipy.interpolate", "scipy.linalg")
 _BOOT = (
-    "import sys; sys.path.append(sys.argv[1]); "
+    "import sys; sys.path.extend(sys.argv[1].split(':')); "
     "from evocodec.guest.server import main; main(int(sys.argv[2]))"
 )
 
@@ -43,8 +43,8 @@ class ServerProcess:
         self._groups, self._groups_state = _find_groups(policy)
         self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._stderr: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed in stop()
-        root = str(Path(__file__).resolve().parents[2])
-        command = [sys.executable, "-P", "-s", "-B", "-c", _BOOT, root, str(theirs.fileno())]
+        path = ":".join(_import_path())
+        command = [sys.executable, "-P", "-s", "-B", "-c", _BOOT, path, str(theirs.fileno())]
         try:
             self.process = self._start(command, theirs.fileno(), environment)
         except OSError as error:
@@ -151,6 +151,13 @@ class ServerProcess:
         tail = self._stderr.read().decode("utf-8", "replace").strip()
         self.stop()
         return tail or "it said nothing"
+
+
+def _import_path() -> list[str]:
+    """Where evocodec is, and the libraries: a .pth file may be out of the fork server's sight."""
+    root = str(Path(__file__).resolve().parents[2])
+    libraries = ("site-packages", "dist-packages")
+    return [root, *(path for path in sys.path if Path(path).name in libraries)]
 
 
 def _size_pipes(operation: str, source: int, target: int) -> None:

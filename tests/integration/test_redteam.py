@@ -1,7 +1,12 @@
 """The red team against the real sandbox, and against launchers that protect nothing."""
 
+import importlib.util
 import json
 import os
+import shutil
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -9,9 +14,10 @@ from typer.testing import CliRunner
 from weak_launcher import SharedLauncher, WeakLauncher
 
 from evocodec.cli.main import app
-from evocodec.sandbox.forkserver import ForkServerLauncher
+from evocodec.sandbox.forkserver import DEFAULT_PRELOAD, ForkServerLauncher
 from evocodec.sandbox.policy import Mode, Policy
 from evocodec.sandbox.probe import probe
+from evocodec.sandbox.providers import make_launcher
 from evocodec.sandbox.redteam.attack import Verdict
 from evocodec.sandbox.redteam.attacks import ALL_ATTACKS, select_attacks
 from evocodec.sandbox.redteam.runner import run_attacks
@@ -64,6 +70,43 @@ def test_everything_is_held() -> None:
 
 def test_everything_is_held_without_namespaces() -> None:
     assert describe("pod") == []
+
+
+def test_everything_is_held_through_bubblewrap() -> None:
+    if shutil.which("bwrap") is None:
+        pytest.skip("bwrap is not installed (apt-get install bubblewrap)")
+    policy = Policy(provider="bubblewrap")
+    report = run_attacks(lambda: make_launcher(policy), ALL_ATTACKS, policy)
+    assert [f"{r.attack.name}: {r.finding}" for r in report.failed] == []
+    assert report.layers.holds("bubblewrap")
+
+
+def test_what_large_libraries_might_loosen_is_held_with_torch_loaded() -> None:
+    if importlib.util.find_spec("torch") is None:
+        pytest.skip("torch is not installed (pip install torch==2.13.0)")
+    attacks = select_attacks(["memory", "processes", "introspection", "cheating"])
+    preload = (*DEFAULT_PRELOAD, "torch")
+    report = run_attacks(lambda: ForkServerLauncher(preload=preload), attacks, Policy())
+    assert [f"{r.attack.name}: {r.finding}" for r in report.failed] == []
+
+
+def test_everything_is_held_for_an_ordinary_user() -> None:
+    setpriv = shutil.which("setpriv")
+    if os.getuid() != 0 or setpriv is None:
+        pytest.skip("needs root and setpriv, to become somebody else")
+    become = [setpriv, "--reuid=12345", "--regid=12345", "--clear-groups"]
+    lab = [sys.executable, "-c", "from evocodec.cli.main import entry; entry()"]
+    trial = subprocess.run([*become, *lab, "--version"], capture_output=True, check=False)
+    if trial.returncode != 0:
+        pytest.skip(f"other users may not read {sys.executable}, or a library that it needs")
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o777)
+        environment = {**os.environ, "HOME": folder, "PYTHONDONTWRITEBYTECODE": "1"}
+        words = [*become, *lab, "-w", f"{folder}/w", "redteam", "--json"]
+        done = subprocess.run(words, env=environment, capture_output=True, check=False)
+    report = json.loads(done.stdout)
+    assert [row for row in report["attacks"] if row["verdict"] in {"BROKEN", "unclear"}] == []
+    assert done.returncode == 0
 
 
 def test_what_is_documented_is_held_where_the_machine_has_the_layer() -> None:
