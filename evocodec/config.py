@@ -65,6 +65,9 @@ class EvaluationSettings(Section):
     vmaf: Literal["never", "eval", "always"] = Field(
         "eval", description="when VMAF is computed: it costs more than the other metrics"
     )
+    chroma_margin_db: float = Field(
+        4.0, gt=0, description="how far PSNR-U and -V may lie below HEVC's at equal PSNR-Y"
+    )
     confidence: float = Field(
         0.9, gt=0.5, lt=1, description="level of the bootstrap interval over clips"
     )
@@ -78,7 +81,7 @@ class HeldOutSettings(Section):
         (), description="PATH[@START-END][:WxH], never shown to agents; besides the derived ones"
     )
     derived: int = Field(
-        2, ge=0, description="clips drawn afresh per adoption: crops, flips, reversals, motion"
+        3, ge=0, description="clips drawn afresh per adoption: crops, flips, reversals, motion"
     )
     frames: int = Field(9, ge=2, description="frames of a derived clip")
     keep: float = Field(

@@ -1,22 +1,102 @@
 """Measuring one program outside of a run: review, smoke, full; the result goes to the caller."""
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
 
-from evocodec.app.clips import anchored_clips, require_clips
-from evocodec.app.engine import engine_options, make_policy, require_floor
+from evocodec.app.background import InBackground
+from evocodec.app.clips import AnchoredClip, anchored_clips, require_clips
+from evocodec.app.engine import engine_options, make_policy, require_floor, wants_vmaf
+from evocodec.app.report.gather import (
+    compare_all,
+    describe_environment,
+    mean_rates,
+    measured_metrics,
+    notices_of,
+    program_facts,
+)
+from evocodec.app.report.model import ClipFacts, Codec, Kind, Report
 from evocodec.app.reports import EvaluationReport
 from evocodec.app.workspace import Workspace
 from evocodec.config import Settings
 from evocodec.domain.errors import CandidateFailure, FailureKind
 from evocodec.domain.events import Event
-from evocodec.execution.engine import RayEngine
+from evocodec.domain.results import RatePoint, Score
+from evocodec.evaluation.anchor_encoders import AnchorEncoder, chosen_encoders, primary_encoder
+from evocodec.evaluation.anchors import AnchorEvent, covering_curve
+from evocodec.execution.contract import Engine, EngineInfo, Interrupted
+from evocodec.execution.local import LocalEngine
 from evocodec.execution.staged import StagedEvaluator, StageSettings
+from evocodec.sandbox.launcher import IsolationReport
 from evocodec.sandbox.static_review import review_source
 from evocodec.telemetry.bus import EventBus
-from graph.services import utc_now
 
-_CANDIDATE = "eval"
+OnAnchor = Callable[[str, str, float], None]  # clip, encoder, rate: an encode that begins now
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluationRequest:
+    """What a report is wanted of, besides the settings.
+
+    ``metrics`` empty means all that were measured. ``pictures`` asks for frames to look at, which
+    take one more encode and decode a clip. ``repeat`` measures anchors again instead of reading
+    them from the cache, so that costs are of the same hour. ``command`` is how to ask again.
+    """
+
+    metrics: tuple[str, ...] = ()
+    baseline_files: tuple[Path, ...] = ()
+    pictures: bool = False
+    repeat: bool = False
+    command: tuple[str, ...] = ("evocodec", "eval")
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """A started engine with clips and their primary anchor: programs can be measured."""
+
+    settings: Settings
+    workspace: Workspace
+    anchored: Mapping[str, AnchoredClip]
+    isolation: IsolationReport
+    engine: Engine
+    bus: EventBus
+    stop: threading.Event
+
+    def measure(self, name: str, source: str) -> Score:
+        """Smoke and full; raises CandidateFailure when the program fails."""
+        evaluation = self.settings.evaluation
+        evaluator = StagedEvaluator(
+            self.engine,
+            run_id="eval",
+            clips={name: one.clip for name, one in self.anchored.items()},
+            anchors={name: one.curve for name, one in self.anchored.items()},
+            operating_db={name: one.operating_psnr_y_db for name, one in self.anchored.items()},
+            record=self.bus.publish,
+            recorded=lambda key: None,
+            now=utc_now,
+            settings=StageSettings(
+                screen_frames=evaluation.screen_frames,
+                smoke_qp=evaluation.smoke_qp,
+                screen_keep_below=evaluation.screen_keep_below,
+                max_points=evaluation.max_points,
+            ),
+            stop=self.stop,
+        )
+        evaluator.smoke(name, 0, source)
+        return evaluator.full(name, 0, source, None)
+
+    @property
+    def clips(self) -> tuple[ClipFacts, ...]:
+        """What a report says of the clips."""
+        return tuple(clip_facts(one) for one in self.anchored.values())
+
+
+def utc_now() -> str:
+    """The time as events have it."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 def evaluate_program(
@@ -27,52 +107,184 @@ def evaluate_program(
     source: str,
     listeners: Sequence[Callable[[Event], None]],
     stop: threading.Event,
+    request: EvaluationRequest | None = None,
+    on_anchor: OnAnchor | None = None,
 ) -> EvaluationReport:
     """Measure a program at equal quality with HEVC on every configured clip.
 
     Raises:
         CandidateFailure: the static review refuses it, or it fails when run.
+        UserError: a clip or an anchor that there is not.
     """
-    require_clips(settings)
-    policy = make_policy(settings)
-    review = review_source(source, policy)
-    if not review.accepted:
-        listed = "\n".join(f"line {f.line}: {f.message} [{f.rule}]" for f in review.findings)
+    request = request or EvaluationRequest()
+    review(settings, source)
+    encoders = chosen_encoders(settings.evaluation.anchors, settings.evaluation.track)
+    with open_bench(
+        settings, workspace, listeners, stop, on_anchor=on_anchor, repeat=request.repeat
+    ) as bench:
+        score = bench.measure(_CANDIDATE, source)
+    subject = program_codec(label, source, score)
+    references = anchor_codecs(bench, encoders, repeat=request.repeat, on_anchor=on_anchor)
+    report = assemble(
+        bench,
+        title=label,
+        subject=subject,
+        references=references,
+        score=score,
+        request=request,
+    )
+    allowed = " (existing codecs allowed)" if settings.sandbox.allow_library_codecs else ""
+    return EvaluationReport(label=label + allowed, score=score, report=report)
+
+
+_CANDIDATE = "eval"
+
+
+def review(settings: Settings, source: str) -> None:
+    """Put a program through the static gate.
+
+    Raises:
+        CandidateFailure: it is refused.
+    """
+    found = review_source(source, make_policy(settings))
+    if not found.accepted:
+        listed = "\n".join(f"line {f.line}: {f.message} [{f.rule}]" for f in found.findings)
         raise CandidateFailure(FailureKind.REVIEW, "the static review refuses it", detail=listed)
+
+
+@contextmanager
+def open_bench(
+    settings: Settings,
+    workspace: Workspace,
+    listeners: Sequence[Callable[[Event], None]],
+    stop: threading.Event,
+    *,
+    on_anchor: OnAnchor | None = None,
+    repeat: bool = False,
+) -> Iterator[Bench]:
+    """Start an engine, and meanwhile load the clips and their anchor; end it afterwards."""
+    require_clips(settings)
     bus = EventBus()
     for listener in listeners:
         bus.subscribe(listener)
-    anchored = anchored_clips(settings, workspace.cache)
-    engine = RayEngine(engine_options(settings, dashboard=False, evaluating=True))
-    info = engine.start()
+    engine = make_engine(settings)
+    starting: InBackground[EngineInfo] = InBackground(engine.start)
     try:
+        anchored = anchored_clips(
+            settings, workspace.cache, on_point=lambda point: _go_on(stop, point)
+        )
+        info = starting.result()
         require_floor(info.isolation, settings)
         for one in anchored.values():
             engine.put_clip(one.clip)
-        evaluator = StagedEvaluator(
-            engine,
-            run_id="eval",
-            clips={name: one.clip for name, one in anchored.items()},
-            anchors={name: one.curve for name, one in anchored.items()},
-            operating_db={name: one.operating_psnr_y_db for name, one in anchored.items()},
-            record=bus.publish,
-            recorded=lambda key: None,
-            now=utc_now,
-            settings=StageSettings(
-                screen_frames=settings.evaluation.screen_frames,
-                smoke_qp=settings.evaluation.smoke_qp,
-                screen_keep_below=settings.evaluation.screen_keep_below,
-                max_points=settings.evaluation.max_points,
-            ),
-            stop=stop,
-        )
-        evaluator.smoke(_CANDIDATE, 0, source)
-        score = evaluator.full(_CANDIDATE, 0, source, None)
+        yield Bench(settings, workspace, anchored, info.isolation, engine, bus, stop)
     finally:
+        starting.wait()
         engine.close()
-    return EvaluationReport(
-        label=label + (" (existing codecs allowed)" if policy.allow_library_codecs else ""),
-        score=score,
-        anchors={name: one.curve for name, one in anchored.items()},
-        streams={name: one.clip.stream for name, one in anchored.items()},
+
+
+def make_engine(settings: Settings) -> Engine:
+    """The cluster or the GPUs that the settings name, else threads of this process.
+
+    A local Ray takes five seconds to start, for one program.
+    """
+    options = engine_options(settings, dashboard=False, evaluating=True)
+    if settings.ray.address or settings.ray.gpus_per_task:
+        from evocodec.execution.engine import RayEngine
+
+        return RayEngine(options)
+    return LocalEngine(options)
+
+
+def program_codec(label: str, source: str, score: Score) -> Codec:
+    """A measured program as one side of a comparison."""
+    return Codec(
+        name=label,
+        kind=Kind.PROGRAM,
+        curves={clip.clip: replace(clip.curve, codec=label) for clip in score.clips},
+        program=program_facts(source),
     )
+
+
+def anchor_codecs(
+    bench: Bench,
+    encoders: Sequence[AnchorEncoder],
+    *,
+    repeat: bool = False,
+    on_anchor: OnAnchor | None = None,
+) -> tuple[Codec, ...]:
+    """Real encoders over the primary anchor's range, from the cache where they are known."""
+
+    def heard(event: AnchorEvent) -> None:
+        if bench.stop.is_set():
+            raise Interrupted("stopped; anchors measured so far are kept")
+        if event.point is None and on_anchor is not None:
+            on_anchor(event.clip, event.encoder.name, event.rate)
+
+    primary = primary_encoder(bench.settings.evaluation.track)
+    codecs = []
+    for encoder in encoders:
+        curves = {
+            name: one.curve
+            if encoder == primary
+            else covering_curve(
+                one.clip,
+                encoder,
+                one.curve,
+                bench.workspace.cache,
+                on_event=heard,
+                fresh=repeat,
+            )
+            for name, one in bench.anchored.items()
+        }
+        codecs.append(Codec(encoder.name, Kind.ANCHOR, curves, command=encoder.described()))
+    return tuple(codecs)
+
+
+def assemble(
+    bench: Bench,
+    *,
+    title: str,
+    subject: Codec,
+    references: tuple[Codec, ...],
+    score: Score | None,
+    request: EvaluationRequest,
+    difference: str = "",
+) -> Report:
+    """Compare everything that was measured, and add what a reader needs to judge it."""
+    level = bench.settings.evaluation.confidence
+    curves = [curve for codec in (subject, *references) for curve in codec.curves.values()]
+    metrics = measured_metrics(request.metrics, curves)
+    comparisons = compare_all(subject, references, bench.clips, metrics)
+    return Report(
+        title=title,
+        subject=subject,
+        references=references,
+        clips=bench.clips,
+        metrics=metrics,
+        comparisons=comparisons,
+        score=score,
+        environment=describe_environment(bench.isolation, request.command, utc_now()),
+        confidence=level,
+        notices=notices_of(bench.settings, subject),
+        means=mean_rates(comparisons, level),
+        difference=difference,
+    )
+
+
+def clip_facts(one: AnchoredClip) -> ClipFacts:
+    """A clip as a report describes it."""
+    clip = one.clip
+    return ClipFacts(
+        name=clip.name,
+        stream=clip.stream,
+        sha256=clip.sha256,
+        origin=clip.source.origin,
+        licence=clip.source.licence,
+        operating_psnr_y_db=one.operating_psnr_y_db,
+    )
+
+
+def _go_on(stop: threading.Event, _point: RatePoint) -> None:
+    if stop.is_set():
+        raise Interrupted("stopped; anchors measured so far are kept")

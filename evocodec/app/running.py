@@ -252,6 +252,7 @@ class Runner:
                 smoke_qp=evaluation.smoke_qp,
                 screen_keep_below=evaluation.screen_keep_below,
                 max_points=evaluation.max_points,
+                chroma_margin_db=evaluation.chroma_margin_db,
             ),
             stop=self._own_stop,
             keep_series=self._stores.blobs.put,

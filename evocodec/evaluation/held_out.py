@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from evocodec.domain.errors import SourceError
 from evocodec.domain.results import RatePoint, RdCurve
 from evocodec.evaluation.clips import Clip
-from evocodec.evaluation.curves import bits_at_quality, make_curve
+from evocodec.evaluation.curves import bits_at_quality
 from evocodec.evaluation.derived import derive_clip
 
 AnchorOf = Callable[[Clip], tuple[RdCurve, float]]
@@ -116,12 +116,6 @@ def _stride(qps: Sequence[float], qualities: Sequence[float], missing_db: float)
     slope = (max(qualities) - min(qualities)) / max(max(qps) - min(qps), 1e-9)
     wanted = missing_db / max(slope, 0.1) + _STEP_QP / 2
     return float(round(min(max(wanted, _STEP_QP), 4 * _STEP_QP)))
-
-
-def bits_there(codec: str, held: HeldOutClip, points: Sequence[RatePoint]) -> float:
-    """Bits of a codec at the clip's operating quality; raises as ``bits_at_quality`` does."""
-    curve = make_curve(codec, held.clip.name, points)
-    return bits_at_quality(curve, held.operating_psnr_y_db)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,9 +20,10 @@ from evocodec.domain.events import (
     point_key,
 )
 from evocodec.domain.results import RatePoint, RdCurve, Score, ScreenResult, Stage
+from evocodec.evaluation.chroma import CHROMA_MARGIN_DB, check_chroma
 from evocodec.evaluation.clips import Clip
-from evocodec.evaluation.curves import make_curve
-from evocodec.evaluation.held_out import HeldOutClip, bits_there, first_qps, more_qps
+from evocodec.evaluation.curves import bits_at_quality, make_curve
+from evocodec.evaluation.held_out import HeldOutClip, first_qps, more_qps
 from evocodec.evaluation.rateplan import initial_qps, next_qps
 from evocodec.evaluation.scoring import score_candidate, screen
 from evocodec.evaluation.series import store_series
@@ -44,6 +45,7 @@ class StageSettings:
     smoke_qp: float = 30.0
     screen_keep_below: float = 0.95
     max_points: int = 8
+    chroma_margin_db: float = CHROMA_MARGIN_DB
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,10 +218,12 @@ class StagedEvaluator:
                 for name, held in by_name.items()
             }
         try:
-            return {
-                name: bits_there(candidate_id, held, measured[name])
-                for name, held in by_name.items()
-            }
+            bits: dict[str, float] = {}
+            for name, held in by_name.items():
+                curve = make_curve(candidate_id, name, measured[name])
+                bits[name] = bits_at_quality(curve, held.operating_psnr_y_db)
+                self._check_chroma(held.anchor, curve, held.operating_psnr_y_db)
+            return bits
         except CandidateFailure as failure:
             failure.stage = visit.stage
             raise
@@ -235,16 +239,22 @@ class StagedEvaluator:
                 measured[job.clip].append(point)
             first = False
             wanted = {clip: self._missing(clip, known) for clip, known in measured.items()}
-        return score_candidate(
+        curves = {
+            clip: make_curve(visit.candidate_id, clip, points) for clip, points in measured.items()
+        }
+        score = score_candidate(
             streams={name: clip.stream for name, clip in self._clips.items()},
             anchors=self._anchors,
             operating_db=self._operating_db,
-            curves={
-                clip: make_curve(visit.candidate_id, clip, points)
-                for clip, points in measured.items()
-            },
+            curves=curves,
             program_bytes=len(visit.source.encode()),
         )
+        for clip, curve in curves.items():
+            self._check_chroma(self._anchors[clip], curve, self._operating_db[clip])
+        return score
+
+    def _check_chroma(self, anchor: RdCurve, curve: RdCurve, operating_psnr_y_db: float) -> None:
+        check_chroma(anchor, curve, operating_psnr_y_db, self._settings.chroma_margin_db)
 
     def _missing(self, clip: str, points: Sequence[RatePoint]) -> tuple[float, ...]:
         return next_qps(
