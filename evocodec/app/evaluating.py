@@ -9,7 +9,14 @@ from pathlib import Path
 
 from evocodec.app.background import InBackground
 from evocodec.app.clips import AnchoredClip, anchored_clips, require_clips
-from evocodec.app.engine import engine_options, make_policy, require_floor, wants_vmaf
+from evocodec.app.engine import (
+    engine_options,
+    local_launcher,
+    make_limits,
+    make_policy,
+    require_floor,
+    wants_vmaf,
+)
 from evocodec.app.report.gather import (
     compare_all,
     describe_environment,
@@ -19,12 +26,18 @@ from evocodec.app.report.gather import (
     program_facts,
 )
 from evocodec.app.report.model import ClipFacts, Codec, Kind, Report
+from evocodec.app.report.pictures import (
+    Renderer,
+    anchor_renderer,
+    program_renderer,
+    view_clip,
+)
 from evocodec.app.reports import EvaluationReport
 from evocodec.app.workspace import Workspace
 from evocodec.config import Settings
 from evocodec.domain.errors import CandidateFailure, FailureKind
 from evocodec.domain.events import Event
-from evocodec.domain.results import RatePoint, Score
+from evocodec.domain.results import RatePoint, Score, Track
 from evocodec.evaluation.anchor_encoders import AnchorEncoder, chosen_encoders, primary_encoder
 from evocodec.evaluation.anchors import AnchorEvent, covering_curve
 from evocodec.execution.contract import Engine, EngineInfo, Interrupted
@@ -118,10 +131,8 @@ def evaluate_program(
     """
     request = request or EvaluationRequest()
     review(settings, source)
-    encoders = chosen_encoders(settings.evaluation.anchors, settings.evaluation.track)
-    with open_bench(
-        settings, workspace, listeners, stop, on_anchor=on_anchor, repeat=request.repeat
-    ) as bench:
+    encoders = chosen_encoders(settings.evaluation.anchors, Track(settings.evaluation.track))
+    with open_bench(settings, workspace, listeners, stop) as bench:
         score = bench.measure(_CANDIDATE, source)
     subject = program_codec(label, source, score)
     references = anchor_codecs(bench, encoders, repeat=request.repeat, on_anchor=on_anchor)
@@ -133,6 +144,15 @@ def evaluate_program(
         score=score,
         request=request,
     )
+    if request.pictures:
+        with local_launcher(settings) as launcher:
+            limits = make_limits(settings)
+            report = with_views(
+                report,
+                bench,
+                anchor_renderer(references[0], encoders[0]),
+                program_renderer(subject, source, launcher, limits),
+            )
     allowed = " (existing codecs allowed)" if settings.sandbox.allow_library_codecs else ""
     return EvaluationReport(label=label + allowed, score=score, report=report)
 
@@ -158,9 +178,6 @@ def open_bench(
     workspace: Workspace,
     listeners: Sequence[Callable[[Event], None]],
     stop: threading.Event,
-    *,
-    on_anchor: OnAnchor | None = None,
-    repeat: bool = False,
 ) -> Iterator[Bench]:
     """Start an engine, and meanwhile load the clips and their anchor; end it afterwards."""
     require_clips(settings)
@@ -221,7 +238,7 @@ def anchor_codecs(
         if event.point is None and on_anchor is not None:
             on_anchor(event.clip, event.encoder.name, event.rate)
 
-    primary = primary_encoder(bench.settings.evaluation.track)
+    primary = primary_encoder(Track(bench.settings.evaluation.track))
     codecs = []
     for encoder in encoders:
         curves = {
@@ -270,6 +287,20 @@ def assemble(
         means=mean_rates(comparisons, level),
         difference=difference,
     )
+
+
+def with_views(report: Report, bench: Bench, reference: Renderer, subject: Renderer) -> Report:
+    """Add what both look like, on every clip that both were measured on."""
+    vmaf = wants_vmaf(bench.settings, evaluating=True)
+    views = []
+    for name, one in bench.anchored.items():
+        if bench.stop.is_set():
+            raise Interrupted("stopped; nothing was written")
+        if name in reference.codec.curves and name in subject.codec.curves:
+            views.append(
+                view_clip(one.clip, reference, subject, one.operating_psnr_y_db, vmaf=vmaf)
+            )
+    return replace(report, views=tuple(views))
 
 
 def clip_facts(one: AnchoredClip) -> ClipFacts:

@@ -1,10 +1,10 @@
 """What the faces get from the laboratory besides the ledger's views."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from evocodec.app.report.model import Report
 from evocodec.domain.results import RdCurve, Score
 from evocodec.domain.video import StreamInfo
 
@@ -25,8 +25,7 @@ class EvaluationReport:
 
     label: str
     score: Score
-    anchors: Mapping[str, RdCurve]
-    streams: Mapping[str, StreamInfo]
+    report: Report
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,193 @@
+"""Frames for people to look at: both codecs at nearly the same rate, where the subject is worst."""
+
+import math
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from evocodec.app.report.model import Codec, Coded, Picture, View
+from evocodec.domain.results import FrameSeries, RatePoint, RdCurve
+from evocodec.domain.video import Frame
+from evocodec.evaluation.anchor_encoders import AnchorEncoder
+from evocodec.evaluation.anchor_process import AnchorDecoding, encode
+from evocodec.evaluation.clips import Clip
+from evocodec.evaluation.metrics import measure
+from evocodec.sandbox.launcher import Launcher
+from evocodec.sandbox.policy import Limits
+
+ERROR_GAIN = 8
+"""How much the error images exaggerate luma differences."""
+
+# What fits beside three others on a page at one screen pixel a sample, and keeps files small.
+WINDOW_WIDTH, WINDOW_HEIGHT = 336, 252
+
+Rendered = tuple[int, tuple[Frame, ...]]
+Render = Callable[[Clip, float], Rendered]
+"""Code a clip at a qp: bits, and the decoded frames."""
+
+_Image = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Renderer:
+    """A codec that can code clips once more, to show what it does; ``any_rate``: at any qp."""
+
+    codec: Codec
+    render: Render
+    any_rate: bool = False
+
+
+def program_renderer(codec: Codec, source: str, launcher: Launcher, limits: Limits) -> Renderer:
+    """A program, in the sandbox."""
+
+    def render(clip: Clip, qp: float) -> Rendered:
+        encoded = launcher.encode(source, clip.frames, clip.stream, qp, limits)
+        decoded = launcher.decode(source, encoded.packets, clip.stream, limits)
+        return 8 * sum(map(len, encoded.packets)), tuple(decoded.frames)
+
+    return Renderer(codec, render)
+
+
+def anchor_renderer(codec: Codec, encoder: AnchorEncoder) -> Renderer:
+    """A real encoder."""
+
+    def render(clip: Clip, qp: float) -> Rendered:
+        with tempfile.TemporaryDirectory(prefix="evocodec-view-") as folder:
+            stream = Path(folder) / f"stream.{encoder.muxer}"
+            encode(clip.frames, clip.stream, encoder, qp, stream)
+            frames = tuple(AnchorDecoding(stream, clip.stream).frames())
+            return 8 * stream.stat().st_size, frames
+
+    return Renderer(codec, render, any_rate=True)
+
+
+def view_clip(
+    clip: Clip, reference: Renderer, subject: Renderer, operating_psnr_y_db: float, *, vmaf: bool
+) -> View:
+    """Code a clip with both and cut out what is worth seeing.
+
+    The subject is shown at its measured point nearest to the operating quality, the reference at
+    the rate nearest to the same bits: at any rate where it can, else at a measured point.
+    """
+    ours = subject.codec.curves[clip.name]
+    point = min(ours.points, key=lambda p: abs(p.quality.psnr_y_db - operating_psnr_y_db))
+    qp = _qp_for_bits(reference.codec.curves[clip.name], point.bits, reference.any_rate)
+    coded: list[Coded] = []
+    frames: list[tuple[Frame, ...]] = []
+    for renderer, rate in ((reference, qp), (subject, point.qp)):
+        bits, decoded = renderer.render(clip, rate)
+        quality, series = measure(clip.frames, decoded, vmaf=vmaf)
+        coded.append(Coded(renderer.codec.name, rate, bits, quality, series))
+        frames.append(decoded)
+    pictures = tuple(
+        _picture(index, why, clip.frames[index], frames[0][index], frames[1][index])
+        for index, why in worth_seeing(coded[0].series, coded[1].series)
+    )
+    return View(clip.name, coded[0], coded[1], pictures)
+
+
+def worth_seeing(reference: FrameSeries, subject: FrameSeries) -> list[tuple[int, str]]:
+    """The subject's worst frame, and the one where it falls furthest behind the reference."""
+    ours, theirs = subject.psnr_y_db, reference.psnr_y_db
+    worst = min(range(len(ours)), key=ours.__getitem__)
+    behind = min(range(len(ours)), key=lambda index: ours[index] - theirs[index])
+    if worst == behind:
+        return [(worst, "its worst frame, and the one furthest behind")]
+    return [(worst, "its worst frame"), (behind, "the frame furthest behind")]
+
+
+def _qp_for_bits(curve: RdCurve, bits: int, any_rate: bool) -> float:
+    """Interpolate qp over log bits, or take the measured point nearest to them."""
+    points = sorted(curve.points, key=lambda point: point.bits)
+
+    def distance(point: RatePoint) -> float:
+        return abs(math.log(point.bits / bits))
+
+    nearest = min(points, key=distance)
+    if not any_rate:
+        return nearest.qp
+    logs = [math.log(point.bits) for point in points]
+    if not logs[0] < math.log(bits) < logs[-1]:
+        return nearest.qp
+    return round(float(np.interp(math.log(bits), logs, [point.qp for point in points])), 1)
+
+
+def _picture(index: int, why: str, source: Frame, reference: Frame, subject: Frame) -> Picture:
+    error = cv2.absdiff(source.y, subject.y)
+    x, y, width, height = window = worst_window(error)
+    cut = [_cropped(frame, window) for frame in (source, reference, subject)]
+    loud = np.minimum(error[y : y + height, x : x + width].astype(np.uint16) * ERROR_GAIN, 255)
+    return Picture(
+        frame=index,
+        why=why,
+        window=window,
+        source=_png(_rgb(cut[0])),
+        reference=_png(_rgb(cut[1])),
+        subject=_png(_rgb(cut[2])),
+        error=_png(loud.astype(np.uint8)),
+    )
+
+
+def worst_window(error: _Image) -> tuple[int, int, int, int]:
+    """The part of a picture with the greatest squared error, as (x, y, width, height).
+
+    The whole picture where it is small enough. Positions are even, as 4:2:0 chroma needs.
+    """
+    height, width = error.shape
+    wide, high = min(width, WINDOW_WIDTH), min(height, WINDOW_HEIGHT)
+    squares = error.astype(np.float64) ** 2
+    sums = cv2.integral(squares)
+    xs, ys = np.arange(0, width - wide + 1, 2), np.arange(0, height - high + 1, 2)
+    totals = (
+        sums[np.ix_(ys + high, xs + wide)]
+        - sums[np.ix_(ys, xs + wide)]
+        - sums[np.ix_(ys + high, xs)]
+        + sums[np.ix_(ys, xs)]
+    )
+    row, column = np.unravel_index(int(np.argmax(totals)), totals.shape)
+    return int(xs[column]), int(ys[row]), wide, high
+
+
+def _cropped(frame: Frame, window: tuple[int, int, int, int]) -> Frame:
+    x, y, width, height = window
+    rows, columns = slice(y, y + height), slice(x, x + width)
+    small_rows = slice(y // 2, (y + height + 1) // 2)
+    small_columns = slice(x // 2, (x + width + 1) // 2)
+    return Frame(
+        frame.y[rows, columns],
+        frame.u[small_rows, small_columns],
+        frame.v[small_rows, small_columns],
+    )
+
+
+def _rgb(frame: Frame) -> _Image:
+    """BT.709 limited range to full-range RGB, chroma interpolated."""
+    height, width = frame.y.shape
+    luma = (frame.y.astype(np.float32) - 16) * np.float32(255 / 219)
+    blue, red = (
+        (
+            cv2.resize(plane, (width, height), interpolation=cv2.INTER_LINEAR).astype(np.float32)
+            - 128
+        )
+        * np.float32(255 / 224)
+        for plane in (frame.u, frame.v)
+    )
+    channels: Sequence[npt.NDArray[np.float32]] = (
+        luma + np.float32(1.5748) * red,
+        luma - np.float32(0.1873) * blue - np.float32(0.4681) * red,
+        luma + np.float32(1.8556) * blue,
+    )
+    stacked = np.stack([np.clip(np.rint(channel), 0, 255) for channel in channels], axis=-1)
+    return stacked.astype(np.uint8)
+
+
+def _png(image: _Image) -> bytes:
+    shown = image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+    done, data = cv2.imencode(".png", shown, [cv2.IMWRITE_PNG_COMPRESSION, 9])
+    assert done  # noqa: S101 - PNG takes every 8-bit image
+    return bytes(data)
