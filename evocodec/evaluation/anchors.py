@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from evocodec.domain.errors import CandidateFailure, InfrastructureFailure, SourceError
-from evocodec.domain.results import Cost, RatePoint, RdCurve
+from evocodec.domain.results import Cost, Quality, RatePoint, RdCurve
 from evocodec.domain.video import StreamInfo
 from evocodec.evaluation.anchor_cache import read_curve, write_curve
 from evocodec.evaluation.anchor_encoders import X265_MEDIUM, AnchorEncoder
@@ -22,11 +22,11 @@ from evocodec.evaluation.anchor_ladder import (
     bracketing_rates,
     covering_rates,
 )
-from evocodec.evaluation.anchor_process import AnchorDecoding, encode
+from evocodec.evaluation.anchor_process import AnchorDecoding, Usage, encode
 from evocodec.evaluation.clips import Clip
 from evocodec.evaluation.curves import check_monotonic, make_curve, quality_at_bits
 from evocodec.evaluation.ffmpeg import ffmpeg_version
-from evocodec.evaluation.metrics import measure_quality
+from evocodec.evaluation.metrics import VMAF_MIN_SIDE, measure_quality
 
 __all__ = [
     "OPERATING_BITS_PER_SAMPLE",
@@ -35,6 +35,7 @@ __all__ = [
     "AnchorEvent",
     "anchor_curve",
     "covering_curve",
+    "decode_and_measure",
     "is_cached",
     "measure_anchor",
     "operating_bits",
@@ -46,6 +47,7 @@ OPERATING_BITS_PER_SAMPLE = 10e6 / (1920 * 1080 * 30)
 
 _MIN_POINTS_EACH_SIDE = 2
 _CACHE_FORMAT = "1"  # raise it when the protocol changes
+_MOST_DECODED_BYTES = 512 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,9 @@ def operating_quality_db(curve: RdCurve, stream: StreamInfo) -> float:
     return quality_at_bits(curve, operating_bits(stream))
 
 
-def measure_anchor(clip: Clip, encoder: AnchorEncoder, crf: float, work_dir: Path) -> RatePoint:
+def measure_anchor(
+    clip: Clip, encoder: AnchorEncoder, crf: float, work_dir: Path, *, vmaf: bool = False
+) -> RatePoint:
     """Encode, decode and score one rate point, by the same metrics as a candidate.
 
     Odd sizes are padded to even by repeating the last row or column, since 4:2:0 streams have no
@@ -81,31 +85,45 @@ def measure_anchor(clip: Clip, encoder: AnchorEncoder, crf: float, work_dir: Pat
     bitstream = work_dir / f"{encoder.name}-{clip.sha256[:16]}-{crf:g}.{encoder.muxer}"
     try:
         encoding = encode(clip.frames, clip.stream, encoder, crf, bitstream)
-        decoding = AnchorDecoding(bitstream, clip.stream)
-        decoded = tuple(decoding.frames())
+        quality, decoding = decode_and_measure(clip, bitstream, vmaf=vmaf)
         data = bitstream.read_bytes()
+    except CandidateFailure as error:
+        raise InfrastructureFailure(f"{encoder.name} on {clip.name}: {error.message}") from error
     finally:
         bitstream.unlink(missing_ok=True)
-    if len(decoded) != len(clip.frames):
-        raise InfrastructureFailure(
-            f"{encoder.name} returned {len(decoded)} of {len(clip.frames)} frames of {clip.name}"
-        )
     return RatePoint(
         clip=clip.name,
         qp=crf,
         bits=8 * len(data),
-        frames=len(decoded),
-        quality=measure_quality(clip.frames, decoded),
+        frames=clip.stream.frame_count,
+        quality=quality,
         cost=Cost(
             encode_wall_seconds=encoding.wall_seconds,
             encode_cpu_seconds=encoding.cpu_seconds,
-            decode_wall_seconds=decoding.usage.wall_seconds,
-            decode_cpu_seconds=decoding.usage.cpu_seconds,
-            peak_memory_bytes=max(encoding.peak_memory_bytes, decoding.usage.peak_memory_bytes),
-            frames=len(decoded),
+            decode_wall_seconds=decoding.wall_seconds,
+            decode_cpu_seconds=decoding.cpu_seconds,
+            peak_memory_bytes=max(encoding.peak_memory_bytes, decoding.peak_memory_bytes),
+            frames=clip.stream.frame_count,
         ),
         bitstream_sha256=hashlib.sha256(data).hexdigest(),
     )
+
+
+def decode_and_measure(
+    clip: Clip, bitstream: Path, *, vmaf: bool = False, filters: str = ""
+) -> tuple[Quality, Usage]:
+    """Decode a raw stream of a clip's frames, and compare it with them.
+
+    Raises ``CandidateFailure`` when the number of frames differs, ``SourceError`` when their size
+    does, ``InfrastructureFailure`` when ffmpeg fails.
+    """
+    decoding = AnchorDecoding(bitstream, clip.stream, filters=filters)
+    if clip.stream.raw_bits // 8 <= _MOST_DECODED_BYTES:
+        decoded = tuple(decoding.frames())
+        return measure_quality(clip.frames, decoded, vmaf=vmaf), decoding.usage
+    quality = measure_quality(clip.frames, decoding.frames(), vmaf=vmaf)
+    # The decoder waited for the metrics; alone, its one thread would have taken this long.
+    return quality, replace(decoding.usage, wall_seconds=decoding.usage.cpu_seconds)
 
 
 def anchor_curve(
@@ -117,27 +135,24 @@ def anchor_curve(
     on_point: Callable[[RatePoint], None] | None = None,
     on_event: Listener | None = None,
     fresh: bool = False,
+    vmaf: bool = False,
 ) -> RdCurve:
     """The anchor's working range on a clip: three points either side of the operating rate.
 
-    Read from ``cache_dir`` when the same samples were encoded with the same settings before;
-    otherwise, or when ``fresh``, measured with up to ``jobs`` encoders at a time and kept there.
-    ``on_point`` hears of every point of a new measurement, in the caller's thread; ``on_event``
-    of every beginning and end, in any thread. Raises ``SourceError`` when the clip is too easy or
-    too hard for the operating rate, ``InfrastructureFailure`` when encoding fails.
+    Read from ``cache_dir`` when the same samples were encoded with the same settings before, and
+    VMAF was computed where ``vmaf`` wants it; otherwise, or when ``fresh``, measured with up to
+    ``jobs`` encoders at a time and kept there. ``on_point`` hears of every point of a new
+    measurement, in the caller's thread; ``on_event`` of every beginning and end, in any thread.
+    Raises ``SourceError`` when the clip is too easy or too hard for the operating rate,
+    ``InfrastructureFailure`` when encoding fails.
     """
     identity = _identity(clip, encoder)
     cached = None if fresh else read_curve(cache_dir, identity)
-    if cached is not None:
+    if cached is not None and not _lacks_vmaf(cached, clip, vmaf=vmaf):
         return _renamed(cached, clip.name)
     target_bits = operating_bits(clip.stream)
-    points = _measure_all(
-        clip,
-        encoder,
-        lambda known: bracketing_rates(known, target_bits, encoder.rate_limits),
-        known=(),
-        jobs=jobs,
-        on_event=_both(on_point, on_event),
+    points = _Measuring(clip, encoder, jobs, _both(on_point, on_event), vmaf).until_complete(
+        lambda known: bracketing_rates(known, target_bits, encoder.rate_limits), ()
     )
     curve = _working_range(clip, encoder, points)
     write_curve(cache_dir, identity, curve)
@@ -153,6 +168,7 @@ def covering_curve(
     jobs: int = 1,
     on_event: Listener | None = None,
     fresh: bool = False,
+    vmaf: bool = False,
 ) -> RdCurve:
     """Another anchor's curve over the qualities of the primary one's working range.
 
@@ -162,15 +178,18 @@ def covering_curve(
     """
     identity = _identity(clip, encoder)
     kept = None if fresh else read_curve(cache_dir, identity)
-    known = _renamed(kept, clip.name).points if kept is not None else ()
+    known: tuple[RatePoint, ...] = ()
+    if kept is not None:
+        known = _renamed(kept, clip.name).points
+    again: tuple[float, ...] = ()
+    if kept is not None and _lacks_vmaf(kept, clip, vmaf=vmaf):
+        again, known = tuple(point.qp for point in known), ()
     operating_db = operating_quality_db(primary, clip.stream)
-    points = _measure_all(
-        clip,
-        encoder,
-        lambda measured: covering_rates(measured, primary, operating_db, encoder),
-        known=known,
-        jobs=jobs,
-        on_event=on_event,
+    points = _Measuring(clip, encoder, jobs, on_event, vmaf).until_complete(
+        lambda measured: (
+            (not measured and again) or covering_rates(measured, primary, operating_db, encoder)
+        ),
+        known,
     )
     curve = make_curve(encoder.name, clip.name, points)
     if len(points) > len(known):
@@ -179,12 +198,19 @@ def covering_curve(
 
 
 def is_cached(
-    clip: Clip, encoder: AnchorEncoder, cache_dir: Path, *, primary: RdCurve | None = None
+    clip: Clip,
+    encoder: AnchorEncoder,
+    cache_dir: Path,
+    *,
+    primary: RdCurve | None = None,
+    vmaf: bool = False,
 ) -> bool:
     """Whether ``anchor_curve``, or ``covering_curve`` of ``primary``, would encode nothing."""
     kept = read_curve(cache_dir, _identity(clip, encoder))
-    if kept is None or primary is None:
-        return kept is not None
+    if kept is None or _lacks_vmaf(kept, clip, vmaf=vmaf):
+        return False
+    if primary is None:
+        return True
     operating_db = operating_quality_db(primary, clip.stream)
     return not covering_rates(kept.points, primary, operating_db, encoder)
 
@@ -217,40 +243,51 @@ def _both(on_point: Callable[[RatePoint], None] | None, on_event: Listener | Non
     return tell
 
 
-def _measure_all(
-    clip: Clip,
-    encoder: AnchorEncoder,
-    plan: Callable[[Sequence[RatePoint]], tuple[float, ...]],
-    *,
-    known: Sequence[RatePoint],
-    jobs: int,
-    on_event: Listener | None,
-) -> list[RatePoint]:
-    """Measure what the plan asks for, round after round, until it asks for nothing."""
-    tell = on_event or (lambda _event: None)
-    points = list(known)
-    wanted = plan(points)
-    if not wanted:
+def _lacks_vmaf(curve: RdCurve, clip: Clip, *, vmaf: bool) -> bool:
+    possible = min(clip.stream.width, clip.stream.height) >= VMAF_MIN_SIDE
+    return vmaf and possible and any(point.quality.vmaf is None for point in curve.points)
+
+
+@dataclass(frozen=True, slots=True)
+class _Measuring:
+    clip: Clip
+    encoder: AnchorEncoder
+    jobs: int
+    on_event: Listener | None
+    vmaf: bool
+
+    def until_complete(
+        self,
+        plan: Callable[[Sequence[RatePoint]], tuple[float, ...]],
+        known: Sequence[RatePoint],
+    ) -> list[RatePoint]:
+        """Measure what the plan asks for, round after round, until it asks for nothing."""
+        points = list(known)
+        wanted = plan(points)
+        if not wanted:
+            return points
+        with (
+            tempfile.TemporaryDirectory(prefix="evocodec-anchor-") as folder,
+            ThreadPoolExecutor(max_workers=max(1, self.jobs)) as pool,
+        ):
+            try:
+                while wanted:
+                    for point in pool.map(lambda rate: self._measure(rate, folder), wanted):
+                        points.append(point)
+                        self._tell(point.qp, point)
+                    wanted = plan(points)
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
         return points
-    with (
-        tempfile.TemporaryDirectory(prefix="evocodec-anchor-") as folder,
-        ThreadPoolExecutor(max_workers=max(1, jobs)) as pool,
-    ):
 
-        def measure(rate: float) -> RatePoint:
-            tell(AnchorEvent(clip.name, encoder, rate))
-            return measure_anchor(clip, encoder, rate, Path(folder))
+    def _measure(self, rate: float, folder: str) -> RatePoint:
+        self._tell(rate, None)
+        return measure_anchor(self.clip, self.encoder, rate, Path(folder), vmaf=self.vmaf)
 
-        try:
-            while wanted:
-                for point in pool.map(measure, wanted):
-                    points.append(point)
-                    tell(AnchorEvent(clip.name, encoder, point.qp, point))
-                wanted = plan(points)
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-    return points
+    def _tell(self, rate: float, point: RatePoint | None) -> None:
+        if self.on_event is not None:
+            self.on_event(AnchorEvent(self.clip.name, self.encoder, rate, point))
 
 
 def _working_range(clip: Clip, encoder: AnchorEncoder, points: Iterable[RatePoint]) -> RdCurve:
