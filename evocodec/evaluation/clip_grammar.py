@@ -18,7 +18,8 @@ class ClipSource:
     ``path`` is a file or ``s3://bucket/key``. ``frames`` None means all from ``start_frame`` on.
     ``crop`` is (x, y, width, height) in luma samples of the decoded picture, x and y even;
     ``scale`` is (width, height) after cropping, by area averaging. ``raw`` says what the samples of
-    a file without a header are.
+    a file without a header are. ``sha256`` is what the
+    samples of the whole clip must have, where that is known beforehand.
     """
 
     name: str
@@ -30,6 +31,7 @@ class ClipSource:
     origin: str = ""
     licence: str = ""
     raw: RawFormat | None = None
+    sha256: str = ""
 
 
 def parse_clip(text: str) -> ClipSource:

@@ -22,13 +22,14 @@ IN_MEMORY_BYTES = 64 << 20
 class FrameFile(Sequence[Frame]):
     """Frames of one file, by index; slices share the file. Any thread may read.
 
-    ``stream`` has the number of frames of this view. Pickled, it is its path: another process of
-    this machine opens the file again, and finds it as long as somebody holds it.
+    ``stream`` has the number of frames of this view, and ``start`` is its first in the file.
+    Pickled, it is its path: another process of this machine opens the file again, and finds it as
+    long as somebody holds it.
     """
 
     def __init__(self, held: HeldFile, stream: StreamInfo, start: int = 0) -> None:
         self._held = held
-        self._start = start
+        self.start = start
         self.stream = stream
 
     @property
@@ -51,17 +52,17 @@ class FrameFile(Sequence[Frame]):
             if step != 1:
                 raise ValueError("frames of a file are taken one after the other: no step")
             stream = replace(self.stream, frame_count=max(0, stop - start))
-            return FrameFile(self._held, stream, self._start + start)
+            return FrameFile(self._held, stream, self.start + start)
         wanted = range(len(self))[index]
         size = self.stream.frame_bytes
-        return unpack_frame(self._held.read((self._start + wanted) * size, size), self.stream)
+        return unpack_frame(self._held.read((self.start + wanted) * size, size), self.stream)
 
     def __iter__(self) -> Iterator[Frame]:
         for index in range(len(self)):
             yield self[index]
 
     def __reduce__(self) -> tuple[object, ...]:
-        return open_frames, (str(self.path), self.stream, self._start)
+        return open_frames, (str(self.path), self.stream, self.start)
 
 
 class FrameWriter:

@@ -24,6 +24,7 @@ from evocodec.execution.contract import (
     OnRetry,
 )
 from evocodec.execution.dispatch import Dispatch, Submitter
+from evocodec.execution.frame_transfer import sendable
 from evocodec.execution.messages import Lost, TaskSpec
 from evocodec.execution.ray_workers import RayWorkers
 from evocodec.execution.session import Session, open_session
@@ -74,12 +75,16 @@ class RayEngine:
         )
 
     def put_clip(self, clip: Clip) -> None:
-        """Put the frames into the object store, where every worker of a node shares them."""
+        """Put the frames into the object store, where every worker of a node shares them.
+
+        Of a large clip only its place goes there, and its pieces where there are other nodes.
+        """
         self._require_session()
+        assert self._session is not None  # noqa: S101 - just asked
         known = self._clips.get(clip.name)
         if known is not None and known.sha256 == clip.sha256:
             return
-        self._frames[clip.name] = ray.put(clip.frames)
+        self._frames[clip.name] = ray.put(sendable(clip, elsewhere=not self._session.own))
         self._clips[clip.name] = clip
 
     def slots(self) -> int:

@@ -23,6 +23,7 @@ from evocodec.domain.errors import (
 )
 from evocodec.domain.results import Cost, RatePoint
 from evocodec.domain.video import Frame
+from evocodec.evaluation.frame_store import IN_MEMORY_BYTES, FrameWriter
 from evocodec.evaluation.metrics import measure
 from evocodec.execution.launchers import LauncherPool
 from evocodec.execution.messages import (
@@ -76,7 +77,7 @@ def decode_task(
     """
     yield _began()
     try:
-        decoded = _launcher(source, spec.policy).decode(source, packets, spec.stream, spec.limits)
+        frames_out, decode_use = _decode(source, packets, spec)
     except CandidateFailure as failure:
         yield _failed(failure)
         return
@@ -86,11 +87,11 @@ def decode_task(
     except BaseException:
         worker_pool().close()
         raise
-    yield Decoded(frames_digest(decoded.frames))
+    yield Decoded(frames_digest(frames_out))
     reference = frames[: spec.stream.frame_count]
     packed = _pack(spec, packets)
     try:
-        quality, series = measure(reference, decoded.frames, vmaf=spec.vmaf)
+        quality, series = measure(reference, frames_out, vmaf=spec.vmaf)
     except InfrastructureFailure as failure:
         yield _lost(failure)
         return
@@ -100,7 +101,7 @@ def decode_task(
         bits=8 * len(packed),
         frames=len(reference),
         quality=quality,
-        cost=_cost(encode_use, decoded.use, len(reference)),
+        cost=_cost(encode_use, decode_use, len(reference)),
         bitstream_sha256=hashlib.sha256(packed).hexdigest(),
         series=series,
     )
@@ -137,11 +138,26 @@ def describe_task(policy: Policy) -> tuple[int, IsolationReport | Lost]:
         return os.getpid(), Lost(str(failure))
 
 
+def _decode(source: str, packets: Packets, spec: TaskSpec) -> tuple[Sequence[Frame], ResourceUse]:
+    """Frames in memory while they are few, and else in a file without a name.
+
+    They are scored afterwards: the decoder's time is measured, and must not wait for the scorer.
+    """
+    launcher, stream = _launcher(source, spec.policy), spec.stream
+    if stream.frame_bytes * stream.frame_count <= IN_MEMORY_BYTES:
+        decoded = launcher.decode(source, packets, stream, spec.limits)
+        return decoded.frames, decoded.use
+    writer = FrameWriter(stream)
+    writer.discard()
+    use = launcher.decode(source, packets, stream, spec.limits, on_frame=writer.put).use
+    return writer.frames(), use
+
+
 def _blame(
     failure: CandidateFailure, source: str, packets: Packets, digest: str, spec: TaskSpec
 ) -> None:
     """Find out whether decoding differs every time, or only on other processors, and say so."""
-    here = _launcher(source, spec.policy).decode(source, packets, spec.stream, spec.limits).frames
+    here, _ = _decode(source, packets, spec)
     if frames_digest(here) != digest:
         return
     emulated = _launcher(source, spec.policy, emulated=True)

@@ -196,6 +196,8 @@ class ForkServerLauncher:
                     raise InfrastructureFailure(
                         f"the sandbox's fork server died twice: {error}"
                     ) from error
+            except InfrastructureFailure:
+                raise
             except OSError as error:
                 raise InfrastructureFailure(f"the sandbox cannot work here: {error}") from error
             else:
