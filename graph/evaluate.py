@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from evocodec.domain.errors import CandidateFailure
 from evocodec.domain.events import AttemptFailed, Evaluated
-from evocodec.domain.results import Stage
+from evocodec.domain.results import RatePoint, Stage
 from evocodec.execution.contract import Interrupted
 from evocodec.execution.staged import ScreenReference
 from evocodec.search.archive import ArchiveEntry
@@ -65,7 +65,7 @@ class EvaluateNode:
                     return {"outcome": "screened_out"}
                 stage = Stage.FULL
                 score = services.evaluator.full(
-                    candidate_id, attempt, source, self._previous_qps(state)
+                    candidate_id, attempt, source, self._relative(state)
                 )
         except CandidateFailure as failure:
             record_failure(services, state, stage, failure)
@@ -113,15 +113,12 @@ class EvaluateNode:
         best = min(measured, key=lambda e: e.estimated_bitrate_mbps or math.inf, default=None)
         return best.candidate_id if best else ""
 
-    def _previous_qps(self, state: CandidateState) -> dict[str, tuple[float, ...]] | None:
-        """The qps that gave the nearest measured relative a usable curve."""
+    def _relative(self, state: CandidateState) -> dict[str, tuple[RatePoint, ...]] | None:
+        """The curves of the nearest measured relative, to place the first rates by."""
         for relative in (state["parent_id"], self.services.board.candidate_id):
             evaluated = evaluation_of(self.services, relative) if relative else None
             if evaluated is not None:
-                return {
-                    clip.clip: tuple(point.qp for point in clip.curve.points)
-                    for clip in evaluated.score.clips
-                }
+                return {clip.clip: clip.curve.points for clip in evaluated.score.clips}
         return None
 
     def _entry(

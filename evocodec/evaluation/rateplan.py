@@ -6,7 +6,10 @@ between them, and gives up with an explanation that a coder can act on.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
+
+import numpy as np
 
 from evocodec.domain.errors import CandidateFailure, FailureKind
 from evocodec.domain.results import RatePoint, RdCurve
@@ -14,9 +17,9 @@ from evocodec.evaluation.bdrate import MIN_OVERLAP, MIN_POINTS, quality_overlap
 from evocodec.evaluation.curves import check_monotonic, describe, make_curve, quality_range
 
 QP_MIN, QP_MAX = 0.0, 63.0
-DEFAULT_QPS = (20.0, 26.0, 32.0, 38.0)
+FIRST_QPS = (24.0, 38.0)
+"""Where nothing is known: enough to see how a codec's quality follows its qp."""
 
-_MAX_INITIAL = 6
 _RESOLUTION = 0.5
 # Real encoders are not monotonic over half a qp: closer points would show their noise.
 _MIN_SPACING = 1.0
@@ -28,16 +31,27 @@ _NO_EFFECT_SPAN = 6.0
 _AIM_MARGIN = 0.15
 # Wider apart than this share of the anchor's range, interpolation is guessing.
 _WIDEST_GAP = 0.5
+# A plan that would just do may miss by a guess: ask for this much more overlap.
+_SAFETY = 0.05
 
 
-def initial_qps(previous: Sequence[float] | None) -> tuple[float, ...]:
-    """The first rates to measure: those that suited a relative, or evenly spaced defaults."""
-    known = sorted({_rounded(qp) for qp in previous or ()})
-    if len(known) < MIN_POINTS:
-        return DEFAULT_QPS
-    last = len(known) - 1
-    count = min(len(known), _MAX_INITIAL)
-    return tuple(known[round(index * last / (count - 1))] for index in range(count))
+def initial_qps(
+    anchor: RdCurve, operating_psnr_y_db: float, relative: Sequence[RatePoint] = ()
+) -> tuple[float, ...]:
+    """The first rates to measure: four placed by a relative's curve, or two that feel the way.
+
+    The four are the ends of the range to cover, the operating quality itself, where the number is
+    read, and the middle of the wider gap; at the qp that gives them with the relative.
+    """
+    points = _distinct(relative)
+    if len(points) < 2:
+        return FIRST_QPS
+    low, high = _aims(anchor, operating_psnr_y_db)
+    middle = min(max(operating_psnr_y_db, low + (high - low) / 4), high - (high - low) / 4)
+    between = (low + middle) / 2 if middle - low > high - middle else (middle + high) / 2
+    wanted = sorted({_qp_for(points, quality) for quality in (low, middle, between, high)})
+    spaced = all(after - before >= _MIN_SPACING for before, after in pairwise(wanted))
+    return tuple(wanted) if len(wanted) == MIN_POINTS and spaced else FIRST_QPS
 
 
 def next_qps(
@@ -54,10 +68,10 @@ def next_qps(
     reached: qp has no effect or the wrong sign, its limits are hit, the curve is not monotonic,
     or ``max_points`` were not enough.
     """
-    points = sorted({point.qp: point for point in measured}.values(), key=lambda point: point.qp)
+    points = _distinct(measured)
     if len(points) < 2:
         taken = {point.qp for point in points}
-        return tuple(qp for qp in DEFAULT_QPS if qp not in taken)
+        return tuple(qp for qp in FIRST_QPS if qp not in taken)
     _check_direction(points)
     curve = make_curve("candidate", points[0].clip, points)
     check_monotonic(curve)
@@ -70,12 +84,22 @@ def next_qps(
     if usable:
         return tuple(_in_widest_gaps(anchor, points, only_wide=True)[:room])
     wanted = _outwards(anchor, curve, points, operating_psnr_y_db)
+    foreseen = _distinct([*points, *(_foreseen(points, qp) for qp in wanted)])
     missing = MIN_POINTS - len(curve.points) - len(wanted)
-    if missing > 0 or not wanted:
-        wanted += _in_widest_gaps(anchor, points, only_wide=False)[: max(1, missing)]
+    while missing > 0 or not wanted:
+        gaps = _in_widest_gaps(anchor, foreseen, only_wide=False)
+        if not gaps:
+            break
+        wanted.append(gaps[0])
+        foreseen = _distinct([*foreseen, _foreseen(points, gaps[0])])
+        missing -= 1
     if not wanted:
         raise _failure(anchor, curve, "no other qp between the measured ones could help")
-    return tuple(sorted(wanted)[:room])
+    return tuple(sorted(wanted[:room]))
+
+
+def _distinct(points: Sequence[RatePoint]) -> list[RatePoint]:
+    return sorted({point.qp: point for point in points}.values(), key=lambda point: point.qp)
 
 
 def _is_usable(anchor: RdCurve, curve: RdCurve, operating_psnr_y_db: float) -> bool:
@@ -104,20 +128,64 @@ def _check_direction(points: Sequence[RatePoint]) -> None:
         )
 
 
+def _aims(anchor: RdCurve, operating_psnr_y_db: float) -> tuple[float, float]:
+    """The ends of the range that is worth covering, around the operating quality."""
+    low, high = quality_range(anchor)
+    margin = _AIM_MARGIN * (high - low)
+    aim_low = min(low + margin, operating_psnr_y_db - margin / 2)
+    return aim_low, max(high - margin, operating_psnr_y_db + margin / 2)
+
+
 def _outwards(
     anchor: RdCurve, curve: RdCurve, points: list[RatePoint], operating_psnr_y_db: float
 ) -> list[float]:
-    anchor_low, anchor_high = quality_range(anchor)
-    margin = _AIM_MARGIN * (anchor_high - anchor_low)
-    aim_low = min(anchor_low + margin, operating_psnr_y_db - margin / 2)
-    aim_high = max(anchor_high - margin, operating_psnr_y_db + margin / 2)
+    """Rates beyond the ends of a curve: first where more is lacking, and no more than needed."""
+    aim_low, aim_high = _aims(anchor, operating_psnr_y_db)
     low, high = quality_range(curve)
-    wanted = []
-    if high < aim_high:
-        wanted.append(_towards(anchor, curve, points, aim_high, limit=QP_MIN))
-    if low > aim_low:
-        wanted.append(_towards(anchor, curve, points, aim_low, limit=QP_MAX))
+    ends = sorted([(aim_high - high, aim_high, QP_MIN), (low - aim_low, aim_low, QP_MAX)])[::-1]
+    wanted: list[float] = []
+    for lacking, aim, limit in ends:
+        if lacking <= 0 or (wanted and _covers(anchor, low, high, operating_psnr_y_db)):
+            continue
+        wanted.append(_towards(anchor, curve, points, aim, limit=limit))
+        low, high = min(low, aim), max(high, aim)
     return wanted
+
+
+def _covers(anchor: RdCurve, low: float, high: float, operating_psnr_y_db: float) -> bool:
+    """Whether such a range will do, with room for a guess that is a little off."""
+    anchor_low, anchor_high = quality_range(anchor)
+    shared = min(high, anchor_high) - max(low, anchor_low)
+    inside = low <= operating_psnr_y_db <= high
+    return inside and shared >= (MIN_OVERLAP + _SAFETY) * (anchor_high - anchor_low)
+
+
+def _foreseen(points: list[RatePoint], qp: float) -> RatePoint:
+    """What a rate should give, as a point to plan with."""
+    slope, start = _line(points[:2] if qp <= points[0].qp else points[-2:])
+    inside = points[0].qp <= qp <= points[-1].qp
+    qps, values = zip(*((p.qp, p.quality.psnr_y_db) for p in points), strict=True)
+    value = float(np.interp(qp, qps, values)) if inside else start + slope * qp
+    return replace(points[0], qp=qp, quality=replace(points[0].quality, psnr_y_db=value))
+
+
+def _line(points: Sequence[RatePoint]) -> tuple[float, float]:
+    """PSNR-Y over qp through two points: slope, never rising, and value at qp 0."""
+    one, two = points
+    slope = (two.quality.psnr_y_db - one.quality.psnr_y_db) / (two.qp - one.qp)
+    slope = min(slope, -_FLATTEST_DB_PER_QP)
+    return slope, one.quality.psnr_y_db - slope * one.qp
+
+
+def _qp_for(points: list[RatePoint], psnr_y_db: float) -> float:
+    """The qp that gives a quality on the curve of a relative, extended straight at its ends."""
+    for before, after in pairwise(points):
+        if after.quality.psnr_y_db <= psnr_y_db <= before.quality.psnr_y_db:
+            slope, start = _line((before, after))
+            return _rounded((psnr_y_db - start) / slope)
+    better = psnr_y_db > points[0].quality.psnr_y_db
+    slope, start = _line(points[:2] if better else points[-2:])
+    return _rounded((psnr_y_db - start) / slope)
 
 
 def _towards(

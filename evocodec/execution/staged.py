@@ -32,7 +32,7 @@ from evocodec.execution.contract import Engine
 
 Record = Callable[[Event], None]
 Recorded = Callable[[str], Event | None]
-PreviousQps = Sequence[float] | Mapping[str, Sequence[float]] | None
+Relative = Mapping[str, Sequence[RatePoint]] | None
 
 _QP_STEP = 0.5
 
@@ -162,18 +162,18 @@ class StagedEvaluator:
         return ScreenReference(candidate_id, {job.clip: point for job, point in points.items()})
 
     def full(
-        self, candidate_id: str, attempt: int, source: str, previous_qps: PreviousQps = None
+        self, candidate_id: str, attempt: int, source: str, relative: Relative = None
     ) -> Score:
         """Measure whole clips until every curve can be compared, and score them.
 
-        ``previous_qps`` are rates that suited a relative, for all clips or by clip.
+        ``relative`` are the points of a relative's curves by clip: rates are placed by them.
         """
         known = self._recorded(f"{candidate_id}/evaluated/{attempt}")
         if isinstance(known, Evaluated):
             return known.score
         visit = _Visit(candidate_id, attempt, Stage.FULL, source)
         try:
-            score = self._score(visit, previous_qps)
+            score = self._score(visit, relative)
         except CandidateFailure as failure:
             failure.stage = Stage.FULL
             raise
@@ -228,9 +228,13 @@ class StagedEvaluator:
             failure.stage = visit.stage
             raise
 
-    def _score(self, visit: _Visit, previous_qps: PreviousQps) -> Score:
+    def _score(self, visit: _Visit, relative: Relative) -> Score:
         measured: dict[str, list[RatePoint]] = {clip: [] for clip in self._clips}
-        wanted = {clip: initial_qps(_for_clip(previous_qps, clip)) for clip in self._clips}
+        known = relative or {}
+        wanted = {
+            clip: initial_qps(self._anchors[clip], self._operating_db[clip], known.get(clip, ()))
+            for clip in self._clips
+        }
         first = True
         while any(wanted.values()):
             jobs = full_jobs(self._clips, wanted, visit.stage)
@@ -238,7 +242,7 @@ class StagedEvaluator:
             for job, point in points.items():
                 measured[job.clip].append(point)
             first = False
-            wanted = {clip: self._missing(clip, known) for clip, known in measured.items()}
+            wanted = {clip: self._missing(clip, found) for clip, found in measured.items()}
         curves = {
             clip: make_curve(visit.candidate_id, clip, points) for clip, points in measured.items()
         }
@@ -363,10 +367,6 @@ class StagedEvaluator:
 
 def _key(visit: _Visit, job: RateJob) -> str:
     return point_key(visit.candidate_id, visit.attempt, visit.stage, job.clip, job.qp)
-
-
-def _for_clip(previous: PreviousQps, clip: str) -> Sequence[float] | None:
-    return previous.get(clip) if isinstance(previous, Mapping) else previous
 
 
 def operating_qp(curve: RdCurve, psnr_y_db: float) -> float:

@@ -26,10 +26,11 @@ ANCHOR = make_curve(
 OPERATING_DB = quality_at_bits(ANCHOR, 110000)
 
 
-def run(codec: Codec, previous: list[float] | None, max_points: int) -> list[RatePoint] | None:
+def run(codec: Codec, relative: Codec | None, max_points: int) -> list[RatePoint] | None:
     """Run the plan to its end; None when it gave up with a candidate's failure."""
     measured: list[RatePoint] = []
-    wanted = initial_qps(previous)
+    known = [point(qp, *relative(qp)) for qp in RELATIVE_QPS] if relative else []
+    wanted = initial_qps(ANCHOR, OPERATING_DB, known)
     for _ in range(max_points + 2):
         taken = {p.qp for p in measured}
         assert taken.isdisjoint(wanted)
@@ -51,7 +52,7 @@ def run(codec: Codec, previous: list[float] | None, max_points: int) -> list[Rat
     return None
 
 
-previous_qps = st.none() | st.lists(st.floats(0, 63), max_size=9)
+RELATIVE_QPS = (6.0, 17.5, 29.0, 44.0)
 
 
 @given(
@@ -59,16 +60,20 @@ previous_qps = st.none() | st.lists(st.floats(0, 63), max_size=9)
     worst_db=st.floats(5, 29),
     bend=st.floats(0.5, 2.0),
     efficiency=st.floats(0.2, 5),
-    previous=previous_qps,
+    shift_db=st.none() | st.floats(-3, 3),
 )
 def test_every_reasonable_codec_gets_a_usable_curve(
-    best_db: float, worst_db: float, bend: float, efficiency: float, previous: list[float] | None
+    best_db: float, worst_db: float, bend: float, efficiency: float, shift_db: float | None
 ) -> None:
     def codec(qp: float) -> tuple[int, float]:
         psnr = best_db - (best_db - worst_db) * (qp / 63) ** bend
         return round(1e6 * efficiency * 2 ** ((psnr - 30) / 2.6)), psnr
 
-    measured = run(codec, previous, max_points=10)
+    def relative(qp: float) -> tuple[int, float]:
+        bits, psnr = codec(qp)
+        return bits, psnr + (shift_db or 0.0)
+
+    measured = run(codec, None if shift_db is None else relative, max_points=10)
     assert measured is not None
     curve = make_curve("candidate", "clip", measured)
     assert bd_rate(ANCHOR, curve).overlap >= MIN_OVERLAP
@@ -77,13 +82,16 @@ def test_every_reasonable_codec_gets_a_usable_curve(
 
 @given(
     table=st.lists(st.tuples(st.integers(0, 10**7), st.floats(0, 100)), min_size=1, max_size=40),
-    previous=previous_qps,
+    relative=st.booleans(),
     max_points=st.integers(4, 12),
 )
 def test_any_codec_at_all_ends_with_a_curve_or_a_reason(
-    table: list[tuple[int, float]], previous: list[float] | None, max_points: int
+    table: list[tuple[int, float]], relative: bool, max_points: int
 ) -> None:
-    run(lambda qp: table[math.floor(qp / 63.01 * len(table))], previous, max_points)
+    def codec(qp: float) -> tuple[int, float]:
+        return table[math.floor(qp / 63.01 * len(table))]
+
+    run(codec, codec if relative else None, max_points)
 
 
 @given(

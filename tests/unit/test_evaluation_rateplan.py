@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 
@@ -9,7 +10,7 @@ from evocodec.domain.errors import CandidateFailure, FailureKind
 from evocodec.domain.results import Quality, RatePoint, RdCurve
 from evocodec.evaluation.bdrate import quality_overlap
 from evocodec.evaluation.curves import make_curve
-from evocodec.evaluation.rateplan import DEFAULT_QPS, initial_qps, next_qps
+from evocodec.evaluation.rateplan import FIRST_QPS, initial_qps, next_qps
 
 OPERATING_DB = 38.0
 
@@ -34,7 +35,7 @@ def measure(qps: Sequence[float], codec: Callable[[float], RatePoint] = codec) -
 
 def run(codec: Callable[[float], RatePoint], max_points: int = 8) -> list[RatePoint]:
     measured: list[RatePoint] = []
-    wanted = initial_qps(None)
+    wanted = initial_qps(ANCHOR, OPERATING_DB)
     while wanted:
         measured += measure(wanted, codec)
         wanted = next_qps(ANCHOR, measured, OPERATING_DB, max_points=max_points)
@@ -48,31 +49,47 @@ def refusal(codec: Callable[[float], RatePoint]) -> str:
     return failure.value.message
 
 
-def test_four_evenly_spaced_rates_come_first() -> None:
-    assert initial_qps(None) == initial_qps(()) == initial_qps([30.0]) == DEFAULT_QPS
+def test_two_rates_feel_the_way_where_nothing_is_known() -> None:
+    assert initial_qps(ANCHOR, OPERATING_DB) == FIRST_QPS
+    assert initial_qps(ANCHOR, OPERATING_DB, measure([30.0])) == FIRST_QPS
 
 
-def test_the_rates_of_a_relative_are_taken_over() -> None:
-    assert initial_qps([38, 20, 26, 31.5, 26]) == (20.0, 26.0, 31.5, 38.0)
+def test_a_usual_codec_needs_four_points_in_two_rounds() -> None:
+    first = measure(FIRST_QPS)
+    second = next_qps(ANCHOR, first, OPERATING_DB)
+    assert len(second) == 2
+    assert next_qps(ANCHOR, [*first, *measure(second)], OPERATING_DB) == ()
 
 
-def test_many_rates_are_thinned_but_keep_their_ends() -> None:
-    thinned = initial_qps([10, 14, 18, 22, 26, 30, 34, 38])
-    assert len(thinned) == 6
-    assert (thinned[0], thinned[-1]) == (10.0, 38.0)
+def test_a_relatives_curve_places_four_rates_that_are_enough() -> None:
+    wanted = initial_qps(ANCHOR, OPERATING_DB, measure([10, 14, 18, 22, 26, 30, 34, 38]))
+    assert len(wanted) == 4
+    qualities = [codec(qp).quality.psnr_y_db for qp in wanted]
+    assert min(abs(quality - OPERATING_DB) for quality in qualities) <= 0.25  # half a qp
+    better = measure(wanted, lambda qp: codec(qp, best_db=50.7))
+    assert next_qps(ANCHOR, better, OPERATING_DB) == ()
 
 
-def test_rates_beyond_the_scale_are_brought_back() -> None:
-    assert initial_qps([-5, 20, 40, 99]) == (0.0, 20.0, 40.0, 63.0)
+@pytest.mark.parametrize("operating_db", [32.3, 43.7])
+def test_an_operating_quality_near_an_end_still_gets_four_rates(operating_db: float) -> None:
+    wanted = initial_qps(ANCHOR, operating_db, measure([10, 20, 30, 40]))
+    assert len(wanted) == 4
+    assert next_qps(ANCHOR, measure(wanted), operating_db) == ()
 
 
-def test_a_usual_codec_needs_the_four_rates_only() -> None:
-    assert next_qps(ANCHOR, measure(DEFAULT_QPS), OPERATING_DB) == ()
+def test_a_relative_that_does_not_reach_the_range_is_continued_straight() -> None:
+    wanted = initial_qps(ANCHOR, OPERATING_DB, measure([20, 24]))
+    assert next_qps(ANCHOR, measure(wanted), OPERATING_DB) == ()
 
 
-def test_nothing_measured_asks_for_the_defaults() -> None:
-    assert next_qps(ANCHOR, [], OPERATING_DB) == DEFAULT_QPS
-    assert next_qps(ANCHOR, measure([26.0]), OPERATING_DB) == (20.0, 32.0, 38.0)
+def test_a_relative_that_is_no_guide_is_not_followed() -> None:
+    flat = [point(qp, 60.0, 1000) for qp in (10, 20, 30)]
+    assert initial_qps(ANCHOR, OPERATING_DB, flat) == FIRST_QPS
+
+
+def test_nothing_measured_asks_for_the_first_two() -> None:
+    assert next_qps(ANCHOR, [], OPERATING_DB) == FIRST_QPS
+    assert next_qps(ANCHOR, measure([24.0]), OPERATING_DB) == (38.0,)
 
 
 def test_a_low_curve_is_continued_upwards() -> None:
@@ -101,10 +118,10 @@ def test_the_operating_quality_must_lie_between_points(
 
 def test_too_few_points_are_filled_between() -> None:
     wanted = next_qps(ANCHOR, measure([10, 40]), OPERATING_DB)
-    assert wanted == (24.0,)
-    (fourth,) = next_qps(ANCHOR, measure([10, 24, 40]), OPERATING_DB)
-    assert 32 < codec(fourth).quality.psnr_y_db < 44
-    assert min(abs(fourth - qp) for qp in (10, 24, 40)) > 3
+    assert len(wanted) == 2
+    qualities = [codec(qp).quality.psnr_y_db for qp in (10, *wanted, 40)]
+    gaps = [before - after for before, after in pairwise(sorted(qualities, reverse=True))]
+    assert max(gaps) <= 0.6 * (44 - 32)
 
 
 def test_a_wide_gap_inside_the_range_is_filled_before_it_is_trusted() -> None:

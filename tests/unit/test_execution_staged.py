@@ -157,34 +157,39 @@ def test_full_asks_for_further_rates_until_the_curve_reaches_the_operating_quali
     )
 
 
-def test_full_starts_from_the_rates_that_suited_a_relative() -> None:
-    bench = Bench(SimulatedEngine())
-    previous = {"small": (19.0, 24.0, 29.0, 34.0), "big": (18.0, 22.0, 27.0, 35.0)}
-    bench.evaluator().full("c1", 0, PROGRAM, previous)
-    for name, qps in previous.items():
-        assert tuple(job.qp for _, job in bench.engine.asked if job.clip == name) == qps
+RELATIVE = {name: anchor(name).points for name in CLIPS}
+"""Curves of a relative, which place the first rates."""
+
+
+def test_full_places_its_rates_by_a_relatives_curve() -> None:
+    bench = Bench(SimulatedEngine(shift=1.0))
+    bench.evaluator().full("c1", 0, PROGRAM, RELATIVE)
+    for name in CLIPS:
+        qps = sorted(job.qp for _, job in bench.engine.asked if job.clip == name)
+        assert len(qps) == 4
+        assert 26.0 in qps  # where the relative has the operating quality
 
 
 def test_the_cheapest_point_of_full_is_the_one_that_is_decoded_twice() -> None:
     bench = Bench(SimulatedEngine())
-    bench.evaluator().full("c1", 0, PROGRAM, (20.0, 25.0, 30.0, 35.0))
-    assert bench.engine.verified == [RateJob(Stage.FULL, "small", 12, 35.0)]
+    bench.evaluator().full("c1", 0, PROGRAM, RELATIVE)
+    highest = max(job.qp for _, job in bench.engine.asked)
+    assert bench.engine.verified == [RateJob(Stage.FULL, "small", 12, highest)]
 
 
 @pytest.mark.parametrize("survived", range(9))
 def test_a_resumed_stage_measures_only_what_has_no_event(survived: int) -> None:
     bench = Bench(SimulatedEngine(die_after=survived))
-    qps = (20.0, 25.0, 30.0, 35.0)
     if survived < 8:
         with pytest.raises(ZeroDivisionError):
-            bench.evaluator().full("c1", 0, PROGRAM, qps)
+            bench.evaluator().full("c1", 0, PROGRAM, RELATIVE)
     else:
-        bench.evaluator().full("c1", 0, PROGRAM, qps)
+        bench.evaluator().full("c1", 0, PROGRAM, RELATIVE)
     bench.engine.die_after = 10_000
-    score = bench.evaluator().full("c1", 0, PROGRAM, qps)
+    score = bench.evaluator().full("c1", 0, PROGRAM, RELATIVE)
     assert len(bench.engine.asked) == 8 == len(set(bench.engine.asked))
     assert bench.kinds().count("stage_started") == (2 if survived < 8 else 1)
-    assert score == Bench(SimulatedEngine()).evaluator().full("c1", 0, PROGRAM, qps)
+    assert score == Bench(SimulatedEngine()).evaluator().full("c1", 0, PROGRAM, RELATIVE)
 
 
 def test_another_attempt_measures_everything_again() -> None:
