@@ -95,6 +95,7 @@ class Bench:
                 smoke_qp=evaluation.smoke_qp,
                 screen_keep_below=evaluation.screen_keep_below,
                 max_points=evaluation.max_points,
+                chroma_margin_db=evaluation.chroma_margin_db,
             ),
             stop=self.stop,
         )
@@ -188,7 +189,10 @@ def open_bench(
     starting: InBackground[EngineInfo] = InBackground(engine.start)
     try:
         anchored = anchored_clips(
-            settings, workspace.cache, on_point=lambda point: _go_on(stop, point)
+            settings,
+            workspace.cache,
+            encoder=primary_encoder(Track(settings.evaluation.track)),
+            on_point=lambda point: _go_on(stop, point),
         )
         info = starting.result()
         require_floor(info.isolation, settings)

@@ -20,6 +20,8 @@ from evocodec.store.sqlite_ledger import SqliteLedger
 from evocodec.store.views import CandidateView, RunState, RunView
 
 if TYPE_CHECKING:  # Ray, LangGraph and OpenCV take seconds to import: only who needs them pays
+    from evocodec.app.anchoring import AnchorsRequest
+    from evocodec.app.evaluating import EvaluationRequest, OnAnchor
     from evocodec.app.reports import (
         AnchorReport,
         Check,
@@ -29,7 +31,8 @@ if TYPE_CHECKING:  # Ray, LangGraph and OpenCV take seconds to import: only who 
     )
     from evocodec.app.running import RunPlan
     from evocodec.champions.repository import ChampionRepository
-    from evocodec.domain.results import RatePoint
+    from evocodec.evaluation.anchor_encoders import AnchorEncoder
+    from evocodec.evaluation.anchors import AnchorEvent
     from evocodec.sandbox.policy import Mode
     from evocodec.sandbox.redteam.attack import Attack
     from evocodec.sandbox.redteam.report import AttackResult, RedTeamReport
@@ -213,8 +216,10 @@ class Laboratory:
         self,
         ref: str,
         *,
+        request: "EvaluationRequest | None" = None,
         listeners: Sequence[Callable[[Event], None]] = (),
         stop: threading.Event | None = None,
+        on_anchor: "OnAnchor | None" = None,
     ) -> "EvaluationReport":
         """Measure a program on the configured clips, outside of any run; nothing is adopted.
 
@@ -228,21 +233,28 @@ class Laboratory:
             self.workspace,
             label=ref,
             source=self.source(ref),
+            request=request,
             listeners=listeners,
             stop=stop or threading.Event(),
+            on_anchor=on_anchor,
         )
 
     def anchors(
-        self, *, on_point: "Callable[[RatePoint], None] | None" = None
+        self,
+        request: "AnchorsRequest | None" = None,
+        *,
+        on_plan: "Callable[[Sequence[str], Sequence[AnchorEncoder]], None] | None" = None,
+        on_event: "Callable[[AnchorEvent], None] | None" = None,
     ) -> "tuple[AnchorReport, ...]":
-        """HEVC's curve on every configured clip."""
-        from evocodec.app.clips import anchored_clips
-        from evocodec.app.reports import AnchorReport
+        """The chosen anchors on every configured clip, compared with x265 medium."""
+        from evocodec.app.anchoring import AnchorsRequest, measure_anchors
 
-        anchored = anchored_clips(self.settings, self.workspace.cache, on_point=on_point)
-        return tuple(
-            AnchorReport(one.curve, one.operating_psnr_y_db, one.cached, one.clip.stream)
-            for one in anchored.values()
+        return measure_anchors(
+            self.settings,
+            self.workspace.cache,
+            request or AnchorsRequest(),
+            on_plan=on_plan,
+            on_event=on_event,
         )
 
     def encode(

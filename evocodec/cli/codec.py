@@ -1,34 +1,24 @@
-"""``evocodec eval | anchors | encode | decode``: measure a program, and use one."""
+"""``evocodec anchors | encode | decode``: what programs are measured against, and using one."""
 
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.text import Text
 
 from evocodec.cli.command import command
 from evocodec.cli.complete import references
-from evocodec.cli.display.plain import PlainDisplay
-from evocodec.cli.exits import ExitCode
 from evocodec.cli.payload import (
     anchor_payload,
     decode_payload,
     encode_payload,
-    evaluation_payload,
 )
 from evocodec.cli.session import Session
-from evocodec.cli.stopping import run_stoppable
-from evocodec.cli.tables import anchors_table, clips_table, points_table
-from evocodec.cli.text import clean, duration, number, percent, plural, size, versus_hevc
-from evocodec.domain.errors import EvocodecError
-from evocodec.domain.results import RatePoint, Score
-
-if TYPE_CHECKING:
-    from evocodec.app import Laboratory
-    from evocodec.app.reports import EvaluationReport
+from evocodec.cli.tables import anchors_table, points_table
+from evocodec.cli.text import clean, duration, number, plural, size
+from evocodec.domain.results import RatePoint
 
 MEASURE = "Measure"
 USE = "Use it"
@@ -41,12 +31,6 @@ Clips = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the application."""
-    command(
-        app,
-        "eval",
-        panel=MEASURE,
-        examples=["evocodec eval my_codec.py", "evocodec eval v2 --clip talk.mp4@0-32:320x180"],
-    )(evaluate)
     command(app, "anchors", panel=MEASURE, examples=["evocodec anchors --points"])(anchors)
     command(
         app,
@@ -55,65 +39,6 @@ def register(app: typer.Typer) -> None:
         examples=["evocodec encode talk.mp4 talk.evc", "evocodec encode a.mkv a.evc --qp 24"],
     )(encode)
     command(app, "decode", panel=USE, examples=["evocodec decode talk.evc talk.y4m"])(decode)
-
-
-def evaluate(
-    session: Session,
-    program: Annotated[
-        str,
-        typer.Argument(
-            metavar="PROGRAM",
-            help="a file, v3, current, c0007, or a built-in name",
-            autocompletion=references,
-        ),
-    ],
-    clip: Clips = None,
-) -> None:
-    """Measure a program against HEVC at equal quality.
-
-    Nothing is adopted. Exit 4 when the program itself fails.
-    """
-    with session.laboratory({"evaluation.clips": clip or None}) as laboratory:
-        report = _evaluate(session, laboratory, program)
-    if session.json:
-        session.emit_pretty(evaluation_payload(report))
-        return
-    session.show(clips_table(report.score))
-    session.show(Text(clean(report.label), style="bold").append_text(_score_words(report.score)))
-
-
-def _evaluate(session: Session, laboratory: "Laboratory", program: str) -> "EvaluationReport":
-    """Measure while showing every task on stderr; Ctrl-C ends it in order."""
-    stop = threading.Event()
-    display = PlainDisplay(session.err, everything=True)
-    listeners = [] if session.json else [display.on_event]
-
-    def work() -> "EvaluationReport":
-        return laboratory.evaluate(program, listeners=listeners, stop=stop)
-
-    def on_stop() -> None:
-        display.notice("stopping")
-
-    try:
-        with nullcontext() if session.json else display:
-            return run_stoppable(work, stop=stop, on_stop=on_stop)
-    except EvocodecError:
-        if stop.is_set():
-            raise typer.Exit(ExitCode.INTERRUPTED) from None
-        raise
-
-
-def _score_words(score: Score) -> Text:
-    rate = score.bitrate_mbps
-    words = (
-        f": {number(rate)} Mbit/s at equal quality ({percent(versus_hevc(rate))} vs HEVC), "
-        f"compression {number(score.compression_ratio, 1)}, "
-        f"BD-rate {percent(score.bd_rate_percent)}\n"
-        f"encodes {number(score.encode_fps, 1)} and decodes {number(score.decode_fps, 1)} "
-        f"frames/s, {size(score.peak_memory_bytes)} of memory at most, "
-        f"program {size(score.program_bytes)}"
-    )
-    return Text(words, style="default not bold")
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from evocodec import __version__
-from evocodec.cli import champions, codec, config, doctor, inspect, outside, redteam, run
+from evocodec.cli import champions, codec, config, doctor, evaluate, inspect, outside, redteam, run
 from evocodec.cli.command import (
     Assignments,
     Config,
@@ -53,6 +53,7 @@ app = typer.Typer(
 run.register(app)
 outside.register(app)
 inspect.register(app)
+evaluate.register(app)
 codec.register(app)
 champions.register(app)
 config.register(app)

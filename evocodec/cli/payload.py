@@ -22,7 +22,6 @@ if TYPE_CHECKING:
         Check,
         DecodeReport,
         EncodeReport,
-        EvaluationReport,
     )
 
 Json = dict[str, Any]
@@ -214,11 +213,6 @@ def anchor_payload(report: "AnchorReport") -> Json:
         "cached": report.cached,
         "points": curve_payload(report.curve),
     }
-
-
-def evaluation_payload(report: "EvaluationReport") -> Json:
-    """Return what ``eval`` measured."""
-    return {"program": report.label, **score_payload(report.score)}
 
 
 def encode_payload(report: "EncodeReport") -> Json:
