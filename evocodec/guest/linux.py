@@ -77,6 +77,23 @@ def map_shared(fd: int, length: int, *, writable: bool) -> memoryview:
     return view if writable else view.toreadonly()
 
 
+def map_nothing(address: int, length: int) -> None:
+    """Replace what is mapped there by memory that cannot be touched; raises OSError."""
+    fixed = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x10  # MAP_FIXED
+    place, size = ctypes.c_void_p(address), ctypes.c_size_t(length)
+    arguments = (ctypes.c_int(0), ctypes.c_int(fixed), ctypes.c_int(-1), ctypes.c_long(0))
+    if _libc.mmap(place, size, *arguments) == _MAP_FAILED:
+        _checked(-1, "mmap")
+
+
+def make_writable(address: int, length: int) -> None:
+    """Let the pages there be written, which a library's relocated tables cannot; raises OSError."""
+    start = address // mmap.PAGESIZE * mmap.PAGESIZE
+    size = ctypes.c_size_t(address + length - start)
+    access = ctypes.c_int(mmap.PROT_READ | mmap.PROT_WRITE)
+    _checked(_libc.mprotect(ctypes.c_void_p(start), size, access), "mprotect")
+
+
 def prctl(option: int, argument: int = 0, argument3: int = 0) -> None:
     """Change one process attribute; raises OSError."""
     arguments = [ctypes.c_ulong(value) for value in (argument, argument3, 0, 0)]

@@ -2,7 +2,6 @@
 
 import importlib.abc
 import pkgutil
-import re
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -29,18 +28,6 @@ class UnreadableModules(importlib.abc.MetaPathFinder):
         """Refuse what is not readable; leave the rest to the finders after this one."""
         if fullname.partition(".")[0] not in self._visible:
             raise ModuleNotFoundError(f"no module {fullname!r} in the sandbox", name=fullname)
-
-
-def disable(pattern: str) -> None:
-    """Replace what the static gate refuses in OpenCV, for names that were only made at run time."""
-
-    def refuse(*_arguments: object, **_options: object) -> None:
-        raise PermissionError("existing codecs are not available to programs")
-
-    for module in [sys.modules["cv2"], sys.modules.get("cv2._native"), sys.modules.get("cv2.cv2")]:
-        for name in vars(module).copy() if module else ():
-            if re.fullmatch(pattern, name):
-                setattr(module, name, refuse)
 
 
 def fill_import_caches() -> None:

@@ -49,12 +49,13 @@ class View:
     """What the new root holds: absolute paths at their own places.
 
     ``sources`` are files and trees, ``folders`` exist but start out empty, ``links`` are symbolic
-    links and their targets.
+    links and their targets. In the place of what is ``withheld`` from trees is something empty.
     """
 
     sources: tuple[str, ...]
     folders: tuple[str, ...]
     links: Mapping[str, str]
+    withheld: tuple[str, ...] = ()
 
 
 def enter(view: View) -> None:
@@ -108,12 +109,28 @@ def _furnish(base: str, view: View) -> None:
     for folder in view.folders:
         if not _is_within(folder, bound):
             Path(base + folder).mkdir(parents=True, exist_ok=True)
+    masks += _withhold(base, view.withheld)
     for link, target in view.links.items():
         if not _is_within(link, bound) and not os.path.lexists(base + link):
             Path(base + link).parent.mkdir(parents=True, exist_ok=True)
             os.symlink(target, base + link)
     for place in (base, *masks):
         _set_attributes(place, _SEALED | _NO_EXEC, 0)
+
+
+def _withhold(base: str, paths: Iterable[str]) -> Iterator[str]:
+    """Cover files and folders; says which covers are to be sealed."""
+    empty = Path(base, "withheld")
+    empty.touch(mode=0o444)
+    for path in paths:
+        place = base + path
+        if os.path.isdir(place):
+            flags = _NO_SUID | _NO_DEVICES | _NO_EXEC
+            linux.mount("tmpfs", place, "tmpfs", flags, _MASK_OPTIONS)
+            yield place
+        elif os.path.exists(place):
+            linux.mount(str(empty), place, "", _MS_BIND)
+            yield place
 
 
 def _nearly_whole(sources: Iterable[str]) -> Iterator[tuple[str, tuple[str, ...]]]:

@@ -30,7 +30,7 @@ from typing import Any
 import numpy as np
 
 from evocodec.domain.video import StreamInfo
-from evocodec.guest import confine, job, landlock, linux, modules, mounts, wire
+from evocodec.guest import codecs, confine, job, landlock, linux, modules, mounts, wire
 from evocodec.guest.broker_process import BrokerProcess
 from evocodec.guest.framing import Tag
 from evocodec.guest.ring import Ring, ring_bytes
@@ -55,6 +55,7 @@ def main(control_fd: int) -> None:
             _serve_in_namespace(control, config)
         return
     Server(control, config, pid_namespace=state).serve()
+    os._exit(0)  # the libraries' own farewells might call what was unmapped
 
 
 def _own_pid_namespace() -> str:
@@ -143,6 +144,7 @@ class Server:
             sources=(*config["readable"], *config["devices"]),
             folders=(*config["listable"], mounts.SCRATCH),
             links=config["links"],
+            withheld=tuple(config["withheld"]),
         )
         try:
             mounts.enter(view)
@@ -157,7 +159,10 @@ class Server:
             # of one, jobs do with what the fork server knows of these folders.
             listable = config["listable"] if self._view_state == "on" else ()
             scratch = (mounts.SCRATCH_PARENT,) if self._view_state == "on" else ()
-            rules = landlock.Ruleset(config["readable"], listable, config["devices"], scratch)
+            readable = config["readable"]
+            if self._view_state != "on":
+                readable, listable = codecs.spread(readable, config["withheld"])
+            rules = landlock.Ruleset(readable, listable, config["devices"], scratch)
         except OSError as error:
             return -1, f"off: {error}"
         return rules.fd, f"abi {rules.abi}"
@@ -172,9 +177,10 @@ class Server:
         if "cv2" in sys.modules:
             # The pool is not told by OMP_NUM_THREADS, and would take one thread for each core.
             sys.modules["cv2"].setNumThreads(1)
-            if self._config["disabled_in_cv2"]:
-                modules.disable(self._config["disabled_in_cv2"])
-                self._modules.hide("cv2")
+        if self._config["codec_names"]:
+            codecs.load_all(self._config["preload_for_codecs"])
+            codecs.remove(self._config["codec_names"], self._config["codec_libraries"])
+            self._modules.hide("cv2")
         np.random.seed(0)  # programs may use it; it must not tell servers apart
 
     def serve(self) -> None:

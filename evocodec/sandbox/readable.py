@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from evocodec.sandbox.policy import LIBRARY_IMPORTS
+from evocodec.sandbox.static_rules import CODEC_LIBRARIES
 
 _DISTRIBUTIONS = {
     "cv2": (
@@ -22,8 +22,14 @@ _DISTRIBUTIONS = {
         "opencv-python",
         "opencv-contrib-python-headless",
         "opencv-contrib-python",
-    )
+    ),
+    "PIL": ("pillow",),
 }
+# Parts of Pillow without codecs, to be loaded before its files are hidden.
+PILLOW_MODULES = (
+    *("Image", "ImageChops", "ImageColor", "ImageDraw", "ImageEnhance", "ImageFilter", "ImageFont"),
+    *("ImageMath", "ImageOps", "ImageStat", "_imagingft", "_imagingmath", "_imagingmorph"),
+)
 _NOT_STANDARD = frozenset({"site-packages", "dist-packages", "test", "__pycache__"})
 _SYSTEM = (
     "/etc/ld.so.cache",
@@ -67,12 +73,32 @@ def readable_paths(allowed_imports: Iterable[str], *, gpu: bool = False) -> Read
     paths |= set(_system_library_folders())
     package = Path(__file__).resolve().parents[1]
     paths |= {package / part for part in _PARTS_OF_EVOCODEC}
-    for name in set(allowed_imports) & LIBRARY_IMPORTS:
-        paths |= _paths_of_library(name)
+    for name in {name.partition(".")[0] for name in allowed_imports}:
+        if name != "evocodec" and name not in sys.stdlib_module_names:
+            paths |= _paths_of_library(name)
     existing = {str(path.resolve()) for path in paths if path.exists()}
     folders = tuple(sorted(filter(_is_folder, listable)))
     links = _links_to([*map(str, paths), *folders, *sys.path])
     return ReadablePaths(tuple(sorted(existing)), folders, links)
+
+
+def withheld_paths(readable: Iterable[str]) -> tuple[str, ...]:
+    """What is not to be read of ``readable`` trees: files that hold existing codecs.
+
+    OpenCV and Pillow, which hold codecs among other things, are loaded before.
+    """
+    system = {str(path.resolve()) for path in _system_library_folders()}
+    found: set[Path] = set()
+    for path in map(Path, readable):
+        if path.name in {"cv2", "PIL"}:
+            found |= set(path.rglob("*.so"))
+        elif path.name == "pillow.libs" or re.fullmatch(r"opencv_\w+\.libs", path.name):
+            found.add(path)
+        elif path.name == "torchvision":
+            found |= {file for file in path.glob("*.so") if not file.name.startswith("_C")}
+        elif path.suffix == ".libs" or str(path) in system:
+            found |= {file for file in path.glob("lib*.so*") if CODEC_LIBRARIES.match(file.name)}
+    return tuple(sorted(str(path) for path in found if not path.is_symlink()))
 
 
 def _links_to(paths: Iterable[str]) -> dict[str, str]:

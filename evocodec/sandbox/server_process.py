@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -19,9 +19,9 @@ from evocodec.sandbox import cgroups
 from evocodec.sandbox.cgroups import JobGroup
 from evocodec.sandbox.jobs import Pipes, ServerLostError
 from evocodec.sandbox.policy import Policy
-from evocodec.sandbox.readable import readable_paths
+from evocodec.sandbox.readable import PILLOW_MODULES, readable_paths, withheld_paths
 from evocodec.sandbox.shared_frames import SharedFrames
-from evocodec.sandbox.static_rules import CODEC_NAMES
+from evocodec.sandbox.static_rules import CODEC_FUNCTIONS, CODEC_LIBRARIES
 
 START_SECONDS = 120.0
 _PIPE_BYTES = 1 << 20
@@ -78,7 +78,10 @@ class ServerProcess:
             "readable": paths.readable,
             "listable": paths.listable,
             "devices": policy.devices,
-            "disabled_in_cv2": "" if policy.allow_library_codecs else CODEC_NAMES.pattern,
+            "codec_names": {} if policy.allow_library_codecs else CODEC_FUNCTIONS,
+            "codec_libraries": CODEC_LIBRARIES.pattern,
+            "preload_for_codecs": _preload_for_codecs(paths.readable),
+            "withheld": () if policy.allow_library_codecs else withheld_paths(paths.readable),
             "links": dict(paths.links),
             "namespaces": policy.mode != "pod",
             "groups_prefix": self._groups.prefix if self._groups else "",
@@ -151,6 +154,12 @@ class ServerProcess:
         tail = self._stderr.read().decode("utf-8", "replace").strip()
         self.stop()
         return tail or "it said nothing"
+
+
+def _preload_for_codecs(readable: Iterable[str]) -> list[str]:
+    """Pillow, where torchvision or the policy itself brings it in."""
+    pillow = any(Path(path).name == "PIL" for path in readable)
+    return [f"PIL.{name}" for name in PILLOW_MODULES] if pillow else []
 
 
 def _import_path() -> list[str]:

@@ -74,6 +74,20 @@ CODEC_NAMES = re.compile(
     r"|Video(Capture|Writer)\w*|videoio_registry|cudacodec"
 )
 
+# What run time removes: module → names. The cv2 submodules are there for OpenCV's other layouts.
+CODEC_FUNCTIONS = {
+    **dict.fromkeys(("cv2", "cv2.cv2", "cv2._native"), CODEC_NAMES.pattern),
+    "PIL._imaging": r"(?!raw_)\w+_(en|de)coder",
+    "PIL.Image": r"open|preinit|init|register_(open|save|save_all|decoder|encoder)",
+}
+# Shared objects with nothing but codecs in them: not readable, and unmapped where loaded.
+CODEC_LIBRARIES = re.compile(
+    r"lib(av(codec|format|util|device|filter|if)|sw(scale|resample)|postproc|x26[45]|vpx|aom|dav1d"
+    r"|rav1e|gav1|SvtAv1\w*|vvenc|vvdec|kvazaar|openh264|theora\w*|xvidcore|schroedinger\S*|de265"
+    r"|heif\w*|jxl\w*|jpeg|turbojpeg|nvjpeg\w*|openjp2|jasper|png\d*|tiff\w*|webp\w*|sharpyuv|gif"
+    r"|nvcuvid|nvidia-encode|gstreamer\S*|vlc\w*|MagickCore\S*|vips\S*)(-[0-9a-f]+)?\.so"
+)
+
 # Attributes refused on libraries, at any depth below the imported name.
 ON_LIBRARIES: dict[str, Rule] = {
     **dict.fromkeys(("load", "save", "open", "open_code", "dump", "dumps", "loads"), FILES),

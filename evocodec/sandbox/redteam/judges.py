@@ -35,6 +35,7 @@ NAMESPACES, SUPERVISOR, FRAMING = "namespaces", "supervisor", "framing"
 SCORER, ABSENT, GATE, FRESH = "scorer", "absent module", "static gate", "fresh process"
 ENVIRONMENT, DESCRIPTORS, MOUNTS = "own environment", "descriptors", "mount view"
 CGROUP, PERMISSIONS, SCRATCH = "cgroup", "permissions", "scratch"
+UNMAPPED, ABSENT_FILE = "unmapped code", "withheld file"
 BROKER = "path broker"
 
 _BY_KIND = {

@@ -6,12 +6,12 @@ from evocodec.sandbox.policy import Policy
 from evocodec.sandbox.redteam.attack import Attack, Finding, Observation, Theme, Verdict
 from evocodec.sandbox.redteam.judges import (
     ABSENT,
+    ABSENT_FILE,
     GATE,
     SCORER,
     SECCOMP,
+    UNMAPPED,
     boundaries_cost,
-    no_success,
-    refused_by_gate,
 )
 from evocodec.sandbox.redteam.programs import attempt, whole
 from evocodec.sandbox.static_rules import CODEC_NAMES
@@ -88,11 +88,58 @@ ATTACKS = (
         """
         import cv2, glob
         base = os.path.dirname(os.path.dirname(cv2.__file__))
-        for path in glob.glob(base + "/opencv_python*.libs/libavcodec*"):
-            return f"libavcodec {ctypes.CDLL(path).avcodec_version() >> 16}"
+        class Loaded(ctypes.Structure):
+            _fields_ = [("base", ctypes.c_void_p), ("name", ctypes.c_char_p)]
+        names = glob.glob(base + "/opencv_python*.libs/libavcodec*")
+        @ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(Loaded), ctypes.c_size_t, ctypes.c_void_p)
+        def note(loaded, size, data):
+            name = os.fsdecode(loaded.contents.name or b"")
+            if "libavcodec" in name: names.append(os.path.basename(name))
+            return 0
+        libc.dl_iterate_phdr(note, None)
+        def use(name): return f"libavcodec {ctypes.CDLL(name).avcodec_version() >> 16}"
+        return each(lambda name: use(name), names)
         """,
-        layer=GATE,
-        judge=refused_by_gate(no_success(GATE)),
+        layer=UNMAPPED,
+    ),
+    _attack(
+        "codecs-of-the-system",
+        "load a codec library that is installed on the machine",
+        """
+        import sysconfig
+        folder = "/usr/lib/" + (sysconfig.get_config_var("MULTIARCH") or "x86_64-linux-gnu")
+        stems = ("libx26", "libaom", "libdav1d", "libjpeg", "libpng", "libwebp", "libavcodec",
+                 "libvpx", "libSvtAv1", "libheif", "libopenjp2", "libtheora")
+        try:
+            names = [n for n in os.listdir(folder) if n.startswith(stems) and ".so" in n]
+        except PermissionError:
+            names = ["libjpeg.so.62", "libpng16.so.16", "libwebp.so.7", "libaom.so.3",
+                     "libx265.so.199", "libdav1d.so.6"]
+        def use(name): return f"loaded {name}: {ctypes.CDLL(name)._handle > 0}"
+        return each(lambda name: use(name), names)
+        """,
+        layer=ABSENT_FILE,
+    ),
+    _attack(
+        "pillow-codecs",
+        "call the codecs of Pillow, where torchvision brings it in",
+        """
+        import io
+        import PIL.Image
+        picture = PIL.Image.fromarray(np.zeros((16, 16, 3), np.uint8))
+        def saved(kind):
+            target = io.BytesIO()
+            picture.save(target, kind)
+            return f"{kind} of {len(target.getvalue())} bytes"
+        def encoder():
+            import PIL._imaging as core
+            return f"encoder {core.jpeg_encoder('RGB', 'RGB', 75, 0, False, 0, False, 0, 0)}"
+        def opened_again(): return PIL.Image.open(io.BytesIO(b"GIF89a" + bytes(20)))
+        kinds = ("JPEG", "PNG", "WEBP", "JPEG2000", "TIFF", "AVIF", "GIF")
+        tries = [lambda kind=kind: saved(kind) for kind in kinds]
+        return first(*tries, opened_again, encoder)
+        """,
+        layer=ABSENT,
     ),
     Attack(
         name="clip-in-the-program",

@@ -4,13 +4,11 @@ from functools import partial
 
 from evocodec.sandbox.redteam.attack import Theme
 from evocodec.sandbox.redteam.judges import (
+    ABSENT_FILE,
     DESCRIPTORS,
     ENVIRONMENT,
     FRESH,
-    GATE,
     SECCOMP,
-    no_success,
-    refused_by_gate,
 )
 from evocodec.sandbox.redteam.programs import attempt, smuggling
 
@@ -109,21 +107,51 @@ ATTACKS = (
         "restore-removed-functions",
         "get disabled functions back by loading the library afresh",
         """
-        import cv2, importlib
-        def reloaded():
-            for name in [name for name in sys.modules if name.split(".")[0] == "cv2"]:
-                del sys.modules[name]
-            fresh = importlib.import_module("cv2")
-            return fresh.imencode(".jpg", np.zeros((8, 8), np.uint8))[1].tobytes()
-        def closure():
+        import cv2, importlib, importlib.machinery
+        picture = np.zeros((8, 8), np.uint8)
+        origin = next(m.__file__ for n, m in sys.modules.items() if n == "cv2")
+        native = os.path.join(os.path.dirname(origin), "cv2.abi3.so")
+        def use(function): return f"a picture of {len(function('.jpg', picture)[1])} bytes"
+        def collected():
             import gc
             for one in gc.get_objects():
                 if getattr(one, "__name__", "") == "imencode" and "built-in" in repr(one):
-                    return one(".jpg", np.zeros((8, 8), np.uint8))[1].tobytes()
-        return first(reloaded, closure)
+                    return use(one)
+        def from_the_table():
+            pointer = ctypes.c_void_p.from_address
+            entry = pointer(id(cv2.resize) + 16).value
+            make = ctypes.pythonapi.PyCFunction_NewEx
+            make.restype, make.argtypes = ctypes.py_object, [ctypes.c_void_p] * 3
+            step = -32
+            while entry:
+                name = pointer(entry).value
+                if name is None: return None
+                if ctypes.string_at(name) == b"imencode":
+                    try:
+                        return use(make(entry, None, None))
+                    except TypeError as error:  # what its entry leads to now
+                        raise PermissionError(str(error)) from None
+                if ctypes.string_at(name) < b"imencode": step = 32
+                entry += step
+        def a_class():
+            kinds = [one for one in object.__subclasses__() if one.__name__ == "VideoWriter"]
+            fourcc = 0x47504A4D
+            def write(kind):
+                writer = kind(f"{SCRATCH}/{TOKEN}.avi", fourcc, 30.0, (64, 48))
+                return f"a writer {writer.isOpened()}"
+            return each(write, kinds)
+        def from_the_copy():
+            import _imp
+            spec = importlib.machinery.ModuleSpec("cv2", None, origin=native)
+            return use(_imp.create_dynamic(spec).imencode)
+        def reloaded():
+            for name in [name for name in sys.modules if name.split(".")[0] == "cv2"]:
+                del sys.modules[name]
+            sys.meta_path[:] = [one for one in sys.meta_path if "Unreadable" not in repr(one)]
+            return use(importlib.import_module("cv2").imencode)
+        return first(collected, a_class, from_the_table, from_the_copy, reloaded)
         """,
-        layer=GATE,
-        judge=refused_by_gate(no_success(GATE)),
+        layer=ABSENT_FILE,
     ),
     smuggling(
         Theme.INTROSPECTION,
