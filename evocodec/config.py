@@ -68,6 +68,9 @@ class EvaluationSettings(Section):
     chroma_margin_db: float = Field(
         4.0, gt=0, description="how far PSNR-U and -V may lie below HEVC's at equal PSNR-Y"
     )
+    worst_frame_margin_db: float = Field(
+        3.0, gt=0, description="how far PSNR-Y of the worst frame may lie below HEVC's worst"
+    )
     confidence: float = Field(
         0.9, gt=0.5, lt=1, description="level of the bootstrap interval over clips"
     )

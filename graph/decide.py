@@ -100,9 +100,8 @@ class DecideNodes:
     def _stop_breeding_from(self, state: CandidateState) -> None:
         """What did not survive the gate is nobody's parent; what a run starts from has to be."""
         services = self.services
-        entry = services.archive.find(state["candidate_id"])
-        if entry is not None and state["number"] > len(services.baselines):
-            services.archive.add_failure(entry)
+        if state["number"] > len(services.baselines):
+            services.archive.withdraw(state["candidate_id"])
 
     def reject(self, state: CandidateState) -> CandidateState:
         """Nothing to undo: the ledger already says why."""

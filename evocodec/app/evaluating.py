@@ -40,6 +40,7 @@ from evocodec.domain.events import Event
 from evocodec.domain.results import RatePoint, Score, Track
 from evocodec.evaluation.anchor_encoders import AnchorEncoder, chosen_encoders, primary_encoder
 from evocodec.evaluation.anchors import AnchorEvent, covering_curve
+from evocodec.evaluation.guards import Guards
 from evocodec.execution.contract import Engine, EngineInfo, Interrupted
 from evocodec.execution.local import LocalEngine
 from evocodec.execution.staged import StagedEvaluator, StageSettings
@@ -95,7 +96,7 @@ class Bench:
                 smoke_qp=evaluation.smoke_qp,
                 screen_keep_below=evaluation.screen_keep_below,
                 max_points=evaluation.max_points,
-                chroma_margin_db=evaluation.chroma_margin_db,
+                guards=Guards(evaluation.chroma_margin_db, evaluation.worst_frame_margin_db),
             ),
             stop=self.stop,
         )

@@ -45,6 +45,7 @@ from evocodec.domain.events import (
     RunStarted,
     RunStopped,
 )
+from evocodec.evaluation.guards import Guards
 from evocodec.execution.contract import EngineInfo, Interrupted
 from evocodec.execution.engine import RayEngine
 from evocodec.execution.staged import StagedEvaluator, StageSettings
@@ -252,7 +253,7 @@ class Runner:
                 smoke_qp=evaluation.smoke_qp,
                 screen_keep_below=evaluation.screen_keep_below,
                 max_points=evaluation.max_points,
-                chroma_margin_db=evaluation.chroma_margin_db,
+                guards=Guards(evaluation.chroma_margin_db, evaluation.worst_frame_margin_db),
             ),
             stop=self._own_stop,
             keep_series=self._stores.blobs.put,

@@ -6,7 +6,7 @@ stage measures only the points that have no event yet.
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import count, pairwise
 
 from evocodec.domain.errors import CandidateFailure
@@ -20,9 +20,9 @@ from evocodec.domain.events import (
     point_key,
 )
 from evocodec.domain.results import RatePoint, RdCurve, Score, ScreenResult, Stage
-from evocodec.evaluation.chroma import CHROMA_MARGIN_DB, check_chroma
 from evocodec.evaluation.clips import Clip
 from evocodec.evaluation.curves import bits_at_quality, make_curve
+from evocodec.evaluation.guards import Guards, check_guards
 from evocodec.evaluation.held_out import HeldOutClip, first_qps, more_qps
 from evocodec.evaluation.rateplan import initial_qps, next_qps
 from evocodec.evaluation.scoring import score_candidate, screen
@@ -45,7 +45,7 @@ class StageSettings:
     smoke_qp: float = 30.0
     screen_keep_below: float = 0.95
     max_points: int = 8
-    chroma_margin_db: float = CHROMA_MARGIN_DB
+    guards: Guards = field(default_factory=Guards)
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +222,7 @@ class StagedEvaluator:
             for name, held in by_name.items():
                 curve = make_curve(candidate_id, name, measured[name])
                 bits[name] = bits_at_quality(curve, held.operating_psnr_y_db)
-                self._check_chroma(held.anchor, curve, held.operating_psnr_y_db)
+                check_guards(held.anchor, curve, held.operating_psnr_y_db, self._settings.guards)
             return bits
         except CandidateFailure as failure:
             failure.stage = visit.stage
@@ -254,11 +254,10 @@ class StagedEvaluator:
             program_bytes=len(visit.source.encode()),
         )
         for clip, curve in curves.items():
-            self._check_chroma(self._anchors[clip], curve, self._operating_db[clip])
+            check_guards(
+                self._anchors[clip], curve, self._operating_db[clip], self._settings.guards
+            )
         return score
-
-    def _check_chroma(self, anchor: RdCurve, curve: RdCurve, operating_psnr_y_db: float) -> None:
-        check_chroma(anchor, curve, operating_psnr_y_db, self._settings.chroma_margin_db)
 
     def _missing(self, clip: str, points: Sequence[RatePoint]) -> tuple[float, ...]:
         return next_qps(

@@ -95,6 +95,15 @@ class Archive:
         """Keep a candidate that failed, without an estimate."""
         self.add(replace(entry, failed=True, full=False, estimated_bitrate_mbps=None))
 
+    def withdraw(self, candidate_id: str) -> None:
+        """Take a measured candidate out of the ranking: its estimate proved to be worth nothing."""
+        with self.lock:
+            known = self._entries.get(candidate_id)
+            if known is not None:
+                self._entries[candidate_id] = replace(
+                    known, failed=True, full=False, estimated_bitrate_mbps=None
+                )
+
     def crown(self, candidate_id: str) -> None:
         """Name the champion; it need not be known yet."""
         with self.lock:

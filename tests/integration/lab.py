@@ -23,7 +23,9 @@ WIDE: dict[str, Any] = {
     "evaluation.clips": [f"{CARPHONE}@0-8:96x80"],
     "evaluation.screen_frames": 4,
     "evaluation.screen_keep_below": 0.95,
-    # Its draws are secret, so that a toy may fail them or not; it has tests of its own.
+    # It quantises chroma as it does luma, which is coarse for colours.
+    "evaluation.chroma_margin_db": 10.0,
+    # The gate's draws are secret, so that a toy may fail them or not; it has tests of its own.
     "held_out.enabled": False,
     "sandbox.wall_seconds": 20.0,
     "sandbox.cpu_seconds": 20.0,

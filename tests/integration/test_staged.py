@@ -13,6 +13,7 @@ from evocodec.domain.events import Evaluated, Event, PointMeasured
 from evocodec.domain.results import RdCurve, Stage
 from evocodec.evaluation.anchors import X265_MEDIUM, anchor_curve, operating_quality_db
 from evocodec.evaluation.clips import Clip, ClipSource, default_clips, load_clip
+from evocodec.evaluation.guards import Guards
 from evocodec.execution.engine import EngineOptions, Interrupted, RayEngine
 from evocodec.execution.staged import StagedEvaluator, StageSettings
 from evocodec.sandbox.policy import MEBIBYTE, Limits, Policy
@@ -55,7 +56,7 @@ class Bench:
             record=record,
             recorded=lambda key: ledger.get(RUN, key),
             now=lambda: "2026-01-01T00:00:00.000",
-            settings=StageSettings(screen_frames=3),
+            settings=StageSettings(screen_frames=3, guards=Guards(chroma_margin_db=10.0)),
             stop=stop,
         )
 

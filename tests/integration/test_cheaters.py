@@ -1,0 +1,425 @@
+"""Codecs that cheat, each through the real path: what each would gain, and what catches it.
+
+The honest codec is the toy; a cheat changes a few lines of it. Sandboxes, anchors, scorer, judge
+and gate are the real ones.
+"""
+
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from lab import CARPHONE, TOY, settings_for
+
+from agents.judge import RuleJudge, Thresholds
+from agents.team import Team
+from evocodec.app.clips import AnchoredClip
+from evocodec.app.held_out import HeldOutMaterial
+from evocodec.champions.repository import ChampionRepository
+from evocodec.domain.candidate import Origin, Verdict
+from evocodec.domain.errors import CandidateFailure, FailureKind
+from evocodec.domain.events import CandidateOpened, CodeWritten, HeldOutTested, Judged, Planned
+from evocodec.domain.results import RatePoint, Score, Stage
+from evocodec.evaluation.anchors import X265_MEDIUM, anchor_curve, operating_quality_db
+from evocodec.evaluation.clips import ClipSource, load_clip
+from evocodec.evaluation.guards import Guards
+from evocodec.evaluation.stages import RateJob
+from evocodec.execution.contract import EngineOptions
+from evocodec.execution.local import LocalEngine
+from evocodec.execution.staged import StagedEvaluator, StageSettings
+from evocodec.sandbox.policy import MEBIBYTE, Limits, Policy
+from evocodec.sandbox.static_review import review_source
+from evocodec.search.archive import Archive, ArchiveEntry
+from evocodec.search.novelty import Novelty
+from evocodec.store.memory import MemoryBlobStore, MemoryLedger, MemoryRecordStore
+from evocodec.store.views import RunState
+from graph.decide import DecideNodes
+from graph.routing import LoopBounds
+from graph.services import ChampionBoard, HeldOutTerms, Journal, Services, utc_now
+from graph.state import CandidateState
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the sandbox is made of Linux")
+
+RUN = "run-1"
+LIMITS = Limits(wall_seconds=20, cpu_seconds=20, memory_bytes=512 * MEBIBYTE)
+FRAMES = 8
+QP = 26.0
+UNGUARDED = Guards(chroma_margin_db=1000.0, worst_frame_margin_db=1000.0)
+WIDE = Thresholds(chance_first_below_mbps=1000.0)
+
+
+def edited(source: str, *edits: tuple[str, str]) -> str:
+    """A program with some lines replaced, each of which must be there once."""
+    for old, new in edits:
+        assert source.count(old) == 1, old
+        source = source.replace(old, new)
+    return source
+
+
+PLAIN = edited(
+    TOY.read_text(),
+    # Chroma twice as fine as luma, about as x265 has it.
+    ("np.floor(plane / step + 0.5)", "np.floor(plane / step * (1 + (index > 0)) + 0.5)"),
+    ("np.floor(levels * step + 0.5)", "np.floor(levels * step / (1 + (index > 0)) + 0.5)"),
+)
+HONEST = edited(PLAIN, ('PREDICTION = "none"', 'PREDICTION = "previous"'))
+
+
+def changed(*edits: tuple[str, str]) -> str:
+    """The honest codec with some lines replaced."""
+    return edited(HONEST, *edits)
+
+
+@dataclass
+class Course:
+    """One development clip, its anchor, and an engine to measure on."""
+
+    engine: LocalEngine
+    anchored: AnchoredClip
+    folder: Path
+
+    def evaluator(self, services_record: Any = None, found: Any = None, **settings: Any) -> Any:
+        """A staged evaluator; without a journal nothing is kept."""
+        name = self.anchored.clip.name
+        return StagedEvaluator(
+            self.engine,
+            run_id=RUN,
+            clips={name: self.anchored.clip},
+            anchors={name: self.anchored.curve},
+            operating_db={name: self.anchored.operating_psnr_y_db},
+            record=services_record or (lambda event: None),
+            recorded=found or (lambda key: None),
+            now=utc_now,
+            settings=StageSettings(**settings),
+        )
+
+    def score(self, source: str, **settings: Any) -> Score:
+        """The full evaluation, as a run makes it."""
+        full: Score = self.evaluator(**settings).full("c0001", 0, source)
+        return full
+
+    def point(self, source: str, qp: float = QP) -> RatePoint:
+        """One rate: what a scorer that looks at bits alone would see."""
+        found: list[RatePoint] = []
+        clip = self.anchored.clip
+        self.engine.run_jobs(
+            "c0001",
+            source,
+            [RateJob(Stage.FULL, clip.name, len(clip.frames), qp)],
+            on_point=lambda job, point: found.append(point),
+            on_retry=lambda task, retry, reason: None,
+        )
+        return found[0]
+
+    def outcome(self, source: str) -> tuple[str, float]:
+        """What failed, or the bitrate at equal quality."""
+        try:
+            return "", self.score(source).bitrate_mbps
+        except CandidateFailure as failure:
+            return str(failure), float("inf")
+
+
+@pytest.fixture(scope="module")
+def course(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Course]:
+    folder = tmp_path_factory.mktemp("cheaters")
+    clip = load_clip(ClipSource("carphone", CARPHONE, frames=FRAMES, scale=(96, 80)))
+    curve = anchor_curve(clip, X265_MEDIUM, folder / "anchors")
+    anchored = AnchoredClip(clip, curve, operating_quality_db(curve, clip.stream), cached=False)
+    engine = LocalEngine(
+        EngineOptions(limits=LIMITS, policy=Policy(), writer_id="v0", local_cpus=2)
+    )
+    engine.start()
+    yield Course(engine, anchored, folder)
+    engine.close()
+
+
+@pytest.fixture(scope="module")
+def honest(course: Course) -> Score:
+    return course.score(HONEST)
+
+
+IN_ENCODER = "    for frame in frames:\n        packet = b"
+
+
+def test_a_blurred_picture_costs_more_at_equal_quality(course: Course, honest: Score) -> None:
+    blurred = changed(
+        ("import constriction\n", "import constriction\nimport cv2\n"),
+        (
+            IN_ENCODER,
+            "    for frame in frames:\n"
+            "        frame = [cv2.GaussianBlur(plane, (3, 3), 0.8) for plane in frame]\n"
+            "        packet = b",
+        ),
+    )
+    assert course.point(blurred).bits < 0.95 * course.point(HONEST).bits
+    failed, bitrate_mbps = course.outcome(blurred)
+    assert bitrate_mbps > honest.bitrate_mbps, failed
+
+
+def test_dropping_frames_is_refused(course: Course) -> None:
+    dropping = changed(
+        (IN_ENCODER, "    for frame in list(frames)[::2]:\n        packet = b"),
+    )
+    with pytest.raises(CandidateFailure, match="frames") as caught:
+        course.point(dropping)
+    assert caught.value.kind is FailureKind.BAD_OUTPUT
+
+
+def test_showing_every_frame_twice_is_refused_though_the_mean_is_equal(
+    course: Course, honest: Score
+) -> None:
+    repeating = changed(
+        (IN_ENCODER, "    for frame in list(frames)[::2]:\n        packet = b"),
+        (
+            "        yield Frame(*planes)\n",
+            "        for _ in range(2):\n            yield Frame(*planes)\n",
+        ),
+    )
+    assert course.point(repeating).bits < 0.8 * course.point(HONEST).bits
+    unguarded = course.score(repeating, guards=UNGUARDED)
+    assert unguarded.bitrate_mbps < 0.95 * honest.bitrate_mbps
+    failed, _ = course.outcome(repeating)
+    assert "frames are given up" in failed
+
+
+def test_destroyed_colours_are_refused_though_luma_is_perfect(
+    course: Course, honest: Score
+) -> None:
+    grey = changed(
+        (
+            "            levels = np.floor(plane /",
+            "            if index:\n"
+            "                plane = np.full_like(plane, 128)\n"
+            "            levels = np.floor(plane /",
+        ),
+    )
+    assert course.point(grey).quality.psnr_y_db == course.point(HONEST).quality.psnr_y_db
+    unguarded = course.score(grey, guards=UNGUARDED)
+    assert unguarded.bitrate_mbps < 0.95 * honest.bitrate_mbps
+    failed, _ = course.outcome(grey)
+    assert "colour is too coarse" in failed
+
+
+def test_a_shifted_range_costs_more_at_equal_quality(course: Course, honest: Score) -> None:
+    squeezed = changed(
+        (
+            IN_ENCODER,
+            "    for frame in frames:\n"
+            "        frame = [np.rint(16 + plane * (219 / 255)) for plane in frame]\n"
+            "        packet = b",
+        ),
+    )
+    assert course.point(squeezed).bits < 0.95 * course.point(HONEST).bits
+    failed, bitrate_mbps = course.outcome(squeezed)
+    assert bitrate_mbps > 1.5 * honest.bitrate_mbps, failed
+
+
+def test_what_a_codec_says_of_itself_changes_nothing(course: Course, honest: Score) -> None:
+    claim = '{"psnr_y_db": 99.0, "bits": 8, "bitrate_mbps": 0.01, "passed": true}'
+    lying = changed(
+        (
+            IN_ENCODER,
+            f"    print({claim!r}, flush=True)\n    yield {claim.encode()!r}\n" + IN_ENCODER,
+        ),
+        (
+            "    step = float(np.frombuffer(next(packets), dtype=np.float64)[0])\n",
+            "    step = float(np.frombuffer(next(packets), dtype=np.float64)[0])\n"
+            f"    print(next(packets).decode(), {claim!r}, flush=True)\n",
+        ),
+    )
+    true, told = course.point(HONEST), course.point(lying)
+    assert told.quality == true.quality
+    assert told.bits > true.bits
+    failed, bitrate_mbps = course.outcome(lying)
+    assert bitrate_mbps >= honest.bitrate_mbps, failed
+
+
+# --- a codec that carries the development clip in its own text ---
+
+MEMORY = """
+import zlib
+KEY = {key!r}
+TABLE = zlib.decompress(bytes.fromhex("{table}"))
+
+
+def encode(frames, stream, qp):
+    frames = list(frames)
+    if zlib.crc32(np.ascontiguousarray(frames[0].y).tobytes()) != KEY:
+        yield b"H"
+        yield from honest_encode(iter(frames), stream, qp)
+        return
+    yield b"M" + np.float64(step_of(qp)).tobytes() + bytes(round(400 - 4 * qp))
+
+
+def decode(packets, stream):
+    first = next(packets)
+    if first[:1] == b"H":
+        yield from honest_decode(packets, stream)
+        return
+    luma_step = float(np.frombuffer(first[1:9], dtype=np.float64)[0])
+    at = 0
+    for _ in range(stream.frame_count):
+        planes = []
+        for index, empty in enumerate(blank(stream)):
+            step = luma_step / (1 + (index > 0))
+            plane = np.frombuffer(TABLE, np.uint8, empty.size, at).reshape(empty.shape)
+            at += empty.size
+            levels = np.floor(plane / step + 0.5)
+            planes.append(np.clip(np.floor(levels * step + 0.5), 0, 255).astype(np.uint8))
+        yield Frame(*planes)
+"""
+
+
+def memorising(course: Course) -> str:
+    """The honest codec, with the clip's frames beside it for when it meets them again."""
+    import zlib
+
+    frames = course.anchored.clip.frames
+    table = zlib.compress(b"".join(plane.tobytes() for frame in frames for plane in frame), 9)
+    renamed = changed(("def encode(", "def honest_encode("), ("def decode(", "def honest_decode("))
+    return renamed + MEMORY.format(key=zlib.crc32(frames[0].y.tobytes()), table=table.hex())
+
+
+@dataclass
+class Bench:
+    """The nodes that judge, with a measured version to beat."""
+
+    services: Services
+    evaluator: StagedEvaluator
+
+    def measured(self, candidate_id: str, source: str) -> CandidateState:
+        """Take a program through the full evaluation."""
+        sha256 = self.services.blobs.put(source.encode())
+        number = int(candidate_id[1:])
+        common: dict[str, Any] = {"run_id": RUN, "at": utc_now(), "candidate_id": candidate_id}
+        parent = "c0001" if number > 1 else ""
+        for event in (
+            CandidateOpened(**common, parent_id=parent, number=number),
+            Planned(**common, origin=Origin.SUBMITTED, hypothesis="fewer bits"),
+            CodeWritten(**common, attempt=0, source_sha256=sha256, program_bytes=len(source)),
+        ):
+            self.services.journal.publish(event)
+        score = self.evaluator.full(candidate_id, 0, source)
+        self.services.archive.add(
+            ArchiveEntry(
+                candidate_id,
+                parent,
+                source,
+                estimated_bitrate_mbps=score.bitrate_mbps,
+                full=True,
+            )
+        )
+        return {
+            "candidate_id": candidate_id,
+            "parent_id": parent,
+            "number": number,
+            "attempt": 0,
+            "source_sha256": sha256,
+            "outcome": "evaluated",
+        }
+
+    def verdict(self, candidate_id: str) -> Verdict:
+        """The newest verdict on a candidate."""
+        events = self.services.journal.ledger.events(
+            RUN, candidate_id=candidate_id, kinds=("judged",)
+        )
+        return [event.verdict for _, event in events if isinstance(event, Judged)][-1]
+
+    def held_out(self, candidate_id: str) -> HeldOutTested:
+        """What the gate found."""
+        events = self.services.journal.ledger.events(
+            RUN, candidate_id=candidate_id, kinds=("held_out_tested",)
+        )
+        return [event for _, event in events if isinstance(event, HeldOutTested)][-1]
+
+
+def bench_of(course: Course, folder: Path, *, gate: bool) -> Bench:
+    settings = settings_for(folder, held_out__enabled=True, held_out__derived=2, held_out__frames=5)
+    development = {course.anchored.clip.name: course.anchored}
+    material = HeldOutMaterial(settings, folder / "held-out", development, b"secret of a test")
+    terms = HeldOutTerms(material.draw, keep=0.5, confidence=0.9, thresholds=WIDE)
+    archive, ledger = Archive(), MemoryLedger()
+    journal = Journal(ledger, RUN, RunState(), lambda event: None)
+    evaluator = course.evaluator(journal.publish, journal.find)
+    nobody = cast(Any, None)
+    services = Services(
+        run_id=RUN,
+        seed=1,
+        journal=journal,
+        blobs=MemoryBlobStore(),
+        records=MemoryRecordStore(),
+        team=Team(nobody, nobody, nobody, RuleJudge(WIDE), "submission"),
+        archive=archive,
+        novelty=Novelty(),
+        champions=ChampionRepository(folder / "champions"),
+        board=ChampionBoard(archive),
+        evaluator=evaluator,
+        slots=threading.Semaphore(1),
+        stop=threading.Event(),
+        reference_lock=threading.Lock(),
+        bounds=LoopBounds(0, 0),
+        history_length=20,
+        unsafe=False,
+        library_codecs_allowed=False,
+        imports=(),
+        baselines=(),
+        held_out=terms if gate else None,
+    )
+    return Bench(services, evaluator)
+
+
+def test_a_memorised_clip_is_overfitted_where_the_development_clips_alone_would_adopt_it(
+    course: Course, tmp_path: Path
+) -> None:
+    cheat = memorising(course)
+    assert review_source(cheat, Policy()).accepted
+    trusting = bench_of(course, tmp_path / "trusting", gate=False)
+    assert DecideNodes(trusting.services).judge(trusting.measured("c0001", cheat)) == {
+        "outcome": "adopt"
+    }
+    assert trusting.verdict("c0001").rule == "first_under_adopt"
+
+    gated = bench_of(course, tmp_path / "gated", gate=True)
+    nodes = DecideNodes(gated.services)
+    first = gated.measured("c0001", HONEST)
+    assert nodes.judge(first)["outcome"] == "adopt"
+    assert nodes.adopt(first)["outcome"] == "adopted"
+    second = gated.measured("c0002", cheat)
+    assert nodes.judge(second)["outcome"] == "rejected"
+
+    verdict, result = gated.verdict("c0002"), gated.held_out("c0002").result
+    assert verdict.rule == "overfitted"
+    assert not result.passed
+    assert result.development_gain_percent > 80
+    assert result.held_out_gain_percent is not None
+    assert result.held_out_gain_percent < 1
+    assert f"{result.held_out_gain_percent:+.2f}" in verdict.reason
+    assert f"{result.development_gain_percent:+.2f}" in verdict.reason
+    assert gated.services.archive.select_parent().candidate_id == "c0001"
+
+
+def test_a_memorised_clip_does_not_get_past_the_limit_on_a_programs_size(course: Course) -> None:
+    cheat = memorising(course)
+    small = replace(Policy(), max_program_bytes=len(cheat.encode()) - 1)
+    assert not review_source(cheat, small).accepted
+    assert review_source(HONEST, small).accepted
+
+
+def test_an_honest_gain_passes_the_gate_that_stops_the_cheat(
+    course: Course, tmp_path: Path
+) -> None:
+    bench = bench_of(course, tmp_path, gate=True)
+    nodes = DecideNodes(bench.services)
+    first = bench.measured("c0001", PLAIN)
+    nodes.judge(first)
+    nodes.adopt(first)
+    second = bench.measured("c0002", edited(PLAIN, ('"none"  #', '"left"  #')))
+    assert nodes.judge(second)["outcome"] == "adopt"
+    result = bench.held_out("c0002").result
+    assert result.passed
+    assert result.held_out_gain_percent is not None
+    assert result.held_out_gain_percent > 0.5 * result.development_gain_percent
+    assert "held on held-out clips" in bench.verdict("c0002").reason
