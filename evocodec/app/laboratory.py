@@ -13,6 +13,7 @@ from evocodec.app.workspace import Workspace
 from evocodec.config import Settings
 from evocodec.domain.errors import UserError
 from evocodec.domain.events import Event, RunStarted
+from evocodec.evaluation.data_options import use_options
 from evocodec.store.blobs import BlobStore, FileBlobStore
 from evocodec.store.ledger import Ledger
 from evocodec.store.records import FileRecordStore, RecordStore
@@ -20,7 +21,8 @@ from evocodec.store.sqlite_ledger import SqliteLedger
 from evocodec.store.views import CandidateView, RunState, RunView
 
 if TYPE_CHECKING:  # Ray, LangGraph and OpenCV take seconds to import: only who needs them pays
-    from evocodec.app.anchoring import AnchorsRequest
+    from evocodec.app.anchoring import AnchorsRequest, PlannedAnchor
+    from evocodec.app.coding import OnProgress
     from evocodec.app.evaluating import EvaluationRequest, OnAnchor
     from evocodec.app.reports import (
         AnchorReport,
@@ -31,7 +33,6 @@ if TYPE_CHECKING:  # Ray, LangGraph and OpenCV take seconds to import: only who 
     )
     from evocodec.app.running import RunPlan
     from evocodec.champions.repository import ChampionRepository
-    from evocodec.evaluation.anchor_encoders import AnchorEncoder
     from evocodec.evaluation.anchors import AnchorEvent
     from evocodec.sandbox.policy import Mode
     from evocodec.sandbox.redteam.attack import Attack
@@ -64,6 +65,7 @@ class Laboratory:
         """
         workspace = Workspace.of(settings)
         workspace.prepare()
+        use_options(workspace.data_options(settings))
         return cls(
             settings,
             SqliteLedger(workspace.ledger),
@@ -243,7 +245,7 @@ class Laboratory:
         self,
         request: "AnchorsRequest | None" = None,
         *,
-        on_plan: "Callable[[Sequence[str], Sequence[AnchorEncoder]], None] | None" = None,
+        on_plan: "Callable[[Sequence[PlannedAnchor], int], None] | None" = None,
         on_event: "Callable[[AnchorEvent], None] | None" = None,
     ) -> "tuple[AnchorReport, ...]":
         """The chosen anchors on every configured clip, compared with x265 medium."""
@@ -259,14 +261,15 @@ class Laboratory:
 
     def encode(
         self,
-        source: Path,
-        output: Path,
+        source: str | Path,
+        output: str | Path,
         *,
         version: str = "current",
         qp: float = 30.0,
         verify: bool = True,
+        on_progress: "OnProgress" = lambda _what, _done, _of: None,
     ) -> "EncodeReport":
-        """Encode a video file with an adopted version (or any program) in the sandbox."""
+        """Encode a video with an adopted version (or any program) in the sandbox."""
         from evocodec.app.coding import encode_file
         from evocodec.app.engine import local_launcher, make_limits
 
@@ -276,20 +279,32 @@ class Laboratory:
                 make_limits(self.settings),
                 self.resolve,
                 source=str(source),
-                output=output,
+                output=str(output),
                 version=version,
                 qp=qp,
                 verify=verify,
+                on_progress=on_progress,
             )
 
-    def decode(self, source: Path, output: Path) -> "DecodeReport":
+    def decode(
+        self,
+        source: str | Path,
+        output: str | Path,
+        *,
+        on_progress: "OnProgress" = lambda _what, _done, _of: None,
+    ) -> "DecodeReport":
         """Decode an ``.evc`` file with the version that wrote it, in the sandbox."""
         from evocodec.app.coding import decode_file
         from evocodec.app.engine import local_launcher, make_limits
 
         with local_launcher(self.settings) as launcher:
             return decode_file(
-                launcher, make_limits(self.settings), self.resolve, source=source, output=output
+                launcher,
+                make_limits(self.settings),
+                self.resolve,
+                source=str(source),
+                output=str(output),
+                on_progress=on_progress,
             )
 
     def brief(self) -> str:

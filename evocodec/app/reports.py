@@ -1,7 +1,6 @@
 """What the faces get from the laboratory besides the ledger's views."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 from evocodec.app.report.model import Report
@@ -32,7 +31,7 @@ class EvaluationReport:
 class EncodeReport:
     """A coded file; ``psnr_y_db`` is None when the result was not decoded again."""
 
-    output: Path
+    output: str
     writer: str
     stream: StreamInfo
     frames: int
@@ -55,7 +54,7 @@ class EncodeReport:
 class DecodeReport:
     """A decoded file."""
 
-    output: Path
+    output: str
     writer: str
     stream: StreamInfo
     frames: int

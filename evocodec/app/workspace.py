@@ -6,6 +6,7 @@ from pathlib import Path
 
 from evocodec.config import Settings
 from evocodec.domain.errors import UserError
+from evocodec.evaluation.data_options import DataOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,20 @@ class Workspace:
     def cache(self) -> Path:
         """Anchor curves."""
         return self.root / "cache"
+
+    @property
+    def clip_sets(self) -> Path:
+        """Named test sets; may be edited, copied and committed."""
+        return self.root / "clips.toml"
+
+    def data_options(self, settings: Settings) -> DataOptions:
+        """Where this process keeps video, and which store ``s3://`` means."""
+        return DataOptions(
+            cache_folder=self.cache / "video",
+            cache_bytes=settings.data.cache_mib << 20,
+            s3_endpoint_url=settings.data.s3_endpoint_url,
+            catalogue=self.clip_sets,
+        )
 
     def run(self, run_id: str) -> Path:
         """A run's own folder: its log and plots."""

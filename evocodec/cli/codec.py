@@ -1,11 +1,19 @@
 """``evocodec anchors | encode | decode``: what programs are measured against, and using one."""
 
+import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.text import Text
 
 from evocodec.cli.command import command
@@ -20,12 +28,20 @@ from evocodec.cli.tables import anchors_table, points_table
 from evocodec.cli.text import clean, duration, number, plural, size
 from evocodec.domain.results import RatePoint
 
+if TYPE_CHECKING:
+    from evocodec.app.coding import OnProgress
+
 MEASURE = "Measure"
 USE = "Use it"
 
 Clips = Annotated[
     list[str] | None,
-    typer.Option("--clip", metavar="SPEC", help=r"PATH\[@START-END]\[:WxH]; repeatable"),
+    typer.Option(
+        "--clip",
+        metavar="SPEC",
+        help=r"PATH\[@START-END]\[:WxH], s3:// too; @SET, @SET/NAME or a clip's name; repeatable; "
+        "raw video: PATH,raw=WxH,FPS (see `evocodec clips --help`)",
+    ),
 ]
 
 
@@ -80,8 +96,13 @@ def anchors(
 
 def encode(
     session: Session,
-    source: Annotated[str, typer.Argument(metavar="IN", help=r"a video; PATH\[@START-END]\[:WxH]")],
-    output: Annotated[Path, typer.Argument(metavar="OUT.evc")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="IN", help=r"a video, here or s3://; PATH\[@START-END]\[:WxH], @SET/NAME"
+        ),
+    ],
+    output: Annotated[str, typer.Argument(metavar="OUT.evc", help="a file, or s3://BUCKET/KEY")],
     version: Annotated[
         str, typer.Option(help="v3, current, c0007 or a file", autocompletion=references)
     ] = "current",
@@ -92,13 +113,17 @@ def encode(
 ) -> None:
     """Encode a video into an .evc file with a version.
 
-    The version runs in the same sandbox as every candidate.
+    The version runs in the same sandbox as every candidate. Videos of any length: memory does not
+    grow with it.
     """
     with (
         session.laboratory() as laboratory,
-        _working(session, f"encoding {clean(source)}"),
+        _interruptible(),
+        _progress(session) as on_progress,
     ):
-        report = laboratory.encode(Path(source), output, version=version, qp=qp, verify=verify)
+        report = laboratory.encode(
+            source, output, version=version, qp=qp, verify=verify, on_progress=on_progress
+        )
     if session.json:
         session.emit_pretty(encode_payload(report))
         return
@@ -116,12 +141,16 @@ def encode(
 
 def decode(
     session: Session,
-    source: Annotated[Path, typer.Argument(metavar="IN.evc")],
-    output: Annotated[Path, typer.Argument(metavar="OUT.y4m")],
+    source: Annotated[str, typer.Argument(metavar="IN.evc", help="a file, or s3://BUCKET/KEY")],
+    output: Annotated[str, typer.Argument(metavar="OUT.y4m", help="a file, or s3://BUCKET/KEY")],
 ) -> None:
     """Decode an .evc file with the version that wrote it."""
-    with session.laboratory() as laboratory, _working(session, f"decoding {clean(str(source))}"):
-        report = laboratory.decode(source, output)
+    with (
+        session.laboratory() as laboratory,
+        _interruptible(),
+        _progress(session) as on_progress,
+    ):
+        report = laboratory.decode(source, output, on_progress=on_progress)
     if session.json:
         session.emit_pretty(decode_payload(report))
         return
@@ -135,3 +164,41 @@ def decode(
     session.show(
         Text(f"decoded with {clean(report.writer)} in {duration(report.seconds)}", style="dim")
     )
+
+
+@contextmanager
+def _progress(session: Session) -> Iterator["OnProgress"]:
+    """Show frames, frames/s and the time that is left, on a terminal."""
+    if session.json or not session.live:
+        yield lambda _what, _done, _of: None
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=session.err, transient=True) as progress:
+        task = progress.add_task("starting", total=None, rate="")
+        began: dict[str, float] = {}
+
+        def on_progress(what: str, done: int, total: int) -> None:
+            if what not in began:
+                began[what] = time.monotonic()
+                progress.reset(task, total=total or None, description=what, rate="")
+            seconds = time.monotonic() - began[what]
+            rate = f"{done / seconds:.1f} frames/s" if done > 1 and seconds > 0 else ""
+            progress.update(task, completed=done, rate=rate)
+
+        yield on_progress
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let SIGTERM end the work as Ctrl-C does: in order, and with no half file left behind."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -52,21 +52,40 @@ class EvcHeader:
     stream: StreamInfo
 
 
-def write_evc(fileobj: BinaryIO, header: EvcHeader, packets: Iterable[bytes]) -> int:
-    """Write a whole file and return its size in bytes.
+class EvcWriter:
+    """Writes a file packet by packet, for packets that come one at a time.
 
     Raises ContainerError when the header or a packet is outside the format's bounds.
     """
-    start = _header_bytes(header)
-    fileobj.write(start)
-    size = len(start)
-    for number, packet in enumerate(packets):
-        prefix = _packet_prefix(number, len(packet))
-        fileobj.write(prefix)
-        fileobj.write(packet)
-        size += len(prefix) + len(packet)
-    fileobj.write(b"\0")
-    return size + 1
+
+    def __init__(self, fileobj: BinaryIO, header: EvcHeader) -> None:
+        self._file = fileobj
+        start = _header_bytes(header)
+        fileobj.write(start)
+        self._size = len(start)
+        self._packets = 0
+
+    def packet(self, packet: bytes) -> None:
+        """Write the next packet."""
+        prefix = _packet_prefix(self._packets, len(packet))
+        self._file.write(prefix)
+        self._file.write(packet)
+        self._size += len(prefix) + len(packet)
+        self._packets += 1
+
+    def finish(self) -> int:
+        """Write the end and return the file's size in bytes."""
+        self._file.write(b"\0")
+        self._size += 1
+        return self._size
+
+
+def write_evc(fileobj: BinaryIO, header: EvcHeader, packets: Iterable[bytes]) -> int:
+    """Write a whole file and return its size in bytes; raises as ``EvcWriter`` does."""
+    writer = EvcWriter(fileobj, header)
+    for packet in packets:
+        writer.packet(packet)
+    return writer.finish()
 
 
 def packed_size_bits(header: EvcHeader, packets: Iterable[bytes]) -> int:

@@ -60,6 +60,17 @@ def opened(source: ClipSource) -> Iterator[LocalVideo]:
     yield _fixed(source, file, layout, status.st_size, identity)
 
 
+@contextmanager
+def fetched(text: str) -> Iterator[Path]:
+    """A file as a path: fetched whole when it is in S3; raises as ``opened`` does."""
+    if not text.startswith(S3_SCHEME):
+        yield check_readable(text)
+        return
+    with RemoteObject.open(text) as remote:
+        remote.ensure(0, remote.size)
+        yield remote.path
+
+
 def check_source(source: ClipSource) -> None:
     """Check that a source is there, before anything slow begins; raises as ``opened`` does."""
     _check_range(source)

@@ -17,6 +17,7 @@ from evocodec.domain.video import Frame, Plane, StreamInfo
 MAX_SIDE = 16384
 _MAX_HEADER_BYTES = 1024
 _MAGIC = b"YUV4MPEG2"
+_MARKER = b"FRAME\n"
 _EIGHT_BIT_420 = ("420", "420jpeg", "420mpeg2", "420paldv")
 
 
@@ -99,21 +100,40 @@ def pack_frame(frame: Frame) -> bytes:
     return b"".join(np.ascontiguousarray(plane).tobytes() for plane in frame)
 
 
-def write_y4m(path: str | Path, stream: StreamInfo, frames: Iterable[Frame]) -> int:
-    """Write frames as they come, and return how many; ``stream.frame_count`` is not consulted.
+class Y4mWriter:
+    """Writes a stream frame by frame; ``stream.frame_count`` is not consulted.
 
-    Raises ``ValueError`` when a frame does not have the size that ``stream`` promises.
+    Frames carry their index, and may be written again.
     """
-    count = 0
-    with Path(path).open("wb") as handle:
+
+    def __init__(self, handle: BinaryIO, stream: StreamInfo) -> None:
+        self._handle = handle
+        self._stream = stream
         rate = f"F{stream.fps.numerator}:{stream.fps.denominator}"
-        handle.write(
+        self._header = (
             f"YUV4MPEG2 W{stream.width} H{stream.height} {rate} Ip A1:1 "
             "C420mpeg2 XYSCSS=420MPEG2 XCOLORRANGE=LIMITED\n".encode()
         )
+        handle.write(self._header)
+        self._next = 0
+
+    def frame(self, index: int, frame: Frame) -> None:
+        """Write one frame; raises ``ValueError`` when it does not have the stream's size."""
+        _require_size(frame, self._stream, index)
+        if index != self._next:
+            stride = len(_MARKER) + self._stream.frame_bytes
+            self._handle.seek(len(self._header) + index * stride)
+        self._handle.write(_MARKER + pack_frame(frame))
+        self._next = index + 1
+
+
+def write_y4m(path: str | Path, stream: StreamInfo, frames: Iterable[Frame]) -> int:
+    """Write frames as they come, and return how many; raises as ``Y4mWriter`` does."""
+    count = 0
+    with Path(path).open("wb") as handle:
+        writer = Y4mWriter(handle, stream)
         for frame in frames:
-            _require_size(frame, stream, count)
-            handle.write(b"FRAME\n" + pack_frame(frame))
+            writer.frame(count, frame)
             count += 1
     return count
 
