@@ -35,7 +35,7 @@ def loaded_ms_ssim(ours: Array, theirs: Array, *, bit_depth: int, kernels: Kerne
     """``ms_ssim`` of planes that ``kernels.load`` has returned, without the check of their size."""
     peak = float(2**bit_depth - 1)
     # Moments around mid-grey lose fewer float32 digits than moments around 0.
-    offset = float(2**bit_depth)
+    offset = 2**bit_depth
     both, difference = kernels.sum_and_difference(ours, theirs, offset)
     product: float = 1.0
     for weight in _WEIGHTS[:-1]:
@@ -46,7 +46,7 @@ def loaded_ms_ssim(ours: Array, theirs: Array, *, bit_depth: int, kernels: Kerne
 
 
 def _mean_similarity(
-    kernels: Kernels, both: Array, difference: Array, peak: float, *, offset: float | None = None
+    kernels: Kernels, both: Array, difference: Array, peak: float, *, offset: int | None = None
 ) -> float:
     """Mean contrast term of one scale; times the luminance term where ``offset`` is given."""
     height, width = (side - GAUSSIAN_TAPS + 1 for side in both.shape)
@@ -58,7 +58,7 @@ def _mean_similarity(
 
 
 def _similarity(
-    kernels: Kernels, both: Array, difference: Array, peak: float, offset: float | None
+    kernels: Kernels, both: Array, difference: Array, peak: float, offset: int | None
 ) -> Array:
     c1, c2 = (0.01 * peak) ** 2, (0.03 * peak) ** 2
     mean_s, mean_d, square_s, square_d = kernels.blur(

@@ -35,10 +35,10 @@ class TorchKernels:
 
     def squared_error(self, ours: Array, theirs: Array) -> int:
         """See Kernels."""
-        difference = ours.to(torch.int32) - theirs.to(torch.int32)
-        return int((difference * difference).sum(dtype=torch.int64).item())
+        difference = ours.to(torch.int64) - theirs.to(torch.int64)
+        return int((difference * difference).sum().item())
 
-    def sum_and_difference(self, ours: Array, theirs: Array, offset: float) -> tuple[Array, Array]:
+    def sum_and_difference(self, ours: Array, theirs: Array, offset: int) -> tuple[Array, Array]:
         """See Kernels."""
         mine, other = ours.to(torch.float32), theirs.to(torch.float32)
         return mine + other - offset, mine - other

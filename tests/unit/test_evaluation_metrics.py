@@ -1,6 +1,7 @@
 """PSNR and MS-SSIM mean what the literature means by them."""
 
 import math
+import weakref
 
 import numpy as np
 import pytest
@@ -10,9 +11,12 @@ from evocodec.domain.errors import CandidateFailure, FailureKind
 from evocodec.domain.video import Frame
 from evocodec.evaluation.metrics import (
     PSNR_CAP_DB,
+    QualityMeter,
     frame_psnr,
+    measure,
     measure_quality,
     ms_ssim,
+    plane_psnr,
     psnr_series,
 )
 
@@ -154,3 +158,66 @@ def test_ms_ssim_is_absent_where_five_scales_do_not_fit() -> None:
     assert measure_quality([Frame(large, chroma, chroma)], [Frame(large, chroma, chroma)]).ms_ssim
     with pytest.raises(ValueError, match="176"):
         ms_ssim(small, small)
+
+
+def test_every_frame_is_kept_in_order_and_the_worst_one_is_named() -> None:
+    reference = [flat(100)] * 4
+    quality, series = measure(reference, [flat(value) for value in (101, 100, 110, 104)])
+    assert [round(db, 2) for db in series.psnr_y_db] == [48.13, 100.0, 28.13, 36.09]
+    assert quality.worst_frame == 2
+    assert quality.worst_frame_psnr_y_db == series.psnr_y_db[2]
+    assert series.ms_ssim == series.vmaf == ()
+
+
+def test_ms_ssim_of_a_sequence_is_the_mean_of_its_frames() -> None:
+    luma, chroma = texture(), np.zeros((100, 120), np.uint8)
+    decoded = [Frame(noisy(luma, sigma), chroma, chroma) for sigma in (2, 30)]
+    quality, series = measure([Frame(luma, chroma, chroma)] * 2, decoded)
+    assert series.ms_ssim == tuple(ms_ssim(luma, frame.y) for frame in decoded)
+    assert quality.ms_ssim == pytest.approx(sum(series.ms_ssim) / 2, abs=1e-12)
+    assert quality.ms_ssim_db == pytest.approx(-10 * math.log10(1 - quality.ms_ssim))
+
+
+def test_a_meter_keeps_no_frame_that_it_has_measured() -> None:
+    with QualityMeter() as meter:
+        frame = Frame(texture(), *(np.zeros((100, 120), np.uint8) for _ in range(2)))
+        luma = weakref.ref(frame.y)
+        meter.add(frame, frame)
+        assert luma() is not None
+        del frame
+        assert luma() is None
+
+
+def test_frames_may_come_from_generators() -> None:
+    frames = [flat(1), flat(2)]
+    assert measure_quality(iter(frames), (frame for frame in frames)).psnr_y_db == PSNR_CAP_DB
+    with pytest.raises(CandidateFailure, match="1 frames were decoded where 2 went in"):
+        measure_quality(iter(frames), iter(frames[:1]))
+
+
+def test_a_meter_names_the_frame_of_another_format() -> None:
+    with QualityMeter() as meter:
+        meter.add(flat(1), flat(1))
+        with pytest.raises(CandidateFailure, match="frame 1, plane y: uint8 of shape"):
+            meter.add(flat(1), flat(1, 18, 8))
+
+
+def test_the_peak_follows_the_bit_depth() -> None:
+    reference = np.full((8, 16), 400, np.uint16)
+    assert plane_psnr(reference, reference + 20, bit_depth=10) == pytest.approx(
+        10 * math.log10(1023**2 / 400), abs=1e-9
+    )
+
+
+def test_ten_bits_of_the_same_picture_are_as_similar_as_eight() -> None:
+    reference, decoded = texture(), noisy(texture(), 12)
+    deep = [image.astype(np.uint16) * 4 for image in (reference, decoded)]
+    assert ms_ssim(*deep, bit_depth=10) == pytest.approx(ms_ssim(reference, decoded), abs=1e-4)
+
+
+def test_chroma_of_full_size_is_measured_as_it_is() -> None:
+    plane = texture(16, 24)
+    worse = noisy(plane, 5)
+    _, series = measure([Frame(plane, plane, plane)], [Frame(plane, worse, plane)])
+    assert series.psnr_u_db == (plane_psnr(plane, worse),)
+    assert series.psnr_v_db == (PSNR_CAP_DB,)
