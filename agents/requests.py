@@ -1,6 +1,7 @@
 """What the graph asks of the four roles, and what they answer: frozen, typed, no behaviour."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 from evocodec.domain.candidate import Finding, Origin, Plan
@@ -97,11 +98,15 @@ class ReviewRequest:
 
 @dataclass(frozen=True, slots=True)
 class ChampionFacts:
-    """The version to beat: its label (``v3``) and its two numbers."""
+    """The version to beat: its label (``v3``), its two numbers, and its bits clip by clip.
+
+    ``clip_bits`` are bits at the operating quality; empty where they are not known.
+    """
 
     version: str
     bitrate_mbps: float
     compression_ratio: float
+    clip_bits: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,7 +75,12 @@ class ChampionBoard:
         """Make a measured candidate the version to beat."""
         self.candidate_id = candidate_id
         self.archive.crown(candidate_id)
-        self.facts = ChampionFacts(version, score.bitrate_mbps, score.compression_ratio)
+        self.facts = ChampionFacts(
+            version,
+            score.bitrate_mbps,
+            score.compression_ratio,
+            {clip.clip: clip.candidate_bits for clip in score.clips},
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,12 +1,23 @@
 """From curves to the numbers that decide: the score, and the estimate of the screen stage."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from evocodec.domain.errors import CandidateFailure, FailureKind
-from evocodec.domain.results import ClipScore, RatePoint, RdCurve, Score, ScreenResult
+from evocodec.domain.results import (
+    ClipScore,
+    Cost,
+    Interval,
+    RatePoint,
+    RdCurve,
+    Score,
+    ScreenResult,
+)
 from evocodec.domain.video import StreamInfo
 from evocodec.evaluation.bdrate import MIN_OVERLAP, bd_rate
+from evocodec.evaluation.confidence import geometric_interval, mean_interval
+from evocodec.evaluation.cost import time_ratios
 from evocodec.evaluation.curves import bits_at_quality, describe, log_rate_slope
 
 HEVC_MBPS = 10.0
@@ -22,12 +33,18 @@ def score_candidate(
     operating_db: Mapping[str, float],
     curves: Mapping[str, RdCurve],
     program_bytes: int,
+    packed_program_bytes: int = 0,
+    charge_program: bool = False,
+    reference_costs: Mapping[str, Cost] | None = None,
+    confidence: float = 0.9,
 ) -> Score:
-    """Compare a candidate's curves with the anchors', all four mappings keyed by clip.
+    """Compare a candidate's curves with the anchors', the first four mappings keyed by clip.
 
     ``bitrate_mbps`` is 10 × the geometric mean over clips of candidate bits ÷ anchor bits at the
     operating quality; ``compression_ratio`` is raw bits ÷ candidate bits there, all clips
-    together; ``bd_rate_percent`` is the mean over clips of the Akima BD-rate. Raises
+    together; ``bd_rate_percent`` is the mean over clips of the Akima BD-rate. With
+    ``charge_program`` every stream is as much longer as the packed program.
+    ``reference_costs`` are the anchor's, of this machine, by clip. Raises
     ``CandidateFailure`` (quality) when a curve cannot be compared, and ``ValueError`` when the
     mappings or frame counts do not belong together.
     """
@@ -36,6 +53,8 @@ def score_candidate(
             f"clips differ: streams {sorted(streams)}, anchors {sorted(anchors)}, operating "
             f"qualities {sorted(operating_db)}, curves {sorted(curves)}"
         )
+    if charge_program:
+        curves = {clip: charged(curve, packed_program_bytes) for clip, curve in curves.items()}
     scores = tuple(
         _score_clip(streams[clip], anchors[clip], operating_db[clip], curves[clip])
         for clip in sorted(streams)
@@ -44,10 +63,13 @@ def score_candidate(
     points = [point for curve in curves.values() for point in curve.points]
     frames = sum(point.cost.frames for point in points)
     raw_bits = sum(stream.raw_bits for stream in streams.values())
+    encode_ratio, decode_ratio = time_ratios(curves, operating_db, reference_costs or {})
+    ratios = [score.rate_ratio for score in scores]
+    bd_rates = [score.bd_rate.akima_percent for score in scores]
     return Score(
-        bitrate_mbps=HEVC_MBPS * _geometric_mean([score.rate_ratio for score in scores]),
+        bitrate_mbps=HEVC_MBPS * _geometric_mean(ratios),
         compression_ratio=raw_bits / math.fsum(score.candidate_bits for score in scores),
-        bd_rate_percent=math.fsum(score.bd_rate.akima_percent for score in scores) / len(scores),
+        bd_rate_percent=math.fsum(bd_rates) / len(scores),
         worst_clip=worst.clip,
         worst_clip_ratio=worst.rate_ratio,
         encode_fps=_per_second(frames, sum(point.cost.encode_wall_seconds for point in points)),
@@ -55,7 +77,27 @@ def score_candidate(
         peak_memory_bytes=max(point.cost.peak_memory_bytes for point in points),
         program_bytes=program_bytes,
         clips=scores,
+        packed_program_bytes=packed_program_bytes,
+        bitrate_interval_mbps=_bitrate_interval(ratios, confidence),
+        bd_rate_interval_percent=mean_interval(bd_rates, confidence),
+        encode_time_ratio=encode_ratio,
+        decode_time_ratio=decode_ratio,
     )
+
+
+def charged(curve: RdCurve, extra_bytes: int) -> RdCurve:
+    """The curve with so many bytes added to every stream."""
+    return replace(
+        curve,
+        points=tuple(replace(point, bits=point.bits + 8 * extra_bytes) for point in curve.points),
+    )
+
+
+def _bitrate_interval(ratios: Sequence[float], confidence: float) -> Interval | None:
+    interval = geometric_interval(ratios, confidence)
+    if interval is None:
+        return None
+    return replace(interval, low=HEVC_MBPS * interval.low, high=HEVC_MBPS * interval.high)
 
 
 def screen(

@@ -7,7 +7,8 @@ import pytest
 
 from agents.judge import RuleJudge, Thresholds, judge
 from agents.requests import ChampionFacts, JudgeRequest
-from evocodec.domain.results import Score, ScreenResult
+from evocodec.domain.results import BdRate, ClipScore, Interval, RdCurve, Score, ScreenResult
+from evocodec.evaluation.cost import CostLimits
 
 CHAMPION = ChampionFacts("v3", bitrate_mbps=10.0, compression_ratio=50.0)
 
@@ -91,6 +92,123 @@ def test_the_reason_has_both_numbers_and_what_was_asked() -> None:
         "9.50 Mbit/s against 10.00 of v3: 5.00 % fewer bits; compression 52.00 against 50.00: "
         "4.00 % more; 10 % fewer bits or 20 % more compression are needed."
     )
+
+
+def first(low: float, high: float, mean: float) -> Score:
+    return replace(score(mean), bitrate_interval_mbps=Interval(low, high, 0.9, 3))
+
+
+@pytest.mark.parametrize(
+    ("mean", "high", "adopt", "rule"),
+    [
+        (8.0, 8.999999, True, "first_under_adopt"),
+        (8.0, 9.0, True, "first_chance"),
+        (8.0, 15.0, False, "uncertain"),
+        (13.55, 14.999999, True, "first_chance"),
+        (13.55, 15.0, False, "uncertain"),
+        (16.0, 17.0, False, "not_enough"),
+    ],
+)
+def test_a_first_version_needs_its_intervals_worse_end_under_the_line_too(
+    mean: float, high: float, adopt: bool, rule: str
+) -> None:
+    verdict = judge(request(first(mean - 1, high, mean)), Thresholds())
+    assert (verdict.adopt, verdict.rule) == (adopt, rule)
+    if rule != "not_enough":
+        assert f"{mean - 1:.2f} to {high:.2f} at 90% confidence over 3 clips" in (verdict.reason)
+
+
+def with_clips(measured: Score, bits: dict[str, float]) -> Score:
+    clips = tuple(
+        ClipScore(name, RdCurve("c", name, ()), BdRate(0, 0, 1), 38.0, 1.0, value, value, 1.0)
+        for name, value in bits.items()
+    )
+    return replace(measured, clips=clips)
+
+
+THREE = replace(CHAMPION, clip_bits={"a": 100.0, "b": 200.0, "c": 300.0})
+
+
+@pytest.mark.parametrize(
+    ("worst", "adopt", "rule"),
+    [(99.999, True, "bitrate"), (100.0, False, "uncertain"), (104.0, False, "uncertain")],
+)
+def test_a_later_version_needs_a_gain_at_the_worse_end_over_clips(
+    worst: float, adopt: bool, rule: str
+) -> None:
+    measured = with_clips(score(8.5), {"a": worst, "b": 160.0, "c": 250.0})
+    verdict = judge(request(measured, THREE), Thresholds())
+    assert (verdict.adopt, verdict.rule) == (adopt, rule)
+    assert "to 20.00 % fewer at 90% confidence over 3 clips" in verdict.reason
+    assert verdict.improvement_percent == pytest.approx(15.0)
+
+
+def test_more_compression_from_one_clip_alone_is_uncertain() -> None:
+    measured = with_clips(score(9.9, 65.0), {"a": 120.0, "b": 210.0, "c": 150.0})
+    verdict = judge(request(measured, THREE), Thresholds())
+    assert (verdict.adopt, verdict.rule) == (False, "uncertain")
+    assert "20.00 % more bits to 50.00 % fewer" in verdict.reason
+
+
+def test_many_clips_may_lose_one_and_still_win() -> None:
+    names = [f"clip{n}" for n in range(8)]
+    champion = replace(CHAMPION, clip_bits=dict.fromkeys(names, 100.0))
+    bits = {name: 80.0 + n for n, name in enumerate(names)} | {"clip0": 101.0}
+    assert judge(request(with_clips(score(8.5), bits), champion), Thresholds()).adopt
+    wide = judge(request(with_clips(score(8.5), bits), champion), Thresholds(confidence=0.9999))
+    assert wide.rule == "uncertain"
+
+
+def test_one_clip_asks_for_no_interval_and_says_so() -> None:
+    champion = replace(CHAMPION, clip_bits={"a": 100.0})
+    verdict = judge(request(with_clips(score(8.0), {"a": 80.0}), champion), Thresholds())
+    assert verdict.adopt
+    assert "One clip gives no interval" in verdict.reason
+    assert "One clip gives no interval" in judge(request(score(8.0)), Thresholds()).reason
+
+
+@pytest.mark.parametrize("champion", [None, CHAMPION])
+@pytest.mark.parametrize(
+    ("limits", "told"),
+    [
+        (
+            CostLimits(min_encode_fps=2.5),
+            "encodes 2.00 frames/s, 0.50 fewer than the 2.5 of limits.min_encode_fps",
+        ),
+        (
+            CostLimits(min_decode_fps=30),
+            "decodes 20.00 frames/s, 10.00 fewer than the 30 of limits.min_decode_fps",
+        ),
+        (
+            CostLimits(max_memory_mib=100),
+            "needs 300.0 MiB, 200.0 more than the 100 of limits.max_memory_mib",
+        ),
+        (
+            CostLimits(max_program_kib=8),
+            "weighs 10.0 KiB, 2.0 more than the 8 of limits.max_program_kib",
+        ),
+    ],
+)
+def test_a_candidate_beyond_a_limit_is_not_adopted_however_good(
+    limits: CostLimits, told: str, champion: ChampionFacts | None
+) -> None:
+    good = replace(
+        score(5.0, 100.0),
+        encode_fps=2.0,
+        decode_fps=20.0,
+        peak_memory_bytes=300 * 2**20,
+        packed_program_bytes=10 * 2**10,
+    )
+    assert judge(request(good, champion), Thresholds()).adopt
+    verdict = judge(request(good, champion), Thresholds(limits=limits))
+    assert (verdict.adopt, verdict.rule) == (False, "limits")
+    assert told in verdict.reason
+
+
+def test_exactly_at_a_limit_is_within_it() -> None:
+    limits = CostLimits(1.0, 1.0, 1 / 2**20, 1 / 2**10)
+    at = replace(score(5.0), packed_program_bytes=1)
+    assert judge(request(at), Thresholds(limits=limits)).adopt
 
 
 @pytest.mark.parametrize("champion", [None, CHAMPION])
