@@ -1,21 +1,24 @@
 """From settings to loaded clips and their anchors."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from evocodec.config import Settings
 from evocodec.domain.errors import ConfigError
-from evocodec.domain.results import RatePoint, RdCurve
+from evocodec.domain.results import RatePoint, RdCurve, Track
+from evocodec.evaluation.anchor_encoders import primary_encoder
 from evocodec.evaluation.anchors import (
-    X265_MEDIUM,
     AnchorEncoder,
+    Listener,
     anchor_curve,
     is_cached,
     operating_quality_db,
 )
-from evocodec.evaluation.clips import Clip, ClipSource, default_clips, load_clip, parse_clip
-from evocodec.evaluation.ffmpeg import check_readable
+from evocodec.evaluation.baseline import baseline_curve
+from evocodec.evaluation.catalogue import check_samples, named_clips
+from evocodec.evaluation.clips import Clip, ClipSource, default_clips, load_clip
+from evocodec.evaluation.sources import check_source
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +37,7 @@ def clip_sources(settings: Settings) -> tuple[ClipSource, ...]:
     Raises:
         ConfigError: two clips have one name.
     """
-    sources = tuple(parse_clip(text) for text in settings.evaluation.clips) or default_clips()
+    sources = named_clips(settings.evaluation.clips) or default_clips()
     names = [source.name for source in sources]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
@@ -53,25 +56,73 @@ def require_clips(settings: Settings) -> None:
         SourceError: one is missing, a folder, or empty.
     """
     for source in clip_sources(settings):
-        check_readable(source.path)
+        check_source(source)
 
 
 def anchored_clips(
     settings: Settings,
     cache: Path,
     *,
-    encoder: AnchorEncoder = X265_MEDIUM,
+    encoder: AnchorEncoder | None = None,
     on_clip: Callable[[AnchoredClip], None] | None = None,
     on_point: Callable[[RatePoint], None] | None = None,
+    on_event: Listener | None = None,
+    jobs: int = 1,
+    fresh: bool = False,
+    vmaf: bool = False,
 ) -> Mapping[str, AnchoredClip]:
-    """Decode every clip and get its anchor curve, from the cache where it is known."""
+    """Decode every clip and get its anchor curve, from the cache where it is known.
+
+    The anchor is x265 medium in the track that the settings name, unless ``encoder`` is given.
+    """
+    encoder = encoder or primary_encoder(Track(settings.evaluation.track))
     anchored: dict[str, AnchoredClip] = {}
     for source in clip_sources(settings):
-        clip = load_clip(source)
-        cached = is_cached(clip, encoder, cache)
-        curve = anchor_curve(clip, encoder, cache, on_point=on_point)
+        clip = check_samples(load_clip(source))
+        cached = not fresh and is_cached(clip, encoder, cache, vmaf=vmaf)
+        curve = anchor_curve(
+            clip,
+            encoder,
+            cache,
+            jobs=jobs,
+            on_point=on_point,
+            on_event=on_event,
+            fresh=fresh,
+            vmaf=vmaf,
+        )
         one = AnchoredClip(clip, curve, operating_quality_db(curve, clip.stream), cached)
         anchored[clip.name] = one
         if on_clip:
             on_clip(one)
     return anchored
+
+
+def baseline_curves(
+    clips: Mapping[str, Clip], files: Sequence[str], *, vmaf: bool = False
+) -> Mapping[str, RdCurve]:
+    """A person's own encodes, measured: a curve for each clip that has files.
+
+    A file is ``PATH``, or ``CLIP=PATH`` where there is more than one clip.
+
+    Raises:
+        ConfigError: it cannot be told which clip a file is an encode of.
+        SourceError: a file cannot be read, or holds other frames than its clip.
+    """
+    by_clip: dict[str, list[str]] = {}
+    for text in files:
+        clip, path = _clip_of(text, clips)
+        by_clip.setdefault(clip, []).append(path)
+    return {name: baseline_curve(clips[name], paths, vmaf=vmaf) for name, paths in by_clip.items()}
+
+
+def _clip_of(text: str, clips: Mapping[str, Clip]) -> tuple[str, str]:
+    name, equals, path = text.partition("=")
+    if equals and name in clips:
+        return name, path
+    if len(clips) == 1:
+        return next(iter(clips)), text
+    message = (
+        f"{text!r} may be an encode of any of {', '.join(clips)}; write CLIP=PATH, for example "
+        f"--baseline-file {next(iter(clips))}={text}, or name one clip with --clip"
+    )
+    raise ConfigError(message)

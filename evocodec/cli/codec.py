@@ -1,4 +1,4 @@
-"""``evocodec anchors | encode | decode``: what programs are measured against, and using one."""
+"""``evocodec encode | decode``: use a version."""
 
 import signal
 import time
@@ -19,35 +19,20 @@ from rich.text import Text
 from evocodec.cli.command import command
 from evocodec.cli.complete import references
 from evocodec.cli.payload import (
-    anchor_payload,
     decode_payload,
     encode_payload,
 )
 from evocodec.cli.session import Session
-from evocodec.cli.tables import anchors_table, points_table
 from evocodec.cli.text import clean, duration, number, plural, size
-from evocodec.domain.results import RatePoint
 
 if TYPE_CHECKING:
     from evocodec.app.coding import OnProgress
 
-MEASURE = "Measure"
 USE = "Use it"
-
-Clips = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--clip",
-        metavar="SPEC",
-        help=r"PATH\[@START-END]\[:WxH], s3:// too; @SET, @SET/NAME or a clip's name; repeatable; "
-        "raw video: PATH,raw=WxH,FPS (see `evocodec clips --help`)",
-    ),
-]
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the application."""
-    command(app, "anchors", panel=MEASURE, examples=["evocodec anchors --points"])(anchors)
     command(
         app,
         "encode",
@@ -65,33 +50,6 @@ def _working(session: Session, words: str) -> Iterator[None]:
         return
     with session.err.status(Text(words), spinner="dots"):
         yield
-
-
-def anchors(
-    session: Session,
-    clip: Clips = None,
-    points: Annotated[bool, typer.Option("--points", help="every rate point too")] = False,
-) -> None:
-    """Show HEVC on every clip, what all are compared with.
-
-    HEVC is x265 medium with B-frames, tuned for PSNR, as a raw elementary stream.
-    """
-    done: list[RatePoint] = []
-    with (
-        session.laboratory({"evaluation.clips": clip or None}) as laboratory,
-        _working(session, "measuring HEVC"),
-    ):
-        reports = laboratory.anchors(on_point=done.append)
-    if session.json:
-        session.emit_pretty({"anchors": [anchor_payload(report) for report in reports]})
-        return
-    session.show(anchors_table(reports))
-    if points:
-        for report in reports:
-            session.show(Text(clean(report.curve.clip), style="bold"))
-            session.show(points_table(report.curve))
-    note = f"{plural(len(done), 'encode')} made now" if done else "all from the cache"
-    session.show(Text(f"10 Mbit/s for 1080p30, or the same bits a pixel · {note}", style="dim"))
 
 
 def encode(

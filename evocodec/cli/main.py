@@ -6,7 +6,18 @@ from typing import Annotated
 import typer
 
 from evocodec import __version__
-from evocodec.cli import champions, codec, config, doctor, evaluate, inspect, outside, redteam, run
+from evocodec.cli import (
+    anchors,
+    champions,
+    codec,
+    config,
+    doctor,
+    evaluate,
+    inspect,
+    outside,
+    redteam,
+    run,
+)
 from evocodec.cli.command import (
     Assignments,
     Config,
@@ -54,6 +65,7 @@ run.register(app)
 outside.register(app)
 inspect.register(app)
 evaluate.register(app)
+anchors.register(app)
 codec.register(app)
 champions.register(app)
 config.register(app)

@@ -18,7 +18,6 @@ from evocodec.store.views import AnchorView, CandidateView, RunView, VersionView
 
 if TYPE_CHECKING:
     from evocodec.app.reports import (
-        AnchorReport,
         Check,
         DecodeReport,
         EncodeReport,
@@ -200,18 +199,6 @@ def anchor_view_payload(anchor: AnchorView) -> Json:
         "operating_psnr_y_db": plain(anchor.operating_psnr_y_db),
         "cached": anchor.cached,
         "points": curve_payload(anchor.curve),
-    }
-
-
-def anchor_payload(report: "AnchorReport") -> Json:
-    """Return one row of ``anchors``."""
-    return {
-        "codec": report.curve.codec,
-        "clip": report.curve.clip,
-        **stream_payload(report.stream),
-        "operating_psnr_y_db": plain(report.operating_psnr_y_db),
-        "cached": report.cached,
-        "points": curve_payload(report.curve),
     }
 
 

@@ -1,7 +1,6 @@
 """Tables: aligned numbers with their units in the heads, no frames, nothing interpreted."""
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE_HEAD
 from rich.console import RenderableType
@@ -15,9 +14,6 @@ from evocodec.cli.text import DASH, clean, number, percent, shorten, versus_hevc
 from evocodec.domain.candidate import CandidateStatus
 from evocodec.domain.results import RdCurve, Score
 from evocodec.store.views import CandidateView, RunView, VersionView
-
-if TYPE_CHECKING:
-    from evocodec.app.reports import AnchorReport
 
 Cell = str | Text
 
@@ -160,53 +156,6 @@ def quality_range(curve: RdCurve) -> tuple[float | None, float | None]:
     """Return the lowest and highest PSNR-Y in dB of a curve."""
     values = [point.quality.psnr_y_db for point in curve.points]
     return min(values, default=None), max(values, default=None)
-
-
-def anchors_table(reports: Iterable["AnchorReport"]) -> RenderableType:
-    """Return HEVC on every clip, and the quality at which everything is compared."""
-    table = make_table(
-        "clip",
-        "codec",
-        "size",
-        "frames",
-        "fps",
-        "dB at 10 Mbit/s",
-        "PSNR-Y range",
-        "points",
-        left=(0, 1),
-    )
-    for report in reports:
-        low, high = quality_range(report.curve)
-        stream = report.stream
-        add(
-            table,
-            report.curve.clip,
-            report.curve.codec,
-            f"{stream.width}×{stream.height}",
-            str(stream.frame_count),
-            f"{float(stream.fps):.4g}",
-            number(report.operating_psnr_y_db),
-            f"{number(low, 1)} {DASH} {number(high, 1)}",
-            str(len(report.curve.points)),
-        )
-    return spaced(table)
-
-
-def points_table(curve: RdCurve) -> RenderableType:
-    """Return the rate points of one curve."""
-    table = make_table("qp", "kbit", "PSNR-Y", "worst frame", "PSNR 6:1:1", "MS-SSIM", left=())
-    for point in curve.points:
-        quality = point.quality
-        add(
-            table,
-            f"{point.qp:g}",
-            f"{point.bits / 1000:.1f}",
-            number(quality.psnr_y_db),
-            number(quality.worst_frame_psnr_y_db),
-            number(quality.psnr_611_db),
-            number(quality.ms_ssim, 4),
-        )
-    return spaced(table)
 
 
 def facts(rows: Iterable[tuple[str, Cell]]) -> Table:

@@ -120,7 +120,7 @@ def _aom(*, look_ahead: int) -> AnchorEncoder:
         rate_limits=(1.0, 63.0),
         rate_step=1.0,
         rate_of_crf=_AV1_RATE_OF_CRF,
-        relative_cost=8.0,
+        relative_cost=7.0,
     )
 
 
@@ -149,10 +149,10 @@ _RANDOM_ACCESS = (
     X265_MEDIUM,
     _x265("veryslow", 12.0),
     _svt(8, 0.8),
-    _svt(6, 1.6),
+    _svt(6, 1.1),
     _aom(look_ahead=35),
-    _vvenc("faster", 2.5),
-    _vvenc("medium", 15.0),
+    _vvenc("faster", 3.0),
+    _vvenc("medium", 20.0),
 )
 
 # What takes an encoder's view of the future away: reordering, look-ahead, and filters over time.

@@ -8,6 +8,7 @@ include the memory of whoever started it.
 import os
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -37,9 +38,15 @@ class Usage:
 
 
 class MeteredProcess:
-    """A child process with pipes, metered; a context manager that never leaves it running."""
+    """A child process with pipes, metered; a context manager that never leaves it running.
 
-    def __init__(self, command: list[str], *, feed: bool) -> None:
+    When another thread sets ``cancelled``, the next step here raises ``InfrastructureFailure``.
+    """
+
+    def __init__(
+        self, command: list[str], *, feed: bool, cancelled: threading.Event | None = None
+    ) -> None:
+        self._cancelled = cancelled
         self._complaints = tempfile.TemporaryFile()  # noqa: SIM115 - closed in __exit__
         self._started = time.perf_counter()
         self._process = subprocess.Popen(
@@ -79,7 +86,9 @@ class MeteredProcess:
             stdin.close()
 
     def look(self) -> None:
-        """Note the memory that the process holds now."""
+        """Note the memory that the process holds now; the place where a cancellation is seen."""
+        if self._cancelled is not None and self._cancelled.is_set():
+            raise InfrastructureFailure("stopped while an anchor was being measured")
         with suppress(OSError, ValueError):
             text = Path(f"/proc/{self._process.pid}/status").read_text()
             _, found, rest = text.partition("VmHWM:")
@@ -106,7 +115,13 @@ class MeteredProcess:
 
 
 def encode(
-    frames: Iterable[Frame], stream: StreamInfo, encoder: AnchorEncoder, rate: float, output: Path
+    frames: Iterable[Frame],
+    stream: StreamInfo,
+    encoder: AnchorEncoder,
+    rate: float,
+    output: Path,
+    *,
+    cancelled: threading.Event | None = None,
 ) -> Usage:
     """Write the raw stream of one rate to ``output``.
 
@@ -115,7 +130,7 @@ def encode(
     """
     size = (stream.width + stream.width % 2, stream.height + stream.height % 2)
     command = encoder.command(ffmpeg_exe(), size, stream.fps, rate, str(output))
-    with MeteredProcess(command, feed=True) as process:
+    with MeteredProcess(command, feed=True, cancelled=cancelled) as process:
         process.feed(pack_frame(_pad_to_even(frame)) for frame in frames)
         code, report, usage = process.finish()
     if code != 0 or not output.exists() or output.stat().st_size == 0:

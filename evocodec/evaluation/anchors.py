@@ -7,6 +7,7 @@ cached curve.
 
 import hashlib
 import tempfile
+import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -74,17 +75,24 @@ def operating_quality_db(curve: RdCurve, stream: StreamInfo) -> float:
 
 
 def measure_anchor(
-    clip: Clip, encoder: AnchorEncoder, crf: float, work_dir: Path, *, vmaf: bool = False
+    clip: Clip,
+    encoder: AnchorEncoder,
+    crf: float,
+    work_dir: Path,
+    *,
+    vmaf: bool = False,
+    cancelled: threading.Event | None = None,
 ) -> RatePoint:
     """Encode, decode and score one rate point, by the same metrics as a candidate.
 
     Odd sizes are padded to even by repeating the last row or column, since 4:2:0 streams have no
     odd sizes, and cropped again before scoring: the anchor pays for the padding. Files in
-    ``work_dir`` are removed. Raises ``InfrastructureFailure`` when ffmpeg fails.
+    ``work_dir`` are removed. Raises ``InfrastructureFailure`` when ffmpeg fails, or when another
+    thread sets ``cancelled``.
     """
     bitstream = work_dir / f"{encoder.name}-{clip.sha256[:16]}-{crf:g}.{encoder.muxer}"
     try:
-        encoding = encode(clip.frames, clip.stream, encoder, crf, bitstream)
+        encoding = encode(clip.frames, clip.stream, encoder, crf, bitstream, cancelled=cancelled)
         quality, decoding = decode_and_measure(clip, bitstream, vmaf=vmaf)
         data = bitstream.read_bytes()
     except CandidateFailure as error:
@@ -185,16 +193,20 @@ def covering_curve(
     if kept is not None and _lacks_vmaf(kept, clip, vmaf=vmaf):
         again, known = tuple(point.qp for point in known), ()
     operating_db = operating_quality_db(primary, clip.stream)
-    points = _Measuring(clip, encoder, jobs, on_event, vmaf).until_complete(
+    points = list(known)
+
+    def keep(point: RatePoint) -> None:
+        # At once: a slow encoder that is stopped half-way has not worked for nothing.
+        points.append(point)
+        write_curve(cache_dir, identity, make_curve(encoder.name, clip.name, points))
+
+    _Measuring(clip, encoder, jobs, _both(keep, on_event), vmaf).until_complete(
         lambda measured: (
             (not measured and again) or covering_rates(measured, primary, operating_db, encoder)
         ),
         known,
     )
-    curve = make_curve(encoder.name, clip.name, points)
-    if len(points) > len(known):
-        write_curve(cache_dir, identity, curve)
-    return curve
+    return make_curve(encoder.name, clip.name, points)
 
 
 def is_cached(
@@ -266,24 +278,30 @@ class _Measuring:
         wanted = plan(points)
         if not wanted:
             return points
+        cancelled = threading.Event()
         with (
             tempfile.TemporaryDirectory(prefix="evocodec-anchor-") as folder,
             ThreadPoolExecutor(max_workers=max(1, self.jobs)) as pool,
         ):
             try:
                 while wanted:
-                    for point in pool.map(lambda rate: self._measure(rate, folder), wanted):
+                    for point in pool.map(
+                        lambda rate: self._measure(rate, folder, cancelled), wanted
+                    ):
                         points.append(point)
                         self._tell(point.qp, point)
                     wanted = plan(points)
             except BaseException:
+                cancelled.set()
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
         return points
 
-    def _measure(self, rate: float, folder: str) -> RatePoint:
+    def _measure(self, rate: float, folder: str, cancelled: threading.Event) -> RatePoint:
         self._tell(rate, None)
-        return measure_anchor(self.clip, self.encoder, rate, Path(folder), vmaf=self.vmaf)
+        return measure_anchor(
+            self.clip, self.encoder, rate, Path(folder), vmaf=self.vmaf, cancelled=cancelled
+        )
 
     def _tell(self, rate: float, point: RatePoint | None) -> None:
         if self.on_event is not None:

@@ -19,9 +19,14 @@ from evocodec.evaluation.anchors import operating_bits, operating_quality_db
 from evocodec.evaluation.curves import curve_arrays
 from evocodec.evaluation.interpolation import pchip
 
-# Okabe and Ito (2008): told apart by colour-blind readers too.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-_MARKERS = ("o", "s", "^", "D", "v", "P", "X")  # one more than colours: pairs differ for long
+# Okabe and Ito (2008), and two more of Tol's: told apart by colour-blind readers too.
+_COLOURS = (
+    *("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"),
+    *("#882255", "#999933"),
+)
+# One more than colours: pairs differ for long.
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
+_LEGEND_ENTRY_INCHES = 1.8
 _MOST_COLUMNS = 3
 _PANEL_INCHES = (4.4, 3.8)
 
@@ -33,9 +38,9 @@ def plot_rd(
     streams: Mapping[str, StreamInfo],
     title: str,
     png: Path,
-    svg: Path,
+    svg: Path | None = None,
 ) -> None:
-    """Draw kbit/s (logarithmic) against PSNR-Y for every clip into a PNG and an SVG.
+    """Draw kbit/s (logarithmic) against PSNR-Y for every clip into a PNG, and an SVG if wanted.
 
     ``anchors`` and ``streams`` are keyed by clip, ``curves`` by label and then by clip. The
     anchor's operating point is marked. A curve that cannot be interpolated is drawn as dots, so
@@ -64,10 +69,12 @@ def plot_rd(
     figure.legend(
         handles=_legend_handles(anchors[clips[0]].codec, list(curves)),
         loc="outside lower center",
-        ncols=min(6, len(curves) + 2),
+        ncols=max(1, min(len(curves) + 2, int(size[0] / _LEGEND_ENTRY_INCHES))),
         frameon=False,
     )
     figure.savefig(png, dpi=130)
+    if svg is None:
+        return
     # A fixed salt and no date: the same curves give the same file. Text stays text.
     with mpl.rc_context({"svg.hashsalt": "evocodec", "svg.fonttype": "none"}):
         figure.savefig(svg, metadata={"Date": None})
