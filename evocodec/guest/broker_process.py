@@ -101,7 +101,7 @@ def enter(control_fd: int, memory_fd: int, *, devices: bool) -> str:
 
 def _times_of(listable: Sequence[str]) -> dict[str, int]:
     """The folders in which modules are looked for: the importer lists those whose time changed."""
-    folders = {*listable, *sys.path}
+    folders = {path for path in (*listable, *sys.path) if path.startswith("/")}
     return {path: os.stat(path).st_mtime_ns for path in folders if Path(path).is_dir()}
 
 

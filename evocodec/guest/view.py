@@ -72,6 +72,7 @@ class View:
         self, trees: Iterable[str], folders: Mapping[str, int], links: Mapping[str, str]
     ) -> None:
         self._trees = {os.fsencode(tree) for tree in trees}
+        self._depth = max((tree.count(b"/") for tree in self._trees), default=0)
         self._links = {os.fsencode(link): os.fsencode(target) for link, target in links.items()}
         times = {os.fsencode(folder): moment for folder, moment in folders.items()}
         known = {*self._trees, *self._links, *times}
@@ -107,32 +108,36 @@ class View:
             raise
 
     def _is_inside(self, path: bytes) -> bool:
-        return path in self._trees or any(parent in self._trees for parent in _parents(path))
+        end = 0
+        for _ in range(self._depth):  # and no further, however long the path
+            end = path.find(b"/", end + 1)
+            if end < 0:
+                break
+            if path[:end] in self._trees:
+                return True
+        return path in self._trees
 
     def _walk(self, path: bytes, *, follow: bool) -> bytes:
         """The path without links and dots; every part but the last is known to be there."""
-        to_go = path.split(b"/")[::-1]
-        must_be_folder = to_go[0] in (b"", b".", b"..")
+        to_go = _parts(path)
+        must_be_folder = path.endswith((b"/", b"/.", b"/.."))
         place, links = b"", 0
         while to_go:
             name = to_go.pop()
-            if name in (b"", b"."):
-                continue
             if name == b"..":
                 place = place.rpartition(b"/")[0]
                 continue
             place += b"/" + name
-            last = not any(to_go)
+            last = not to_go
             target = self._link_at(place, folder_wanted=not last or must_be_folder)
             if target is None or (last and not (follow or must_be_folder)):
                 continue
             links += 1
             if links > _MAX_LINKS:
                 raise OSError(errno.ELOOP, "too many links")
-            if target.endswith(b"/"):
-                must_be_folder |= last
+            must_be_folder |= last and target.endswith((b"/", b"/.", b"/.."))
             place = b"" if target.startswith(b"/") else place.rpartition(b"/")[0]
-            to_go += target.split(b"/")[::-1]
+            to_go += _parts(target)
         return place or b"/"
 
     def _link_at(self, place: bytes, *, folder_wanted: bool) -> bytes | None:
@@ -183,6 +188,11 @@ def _parents(path: bytes) -> list[bytes]:
         path = path.rpartition(b"/")[0] or b"/"
         parents.append(path)
     return parents
+
+
+def _parts(path: bytes) -> list[bytes]:
+    """The names in a path, last one first, without those that stand for where one is already."""
+    return [name for name in reversed(path.split(b"/")) if name not in (b"", b".")]
 
 
 def _is_plain(path: bytes) -> bool:

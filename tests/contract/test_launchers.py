@@ -19,7 +19,7 @@ import pytest
 from evocodec.domain.errors import CandidateFailure, FailureKind, InfrastructureFailure
 from evocodec.domain.video import Frame, StreamInfo
 from evocodec.sandbox.forkserver import ForkServerLauncher
-from evocodec.sandbox.policy import DEFAULT_FLOOR, MEBIBYTE, Limits
+from evocodec.sandbox.policy import DEFAULT_FLOOR, MEBIBYTE, Limits, Policy
 from evocodec.sandbox.providers.bubblewrap import BubblewrapLauncher
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the sandbox is made of Linux")
@@ -44,10 +44,12 @@ def provider_for(name: str) -> Provider:
         if reason := why_bubblewrap_cannot_run():
             pytest.skip(reason)
         return BubblewrapLauncher
+    if name == "pod mode":
+        return lambda: ForkServerLauncher(Policy(mode="pod"))
     return ForkServerLauncher
 
 
-@pytest.fixture(scope="module", params=["fork server", "bubblewrap"])
+@pytest.fixture(scope="module", params=["fork server", "pod mode", "bubblewrap"])
 def provider(request: pytest.FixtureRequest) -> Provider:
     return provider_for(request.param)
 

@@ -17,6 +17,7 @@ from evocodec.evaluation.metrics import measure_quality
 from evocodec.sandbox.launcher import IsolationReport
 from evocodec.sandbox.redteam.attack import (
     STREAM,
+    VIEWS,
     Finding,
     JobResult,
     Judge,
@@ -36,7 +37,7 @@ SCORER, ABSENT, GATE, FRESH = "scorer", "absent module", "static gate", "fresh p
 ENVIRONMENT, DESCRIPTORS, MOUNTS = "own environment", "descriptors", "mount view"
 CGROUP, PERMISSIONS, SCRATCH = "cgroup", "permissions", "scratch"
 UNMAPPED, ABSENT_FILE = "unmapped code", "withheld file"
-BROKER = "path broker"
+BROKER, VIEW = "path broker", "mount view or path broker"
 
 _BY_KIND = {
     FailureKind.TIMEOUT: SUPERVISOR,
@@ -50,16 +51,17 @@ def no_success(fallback: str) -> Judge:
     """Held unless evidence, a stolen secret or an effect shows; ``fallback`` names the layer."""
 
     def judge(seen: Observation) -> Finding:
+        layer = _view_of(seen.layers) if fallback == VIEW else fallback
         broken = _success(seen)
         if broken:
-            return Finding(Verdict.BROKEN, fallback, broken)
+            return Finding(Verdict.BROKEN, layer, broken)
         last = seen.jobs[-1]
         if last.infrastructure:
             text = f"the infrastructure got the blame: {last.infrastructure}"
-            return Finding(Verdict.UNCLEAR, fallback, text)
+            return Finding(Verdict.UNCLEAR, layer, text)
         if last.failure is not None:
-            return _from_failure(last, fallback, seen)
-        return _from_words(seen, fallback)
+            return _from_failure(last, layer, seen)
+        return _from_words(seen, layer)
 
     return judge
 
@@ -306,6 +308,10 @@ def _layer_of_error(kind: str, code: str, layers: IsolationReport) -> str:
         "EADDRNOTAVAIL": NAMESPACES,
     }
     return simple.get(code, "")
+
+
+def _view_of(layers: IsolationReport) -> str:
+    return _first_on(layers, VIEWS, VIEW)
 
 
 def _first_on(layers: IsolationReport, names: Iterable[str], otherwise: str) -> str:

@@ -12,6 +12,7 @@ from evocodec.sandbox.redteam.attacks import (
     kernel,
     memory,
     network,
+    paths,
     persistence,
     processes,
     results,
@@ -21,6 +22,7 @@ from evocodec.sandbox.redteam.attacks import (
 ALL_ATTACKS: tuple[Attack, ...] = (
     *network.ATTACKS,
     *files.ATTACKS,
+    *paths.ATTACKS,
     *scratch.ATTACKS,
     *processes.ATTACKS,
     *memory.ATTACKS,

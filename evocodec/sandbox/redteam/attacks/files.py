@@ -3,7 +3,7 @@
 from functools import partial
 
 from evocodec.sandbox.redteam.attack import VIEWS, Theme
-from evocodec.sandbox.redteam.judges import ENVIRONMENT, LANDLOCK, MOUNTS, SECCOMP
+from evocodec.sandbox.redteam.judges import ENVIRONMENT, LANDLOCK, SECCOMP, VIEW
 from evocodec.sandbox.redteam.programs import attempt
 
 _attack = partial(attempt, Theme.FILES)
@@ -212,7 +212,7 @@ ATTACKS = (
         "existence",
         "learn by stat whether a file outside exists, how big it is and when it was changed",
         'return os.stat("@SECRET_FILE@").st_size',
-        layer=MOUNTS,
+        layer=VIEW,
         documented_without=VIEWS,
     ),
 )

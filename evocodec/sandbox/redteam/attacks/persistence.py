@@ -3,7 +3,7 @@
 from functools import partial
 
 from evocodec.sandbox.redteam.attack import VIEWS, Theme
-from evocodec.sandbox.redteam.judges import FRESH, MOUNTS, SECCOMP, healthy
+from evocodec.sandbox.redteam.judges import FRESH, SECCOMP, VIEW, healthy
 from evocodec.sandbox.redteam.programs import attempt, smuggling, whole
 
 _twice = partial(attempt, Theme.PERSISTENCE, steps=("encode", "encode"))
@@ -277,7 +277,7 @@ ATTACKS = (
             if wanted[index]:
                 with open(name, "rb") as file: file.read()
         """,
-        layer=MOUNTS,
+        layer=VIEW,
         documented_without=VIEWS,
     ),
     _twice(
