@@ -20,7 +20,7 @@ from evocodec import __version__
 from evocodec.app.background import InBackground
 from evocodec.app.briefing import make_prompts
 from evocodec.app.clips import AnchoredClip, anchored_clips, require_clips
-from evocodec.app.engine import engine_options, make_policy, require_floor
+from evocodec.app.engine import engine_options, make_policy, require_floor, wants_vmaf
 from evocodec.app.held_out import HeldOutMaterial, require_held_out
 from evocodec.app.models import gateway_settings
 from evocodec.app.programs import built_in, looks_like_file, read_program
@@ -145,7 +145,11 @@ class Runner:
         # Starting Ray is mostly waiting, and so is x265: they are done side by side. Ray is started
         # here, because Linux ends its processes together with the thread that started them.
         anchoring = InBackground(
-            lambda: anchored_clips(self._plan.settings, self._plan.workspace.cache)
+            lambda: anchored_clips(
+                self._plan.settings,
+                self._plan.workspace.cache,
+                vmaf=wants_vmaf(self._plan.settings),
+            )
         )
         try:
             info = engine.start()
