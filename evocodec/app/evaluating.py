@@ -1,14 +1,14 @@
 """Measuring one program outside of a run: review, smoke, full; the result goes to the caller."""
 
+import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from pathlib import Path
 
 from evocodec.app.background import InBackground
-from evocodec.app.clips import AnchoredClip, anchored_clips, require_clips
+from evocodec.app.clips import AnchoredClip, anchored_clips, baseline_curves, require_clips
 from evocodec.app.engine import (
     engine_options,
     local_launcher,
@@ -35,11 +35,13 @@ from evocodec.app.report.pictures import (
 from evocodec.app.reports import EvaluationReport
 from evocodec.app.workspace import Workspace
 from evocodec.config import Settings
-from evocodec.domain.errors import CandidateFailure, FailureKind
+from evocodec.domain.errors import CandidateFailure, FailureKind, InfrastructureFailure
 from evocodec.domain.events import Event
-from evocodec.domain.results import RatePoint, Score, Track
-from evocodec.evaluation.anchor_encoders import AnchorEncoder, chosen_encoders, primary_encoder
+from evocodec.domain.results import RdCurve, Score, Track
+from evocodec.evaluation.anchor_encoders import AnchorEncoder, chosen_encoders
 from evocodec.evaluation.anchors import AnchorEvent, covering_curve
+from evocodec.evaluation.baseline import BASELINE, bits_ratio
+from evocodec.evaluation.bdrate import MIN_POINTS
 from evocodec.evaluation.guards import Guards
 from evocodec.execution.contract import Engine, EngineInfo, Interrupted
 from evocodec.execution.local import LocalEngine
@@ -47,6 +49,9 @@ from evocodec.execution.staged import StagedEvaluator, StageSettings
 from evocodec.sandbox.launcher import IsolationReport
 from evocodec.sandbox.static_review import review_source
 from evocodec.telemetry.bus import EventBus
+
+_CANDIDATE = "eval"
+_MOST_JOBS = 8
 
 OnAnchor = Callable[[str, str, float], None]  # clip, encoder, rate: an encode that begins now
 
@@ -61,7 +66,7 @@ class EvaluationRequest:
     """
 
     metrics: tuple[str, ...] = ()
-    baseline_files: tuple[Path, ...] = ()
+    baseline_files: tuple[str, ...] = ()
     pictures: bool = False
     repeat: bool = False
     command: tuple[str, ...] = ("evocodec", "eval")
@@ -134,10 +139,15 @@ def evaluate_program(
     request = request or EvaluationRequest()
     review(settings, source)
     encoders = chosen_encoders(settings.evaluation.anchors, Track(settings.evaluation.track))
-    with open_bench(settings, workspace, listeners, stop) as bench:
+    with open_bench(
+        settings, workspace, listeners, stop, on_anchor=on_anchor, repeat=request.repeat
+    ) as bench:
+        # Before the slow part: a file that cannot be used should be told at once.
+        baseline = baseline_codec(bench, request.baseline_files)
         score = bench.measure(_CANDIDATE, source)
     subject = program_codec(label, source, score)
-    references = anchor_codecs(bench, encoders, repeat=request.repeat, on_anchor=on_anchor)
+    anchors, notices = anchor_codecs(bench, encoders, repeat=request.repeat, on_anchor=on_anchor)
+    references = (*anchors, *((baseline,) if baseline else ()))
     report = assemble(
         bench,
         title=label,
@@ -145,6 +155,7 @@ def evaluate_program(
         references=references,
         score=score,
         request=request,
+        notices=(*notices, *baseline_notices(subject, baseline)),
     )
     if request.pictures:
         with local_launcher(settings) as launcher:
@@ -157,9 +168,6 @@ def evaluate_program(
             )
     allowed = " (existing codecs allowed)" if settings.sandbox.allow_library_codecs else ""
     return EvaluationReport(label=label + allowed, score=score, report=report)
-
-
-_CANDIDATE = "eval"
 
 
 def review(settings: Settings, source: str) -> None:
@@ -180,6 +188,9 @@ def open_bench(
     workspace: Workspace,
     listeners: Sequence[Callable[[Event], None]],
     stop: threading.Event,
+    *,
+    on_anchor: OnAnchor | None = None,
+    repeat: bool = False,
 ) -> Iterator[Bench]:
     """Start an engine, and meanwhile load the clips and their anchor; end it afterwards."""
     require_clips(settings)
@@ -192,8 +203,10 @@ def open_bench(
         anchored = anchored_clips(
             settings,
             workspace.cache,
-            encoder=primary_encoder(Track(settings.evaluation.track)),
-            on_point=lambda point: _go_on(stop, point),
+            on_event=lambda event: _heard(event, stop, on_anchor),
+            jobs=anchor_jobs(),
+            fresh=repeat,
+            vmaf=wants_vmaf(settings, evaluating=True),
         )
         info = starting.result()
         require_floor(info.isolation, settings)
@@ -234,33 +247,76 @@ def anchor_codecs(
     *,
     repeat: bool = False,
     on_anchor: OnAnchor | None = None,
-) -> tuple[Codec, ...]:
-    """Real encoders over the primary anchor's range, from the cache where they are known."""
+) -> tuple[tuple[Codec, ...], tuple[str, ...]]:
+    """Real encoders over the primary anchor's range, from the cache where they are known.
 
-    def heard(event: AnchorEvent) -> None:
-        if bench.stop.is_set():
-            raise Interrupted("stopped; anchors measured so far are kept")
-        if event.point is None and on_anchor is not None:
-            on_anchor(event.clip, event.encoder.name, event.rate)
-
-    primary = primary_encoder(Track(bench.settings.evaluation.track))
-    codecs = []
-    for encoder in encoders:
-        curves = {
-            name: one.curve
-            if encoder == primary
-            else covering_curve(
-                one.clip,
-                encoder,
-                one.curve,
-                bench.workspace.cache,
-                on_event=heard,
-                fresh=repeat,
-            )
-            for name, one in bench.anchored.items()
-        }
+    The first must be the primary one. Also returns, in words, which could not take a clip: SVT-AV1
+    needs 64 samples a side, and one row less is no reason to lose the others.
+    """
+    primary, *others = encoders
+    codecs = [
+        Codec(
+            primary.name,
+            Kind.ANCHOR,
+            {name: one.curve for name, one in bench.anchored.items()},
+            command=primary.described(),
+        )
+    ]
+    notices: list[str] = []
+    for encoder in others:
+        curves: dict[str, RdCurve] = {}
+        for name, one in bench.anchored.items():
+            try:
+                curves[name] = covering_curve(
+                    one.clip,
+                    encoder,
+                    one.curve,
+                    bench.workspace.cache,
+                    jobs=anchor_jobs(),
+                    on_event=lambda event: _heard(event, bench.stop, on_anchor),
+                    fresh=repeat,
+                    vmaf=wants_vmaf(bench.settings, evaluating=True),
+                )
+            except InfrastructureFailure as error:
+                notices.append(f"No figures of {encoder.name} on {name}: {error}")
         codecs.append(Codec(encoder.name, Kind.ANCHOR, curves, command=encoder.described()))
-    return tuple(codecs)
+    return tuple(codecs), tuple(notices)
+
+
+def anchor_jobs() -> int:
+    """How many encoders run at a time."""
+    return min(_MOST_JOBS, len(os.sched_getaffinity(0)))
+
+
+def baseline_codec(bench: Bench, files: Sequence[str]) -> Codec | None:
+    """A person's own encodes as one side of a comparison; None without any.
+
+    Raises:
+        UserError: a file that is no encode of a clip.
+    """
+    if not files:
+        return None
+    clips = {name: one.clip for name, one in bench.anchored.items()}
+    vmaf = wants_vmaf(bench.settings, evaluating=True)
+    return Codec(BASELINE, Kind.FILE, baseline_curves(clips, files, vmaf=vmaf))
+
+
+def baseline_notices(subject: Codec, baseline: Codec | None) -> tuple[str, ...]:
+    """What can be said of files too few for a curve: the bits at each file's own quality."""
+    found = []
+    for clip, curve in baseline.curves.items() if baseline else ():
+        if len(curve.points) >= MIN_POINTS:
+            continue
+        for point in curve.points:
+            ratio = bits_ratio(subject.curves[clip], point)
+            if ratio:
+                change = (ratio - 1) * 100
+                found.append(
+                    f"At the {point.quality.psnr_y_db:.2f} dB PSNR-Y of the file given for {clip}, "
+                    f"{subject.name} needs {abs(change):.1f} % {'more' if change > 0 else 'fewer'} "
+                    "bits."
+                )
+    return tuple(found)
 
 
 def assemble(
@@ -272,6 +328,7 @@ def assemble(
     score: Score | None,
     request: EvaluationRequest,
     difference: str = "",
+    notices: Sequence[str] = (),
 ) -> Report:
     """Compare everything that was measured, and add what a reader needs to judge it."""
     level = bench.settings.evaluation.confidence
@@ -288,7 +345,7 @@ def assemble(
         score=score,
         environment=describe_environment(bench.isolation, request.command, utc_now()),
         confidence=level,
-        notices=notices_of(bench.settings, subject),
+        notices=(*notices_of(bench.settings, subject), *notices),
         means=mean_rates(comparisons, level),
         difference=difference,
     )
@@ -321,6 +378,8 @@ def clip_facts(one: AnchoredClip) -> ClipFacts:
     )
 
 
-def _go_on(stop: threading.Event, _point: RatePoint) -> None:
+def _heard(event: AnchorEvent, stop: threading.Event, on_anchor: OnAnchor | None) -> None:
     if stop.is_set():
         raise Interrupted("stopped; anchors measured so far are kept")
+    if event.point is None and on_anchor is not None:
+        on_anchor(event.clip, event.encoder.name, event.rate)

@@ -103,11 +103,11 @@ def evaluate(
     anchor: Anchors = None,
     track: TrackOption = None,
     baseline_file: Annotated[
-        list[Path] | None,
+        list[str] | None,
         typer.Option(
             "--baseline-file",
-            metavar="FILE",
-            help="a stream of your own encoder, of the one clip; repeatable",
+            metavar="\\[CLIP=]FILE",
+            help="your own encode of a clip's frames, in any format; repeatable",
         ),
     ] = None,
     metric: Metrics = None,

@@ -7,9 +7,11 @@ import typer
 
 from evocodec import __version__
 from evocodec.cli import (
+    anchors,
     champions,
     clips,
     codec,
+    compare,
     config,
     doctor,
     evaluate,
@@ -35,7 +37,7 @@ EXIT_CODES = """
 
   3  model endpoint gone, or budget used up; resumable
 
-  4  eval: the program failed
+  4  eval, compare: the program failed
 
   130  stopped by Ctrl-C or SIGTERM; resumable
 
@@ -65,6 +67,8 @@ run.register(app)
 outside.register(app)
 inspect.register(app)
 evaluate.register(app)
+compare.register(app)
+anchors.register(app)
 clips.register(app)
 codec.register(app)
 champions.register(app)

@@ -36,6 +36,22 @@ def means_table(report: "Report") -> RenderableType:
     return spaced(table)
 
 
+def comparisons_table(report: "Report") -> RenderableType:
+    """Return the subject against the first reference: a row for each clip, a column a metric."""
+    from evocodec.app.report.model import METRIC_NAMES
+
+    reference = report.references[0].name
+    table = make_table("BD-rate", *(METRIC_NAMES[metric] for metric in report.metrics))
+    for clip in report.clips:
+        cells = []
+        for metric in report.metrics:
+            found = report.comparison(reference, clip.name, metric)
+            rate = found.bd_rate if found else None
+            cells.append(percent(rate.akima_percent if rate else None))
+        add(table, clip.name, *cells)
+    return spaced(table)
+
+
 def costs_table(report: "Report") -> RenderableType:
     """Return what coding takes: speed, CPU seconds a frame, and ratios to the first reference."""
     base = report.references[0].cost

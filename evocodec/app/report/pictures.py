@@ -2,7 +2,7 @@
 
 import math
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from evocodec.app.report.model import Codec, Coded, Picture, View
-from evocodec.domain.results import FrameSeries, RatePoint, RdCurve
+from evocodec.domain.results import FrameSeries
 from evocodec.domain.video import Frame
 from evocodec.evaluation.anchor_encoders import AnchorEncoder
 from evocodec.evaluation.anchor_process import AnchorDecoding, encode
@@ -25,6 +25,10 @@ ERROR_GAIN = 8
 
 # What fits beside three others on a page at one screen pixel a sample, and keeps files small.
 WINDOW_WIDTH, WINDOW_HEIGHT = 336, 252
+
+# A reference's rate is searched until its bits are so near, in logarithm, or so often.
+_NEAR = 0.02
+_TRIES = 4
 
 Rendered = tuple[int, tuple[Frame, ...]]
 Render = Callable[[Clip, float], Rendered]
@@ -72,18 +76,19 @@ def view_clip(
     """Code a clip with both and cut out what is worth seeing.
 
     The subject is shown at its measured point nearest to the operating quality, the reference at
-    the rate nearest to the same bits: at any rate where it can, else at a measured point.
+    the rate whose bits are nearest to that: at any rate where it can, else at a measured point.
     """
     ours = subject.codec.curves[clip.name]
     point = min(ours.points, key=lambda p: abs(p.quality.psnr_y_db - operating_psnr_y_db))
-    qp = _qp_for_bits(reference.codec.curves[clip.name], point.bits, reference.any_rate)
+    shown = (
+        _at_bits(clip, reference, point.bits),
+        (point.qp, *subject.render(clip, point.qp)),
+    )
     coded: list[Coded] = []
-    frames: list[tuple[Frame, ...]] = []
-    for renderer, rate in ((reference, qp), (subject, point.qp)):
-        bits, decoded = renderer.render(clip, rate)
+    for renderer, (qp, bits, decoded) in zip((reference, subject), shown, strict=True):
         quality, series = measure(clip.frames, decoded, vmaf=vmaf)
-        coded.append(Coded(renderer.codec.name, rate, bits, quality, series))
-        frames.append(decoded)
+        coded.append(Coded(renderer.codec.name, qp, bits, quality, series))
+    frames = [decoded for _, _, decoded in shown]
     pictures = tuple(
         _picture(index, why, clip.frames[index], frames[0][index], frames[1][index])
         for index, why in worth_seeing(coded[0].series, coded[1].series)
@@ -101,20 +106,31 @@ def worth_seeing(reference: FrameSeries, subject: FrameSeries) -> list[tuple[int
     return [(worst, "its worst frame"), (behind, "the frame furthest behind")]
 
 
-def _qp_for_bits(curve: RdCurve, bits: int, any_rate: bool) -> float:
-    """Interpolate qp over log bits, or take the measured point nearest to them."""
-    points = sorted(curve.points, key=lambda point: point.bits)
+def _at_bits(clip: Clip, renderer: Renderer, bits: int) -> tuple[float, int, tuple[Frame, ...]]:
+    """Code a clip so that it takes about so many bits: qp, bits and frames."""
+    curve = renderer.codec.curves[clip.name]
+    known = {math.log(point.bits): point.qp for point in curve.points}
+    wanted = math.log(bits)
+    if not renderer.any_rate:
+        qp = known[min(known, key=lambda log_bits: abs(log_bits - wanted))]
+        return (qp, *renderer.render(clip, qp))
+    best: tuple[float, int, tuple[Frame, ...]] | None = None
+    for _ in range(_TRIES):
+        qp = max(0.0, round(_line_through(known, wanted), 1))
+        made, frames = renderer.render(clip, qp)
+        known[math.log(made)] = qp
+        if best is None or abs(math.log(made) - wanted) < abs(math.log(best[1]) - wanted):
+            best = (qp, made, frames)
+        if abs(math.log(made) - wanted) < _NEAR:
+            break
+    assert best is not None  # noqa: S101 - there was at least one try
+    return best
 
-    def distance(point: RatePoint) -> float:
-        return abs(math.log(point.bits / bits))
 
-    nearest = min(points, key=distance)
-    if not any_rate:
-        return nearest.qp
-    logs = [math.log(point.bits) for point in points]
-    if not logs[0] < math.log(bits) < logs[-1]:
-        return nearest.qp
-    return round(float(np.interp(math.log(bits), logs, [point.qp for point in points])), 1)
+def _line_through(known: Mapping[float, float], wanted: float) -> float:
+    """The qp at a log of bits, on the line through its two nearest neighbours."""
+    (x0, y0), (x1, y1) = sorted(known.items(), key=lambda pair: abs(pair[0] - wanted))[:2]
+    return y0 + (wanted - x0) * (y1 - y0) / (x1 - x0)
 
 
 def _picture(index: int, why: str, source: Frame, reference: Frame, subject: Frame) -> Picture:
@@ -126,9 +142,9 @@ def _picture(index: int, why: str, source: Frame, reference: Frame, subject: Fra
         frame=index,
         why=why,
         window=window,
-        source=_png(_rgb(cut[0])),
-        reference=_png(_rgb(cut[1])),
-        subject=_png(_rgb(cut[2])),
+        source=_png(rgb_of(cut[0])),
+        reference=_png(rgb_of(cut[1])),
+        subject=_png(rgb_of(cut[2])),
         error=_png(loud.astype(np.uint8)),
     )
 
@@ -165,7 +181,7 @@ def _cropped(frame: Frame, window: tuple[int, int, int, int]) -> Frame:
     )
 
 
-def _rgb(frame: Frame) -> _Image:
+def rgb_of(frame: Frame) -> _Image:
     """BT.709 limited range to full-range RGB, chroma interpolated."""
     height, width = frame.y.shape
     luma = (frame.y.astype(np.float32) - 16) * np.float32(255 / 219)

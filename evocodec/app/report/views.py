@@ -15,7 +15,7 @@ from evocodec.app.report.model import (
     metric_unit,
 )
 from evocodec.app.report.pictures import ERROR_GAIN
-from evocodec.app.report.words import number, percent, quality
+from evocodec.app.report.words import number, quality
 from evocodec.domain.results import Metric
 
 
@@ -59,7 +59,11 @@ def _view(report: Report, view: View) -> Iterator[str]:
             yield figure(chart, f"{METRIC_NAMES[metric]} by frame")
     yield _view_table(view, scale)
     yield "</div>"
-    yield f'<p class="note">{escape(view.subject.codec)} spends {percent(more)} bits here.</p>'
+    share = f"{number(abs(more), 1)} % {'more' if more > 0 else 'fewer'} bits"
+    yield (
+        f'<p class="note">Here {escape(view.subject.codec)} spends {share} than '
+        f"{escape(view.reference.codec)}.</p>"
+    )
     for picture in view.pictures:
         yield _shots(view, picture)
 

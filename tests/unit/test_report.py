@@ -1,0 +1,344 @@
+"""The report of an evaluation: what it says, what it never lets through, and what it leaves out."""
+
+import base64
+import csv
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from fractions import Fraction
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from evocodec.app.comparing import Side, difference
+from evocodec.app.report.charts import Line, frame_chart, rd_chart
+from evocodec.app.report.files import require_writable, write_csv, write_html
+from evocodec.app.report.gather import compare_all, mean_rates, measured_metrics, program_facts
+from evocodec.app.report.model import (
+    ClipFacts,
+    Codec,
+    Coded,
+    Environment,
+    Kind,
+    Picture,
+    Report,
+    View,
+    frame_values,
+)
+from evocodec.app.report.page import html_page
+from evocodec.app.report.pictures import rgb_of, worst_window, worth_seeing
+from evocodec.app.report.plots import write_plots
+from evocodec.cli.payload_report import report_payload
+from evocodec.domain.errors import UserError
+from evocodec.domain.results import Cost, FrameSeries, Metric, Quality, RatePoint, RdCurve
+from evocodec.domain.video import Frame, StreamInfo
+
+STREAM = StreamInfo(192, 176, Fraction(30), 10)
+HOSTILE = '=cmd|"<script>alert(1)</script>\x1b[31m'
+PNG = b"\x89PNG not really"
+
+
+def quality(db: float, *, vmaf: float | None = None, ms_ssim: float | None = None) -> Quality:
+    return Quality(db, db + 2, db + 3, db + 0.6, ms_ssim, db - 1, 3, vmaf, vmaf)
+
+
+def curve(codec: str, clip: str, factor: float = 1.0, *, vmaf: bool = True) -> RdCurve:
+    """Bits double every 3 dB; ``factor`` times as many as the anchor."""
+    points = tuple(
+        RatePoint(
+            clip=clip,
+            qp=40.0 - 4 * step,
+            bits=int(factor * 40_000 * 2**step),
+            frames=10,
+            quality=quality(30.0 + 3 * step, vmaf=60.0 + 7 * step if vmaf else None),
+            cost=Cost(1.0, 0.9, 0.5, 0.4, 50 << 20, 10),
+        )
+        for step in range(5)
+    )
+    return RdCurve(codec, clip, points)
+
+
+def series(values: Sequence[float]) -> FrameSeries:
+    flat = tuple(values)
+    return FrameSeries(flat, flat, flat, (), tuple(2 * value for value in flat), ())
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
+
+
+def report(
+    *, clips: Sequence[str] = ("one", "two"), label: str = "mine", **changes: object
+) -> Report:
+    facts = tuple(
+        ClipFacts(name, STREAM, "ab" * 32, f"origin of {name}", "CC0", 36.0) for name in clips
+    )
+    subject = Codec(
+        label,
+        Kind.PROGRAM,
+        {name: curve(label, name, 1.1 + 0.1 * index) for index, name in enumerate(clips)},
+        program=program_facts("x = 1\n"),
+    )
+    anchor = Codec(
+        "x265-medium", Kind.ANCHOR, {name: curve("x265-medium", name) for name in clips}, "ffmpeg Q"
+    )
+    metrics = measured_metrics((), [*subject.curves.values(), *anchor.curves.values()])
+    compared = compare_all(subject, (anchor,), facts, metrics)
+    whole = Report(
+        title=label,
+        subject=subject,
+        references=(anchor,),
+        clips=facts,
+        metrics=metrics,
+        comparisons=compared,
+        score=None,
+        environment=Environment("2026-11-23T00:00:00", "evocodec eval x", "box", {"a": "1"}, {}),
+        confidence=0.9,
+        means=mean_rates(compared, 0.9),
+        views=(
+            View(
+                clips[0],
+                Coded("x265-medium", 28.0, 1000, quality(36.0), series([36.0, 35.0, 37.0])),
+                Coded(label, 30.0, 1010, quality(35.0), series([35.0, 34.5, 33.0])),
+                (Picture(2, "its worst frame", (0, 0, 192, 176), PNG, PNG, PNG, PNG),),
+            ),
+        ),
+    )
+    return replace(whole, **changes)  # type: ignore[arg-type]
+
+
+class Page(HTMLParser):
+    """Elements, their attributes, and whether tags are balanced."""
+
+    VOID = frozenset({"meta", "img", "br", "input", "line", "circle", "polyline", "link"})
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def test_a_page_is_whole_and_asks_nobody_for_anything() -> None:
+    text = html_page(report())
+    page = Page(text)
+    assert page.open == []
+    for tag, attributes in page.found:
+        assert tag not in {"link", "iframe", "object", "embed", "base"}
+        for name in ("src", "href", "srcset", "action", "xlink:href"):
+            value = attributes.get(name)
+            assert value is None or value.startswith("data:image/png;base64,"), (tag, value)
+        assert not any(name.startswith("on") or name == "style" for name in attributes)
+    assert "url(" not in text
+    assert "@import" not in text
+
+
+def test_only_our_own_style_and_script_are_allowed_to_act() -> None:
+    text = html_page(report())
+    (policy,) = (
+        attributes["content"]
+        for tag, attributes in Page(text).found
+        if tag == "meta" and attributes.get("http-equiv") == "Content-Security-Policy"
+    )
+    assert policy is not None
+    assert policy.startswith("default-src 'none'; ")
+    assert "unsafe" not in policy
+    for element in ("style", "script"):
+        (content,) = re.findall(f"<{element}>(.*?)</{element}>", text, re.DOTALL)
+        digest = base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
+        assert f"{element}-src 'sha256-{digest}'" in policy
+
+
+def test_names_from_outside_stay_text(tmp_path: Path) -> None:
+    hostile = report(label=HOSTILE, clips=("a<b>", "two"), notices=("<img src=x>",))
+    text = html_page(hostile)
+    assert "<script>alert" not in text
+    assert "<img src=x>" not in text
+    assert "a&lt;b&gt;" in text
+    assert Page(text).open == []
+    comparisons, points = write_csv(hostile, tmp_path / "table.csv")
+    for path in (comparisons, points):
+        for row in rows_of(path):
+            assert not any(value.startswith(("=", "+", "@")) for value in row.values())
+
+
+def test_every_clip_metric_and_reference_has_its_figure() -> None:
+    whole = report()
+    assert Metric.VMAF in whole.metrics
+    assert Metric.MS_SSIM not in whole.metrics  # not measured: no empty chart for it
+    text = html_page(whole)
+    for metric in whole.metrics:
+        section = text.split(f'id="m-{metric.value}"')[1].split("</section>")[0]
+        assert section.count("<svg") == 2
+        assert "+10.0 %" in section
+        assert "+20.0 %" in section
+        assert "+15.0 %" in section  # their mean
+
+
+def test_a_comparison_that_cannot_be_made_leaves_no_figure_and_says_why() -> None:
+    whole = report()
+    broken = replace(
+        whole.subject,
+        curves={**whole.subject.curves, "two": replace(whole.subject.curves["two"], points=())},
+    )
+    compared = compare_all(broken, whole.references, whole.clips, (Metric.PSNR_Y,))
+    impossible = next(found for found in compared if found.clip == "two")
+    assert impossible.bd_rate is None
+    assert impossible.problem
+    means = mean_rates(compared, 0.9)
+    assert means[("x265-medium", Metric.PSNR_Y)].clips == 1
+    assert means[("x265-medium", Metric.PSNR_Y)].percent == pytest.approx(10.0, abs=0.01)
+    text = html_page(replace(whole, subject=broken, comparisons=compared, means=means))
+    assert "Read with care" in text
+    assert "1 of 2 clips" in text
+
+
+def test_tables_hold_a_row_for_each_comparison_and_each_rate_point(tmp_path: Path) -> None:
+    whole = report()
+    comparisons, points = write_csv(whole, tmp_path / "new" / "r.csv")
+    assert points.name == "r-points.csv"
+    rows = rows_of(comparisons)
+    assert len(rows) == 2 * len(whole.metrics)
+    assert {(row["clip"], row["reference"]) for row in rows} == {
+        ("one", "x265-medium"),
+        ("two", "x265-medium"),
+    }
+    assert float(rows[0]["bd_rate_percent"]) == pytest.approx(10.0, abs=0.01)
+    measured = rows_of(points)
+    assert len(measured) == 2 * 2 * 5
+    first = measured[0]
+    assert float(first["kbit_per_second"]) == pytest.approx(int(first["bits"]) * 30 / 10 / 1000)
+    assert first["ms_ssim"] == ""
+
+
+def test_the_json_names_its_layout_and_leaves_pictures_out() -> None:
+    payload = report_payload(report())
+    assert payload["schema"] == "evocodec.report/1"
+    assert payload["views"][0]["frames"] == [
+        {"frame": 2, "why": "its worst frame", "window": [0, 0, 192, 176]}
+    ]
+    assert len(payload["subject"]["curves"]["one"]) == 5
+    means = {(m["reference"], m["metric"]): m["bd_rate_percent"] for m in payload["means"]}
+    assert means[("x265-medium", "psnr_y")] == pytest.approx(15.0, abs=0.01)
+
+
+def test_plots_are_the_same_files_for_the_same_curves(tmp_path: Path) -> None:
+    whole = replace(report(), metrics=(Metric.PSNR_Y,))
+    png, svg = write_plots(whole, tmp_path / "a")
+    _, again = write_plots(whole, tmp_path / "b")
+    assert png.read_bytes().startswith(b"\x89PNG")
+    assert svg.read_bytes() == again.read_bytes()
+    assert "x265-medium" in svg.read_text(encoding="utf-8")
+
+
+def test_output_that_cannot_be_written_is_refused_before_anything_is_measured(
+    tmp_path: Path,
+) -> None:
+    kept = tmp_path / "kept.html"
+    kept.write_text("mine")
+    require_writable([kept, tmp_path / "new" / "r.csv"])
+    assert kept.read_text() == "mine"
+    assert not (tmp_path / "new" / "r.csv").exists()
+    with pytest.raises(UserError, match="is a folder"):
+        require_writable([tmp_path])
+    with pytest.raises(UserError, match="cannot write"):
+        require_writable([kept / "below.html"])
+    with pytest.raises(UserError, match="cannot write"):
+        write_html(report(), kept / "below.html")
+
+
+def test_a_curve_that_is_none_is_dotted_and_not_interpolated() -> None:
+    def drawn(whole: RdCurve) -> str:
+        return rd_chart(
+            [(0, whole)],
+            value=lambda point: point.quality.psnr_y_db,
+            kbps=lambda point: point.bits / 1000,
+            title="t",
+            y_label="dB",
+            mark=None,
+        )
+
+    good = curve("c", "one")
+    first, *rest = good.points
+    bent = replace(good, points=(replace(first, quality=quality(50.0)), *rest))
+    assert "broken" not in drawn(good)
+    assert "broken" in drawn(bent)
+    assert drawn(good).count("<circle") == drawn(bent).count("<circle") == 5
+
+
+def test_better_quality_is_drawn_higher_and_more_bits_further_right() -> None:
+    chart = frame_chart([Line("c", 0, (0, 1), (30.0, 40.0))], title="t", y_label="dB", marks=())
+    places = re.findall(r'<circle cx="([\d.]+)" cy="([\d.]+)"', chart)
+    (x0, y0), (x1, y1) = ((float(x), float(y)) for x, y in places)
+    assert x1 > x0
+    assert y1 < y0
+
+
+def test_the_frames_shown_are_the_worst_and_the_one_furthest_behind() -> None:
+    reference, subject = series([40.0, 30.0, 40.0]), series([36.0, 29.0, 39.0])
+    assert [index for index, _ in worth_seeing(reference, subject)] == [1, 0]
+    assert [index for index, _ in worth_seeing(reference, reference)] == [1, 0]
+    assert [index for index, _ in worth_seeing(series([40.0, 40.0]), series([39.0, 30.0]))] == [1]
+
+
+def test_a_large_picture_is_cut_to_where_the_error_is() -> None:
+    error = np.zeros((720, 1280), np.uint8)
+    error[500:520, 900:930] = 90
+    x, y, width, height = worst_window(error)
+    assert x <= 900
+    assert x + width >= 930
+    assert y <= 500
+    assert y + height >= 520
+    assert (x % 2, y % 2) == (0, 0)
+    assert worst_window(error[:100, :150]) == (0, 0, 150, 100)
+
+
+@pytest.mark.parametrize(
+    ("yuv", "rgb"),
+    [
+        ((16, 128, 128), (0, 0, 0)),
+        ((235, 128, 128), (255, 255, 255)),
+        ((63, 102, 240), (255, 0, 0)),  # BT.709 limited: red
+        ((32, 240, 118), (0, 0, 255)),
+    ],
+)
+def test_pictures_have_the_colours_that_bt709_means(
+    yuv: tuple[int, int, int], rgb: tuple[int, int, int]
+) -> None:
+    y, u, v = (
+        np.full((4, 4) if plane == 0 else (2, 2), value, np.uint8)
+        for plane, value in enumerate(yuv)
+    )
+    assert np.abs(rgb_of(Frame(y, u, v)).astype(int) - np.array(rgb)).max() <= 2
+
+
+def test_per_frame_figures_have_the_units_of_their_means() -> None:
+    whole = FrameSeries((30.0,), (32.0,), (40.0,), (0.99,), (80.0,), (79.0,))
+    assert frame_values(whole, Metric.PSNR_611) == (pytest.approx((180 + 72) / 8),)
+    assert frame_values(whole, Metric.MS_SSIM) == (pytest.approx(20.0),)
+    assert frame_values(whole, Metric.VMAF_NEG) == (79.0,)
+
+
+def test_the_difference_of_two_programs_is_counted_and_cut() -> None:
+    assert difference(Side("a", "x = 1\n"), Side("b", "x = 2\ny = 3\n")).startswith(
+        "2 lines added, 1 removed"
+    )
+    assert "the same" in difference(Side("a", "x"), Side("b", "x"))
+    assert difference(Side("a", "x"), Side("b", None)) == ""
+    long = "\n".join(f"x{number} = 1" for number in range(2000))
+    assert "lines left out" in difference(Side("a", ""), Side("b", long))
