@@ -1,0 +1,120 @@
+"""What the held-out gate asks for, at its boundaries."""
+
+import pytest
+
+from agents.gate import (
+    BROKEN_WORDS,
+    FAILED_WORDS,
+    PASSED_WORDS,
+    HeldOutMeasurement,
+    development_gain_percent,
+    gated,
+    hold_out,
+    told,
+)
+from agents.judge import Thresholds
+from evocodec.domain.candidate import Verdict
+from evocodec.domain.results import HeldOutResult, Interval
+from evocodec.evaluation.held_out import Gain, gain_over
+
+LATER = Verdict(True, "bitrate", "12 % fewer bits.", "v1", 12.0, 8.0, 40.0)
+
+
+def first(rule: str, bitrate_mbps: float) -> Verdict:
+    gain = 100 * (1 - bitrate_mbps / 10)
+    return Verdict(True, rule, "under the line.", "HEVC (v0)", gain, bitrate_mbps, 40.0)
+
+
+def measured(
+    mean: float | None, *, total: float | None = None, broken: str = ""
+) -> HeldOutMeasurement:
+    gain = None if mean is None else Gain(mean, mean if total is None else total, (1 - mean / 100,))
+    return HeldOutMeasurement(gain, Interval(-1.0, 5.0, 0.9, 2), 2, "5eed" * 16, broken)
+
+
+def decide(
+    verdict: Verdict, measurement: HeldOutMeasurement, *, keep: float = 0.5
+) -> HeldOutResult:
+    development = development_gain_percent(verdict, 32.0)
+    return hold_out(verdict, development, measurement, keep=keep, thresholds=Thresholds())
+
+
+@pytest.mark.parametrize(
+    ("gain", "keep", "passed"),
+    [
+        (12.0, 0.5, True),
+        (6.0, 0.5, True),
+        (5.99, 0.5, False),
+        (0.01, 0.0, True),
+        (0.0, 0.0, False),
+        (-3.0, 0.0, False),
+        (11.9, 1.0, False),
+    ],
+)
+def test_a_later_version_keeps_its_share_and_gains_something(
+    gain: float, keep: float, *, passed: bool
+) -> None:
+    result = decide(LATER, measured(gain), keep=keep)
+    assert result.passed is passed
+    verdict = gated(LATER, result)
+    assert verdict.adopt is passed
+    assert verdict.rule == ("bitrate" if passed else "overfitted")
+    assert (result.development_gain_percent, result.held_out_gain_percent) == (12.0, gain)
+
+
+def test_an_overfitted_verdict_has_both_numbers_and_a_passed_one_has_none() -> None:
+    failed = gated(LATER, decide(LATER, measured(1.25)))
+    assert "+1.25 %" in failed.reason
+    assert "+12.00 %" in failed.reason
+    passed = gated(LATER, decide(LATER, measured(8.75)))
+    assert passed.reason == f"{LATER.reason} {PASSED_WORDS}"
+
+
+@pytest.mark.parametrize(
+    ("rule", "development", "held_out_gain", "passed"),
+    [
+        ("first_chance", 13.5, -49.99, True),
+        ("first_chance", 13.5, -50.0, False),
+        ("first_under_adopt", 8.0, 10.01, True),
+        ("first_under_adopt", 8.0, 10.0, False),
+    ],
+)
+def test_a_first_version_stays_under_the_line_of_its_clause(
+    rule: str, development: float, held_out_gain: float, *, passed: bool
+) -> None:
+    assert decide(first(rule, development), measured(held_out_gain)).passed is passed
+
+
+def test_a_gain_in_compression_has_to_survive_as_such() -> None:
+    verdict = Verdict(True, "compression", "25 % more.", "v1", 2.0, 9.8, 40.0)
+    assert development_gain_percent(verdict, 32.0) == pytest.approx(20.0)
+    assert decide(verdict, measured(1.0, total=10.0)).passed
+    assert not decide(verdict, measured(19.0, total=9.9)).passed
+
+
+def test_a_program_that_breaks_has_no_number_and_agents_are_not_told_how() -> None:
+    result = decide(LATER, measured(None, broken="exception: ValueError 118x102"))
+    assert not result.passed
+    assert result.held_out_gain_percent is None
+    assert "118x102" in gated(LATER, result).reason
+    assert told(result) == BROKEN_WORDS
+
+
+def test_agents_are_told_pass_or_fail_and_no_number() -> None:
+    assert told(decide(LATER, measured(8.0))) == PASSED_WORDS
+    assert told(decide(LATER, measured(1.0))) == FAILED_WORDS
+
+
+def test_a_candidate_passes_where_only_the_version_to_beat_fails_on_every_clip() -> None:
+    measurement = HeldOutMeasurement(None, None, 0, "5eed" * 16, left_out=2)
+    result = decide(LATER, measurement)
+    assert result.passed
+    assert "itself fails on all 2" in result.reason
+
+
+def test_gains_are_means_of_ratios_and_sums_of_bits() -> None:
+    gain = gain_over({"a": 100.0, "b": 400.0}, {"a": 50.0, "b": 400.0})
+    assert gain.mean_percent == pytest.approx(100 * (1 - 0.5**0.5))
+    assert gain.total_percent == pytest.approx(10.0)
+    with pytest.raises(ValueError, match="clips differ"):
+        gain_over({"a": 1.0}, {"b": 1.0})
