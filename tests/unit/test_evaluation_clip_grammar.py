@@ -1,10 +1,13 @@
 """How a clip is named on the command line, and how ffmpeg's own words are read."""
 
+from fractions import Fraction
+
 import pytest
 
 from evocodec.domain.errors import SourceError
-from evocodec.evaluation.clips import parse_clip
+from evocodec.evaluation.clips import format_clip, parse_clip
 from evocodec.evaluation.ffmpeg import parse_video_line
+from evocodec.evaluation.raw_video import RawFormat
 
 
 @pytest.mark.parametrize(
@@ -122,3 +125,39 @@ def test_what_a_stream_declares_is_read(
 def test_a_stream_without_pictures_is_refused(line: str) -> None:
     with pytest.raises(SourceError, match="size or pixel format"):
         parse_video_line(line)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "clip.mkv",
+        "clip.mkv@100-",
+        "s3://bucket/clip.mkv@10-42:64x48+32+16:320x180",
+        "film.yuv@0-8,raw=1920x1080,30000/1001,yuv420p10le,pc",
+    ],
+)
+def test_a_clip_can_be_written_as_it_was_read(text: str) -> None:
+    assert format_clip(parse_clip(text)) == text
+
+
+def test_a_crop_and_a_raw_format_are_read() -> None:
+    source = parse_clip("film.yuv@0-8:64x48+32+16,raw=352x288,29.97")
+    assert (source.path, source.crop) == ("film.yuv", (32, 16, 64, 48))
+    assert source.raw == RawFormat(352, 288, Fraction("29.97"), "yuv420p")
+    assert source.raw.frame_bytes == 352 * 288 * 3 // 2
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("film.yuv,raw=352x288", "not complete"),
+        ("film.yuv,raw=352x288,0", "no frame rate"),
+        ("film.yuv,raw=352x288,1/0", "no frame rate"),
+        ("film.yuv,raw=352x288,30,rgb24", "choose one of yuv420p"),
+        ("film.yuv,raw=0x288,30", "no picture size"),
+        ("clip.mkv:64x48+2", "crop after ':'"),
+    ],
+)
+def test_a_mistake_in_a_crop_or_raw_format_is_named(text: str, complaint: str) -> None:
+    with pytest.raises(SourceError, match=complaint):
+        parse_clip(text)
