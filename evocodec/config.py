@@ -52,7 +52,10 @@ class EvaluationSettings(Section):
     clips: tuple[str, ...] = Field((), description="PATH[@START-END][:WxH]; none: built-in clips")
     screen_frames: int = Field(9, ge=1)
     screen_keep_below: float = Field(
-        0.92, gt=0, description="highest estimated bits ÷ champion bits worth a full evaluation"
+        0.92,
+        gt=0,
+        description="estimated bits ÷ champion bits always worth a full evaluation; above it only "
+        "what could still win",
     )
     smoke_qp: float = Field(30.0, ge=0, le=63)
     max_points: int = Field(8, ge=4, description="rate points per clip at most")

@@ -106,6 +106,7 @@ class EvaluateNode:
                 evaluated.attempt,
                 services.archive.get(reference_id).source,
                 evaluated.score,
+                version=bool(services.board.candidate_id),
             )
 
     def _best_baseline(self) -> str:

@@ -33,6 +33,7 @@ from evocodec.app.report.pictures import (
     view_clip,
 )
 from evocodec.app.reports import EvaluationReport
+from evocodec.app.stages import reference_costs, stage_settings
 from evocodec.app.workspace import Workspace
 from evocodec.config import Settings
 from evocodec.domain.errors import CandidateFailure, FailureKind, InfrastructureFailure
@@ -42,10 +43,9 @@ from evocodec.evaluation.anchor_encoders import AnchorEncoder, chosen_encoders
 from evocodec.evaluation.anchors import AnchorEvent, covering_curve
 from evocodec.evaluation.baseline import BASELINE, bits_ratio
 from evocodec.evaluation.bdrate import MIN_POINTS
-from evocodec.evaluation.guards import Guards
 from evocodec.execution.contract import Engine, EngineInfo, Interrupted
 from evocodec.execution.local import LocalEngine
-from evocodec.execution.staged import StagedEvaluator, StageSettings
+from evocodec.execution.staged import StagedEvaluator
 from evocodec.sandbox.launcher import IsolationReport
 from evocodec.sandbox.static_review import review_source
 from evocodec.telemetry.bus import EventBus
@@ -86,7 +86,7 @@ class Bench:
 
     def measure(self, name: str, source: str) -> Score:
         """Smoke and full; raises CandidateFailure when the program fails."""
-        evaluation = self.settings.evaluation
+        costs = InBackground(lambda: reference_costs(self.settings, self.anchored))
         evaluator = StagedEvaluator(
             self.engine,
             run_id="eval",
@@ -96,17 +96,15 @@ class Bench:
             record=self.bus.publish,
             recorded=lambda key: None,
             now=utc_now,
-            settings=StageSettings(
-                screen_frames=evaluation.screen_frames,
-                smoke_qp=evaluation.smoke_qp,
-                screen_keep_below=evaluation.screen_keep_below,
-                max_points=evaluation.max_points,
-                guards=Guards(evaluation.chroma_margin_db, evaluation.worst_frame_margin_db),
-            ),
+            settings=stage_settings(self.settings),
             stop=self.stop,
+            reference_costs=costs.result,
         )
-        evaluator.smoke(name, 0, source)
-        return evaluator.full(name, 0, source, None)
+        try:
+            evaluator.smoke(name, 0, source)
+            return evaluator.full(name, 0, source, None)
+        finally:
+            costs.wait()
 
     @property
     def clips(self) -> tuple[ClipFacts, ...]:

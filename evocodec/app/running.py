@@ -24,6 +24,7 @@ from evocodec.app.engine import engine_options, make_policy, require_floor, want
 from evocodec.app.held_out import HeldOutMaterial, require_held_out
 from evocodec.app.models import gateway_settings
 from evocodec.app.programs import built_in, looks_like_file, read_program
+from evocodec.app.stages import reference_costs, stage_settings, thresholds
 from evocodec.app.workspace import Workspace
 from evocodec.champions.repository import ChampionRepository
 from evocodec.config import (
@@ -45,10 +46,10 @@ from evocodec.domain.events import (
     RunStarted,
     RunStopped,
 )
-from evocodec.evaluation.guards import Guards
+from evocodec.evaluation.screening import ScreenErrors
 from evocodec.execution.contract import EngineInfo, Interrupted
 from evocodec.execution.engine import RayEngine
-from evocodec.execution.staged import StagedEvaluator, StageSettings
+from evocodec.execution.staged import StagedEvaluator
 from evocodec.models.gateway import ModelGateway
 from evocodec.models.replay import ReplayGateway, replay_from
 from evocodec.sandbox.policy import Policy, available_imports
@@ -242,7 +243,12 @@ class Runner:
     def _evaluator(
         self, engine: RayEngine, anchored: Mapping[str, AnchoredClip]
     ) -> StagedEvaluator:
-        evaluation = self._plan.settings.evaluation
+        errors = ScreenErrors()
+        for event in self._past:
+            errors.observe(event)
+        # The anchor's own time, of this machine and hour: its curve may come from a cache.
+        costs = InBackground(lambda: reference_costs(self._plan.settings, anchored))
+        self._closing.callback(costs.wait)
         return StagedEvaluator(
             engine,
             run_id=self._plan.run_id,
@@ -252,15 +258,11 @@ class Runner:
             record=self._journal.publish,
             recorded=self._journal.find,
             now=utc_now,
-            settings=StageSettings(
-                screen_frames=evaluation.screen_frames,
-                smoke_qp=evaluation.smoke_qp,
-                screen_keep_below=evaluation.screen_keep_below,
-                max_points=evaluation.max_points,
-                guards=Guards(evaluation.chroma_margin_db, evaluation.worst_frame_margin_db),
-            ),
+            settings=stage_settings(self._plan.settings),
             stop=self._own_stop,
             keep_series=self._stores.blobs.put,
+            reference_costs=costs.result,
+            errors=errors,
         )
 
     def _held_out(self, anchored: Mapping[str, AnchoredClip]) -> HeldOutTerms | None:
@@ -273,25 +275,25 @@ class Runner:
             draw=HeldOutMaterial(settings, folder, anchored, secret).draw,
             keep=settings.held_out.keep,
             confidence=settings.evaluation.confidence,
-            thresholds=_thresholds(settings),
+            thresholds=thresholds(settings),
         )
 
     def _team(self, archive: Archive) -> Team:
         settings = self._plan.settings
-        thresholds = _thresholds(settings)
+        rules = thresholds(settings)
         policy = make_policy(settings)
         if self._plan.submission:
             sha256, note = self._plan.submission
             submitted = Submission(self._stores.blobs.get(sha256).decode(), note)
-            return submission_team(submitted, policy=policy, thresholds=thresholds)
+            return submission_team(submitted, policy=policy, thresholds=rules)
         if settings.run.replay:
-            return self._replay_team(policy, thresholds)
+            return self._replay_team(policy, rules)
         if not settings.model.configured:
             return mutation_team(
                 proposer=MutationProposer(settings.run.seed),
                 archive=archive,
                 policy=policy,
-                thresholds=thresholds,
+                thresholds=rules,
             )
         gateway = ModelGateway(
             gateway_settings(settings.model),
@@ -307,12 +309,12 @@ class Runner:
             gateway=gateway,
             prompts=make_prompts(settings),
             policy=policy,
-            thresholds=thresholds,
+            thresholds=rules,
             model_reviews=settings.model.model_review,
             model_judges=settings.model.model_judge,
         )
 
-    def _replay_team(self, policy: Policy, thresholds: Thresholds) -> Team:
+    def _replay_team(self, policy: Policy, rules: Thresholds) -> Team:
         """Recorded replies in place of a model: no endpoint, no cost, the same gates."""
         settings = self._plan.settings
         gateway = ReplayGateway(
@@ -327,7 +329,7 @@ class Runner:
             gateway=gateway,
             prompts=make_prompts(settings),
             policy=policy,
-            thresholds=thresholds,
+            thresholds=rules,
             model_reviews=settings.model.model_review,
             model_judges=settings.model.model_judge,
             proposer_name="replay",
@@ -368,16 +370,6 @@ class Runner:
                 counts=counts,
             )
         )
-
-
-def _thresholds(settings: Settings) -> Thresholds:
-    judge = settings.judge
-    return Thresholds(
-        adopt_first_below_mbps=judge.adopt_first_below_mbps,
-        chance_first_below_mbps=judge.chance_first_below_mbps,
-        bitrate_gain_percent=judge.bitrate_gain_percent,
-        compression_gain_percent=judge.compression_gain_percent,
-    )
 
 
 def baseline_sources(settings: Settings, champions: ChampionRepository) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""From curves to the numbers that decide: the score, and the estimate of the screen stage."""
+"""From curves to the numbers that decide."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -9,21 +9,17 @@ from evocodec.domain.results import (
     ClipScore,
     Cost,
     Interval,
-    RatePoint,
     RdCurve,
     Score,
-    ScreenResult,
 )
 from evocodec.domain.video import StreamInfo
 from evocodec.evaluation.bdrate import MIN_OVERLAP, bd_rate
 from evocodec.evaluation.confidence import geometric_interval, mean_interval
 from evocodec.evaluation.cost import time_ratios
-from evocodec.evaluation.curves import bits_at_quality, describe, log_rate_slope
+from evocodec.evaluation.curves import bits_at_quality, describe
 
 HEVC_MBPS = 10.0
 """What ``bitrate_mbps`` is for the anchor, by definition."""
-
-MAX_SCREEN_DIFFERENCE_DB = 4.0
 
 
 def score_candidate(
@@ -100,50 +96,6 @@ def _bitrate_interval(ratios: Sequence[float], confidence: float) -> Interval | 
     return replace(interval, low=HEVC_MBPS * interval.low, high=HEVC_MBPS * interval.high)
 
 
-def screen(
-    *,
-    reference: Mapping[str, RatePoint],
-    candidate: Mapping[str, RatePoint],
-    anchors: Mapping[str, RdCurve],
-    reference_id: str,
-    keep_below: float,
-) -> ScreenResult:
-    """Estimate the rate ratio at equal quality from one rate of a few frames of each clip.
-
-    Where the two differ in quality, the candidate's bits are moved along the anchor's slope
-    d ln(bits) / d PSNR-Y at the middle of both. That is an estimate: it may turn a candidate
-    away, and never adopts one. Beyond ``MAX_SCREEN_DIFFERENCE_DB`` it is not trusted, and the
-    candidate passes. Raises ``ValueError`` when clips or frame counts differ.
-    """
-    if not reference or set(reference) != set(candidate):
-        raise ValueError(f"clips differ: {sorted(reference)} and {sorted(candidate)}")
-    per_clip = {
-        clip: _rate_ratio(reference[clip], candidate[clip], anchors[clip])
-        for clip in sorted(reference)
-    }
-    ratio = _geometric_mean(list(per_clip.values()))
-    difference_db, clip = max(
-        (abs(candidate[clip].quality.psnr_y_db - reference[clip].quality.psnr_y_db), clip)
-        for clip in per_clip
-    )
-    judged = difference_db <= MAX_SCREEN_DIFFERENCE_DB
-    frames = max(point.frames for point in reference.values())
-    if not judged:
-        reason = (
-            f"{difference_db:.1f} dB away from {reference_id} on {clip}: too far to judge from "
-            f"{frames} frames, so it is measured in full"
-        )
-    else:
-        reason = _screen_reason(ratio, keep_below, reference_id, frames)
-    return ScreenResult(
-        rate_ratio=ratio,
-        per_clip=per_clip,
-        reference_id=reference_id,
-        passed=not judged or ratio <= keep_below,
-        reason=reason,
-    )
-
-
 def _score_clip(
     stream: StreamInfo, anchor: RdCurve, operating_psnr_y_db: float, curve: RdCurve
 ) -> ClipScore:
@@ -173,34 +125,6 @@ def _score_clip(
         rate_ratio=candidate_bits / anchor_bits,
         compression_ratio=stream.raw_bits / candidate_bits,
     )
-
-
-def _rate_ratio(reference: RatePoint, candidate: RatePoint, anchor: RdCurve) -> float:
-    if reference.frames != candidate.frames:
-        raise ValueError(
-            f"{reference.clip}: {candidate.frames} frames cannot be compared with "
-            f"{reference.frames}"
-        )
-    ours, theirs = candidate.quality.psnr_y_db, reference.quality.psnr_y_db
-    slope = log_rate_slope(anchor, (ours + theirs) / 2)
-    return math.exp(math.log(candidate.bits / reference.bits) - slope * (ours - theirs))
-
-
-def _screen_reason(ratio: float, keep_below: float, reference_id: str, frames: int) -> str:
-    change = 100 * (ratio - 1)
-    estimate = (
-        f"estimated {abs(change):.1f} % {'more' if change > 0 else 'fewer'} bits than "
-        f"{reference_id} on {frames} frames"
-    )
-    if ratio <= keep_below:
-        return f"{estimate}: worth a full evaluation"
-    margin = 100 * (1 - keep_below)
-    need = (
-        f"must save at least {margin:.3g} %"
-        if margin > 0
-        else f"may need at most {-margin:.3g} % more"
-    )
-    return f"{estimate}; a candidate {need} to be worth a full evaluation"
 
 
 def _geometric_mean(ratios: list[float]) -> float:

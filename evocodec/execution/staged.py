@@ -6,7 +6,7 @@ stage measures only the points that have no event yet.
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count, pairwise
 
 from evocodec.domain.errors import CandidateFailure
@@ -19,13 +19,15 @@ from evocodec.domain.events import (
     StageStarted,
     point_key,
 )
-from evocodec.domain.results import RatePoint, RdCurve, Score, ScreenResult, Stage
+from evocodec.domain.results import Cost, RatePoint, RdCurve, Score, ScreenResult, Stage
 from evocodec.evaluation.clips import Clip
+from evocodec.evaluation.cost import packed_program_bytes
 from evocodec.evaluation.curves import bits_at_quality, make_curve
 from evocodec.evaluation.guards import Guards, check_guards
 from evocodec.evaluation.held_out import HeldOutClip, first_qps, more_qps
 from evocodec.evaluation.rateplan import initial_qps, next_qps
-from evocodec.evaluation.scoring import score_candidate, screen
+from evocodec.evaluation.scoring import score_candidate
+from evocodec.evaluation.screening import ScreenErrors, WinLine, first_version_line, screen
 from evocodec.evaluation.series import store_series
 from evocodec.evaluation.stages import RateJob, full_jobs, screen_jobs, smoke_jobs
 from evocodec.execution.contract import Engine
@@ -39,21 +41,34 @@ _QP_STEP = 0.5
 
 @dataclass(frozen=True, slots=True)
 class StageSettings:
-    """``screen_keep_below`` is the highest estimated rate ratio worth a full evaluation."""
+    """How candidates are measured, and when a screen is enough.
+
+    A screened candidate goes on when its estimated rate ratio is at most ``screen_keep_below``, or
+    when it could still win: reach ``win`` against a version, ``first_below_mbps`` without one.
+    ``charge_program`` counts the packed program in every stream.
+    """
 
     screen_frames: int = 9
     smoke_qp: float = 30.0
-    screen_keep_below: float = 0.95
+    screen_keep_below: float = 0.92
     max_points: int = 8
+    win: WinLine = field(default_factory=WinLine)
+    first_below_mbps: float = 15.0
+    confidence: float = 0.9
+    charge_program: bool = False
     guards: Guards = field(default_factory=Guards)
 
 
 @dataclass(frozen=True, slots=True)
 class ScreenReference:
-    """What candidates are screened against: one point a clip, of a few frames."""
+    """What candidates are screened against: one point a clip, of a few frames.
+
+    ``line`` is what a candidate must reach against it to be adopted.
+    """
 
     candidate_id: str
     points: Mapping[str, RatePoint]
+    line: WinLine
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +86,8 @@ class StagedEvaluator:
 
     ``record`` must be durable when it returns; ``recorded`` gives the event that has a key.
     ``keep_series`` stores bytes and names them: per-frame figures go there before the event is
-    recorded; without it they stay in the points.
+    recorded; without it they stay in the points. ``reference_costs`` gives what the anchor costs on
+    this machine, by clip, when a score is made; ``errors`` what the run knows of its screen.
     CandidateFailure passes through with its ``stage`` set; InfrastructureFailure and Interrupted
     pass through as they are.
     """
@@ -90,6 +106,8 @@ class StagedEvaluator:
         settings: StageSettings | None = None,
         stop: threading.Event | None = None,
         keep_series: Callable[[bytes], str] | None = None,
+        reference_costs: Callable[[], Mapping[str, Cost]] = dict,
+        errors: ScreenErrors | None = None,
     ) -> None:
         self._engine = engine
         self._run_id = run_id
@@ -100,6 +118,8 @@ class StagedEvaluator:
         self._recorded = recorded
         self._now = now
         self._settings = settings or StageSettings()
+        self._reference_costs = reference_costs
+        self._errors = errors or ScreenErrors()
         self._stop = stop
         self._keep_series = keep_series
         for clip in self._clips.values():
@@ -128,26 +148,31 @@ class StagedEvaluator:
         points = self._measure(visit, jobs)
         result = screen(
             reference=reference.points,
-            candidate={job.clip: point for job, point in points.items()},
+            candidate=self._screened_points(points, source),
             anchors=self._anchors,
             reference_id=reference.candidate_id,
             keep_below=self._settings.screen_keep_below,
+            line=reference.line,
+            errors=self._errors.model(),
+            confidence=self._settings.confidence,
         )
-        self._record(
-            Screened(
-                run_id=self._run_id,
-                at=self._now(),
-                candidate_id=candidate_id,
-                attempt=attempt,
-                result=result,
-            )
+        event = Screened(
+            run_id=self._run_id,
+            at=self._now(),
+            candidate_id=candidate_id,
+            attempt=attempt,
+            result=result,
         )
+        self._record(event)
+        self._errors.observe(event)
         return result
 
     def screen_points(
-        self, candidate_id: str, attempt: int, source: str, score: Score
+        self, candidate_id: str, attempt: int, source: str, score: Score, *, version: bool = True
     ) -> ScreenReference:
         """Measure a fully evaluated candidate as later candidates will be screened.
+
+        ``version``: it is the version to beat, and not merely the best while there is none.
 
         The rate of each clip is where its curve crosses the operating quality, so that both sides
         of a later comparison are measured at the same qp.
@@ -159,7 +184,23 @@ class StagedEvaluator:
         visit = _Visit(candidate_id, attempt, Stage.SCREEN, source)
         jobs = screen_jobs(self._clips, qps, self._settings.screen_frames)
         points = self._measure(visit, jobs)
-        return ScreenReference(candidate_id, {job.clip: point for job, point in points.items()})
+        settings = self._settings
+        line = settings.win if version else first_version_line(score, settings.first_below_mbps)
+        return ScreenReference(candidate_id, self._screened_points(points, source), line)
+
+    def _screened_points(
+        self, points: Mapping[RateJob, RatePoint], source: str
+    ) -> dict[str, RatePoint]:
+        """Points by clip, each with its frames' share of the program where that is charged."""
+        extra = 8 * packed_program_bytes(source) if self._settings.charge_program else 0
+        return {
+            job.clip: replace(
+                point,
+                bits=point.bits
+                + round(extra * job.frames / self._clips[job.clip].stream.frame_count),
+            )
+            for job, point in points.items()
+        }
 
     def full(
         self, candidate_id: str, attempt: int, source: str, relative: Relative = None
@@ -177,15 +218,15 @@ class StagedEvaluator:
         except CandidateFailure as failure:
             failure.stage = Stage.FULL
             raise
-        self._record(
-            Evaluated(
-                run_id=self._run_id,
-                at=self._now(),
-                candidate_id=candidate_id,
-                attempt=attempt,
-                score=score,
-            )
+        event = Evaluated(
+            run_id=self._run_id,
+            at=self._now(),
+            candidate_id=candidate_id,
+            attempt=attempt,
+            score=score,
         )
+        self._record(event)
+        self._errors.observe(event)
         return score
 
     def held_out(
@@ -252,6 +293,10 @@ class StagedEvaluator:
             operating_db=self._operating_db,
             curves=curves,
             program_bytes=len(visit.source.encode()),
+            packed_program_bytes=packed_program_bytes(visit.source),
+            charge_program=self._settings.charge_program,
+            reference_costs=self._reference_costs(),
+            confidence=self._settings.confidence,
         )
         for clip, curve in curves.items():
             check_guards(

@@ -1,13 +1,12 @@
 """The numbers that decide, by hand-computed cases."""
 
-import math
 from dataclasses import replace
 from fractions import Fraction
 
 import pytest
 
 from evocodec.domain.errors import CandidateFailure, FailureKind
-from evocodec.domain.results import Cost, Quality, RatePoint, RdCurve, Score, ScreenResult
+from evocodec.domain.results import Cost, Quality, RatePoint, RdCurve, Score
 from evocodec.domain.video import StreamInfo
 from evocodec.evaluation.anchors import (
     OPERATING_BITS_PER_SAMPLE,
@@ -15,7 +14,7 @@ from evocodec.evaluation.anchors import (
     operating_quality_db,
 )
 from evocodec.evaluation.curves import make_curve
-from evocodec.evaluation.scoring import score_candidate, screen
+from evocodec.evaluation.scoring import charged, score_candidate
 
 STREAM = StreamInfo(176, 144, Fraction(30), 8)
 COST = Cost(2.0, 3.0, 0.5, 0.5, 1000, 8)
@@ -146,73 +145,53 @@ def test_curves_of_other_clips_or_lengths_are_a_mistake_of_the_caller() -> None:
         score_candidate(curves={"a": short}, **arguments)  # type: ignore[arg-type]
 
 
-def screened(bits: float, psnr: float, keep_below: float = 0.95) -> ScreenResult:
-    return screen(
-        reference={"a": point("a", 40000, 36.0)},
-        candidate={"a": point("a", bits, psnr)},
-        anchors={"a": hevc("a")},
-        reference_id="c0003",
-        keep_below=keep_below,
+def test_intervals_over_clips_stand_beside_the_means() -> None:
+    result = score({"a": 0.5, "b": 1.0, "c": 2.0})
+    interval, bd_rates = result.bitrate_interval_mbps, result.bd_rate_interval_percent
+    assert interval is not None
+    assert bd_rates is not None
+    assert (interval.low, interval.high) == pytest.approx((5.0, 20.0), rel=1e-3)
+    assert (bd_rates.low, bd_rates.high) == pytest.approx((-50, 100), abs=0.1)
+    assert (interval.level, interval.clips) == (0.9, 3)
+
+
+def test_one_clip_has_no_interval() -> None:
+    result = score({"a": 0.5})
+    assert result.bitrate_interval_mbps is None
+    assert result.bd_rate_interval_percent is None
+
+
+def test_the_program_is_charged_once_for_every_stream() -> None:
+    anchor = hevc("a")
+    arguments = {
+        "streams": {"a": STREAM},
+        "anchors": {"a": anchor},
+        "operating_db": {"a": operating_quality_db(anchor, STREAM)},
+        "curves": {"a": anchor},
+        "program_bytes": 9000,
+        "packed_program_bytes": 500,
+    }
+    free = score_candidate(**arguments)  # type: ignore[arg-type]
+    paid = score_candidate(**arguments, charge_program=True)  # type: ignore[arg-type]
+    assert (free.bitrate_mbps, free.packed_program_bytes) == (10.0, 500)
+    share = 8 * 500 / operating_bits(STREAM)
+    assert paid.bitrate_mbps == pytest.approx(10 * (1 + share), rel=1e-2)
+    assert paid.clips[0].curve == charged(anchor, 500)
+    assert [
+        p.bits - q.bits for p, q in zip(paid.clips[0].curve.points, anchor.points, strict=True)
+    ] == [4000] * 6
+
+
+def test_time_is_compared_with_the_anchors_own_frame_by_frame() -> None:
+    anchor = hevc("a")
+    result = score_candidate(
+        streams={"a": STREAM},
+        anchors={"a": anchor},
+        operating_db={"a": 36.0},
+        curves={"a": anchor},
+        program_bytes=1,
+        reference_costs={"a": Cost(9.0, 1.5, 9.0, 0.25, 0, 16)},
     )
-
-
-def test_screen_at_equal_quality_is_the_plain_ratio() -> None:
-    result = screened(41240, 36.0)
-    assert result.rate_ratio == pytest.approx(1.031)
-    assert not result.passed
-    assert result.reason == (
-        "estimated 3.1 % more bits than c0003 on 8 frames; a candidate must save at least 5 % "
-        "to be worth a full evaluation"
-    )
-
-
-def test_screen_slides_along_the_anchors_slope() -> None:
-    result = screened(80000, 39.0)
-    assert result.rate_ratio == pytest.approx(1.0, rel=1e-3)
-    assert screened(40000, 39.0).rate_ratio == pytest.approx(0.5, rel=1e-3)
-
-
-def test_screen_passes_what_saves_enough() -> None:
-    result = screened(36000, 36.0)
-    assert result.passed
-    assert result.reason == (
-        "estimated 10.0 % fewer bits than c0003 on 8 frames: worth a full evaluation"
-    )
-
-
-def test_screen_may_let_slightly_worse_ones_through() -> None:
-    assert screened(40400, 36.0, keep_below=1.02).passed
-    refused = screened(42000, 36.0, keep_below=1.02)
-    assert "may need at most 2 % more" in refused.reason
-
-
-def test_screen_does_not_judge_very_different_qualities() -> None:
-    result = screened(400000, 40.5)
-    assert result.passed
-    assert "4.5 dB away from c0003 on a" in result.reason
-    assert not screened(400000, 39.9).passed
-
-
-def test_screen_joins_clips_by_the_geometric_mean() -> None:
-    result = screen(
-        reference={"a": point("a", 40000, 36.0), "b": point("b", 40000, 36.0)},
-        candidate={"a": point("a", 20000, 36.0), "b": point("b", 60000, 36.0)},
-        anchors={"a": hevc("a"), "b": hevc("b")},
-        reference_id="c0003",
-        keep_below=0.95,
-    )
-    assert result.rate_ratio == pytest.approx(math.sqrt(0.5 * 1.5))
-    assert result.per_clip == pytest.approx({"a": 0.5, "b": 1.5})
-
-
-def test_screen_refuses_to_compare_other_lengths_or_clips() -> None:
-    reference = {"a": point("a", 40000, 36.0)}
-    for candidate in ({"b": reference["a"]}, {"a": replace(reference["a"], frames=3)}):
-        with pytest.raises(ValueError, match=r"differ|frames"):
-            screen(
-                reference=reference,
-                candidate=candidate,
-                anchors={"a": hevc("a")},
-                reference_id="c0003",
-                keep_below=0.95,
-            )
+    assert result.encode_time_ratio == pytest.approx((3.0 / 8) / (1.5 / 16))
+    assert result.decode_time_ratio == pytest.approx((0.5 / 8) / (0.25 / 16))
+    assert score({"a": 1.0}).encode_time_ratio is None
