@@ -16,7 +16,8 @@ import scripted_endpoint as scripted
 from lab import WIDE, git, laboratory
 from test_model_run import BETTER, by_role
 
-from evocodec.domain.events import Adopted, ModelCalled, PointMeasured
+from evocodec.domain.events import Adopted, HeldOutTested, ModelCalled, PointMeasured
+from evocodec.domain.results import Stage
 
 BEST = BETTER.replace('PREDICTION = "left"', 'PREDICTION = "previous"').replace(
     "STEP_SCALE = 1.0", "STEP_SCALE = 2.0"
@@ -107,6 +108,39 @@ def test_a_killed_run_resumes_without_losing_or_repeating(
     points = [event.key for _, event in events if isinstance(event, PointMeasured)]
     assert len(points) == len(set(points))
     assert wait_until_gone(started) == []
+
+
+def test_a_run_killed_at_the_held_out_gate_goes_on_with_the_same_draw(tmp_path: Path) -> None:
+    workspace = tmp_path / "w"
+    gate = [
+        *("--set", "held_out.enabled=true", "--set", "held_out.derived=2"),
+        *("--set", "held_out.frames=4", "--set", "run.candidates=2"),
+    ]
+    moment = is_event("point_measured", "c0002", stage="held_out")
+    with scripted.scripted_endpoint([by_role([scripted.code(BETTER)])]) as endpoint:
+        kill_when(command(workspace, endpoint.base_url, *gate), moment)
+        done = subprocess.run(
+            command(workspace, endpoint.base_url, *gate, "--resume"),
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=200,
+        )
+    assert done.returncode == 0, done.stderr
+    with laboratory(workspace) as lab:
+        events = [event for _, event in lab.events()]
+        versions = lab.view().versions
+    points = [event for event in events if isinstance(event, PointMeasured)]
+    assert len({event.key for event in points}) == len(points)
+    gates = [event for event in events if isinstance(event, HeldOutTested)]
+    assert [event.candidate_id for event in gates] == ["c0001", "c0002"]
+    drawn = {event.point.clip for event in points if event.stage is Stage.HELD_OUT}
+    # Two clips for each gate: a resumed gate that drew anew would have left others.
+    assert len(drawn) == 4
+    for event in gates:
+        assert sum(event.result.seed_sha256[:8] in clip for clip in drawn) == 2
+    assert gates[0].result.seed_sha256 != gates[1].result.seed_sha256
+    assert len(versions) == sum(event.result.passed for event in gates)
 
 
 def wait_until_gone(pids: list[int]) -> list[int]:
