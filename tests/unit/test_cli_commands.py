@@ -23,7 +23,7 @@ from evocodec.domain.errors import (
 )
 
 COMMANDS = (
-    *("run", "status", "ls", "show", "log", "diff", "eval", "anchors"),
+    *("run", "status", "ls", "show", "log", "diff", "eval", "compare", "anchors"),
     *("encode", "decode", "champions", "config", "doctor"),
 )
 NESTED = [["champions", name] for name in ("list", "show", "export", "rollback")]

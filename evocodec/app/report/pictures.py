@@ -26,8 +26,7 @@ ERROR_GAIN = 8
 # What fits beside three others on a page at one screen pixel a sample, and keeps files small.
 WINDOW_WIDTH, WINDOW_HEIGHT = 336, 252
 
-# A reference's rate is searched until its bits are so near, in logarithm, or so often.
-_NEAR = 0.02
+# How often a reference is coded to come near the subject's bits.
 _TRIES = 4
 
 Rendered = tuple[int, tuple[Frame, ...]]
@@ -39,11 +38,14 @@ _Image = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True)
 class Renderer:
-    """A codec that can code clips once more, to show what it does; ``any_rate``: at any qp."""
+    """A codec that can code clips once more, to show what it does.
+
+    ``rates`` are the lowest and highest qp and its step, where any rate may be asked for.
+    """
 
     codec: Codec
     render: Render
-    any_rate: bool = False
+    rates: tuple[float, float, float] | None = None
 
 
 def program_renderer(codec: Codec, source: str, launcher: Launcher, limits: Limits) -> Renderer:
@@ -67,7 +69,7 @@ def anchor_renderer(codec: Codec, encoder: AnchorEncoder) -> Renderer:
             frames = tuple(AnchorDecoding(stream, clip.stream).frames())
             return 8 * stream.stat().st_size, frames
 
-    return Renderer(codec, render, any_rate=True)
+    return Renderer(codec, render, (*encoder.rate_limits, encoder.rate_step))
 
 
 def view_clip(
@@ -111,20 +113,19 @@ def _at_bits(clip: Clip, renderer: Renderer, bits: int) -> tuple[float, int, tup
     curve = renderer.codec.curves[clip.name]
     known = {math.log(point.bits): point.qp for point in curve.points}
     wanted = math.log(bits)
-    if not renderer.any_rate:
+    if renderer.rates is None:
         qp = known[min(known, key=lambda log_bits: abs(log_bits - wanted))]
         return (qp, *renderer.render(clip, qp))
-    best: tuple[float, int, tuple[Frame, ...]] | None = None
+    low, high, step = renderer.rates
+    tried: dict[float, Rendered] = {}
     for _ in range(_TRIES):
-        qp = max(0.0, round(_line_through(known, wanted), 1))
-        made, frames = renderer.render(clip, qp)
-        known[math.log(made)] = qp
-        if best is None or abs(math.log(made) - wanted) < abs(math.log(best[1]) - wanted):
-            best = (qp, made, frames)
-        if abs(math.log(made) - wanted) < _NEAR:
+        qp = round(min(max(_line_through(known, wanted), low), high) / step) * step
+        if qp in tried:
             break
-    assert best is not None  # noqa: S101 - there was at least one try
-    return best
+        tried[qp] = renderer.render(clip, qp)
+        known[math.log(tried[qp][0])] = qp
+    best = min(tried, key=lambda qp: abs(math.log(tried[qp][0]) - wanted))
+    return (best, *tried[best])
 
 
 def _line_through(known: Mapping[float, float], wanted: float) -> float:
