@@ -23,6 +23,7 @@ _NR_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
 _NR_MOUNT_SETATTR = 442
 _AT_RECURSIVE = 0x8000
 _READ_ONLY, _NO_SUID, _NO_DEVICES, _NO_EXEC = 1, 2, 4, 8
+_NO_ACCESS_TIMES, _ANY_ACCESS_TIMES = 0x10, 0x70
 _SEALED = _READ_ONLY | _NO_SUID | _NO_DEVICES
 _SEALED_DEVICE = _READ_ONLY | _NO_SUID | _NO_EXEC
 # Where the new root is put together, out of the way of everything that goes into it.
@@ -158,6 +159,9 @@ def _bind(source: str, place: str) -> None:
         Path(place).touch()
     linux.mount(source, place, "", _MS_BIND | _MS_REC)
     _set_attributes(place, _SEALED_DEVICE if _is_device(source) else _SEALED, _AT_RECURSIVE)
+    # Refused to an ordinary user, whose mounts keep what the machine's say.
+    with contextlib.suppress(OSError):
+        _set_attributes(place, _NO_ACCESS_TIMES, _AT_RECURSIVE, clear=_ANY_ACCESS_TIMES)
 
 
 def _is_device(path: str) -> bool:
@@ -168,8 +172,8 @@ def _is_within(path: str, folders: Iterable[str]) -> bool:
     return any(path == folder or path.startswith(folder + "/") for folder in folders)
 
 
-def _set_attributes(place: str, attributes: int, flags: int) -> None:
-    wanted = _MountAttributes(set=attributes)
+def _set_attributes(place: str, attributes: int, flags: int, *, clear: int = 0) -> None:
+    wanted = _MountAttributes(set=attributes, clear=clear)
     linux.syscall(
         _NR_MOUNT_SETATTR,
         ctypes.c_int(-100),  # AT_FDCWD

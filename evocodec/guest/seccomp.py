@@ -52,6 +52,11 @@ _OPEN_MAKES_OR_CHANGES = 0o100 | 0o1000 | _OPEN_NAMELESS  # O_CREAT, O_TRUNC
 _PRCTL_NAMES = (15, 16, 0x53564D41)  # set and get a thread's name, name a mapping
 _FCNTL_DESCRIPTORS = (0, 1, 2, 3, 4, 1030)  # duplicate, get and set flags; no signals, no locks
 _IOCTL_HARMLESS = (0x5401, 0x5413, 0x5421, 0x541B, 0x5450, 0x5451)  # isatty, sizes, close-on-exec
+# Nothing that puts pages out of memory or merges equal ones: others could tell.
+_MADVISE_OWN = (0, 1, 2, 3, 4, 8, 10, 11, 14, 15, 16, 17, 18, 19, 22, 23)
+_FUTEX_PRIVATE = 128
+_FUTEX_COMMAND = 0x7F
+_FUTEX_WAITS = (0, 9)
 
 _DENY = answer_errno(errno.EPERM)
 _MISSING = answer_errno(errno.ENOSYS)
@@ -110,6 +115,8 @@ def _conditions(
         "openat": _unless_any_bit(2, forbidden_open) if files else [_DENY],
         "mmap": [ALLOW] if devices else _mmap(),
         "ioctl": [ALLOW] if devices else _if_argument_in(1, _IOCTL_HARMLESS),
+        "madvise": [ALLOW] if devices else _if_argument_in(2, _MADVISE_OWN),
+        "futex": [ALLOW] if devices else _futex(),
         "clone": [
             load_argument(0),
             (IF_ANY_BIT, 2, 0, _CLONE_NEW_ANYTHING),
@@ -151,6 +158,22 @@ def _own_limits_unchanged(own_pid: int) -> list[Instruction]:
         ALLOW,
         _DENY,
     ]
+
+
+def _futex() -> list[Instruction]:
+    """Wake only threads of this process: a page of a library is shared with other sandboxes.
+
+    Waiting is left, which the C library does for the end of a thread; the kernel wakes it then.
+    """
+    block = [
+        load_argument(1),
+        (IF_ANY_BIT, 0, 1, _FUTEX_PRIVATE),
+        ALLOW,
+        (AND, 0, 0, _FUTEX_COMMAND),
+    ]
+    for command in _FUTEX_WAITS:
+        block += [(IF_EQUAL, 0, 1, command), ALLOW]
+    return [*block, _DENY]
 
 
 def _mmap() -> list[Instruction]:

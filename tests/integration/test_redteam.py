@@ -55,6 +55,11 @@ HELD_BY_NATURE = {
     "bits-in-packet-boundaries": "the scorer, which needs no launcher",
     "pillow-codecs": "broken, where Pillow is installed",
     "codecs-of-the-system": "broken, where the system has codec libraries",
+    **dict.fromkeys(
+        ("channel-clock", "channel-process-numbers", "channel-page-timing", "channel-descriptors"),
+        "decoding once more, which needs no launcher of ours",
+    ),
+    "known-clips": "clips that nobody has seen, which need no launcher",
     "which-clip-is-this": "the contract, which needs no launcher",
     "afterwards-honest-candidate": "no attack",
     **dict.fromkeys(PERSISTENT, "each job is a process of its own; see the shared launcher"),

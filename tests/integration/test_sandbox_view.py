@@ -113,6 +113,8 @@ def test_nothing_in_the_view_can_be_changed(launcher: ForkServerLauncher) -> Non
         options = line.split()[5].split(",")
         assert {"ro", "nosuid"} <= set(options), line
         assert "nodev" in options or line.split()[4].startswith("/dev/"), line
+        if os.getuid() == 0 and "tmpfs" not in line.split(" - ")[1].split()[0]:
+            assert "noatime" in options, line
 
 
 def _parent_of(process: Path) -> int:

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -23,7 +23,14 @@ from evocodec.domain.errors import CandidateFailure, FailureKind, Infrastructure
 from evocodec.domain.video import Frame, StreamInfo
 from evocodec.guest.framing import HEADER, Tag, pack_header
 from evocodec.guest.job import ERROR_KINDS
-from evocodec.sandbox.launcher import Decoded, Encoded, IsolationReport, ResourceUse
+from evocodec.sandbox.launcher import (
+    Decoded,
+    Encoded,
+    IsolationReport,
+    OnFrame,
+    OnPacket,
+    ResourceUse,
+)
 from evocodec.sandbox.policy import Limits
 
 PATIENCE_SECONDS = 9.0
@@ -120,15 +127,32 @@ class WeakLauncher:
         theirs.close()
 
     def encode(
-        self, program: str, frames: Sequence[Frame], stream: StreamInfo, qp: float, limits: Limits
+        self,
+        program: str,
+        frames: Iterable[Frame],
+        stream: StreamInfo,
+        qp: float,
+        limits: Limits,
+        *,
+        on_packet: OnPacket | None = None,
     ) -> Encoded:
         planes = [b"".join(plane.tobytes() for plane in frame) for frame in frames]
         sent = [(Tag.PROGRAM, program.encode()), *((Tag.FRAME, data) for data in planes)]
         packets = self.run("encode", sent, stream)
-        return Encoded(tuple(packets), USE)
+        if on_packet is None:
+            return Encoded(tuple(packets), USE)
+        for index, packet in enumerate(packets):
+            on_packet(index, packet)
+        return Encoded((), USE)
 
     def decode(
-        self, program: str, packets: Sequence[bytes], stream: StreamInfo, limits: Limits
+        self,
+        program: str,
+        packets: Iterable[bytes],
+        stream: StreamInfo,
+        limits: Limits,
+        *,
+        on_frame: OnFrame | None = None,
     ) -> Decoded:
         sent = [(Tag.PROGRAM, program.encode()), *((Tag.PACKET, packet) for packet in packets)]
         frames = [
@@ -137,7 +161,12 @@ class WeakLauncher:
         blank = bytes(stream.frame_bytes)
         frames = (frames + [blank] * stream.frame_count)[: stream.frame_count]
         arrays = (np.frombuffer(data[: stream.frame_bytes], np.uint8) for data in frames)
-        return Decoded(tuple(planes_of(array, stream) for array in arrays), USE)
+        decoded = tuple(planes_of(array, stream) for array in arrays)
+        if on_frame is None:
+            return Decoded(decoded, USE)
+        for index, frame in enumerate(decoded):
+            on_frame(index, frame)
+        return Decoded((), USE)
 
     def describe(self) -> IsolationReport:
         return IsolationReport({})

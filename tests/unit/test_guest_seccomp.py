@@ -18,6 +18,7 @@ NUMBERS = {
         "bpf": 321, "io_uring_setup": 425, "clone3": 435, "prctl": 157, "tgkill": 234,
         "pipe2": 293, "mkdirat": 258, "unlinkat": 263, "linkat": 265, "symlinkat": 266,
         "mknodat": 259, "fallocate": 285, "fchmodat": 268, "truncate": 76, "renameat2": 316,
+        "madvise": 28, "sysinfo": 99, "futex": 202, "fadvise64": 221,
     },
     "aarch64": {
         "read": 63, "mmap": 222, "ioctl": 29, "shmget": 194, "socket": 198, "clone": 220,
@@ -26,6 +27,7 @@ NUMBERS = {
         "io_uring_setup": 425, "clone3": 435, "prctl": 167, "tgkill": 131, "pipe2": 59,
         "mkdirat": 34, "unlinkat": 35, "linkat": 37, "symlinkat": 36, "mknodat": 33,
         "fallocate": 47, "fchmodat": 53, "truncate": 45, "renameat2": 276,
+        "madvise": 233, "sysinfo": 179, "futex": 98, "fadvise64": 223,
     },
 }  # fmt: skip
 
@@ -129,6 +131,27 @@ def test_plain_files_may_be_written_only_by_a_job_with_a_scratch(machine: str) -
         assert decide(machine, call) == DENIED
     for call in ("linkat", "symlinkat", "mknodat", "fallocate", "fchmodat", "truncate"):
         assert decide(machine, call, scratch=True) == DENIED
+
+
+@machines
+def test_pages_are_neither_put_out_nor_merged(machine: str) -> None:
+    for advice in (4, 8, 14):
+        assert decide(machine, "madvise", 0, 4096, advice) == ALLOW
+    for advice in (12, 20, 21, 100, 101):
+        assert decide(machine, "madvise", 0, 4096, advice) == DENIED
+    assert decide(machine, "fadvise64", 3, 0, 0, 4) == DENIED
+    assert decide(machine, "sysinfo") == DENIED
+
+
+@machines
+def test_only_threads_of_the_process_itself_are_woken(machine: str) -> None:
+    private, realtime = 128, 256
+    for command in (0, 1, 3, 4, 5, 9, 10):
+        assert decide(machine, "futex", 0, command | private) == ALLOW
+    for waiting in (0, 9, 9 | realtime):
+        assert decide(machine, "futex", 0, waiting) == ALLOW
+    for waking in (1, 3, 4, 5, 6, 10, 12):
+        assert decide(machine, "futex", 0, waking) == DENIED
 
 
 @machines

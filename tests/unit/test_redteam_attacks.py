@@ -134,6 +134,20 @@ def test_frames_that_nobody_paid_for_are_a_breach() -> None:
     assert judge(seen(paid, stolen)).verdict is Verdict.HELD
 
 
+def test_a_channel_must_give_the_same_reading_when_verified() -> None:
+    judge = judges.read_twice("x", samples=1)
+    sent, verified = said(b""), JobResult("verify", 0.1)
+    right = JobResult("decode", 0.1, frames=(picture(1), picture(1)))
+    wrong = JobResult("decode", 0.1, frames=(picture(9), picture(9)))
+    differs = CandidateFailure(FailureKind.NONDETERMINISTIC, "differs")
+    assert judge(seen(sent, right, verified)).verdict is Verdict.BROKEN
+    assert judge(seen(sent, wrong, verified)).verdict is Verdict.HELD
+    refused = JobResult("verify", 0.1, failure=differs)
+    assert judge(seen(sent, right, refused)).verdict is Verdict.HELD
+    crashed = failed(FailureKind.CRASH)
+    assert judge(seen(sent, crashed, verified)).verdict is Verdict.UNCLEAR
+
+
 def test_selection_is_by_theme_name_or_both() -> None:
     assert select_attacks(()) == ALL_ATTACKS
     assert {attack.theme for attack in select_attacks(["time"])} == {Theme.TIME}

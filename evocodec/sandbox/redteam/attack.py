@@ -15,7 +15,8 @@ from evocodec.sandbox.policy import MEBIBYTE, Limits
 VIEWS = ("pivot_root", "path_broker")
 """The layers that hide from a job that a file exists; either does."""
 
-Operation = Literal["encode", "decode"]
+Operation = Literal["encode", "decode", "verify"]
+"""``verify`` decodes the last packets once more, by another launcher, as adoption does."""
 
 STREAM = StreamInfo(64, 48, Fraction(30), 2)
 """What attacks are given to encode or decode."""

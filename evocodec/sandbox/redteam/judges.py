@@ -36,6 +36,7 @@ NAMESPACES, SUPERVISOR, FRAMING = "namespaces", "supervisor", "framing"
 SCORER, ABSENT, GATE, FRESH = "scorer", "absent module", "static gate", "fresh process"
 ENVIRONMENT, DESCRIPTORS, MOUNTS = "own environment", "descriptors", "mount view"
 CGROUP, PERMISSIONS, SCRATCH = "cgroup", "permissions", "scratch"
+CONFORMANCE, HELD_OUT = "conformance", "held-out clips"
 UNMAPPED, ABSENT_FILE = "unmapped code", "withheld file"
 BROKER, VIEW = "path broker", "mount view or path broker"
 
@@ -105,6 +106,30 @@ def not_reproduced(fallback: str) -> Judge:
             text = f"{equal} of {len(source)} source frames came out of {paid} bytes"
             return Finding(Verdict.BROKEN, fallback, text)
         return _from_words(seen, fallback, seen.jobs[0])
+
+    return judge
+
+
+def read_twice(fallback: str, samples: int) -> Judge:
+    """Held unless the decoder says what only the source knew, and does so again when verified."""
+
+    def judge(seen: Observation) -> Finding:
+        broken = _success(seen)
+        if broken:
+            return Finding(Verdict.BROKEN, fallback, broken)
+        verified = seen.jobs[-1].failure
+        if verified is not None and verified.kind is FailureKind.NONDETERMINISTIC:
+            return Finding(Verdict.HELD, fallback, str(verified))
+        for job in seen.jobs:
+            if job.infrastructure or job.failure:
+                return Finding(Verdict.UNCLEAR, fallback, job.infrastructure or str(job.failure))
+        decoded = next(job for job in seen.jobs if job.operation == "decode")
+        said, source = decoded.frames[0].y[0, :samples], seen.source[0].y[0, :samples]
+        if np.array_equal(said, source):
+            return Finding(
+                Verdict.BROKEN, fallback, f"{said.tolist()} came out, twice, for nothing"
+            )
+        return Finding(Verdict.HELD, fallback, "the same reading whatever was sent")
 
     return judge
 

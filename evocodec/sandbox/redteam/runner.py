@@ -13,6 +13,7 @@ import numpy as np
 
 from evocodec.domain.errors import CandidateFailure, InfrastructureFailure
 from evocodec.domain.video import Frame
+from evocodec.sandbox.conformance import check_repeatable
 from evocodec.sandbox.launcher import IsolationReport, Launcher
 from evocodec.sandbox.policy import Policy
 from evocodec.sandbox.redteam.attack import (
@@ -35,6 +36,7 @@ _PARALLEL = 4  # many attacks only wait for their end
 _reviewing = threading.Lock()
 
 OpenLauncher = Callable[[], Launcher]
+Launchers = tuple[Launcher, OpenLauncher]
 
 
 def run_attacks(
@@ -54,12 +56,12 @@ def run_attacks(
     """
     began = time.monotonic()
     with _canary() as secret:
-        launcher = open_launcher()
+        launcher, second = open_launcher(), _Second(open_launcher)
         try:
             layers = launcher.describe()
 
             def run_one(attack: Attack) -> AttackResult:
-                result = run_attack(launcher, attack, policy, layers, secret)
+                result = run_attack((launcher, second.get), attack, policy, layers, secret)
                 on_result(result)
                 return result
 
@@ -68,20 +70,43 @@ def run_attacks(
             results += [run_one(attack) for attack in attacks if attack.afterwards]
         finally:
             launcher.close()
+            second.close()
     return RedTeamReport(tuple(results), layers, time.monotonic() - began)
 
 
+class _Second:
+    """The launcher that verifies, opened when the first attack asks for it."""
+
+    def __init__(self, open_launcher: OpenLauncher) -> None:
+        self._open = open_launcher
+        self._lock = threading.Lock()  # two attacks may ask at a time
+        self._launcher: Launcher | None = None
+
+    def get(self) -> Launcher:
+        with self._lock:
+            if self._launcher is None:
+                self._launcher = self._open()
+            return self._launcher
+
+    def close(self) -> None:
+        if self._launcher is not None:
+            self._launcher.close()
+
+
 def run_attack(
-    launcher: Launcher, attack: Attack, policy: Policy, layers: IsolationReport, secret: str
+    launchers: Launchers, attack: Attack, policy: Policy, layers: IsolationReport, secret: str
 ) -> AttackResult:
-    """Mount one attack, look for its traces, and judge it."""
+    """Mount one attack on the first launcher, look for its traces, and judge it.
+
+    The second one is for what is verified.
+    """
     began = time.monotonic()
     source = _clip()
     with Bait(secret) as bait:
         program = bait.fill(attack.program)
         with _reviewing:
             gate = review_source(bait.fill(attack.for_the_gate or attack.program), policy)
-        jobs = tuple(_run_steps(launcher, attack, program, source))
+        jobs = tuple(_run_steps(launchers, attack, program, source))
         seen = Observation(jobs, bait.effects(), secret, source, layers, gate, attack.limits)
         finding = _with_documented(attack, attack.judge(seen), layers)
     return AttackResult(
@@ -122,13 +147,20 @@ def _clip() -> tuple[Frame, ...]:
 
 
 def _run_steps(
-    launcher: Launcher, attack: Attack, program: str, source: tuple[Frame, ...]
+    launchers: Launchers, attack: Attack, program: str, source: tuple[Frame, ...]
 ) -> Iterator[JobResult]:
+    launcher, second = launchers
     packets: tuple[bytes, ...] = (b"x",)
+    frames: tuple[Frame, ...] = ()
     for operation in attack.steps:
         began = time.monotonic()
         try:
-            result, packets = _run_step(launcher, operation, attack, program, source, packets)
+            if operation == "verify":
+                check_repeatable(second(), program, packets, STREAM, attack.limits, frames)
+                result = JobResult(operation, 0.0)
+            else:
+                result, packets = _run_step(launcher, operation, attack, program, source, packets)
+                frames = result.frames
         except CandidateFailure as failure:
             result = JobResult(operation, 0.0, failure=failure)
         except InfrastructureFailure as failure:

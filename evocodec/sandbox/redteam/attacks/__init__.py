@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from evocodec.domain.errors import UserError
 from evocodec.sandbox.redteam.attack import Attack, Theme
 from evocodec.sandbox.redteam.attacks import (
+    channels,
     cheating,
     deadlines,
     files,
@@ -30,6 +31,7 @@ ALL_ATTACKS: tuple[Attack, ...] = (
     *kernel.ATTACKS,
     *results.ATTACKS,
     *persistence.ATTACKS,
+    *channels.ATTACKS,
     *introspection.ATTACKS,
     *cheating.ATTACKS,
 )
