@@ -7,6 +7,7 @@ Interface: seccomp_unotify(2), linux/seccomp.h; Linux 5.14 for answering with a 
 import ctypes
 import errno
 import fcntl
+import functools
 import os
 import platform
 import struct
@@ -24,7 +25,7 @@ _ANSWER = struct.Struct("=QqiI")
 _ADD = struct.Struct("=QIIII")
 _RECEIVE, _SEND, _ADD_DESCRIPTOR, _SET_FLAGS = 0xC0502100, 0xC0182101, 0x40182103, 0x40082104
 _ADD_AND_SEND = 1 << 1
-_WAKE_ON_SAME_CPU = struct.pack("=Q", 1)  # Linux 6.6
+_WAKE_ON_SAME_CPU = 1  # Linux 6.6; passed by value
 _SIZES = struct.pack("=3H", _NOTICE.size, _ANSWER.size, 64)
 
 
@@ -55,14 +56,19 @@ def install(*, devices: bool) -> int:
 
     Needs no_new_privs. Raises OSError: EBUSY when a listener stands above this process already.
     """
-    program = bpf.Packed(build(platform.machine(), devices=devices))
-    header = ctypes.byref(program.header)
+    header = ctypes.byref(prepare(devices=devices).header)
     try:
         return _seccomp(_SET_MODE_FILTER, _NEW_LISTENER | _WAIT_KILLABLE, header)
     except OSError as error:
         if error.errno != errno.EINVAL:
             raise
     return _seccomp(_SET_MODE_FILTER, _NEW_LISTENER, header)
+
+
+@functools.cache
+def prepare(*, devices: bool) -> bpf.Packed:
+    """The filter as the kernel takes it: made once, before the forks that install it."""
+    return bpf.Packed(build(platform.machine(), devices=devices))
 
 
 def build(machine: str, *, devices: bool) -> list[bpf.Instruction]:
