@@ -12,17 +12,21 @@ from pathlib import Path
 from evocodec.app.clips import AnchoredClip
 from evocodec.config import Settings
 from evocodec.domain.errors import CandidateFailure, ConfigError, SourceError
-from evocodec.domain.results import RdCurve
-from evocodec.evaluation.anchors import X265_MEDIUM, anchor_curve, operating_quality_db
-from evocodec.evaluation.clips import Clip, ClipSource, load_clip, parse_clip
-from evocodec.evaluation.ffmpeg import check_readable
+from evocodec.domain.results import RdCurve, Track
+from evocodec.evaluation.anchor_encoders import primary_encoder
+from evocodec.evaluation.anchors import anchor_curve, operating_quality_db
+from evocodec.evaluation.catalogue import check_samples, named_clips
+from evocodec.evaluation.clips import Clip, ClipSource, load_clip
 from evocodec.evaluation.held_out import Draw, HeldOutClip, draw_clips, seed_name
+from evocodec.evaluation.sources import check_source
 
 SECRET_BYTES = 32
 PREFIX = "held-"
 
 _POOL_FRAMES = (64, 32, 16)
 """How much of a development file's unused part is taken, most first."""
+
+_ENCODERS = 2  # at a time: candidates of other slots are measured meanwhile
 
 _FITTED = {
     "bikes": "91028f9d6c72cc8137d8bd05678bdfcf5ab7c8fd9d7b77de70ce7a3ade257bb5",
@@ -52,8 +56,7 @@ def require_held_out(settings: Settings) -> None:
         )
         raise ConfigError(message)
     for source in configured_sources(settings):
-        if "://" not in source.path:
-            check_readable(source.path)
+        check_source(source)
 
 
 class HeldOutMaterial:
@@ -71,6 +74,7 @@ class HeldOutMaterial:
         secret: bytes,
     ) -> None:
         self._settings = settings.held_out
+        self._encoder = primary_encoder(Track(settings.evaluation.track))
         self._folder = folder
         self._secret = secret
         self._development = tuple(one.clip for one in development.values())
@@ -101,7 +105,8 @@ class HeldOutMaterial:
         return Draw(seed_name(seed), (*self._configured, *derived))
 
     def _load(self, source: ClipSource) -> HeldOutClip:
-        clip = load_clip(replace(source, name=PREFIX + source.name))
+        clip = check_samples(load_clip(source))
+        clip = replace(clip, name=PREFIX + clip.name)
         for one in self._development:
             if one.sha256 == clip.sha256:
                 message = (
@@ -113,7 +118,7 @@ class HeldOutMaterial:
         return HeldOutClip(clip, anchor, operating_psnr_y_db)
 
     def _anchor(self, clip: Clip) -> tuple[RdCurve, float]:
-        curve = anchor_curve(clip, X265_MEDIUM, self._folder)
+        curve = anchor_curve(clip, self._encoder, self._folder, jobs=_ENCODERS)
         try:
             return curve, operating_quality_db(curve, clip.stream)
         except CandidateFailure as failure:
@@ -144,7 +149,7 @@ def configured_sources(settings: Settings) -> tuple[ClipSource, ...]:
     Raises:
         ConfigError: two have one name, or one is a file that the seed program was fitted on.
     """
-    sources = tuple(parse_clip(text) for text in settings.held_out.clips)
+    sources = named_clips(settings.held_out.clips)
     names = [source.name for source in sources]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:

@@ -1,0 +1,74 @@
+"""Held-out material of real files: what is refused, what development left, what a secret draws."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from lab import CARPHONE, settings_for
+
+from evocodec.app.clips import AnchoredClip, anchored_clips
+from evocodec.app.held_out import HeldOutMaterial, configured_sources, require_held_out, unused_part
+from evocodec.domain.errors import ConfigError, SourceError
+from evocodec.evaluation.clips import load_clip, parse_clip
+
+BIKES = str(Path(CARPHONE).with_name("bikes.mp4"))
+
+
+def test_a_clip_that_the_seed_was_fitted_on_is_refused_by_name_and_by_content(
+    tmp_path: Path,
+) -> None:
+    renamed = tmp_path / "innocent.mp4"
+    shutil.copy(BIKES, renamed)
+    for path in (BIKES, str(renamed), "/elsewhere/BigBuckBunny.mkv@0-9"):
+        settings = settings_for(tmp_path, held_out__enabled=True, held_out__clips=[path])
+        with pytest.raises(ConfigError, match="fitted on bikes and bigbuckbunny"):
+            require_held_out(settings)
+
+
+def test_a_development_clip_under_another_name_is_refused(tmp_path: Path) -> None:
+    copy = tmp_path / "other.mp4"
+    shutil.copy(CARPHONE, copy)
+    settings = settings_for(tmp_path, held_out__clips=[f"{copy}@0-8:96x80"])
+    development = anchored_clips(settings, tmp_path / "cache")
+    with pytest.raises(ConfigError, match="nothing is held out"):
+        HeldOutMaterial(settings, tmp_path / "held-out", development, b"secret")
+
+
+def test_a_missing_clip_and_a_gate_without_clips_are_told_before_anything_runs(
+    tmp_path: Path,
+) -> None:
+    settings = settings_for(tmp_path, held_out__enabled=True, held_out__clips=["/none.mp4"])
+    with pytest.raises(SourceError, match=r"/none\.mp4"):
+        require_held_out(settings)
+    nothing = settings_for(tmp_path, held_out__enabled=True, held_out__derived=0)
+    with pytest.raises(ConfigError, match=r"held_out\.clips"):
+        require_held_out(nothing)
+    assert configured_sources(nothing) == ()
+
+
+def test_clips_are_derived_from_what_development_left(tmp_path: Path) -> None:
+    clip = load_clip(parse_clip(f"{CARPHONE}@0-8:96x80"))
+    unused = unused_part(clip, 9)
+    assert unused.stream.frame_count == 64
+    assert unused.stream.width == 96
+    used = {frame.y.tobytes() for frame in clip.frames}
+    assert not any(frame.y.tobytes() in used for frame in unused.frames)
+    last = load_clip(parse_clip(f"{CARPHONE}@100-:96x80"))
+    assert unused_part(last, 9) is last
+
+
+def test_a_secret_draws_the_same_clips_for_a_name_and_others_for_another(tmp_path: Path) -> None:
+    settings = settings_for(tmp_path, held_out__derived=1, held_out__frames=3)
+    development = anchored_clips(settings, tmp_path / "cache")
+
+    def drawn(secret: bytes, name: str) -> tuple[str, str]:
+        material = HeldOutMaterial(settings, tmp_path / "held-out", development, secret)
+        draw = material.draw(name)
+        (held,) = draw.clips
+        assert held.anchor_bits > 0
+        assert isinstance(development[held.like], AnchoredClip)
+        return draw.seed_sha256, held.clip.sha256
+
+    first = drawn(b"secret", "c0002/0/v1")
+    assert drawn(b"secret", "c0002/0/v1") == first
+    assert len({first, drawn(b"secret", "c0002/0/v2"), drawn(b"other", "c0002/0/v1")}) == 3
