@@ -193,4 +193,8 @@ def _hand_on(folder: Path) -> None:
     """Have the controllers available in groups below ``folder`` of version 2."""
     switch = folder / "cgroup.subtree_control"
     if not set(_CONTROLLERS) <= set(switch.read_text(encoding="ascii").split()):
-        switch.write_text(" ".join(f"+{name}" for name in _CONTROLLERS))
+        try:
+            switch.write_text(" ".join(f"+{name}" for name in _CONTROLLERS))
+        except FileNotFoundError as error:
+            names = " and ".join(_CONTROLLERS)
+            raise OSError(f"version 2 has no {names} here: version 1 holds them") from error

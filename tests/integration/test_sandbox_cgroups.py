@@ -160,6 +160,16 @@ def encode(launcher: ForkServerLauncher, seconds: float, limits: Limits) -> None
     launcher.encode(SLOW.format(seconds=seconds), [Frame(*planes)], stream, 30.0, limits)
 
 
+def test_a_hybrid_machine_whose_version_2_lacks_the_controllers_is_told_so() -> None:
+    place = Path("/sys/fs/cgroup/unified")
+    offered = place / "cgroup.controllers"
+    if os.getuid() != 0 or not offered.exists() or "memory" in offered.read_text(encoding="ascii"):
+        pytest.skip("no hybrid machine, where version 1 holds the controllers")
+    mounts = f"36 25 0:31 / {place} rw - cgroup2 cgroup2 rw\n"
+    with pytest.raises(OSError, match="version 1 holds them"):
+        cgroups.locate("0::/\n", mounts)
+
+
 def test_every_job_has_a_group_while_it_runs_and_none_afterwards(groups: cgroups.Cgroups) -> None:
     with ForkServerLauncher() as launcher:
         assert launcher.describe().layers["cgroup"] == groups.state
