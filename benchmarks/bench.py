@@ -20,6 +20,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
+from bench_metrics import metric_rows, overhead_rows
 from bench_sandbox import Row, markdown, sandbox_rows
 
 from evocodec.app.laboratory import Laboratory
@@ -271,6 +272,8 @@ def main() -> None:
         rows += task_rows(engine)
         rows += controller_rows(engine)
         rows += stage_rows(engine, quick=quick)
+        if not quick:
+            rows += metric_rows() + overhead_rows(engine)
     finally:
         engine.close()
     rows += laboratory_rows()
