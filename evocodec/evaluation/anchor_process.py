@@ -8,9 +8,8 @@ include the memory of whoever started it.
 import os
 import subprocess
 import tempfile
-import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from io import BufferedReader
@@ -40,11 +39,11 @@ class Usage:
 class MeteredProcess:
     """A child process with pipes, metered; a context manager that never leaves it running.
 
-    When another thread sets ``cancelled``, the next step here raises ``InfrastructureFailure``.
+    Once ``cancelled`` answers yes, the next step here raises ``InfrastructureFailure``.
     """
 
     def __init__(
-        self, command: list[str], *, feed: bool, cancelled: threading.Event | None = None
+        self, command: list[str], *, feed: bool, cancelled: Callable[[], bool] | None = None
     ) -> None:
         self._cancelled = cancelled
         self._complaints = tempfile.TemporaryFile()  # noqa: SIM115 - closed in __exit__
@@ -87,7 +86,7 @@ class MeteredProcess:
 
     def look(self) -> None:
         """Note the memory that the process holds now; the place where a cancellation is seen."""
-        if self._cancelled is not None and self._cancelled.is_set():
+        if self._cancelled is not None and self._cancelled():
             raise InfrastructureFailure("stopped while an anchor was being measured")
         with suppress(OSError, ValueError):
             text = Path(f"/proc/{self._process.pid}/status").read_text()
@@ -121,7 +120,7 @@ def encode(
     rate: float,
     output: Path,
     *,
-    cancelled: threading.Event | None = None,
+    cancelled: Callable[[], bool] | None = None,
 ) -> Usage:
     """Write the raw stream of one rate to ``output``.
 

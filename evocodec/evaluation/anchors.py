@@ -9,7 +9,7 @@ import hashlib
 import tempfile
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -81,14 +81,14 @@ def measure_anchor(
     work_dir: Path,
     *,
     vmaf: bool = False,
-    cancelled: threading.Event | None = None,
+    cancelled: Callable[[], bool] | None = None,
 ) -> RatePoint:
     """Encode, decode and score one rate point, by the same metrics as a candidate.
 
     Odd sizes are padded to even by repeating the last row or column, since 4:2:0 streams have no
     odd sizes, and cropped again before scoring: the anchor pays for the padding. Files in
-    ``work_dir`` are removed. Raises ``InfrastructureFailure`` when ffmpeg fails, or when another
-    thread sets ``cancelled``.
+    ``work_dir`` are removed. Raises ``InfrastructureFailure`` when ffmpeg fails, or once
+    ``cancelled`` answers yes.
     """
     bitstream = work_dir / f"{encoder.name}-{clip.sha256[:16]}-{crf:g}.{encoder.muxer}"
     try:
@@ -144,6 +144,7 @@ def anchor_curve(
     on_event: Listener | None = None,
     fresh: bool = False,
     vmaf: bool = False,
+    stop: threading.Event | None = None,
 ) -> RdCurve:
     """The anchor's working range on a clip: three points either side of the operating rate.
 
@@ -159,7 +160,7 @@ def anchor_curve(
     if cached is not None and not _lacks_vmaf(cached, clip, vmaf=vmaf):
         return _renamed(cached, clip.name)
     target_bits = operating_bits(clip.stream)
-    points = _Measuring(clip, encoder, jobs, _both(on_point, on_event), vmaf).until_complete(
+    points = _Measuring(clip, encoder, jobs, _both(on_point, on_event), vmaf, stop).until_complete(
         lambda known: bracketing_rates(known, target_bits, encoder.rate_limits), ()
     )
     curve = _working_range(clip, encoder, points)
@@ -177,6 +178,7 @@ def covering_curve(
     on_event: Listener | None = None,
     fresh: bool = False,
     vmaf: bool = False,
+    stop: threading.Event | None = None,
 ) -> RdCurve:
     """Another anchor's curve over the qualities of the primary one's working range.
 
@@ -200,7 +202,7 @@ def covering_curve(
         points.append(point)
         write_curve(cache_dir, identity, make_curve(encoder.name, clip.name, points))
 
-    _Measuring(clip, encoder, jobs, _both(keep, on_event), vmaf).until_complete(
+    _Measuring(clip, encoder, jobs, _both(keep, on_event), vmaf, stop).until_complete(
         lambda measured: (
             (not measured and again) or covering_rates(measured, primary, operating_db, encoder)
         ),
@@ -267,6 +269,7 @@ class _Measuring:
     jobs: int
     on_event: Listener | None
     vmaf: bool
+    stop: threading.Event | None
 
     def until_complete(
         self,
@@ -285,11 +288,10 @@ class _Measuring:
         ):
             try:
                 while wanted:
-                    for point in pool.map(
-                        lambda rate: self._measure(rate, folder, cancelled), wanted
-                    ):
-                        points.append(point)
-                        self._tell(point.qp, point)
+                    begun = [pool.submit(self._measure, rate, folder, cancelled) for rate in wanted]
+                    for done in as_completed(begun):
+                        points.append(done.result())
+                        self._tell(points[-1].qp, points[-1])
                     wanted = plan(points)
             except BaseException:
                 cancelled.set()
@@ -300,7 +302,12 @@ class _Measuring:
     def _measure(self, rate: float, folder: str, cancelled: threading.Event) -> RatePoint:
         self._tell(rate, None)
         return measure_anchor(
-            self.clip, self.encoder, rate, Path(folder), vmaf=self.vmaf, cancelled=cancelled
+            self.clip,
+            self.encoder,
+            rate,
+            Path(folder),
+            vmaf=self.vmaf,
+            cancelled=lambda: cancelled.is_set() or (self.stop is not None and self.stop.is_set()),
         )
 
     def _tell(self, rate: float, point: RatePoint | None) -> None:
