@@ -17,6 +17,7 @@ from evocodec.app.engine import (
     require_floor,
     wants_vmaf,
 )
+from evocodec.app.plotting import FaultPictures
 from evocodec.app.report.gather import (
     compare_all,
     describe_environment,
@@ -24,6 +25,7 @@ from evocodec.app.report.gather import (
     measured_metrics,
     notices_of,
     program_facts,
+    within_range,
 )
 from evocodec.app.report.model import ClipFacts, Codec, Kind, Report
 from evocodec.app.report.pictures import (
@@ -31,6 +33,7 @@ from evocodec.app.report.pictures import (
     anchor_renderer,
     program_renderer,
     view_clip,
+    within_budget,
 )
 from evocodec.app.reports import EvaluationReport
 from evocodec.app.stages import reference_costs, stage_settings
@@ -87,6 +90,12 @@ class Bench:
     def measure(self, name: str, source: str) -> Score:
         """Smoke and full; raises CandidateFailure when the program fails."""
         costs = InBackground(lambda: reference_costs(self.settings, self.anchored))
+        pictures = FaultPictures(
+            {name: one.curve for name, one in self.anchored.items()},
+            {name: one.clip.stream for name, one in self.anchored.items()},
+            self.workspace.root / "curves",
+        )
+        forget = self.bus.subscribe(pictures)
         evaluator = StagedEvaluator(
             self.engine,
             run_id="eval",
@@ -103,7 +112,13 @@ class Bench:
         try:
             evaluator.smoke(name, 0, source)
             return evaluator.full(name, 0, source, None)
+        except CandidateFailure as failure:
+            png = pictures.draw(name, 0, failure.kind, failure.message)
+            if png is not None:
+                failure.message += f". The curves: {png}"
+            raise
         finally:
+            forget()
             costs.wait()
 
     @property
@@ -265,7 +280,7 @@ def anchor_codecs(
         curves: dict[str, RdCurve] = {}
         for name, one in bench.anchored.items():
             try:
-                curves[name] = covering_curve(
+                whole = covering_curve(
                     one.clip,
                     encoder,
                     one.curve,
@@ -275,6 +290,7 @@ def anchor_codecs(
                     fresh=repeat,
                     vmaf=wants_vmaf(bench.settings, evaluating=True),
                 )
+                curves[name] = within_range(whole, one.curve)
             except InfrastructureFailure as error:
                 notices.append(f"No figures of {encoder.name} on {name}: {error}")
         codecs.append(Codec(encoder.name, Kind.ANCHOR, curves, command=encoder.described()))
@@ -360,7 +376,7 @@ def with_views(report: Report, bench: Bench, reference: Renderer, subject: Rende
             views.append(
                 view_clip(one.clip, reference, subject, one.operating_psnr_y_db, vmaf=vmaf)
             )
-    return replace(report, views=tuple(views))
+    return replace(report, views=within_budget(views))
 
 
 def clip_facts(one: AnchoredClip) -> ClipFacts:

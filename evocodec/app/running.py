@@ -23,6 +23,7 @@ from evocodec.app.clips import AnchoredClip, anchored_clips, require_clips
 from evocodec.app.engine import engine_options, make_policy, require_floor, wants_vmaf
 from evocodec.app.held_out import HeldOutMaterial, require_held_out
 from evocodec.app.models import gateway_settings
+from evocodec.app.plotting import FaultPictures
 from evocodec.app.programs import built_in, looks_like_file, read_program
 from evocodec.app.stages import reference_costs, stage_settings, thresholds
 from evocodec.app.workspace import Workspace
@@ -157,6 +158,13 @@ class Runner:
             require_floor(info.isolation, self._plan.settings)
             anchored = anchoring.result()
             self._announce(info, anchored)
+            self._bus.subscribe(
+                FaultPictures(
+                    {name: one.curve for name, one in anchored.items()},
+                    {name: one.clip.stream for name, one in anchored.items()},
+                    self._plan.workspace.run(self._plan.run_id) / "curves",
+                )
+            )
             return self._evolve(engine, anchored)
         finally:
             anchoring.wait()

@@ -64,7 +64,7 @@ def plot_rd(
         if index + columns >= len(clips):
             panel.set_xlabel("kbit/s (logarithmic)")
         shown = [by_clip.get(clip) for by_clip in curves.values()]
-        _draw_panel(panel, anchors[clip], shown, streams[clip])
+        draw_panel(panel, anchors[clip], shown, streams[clip])
     figure.suptitle(title, fontsize=13, fontweight="bold", x=0.01, ha="left")
     figure.legend(
         handles=_legend_handles(anchors[clips[0]].codec, list(curves)),
@@ -80,12 +80,13 @@ def plot_rd(
         figure.savefig(svg, metadata={"Date": None})
 
 
-def _draw_panel(
+def draw_panel(
     panel: Axes,
     anchor: RdCurve,
     shown: Sequence[RdCurve | None],
     stream: StreamInfo,
 ) -> None:
+    """One clip: the anchor and its operating point, and curves in colours."""
     _draw_curve(panel, anchor, stream, colour="black", marker="o", width=1.8)
     for index, curve in enumerate(shown):
         if curve is not None:
@@ -97,7 +98,7 @@ def _draw_panel(
                 marker=_MARKERS[index % len(_MARKERS)],
                 width=1.5,
             )
-    rate = _kbit_per_second(operating_bits(stream), stream)
+    rate = kbit_per_second(operating_bits(stream), stream)
     quality = operating_quality_db(anchor, stream)
     panel.axvline(rate, color="#999999", linewidth=0.8, linestyle=(0, (4, 3)), zorder=1)
     panel.axhline(quality, color="#999999", linewidth=0.8, linestyle=(0, (4, 3)), zorder=1)
@@ -119,7 +120,7 @@ def _draw_panel(
 def _draw_curve(
     panel: Axes, curve: RdCurve, stream: StreamInfo, *, colour: str, marker: str, width: float
 ) -> None:
-    rates = [_kbit_per_second(point.bits, stream) for point in curve.points]
+    rates = [kbit_per_second(point.bits, stream) for point in curve.points]
     qualities = [point.quality.psnr_y_db for point in curve.points]
     panel.plot(rates, qualities, marker, color=colour, markersize=4.5, linestyle="none", zorder=4)
     try:
@@ -129,7 +130,7 @@ def _draw_curve(
         return
     smooth = np.linspace(psnr[0], psnr[-1], 100)
     bits = 10 ** pchip(psnr, log_bits).at(smooth)
-    panel.plot(bits * _kbit_per_second(1, stream), smooth, color=colour, linewidth=width, zorder=3)
+    panel.plot(bits * kbit_per_second(1, stream), smooth, color=colour, linewidth=width, zorder=3)
 
 
 def _legend_handles(anchor: str, labels: Sequence[str]) -> list[Line2D]:
@@ -157,5 +158,6 @@ def _legend_handles(anchor: str, labels: Sequence[str]) -> list[Line2D]:
     return [*handles, operating]
 
 
-def _kbit_per_second(bits: float, stream: StreamInfo) -> float:
+def kbit_per_second(bits: float, stream: StreamInfo) -> float:
+    """Mean rate of a stream of so many bits."""
     return bits * float(stream.fps) / stream.frame_count / 1000
