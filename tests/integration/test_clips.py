@@ -11,7 +11,7 @@ import pytest
 
 from evocodec.domain.errors import SourceError
 from evocodec.domain.video import Frame, StreamInfo
-from evocodec.evaluation import clips
+from evocodec.evaluation import frame_store
 from evocodec.evaluation.clips import (
     ClipSource,
     default_clips,
@@ -22,7 +22,9 @@ from evocodec.evaluation.clips import (
     stream_info,
     write_y4m,
 )
+from evocodec.evaluation.data_options import DataOptions, use_options
 from evocodec.evaluation.ffmpeg import ffmpeg_exe
+from evocodec.evaluation.frame_store import FrameFile
 from evocodec.evaluation.metrics import measure_quality, psnr_series
 
 CARPHONE, CITY, DOG = default_clips()
@@ -344,12 +346,24 @@ def test_too_few_frames_are_told_with_how_many_there_are() -> None:
     assert "0 are there" in complaint(ClipSource("x", CITY.path, start_frame=500))
 
 
-def test_a_film_is_not_loaded_into_memory_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(clips, "MAX_CLIP_BYTES", 10 * 176 * 144 * 3 // 2)
-    message = complaint(ClipSource("x", CARPHONE.path))
-    assert "more than 10 frames of 176x144" in message
-    assert "@0-10`" in message
-    assert len(load_clip(ClipSource("x", CARPHONE.path, frames=10)).frames) == 10
+def test_a_clip_beyond_the_limit_lies_in_a_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    before = use_options(DataOptions(tmp_path))
+    try:
+        monkeypatch.setattr(frame_store, "IN_MEMORY_BYTES", 10 * 176 * 144 * 3 // 2)
+        few = load_clip(ClipSource("x", CARPHONE.path, frames=10))
+        many = load_clip(ClipSource("x", CARPHONE.path, frames=17))
+    finally:
+        use_options(before)
+    assert isinstance(few.frames, tuple)
+    assert isinstance(many.frames, FrameFile)
+    assert many.sha256 == load_clip(CARPHONE).sha256
+    assert same(many.frames, load_clip(CARPHONE).frames)
+    assert [len(many.frames[3:8]), len(many.frames[-2:]), len(many.frames)] == [5, 2, 17]
+    assert same([many.frames[-1]], [load_clip(CARPHONE).frames[16]])
+    with pytest.raises(IndexError):
+        many.frames[17]
 
 
 def test_clips_are_equal_when_their_samples_are() -> None:
