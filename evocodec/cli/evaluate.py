@@ -19,7 +19,7 @@ from evocodec.cli.session import Session
 from evocodec.cli.stopping import run_stoppable
 from evocodec.cli.tables import clips_table
 from evocodec.cli.tables_report import costs_table, means_table, problems_table
-from evocodec.cli.text import clean, number, percent, size, versus_hevc
+from evocodec.cli.text import clean, number, percent, plural, size, versus_hevc
 from evocodec.domain.errors import ConfigError, EvocodecError
 from evocodec.domain.results import Metric, Score, Track
 
@@ -202,8 +202,12 @@ def show_report(session: Session, report: "Report") -> None:
     """Print means over clips, costs and warnings."""
     session.show(means_table(report))
     session.show(costs_table(report))
-    if report.problems:
+    doubtful = sum(found.bd_rate is not None for found in report.problems)
+    if len(report.problems) > doubtful:
         session.show(problems_table(report, width=session.out.width))
+    if doubtful:
+        words = f"{plural(doubtful, 'figure')} to be read with care: --html and --csv say why"
+        session.show(Text(words, style="yellow"))
     for notice in report.notices:
         session.show(Text(f"note: {clean(notice)}", style="yellow"))
 

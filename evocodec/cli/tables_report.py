@@ -7,7 +7,7 @@ from rich.text import Text
 
 from evocodec.cli.tables import add, make_table, spaced
 from evocodec.cli.text import DASH, clean, number, percent, shorten, size
-from evocodec.domain.results import Cost
+from evocodec.domain.results import Comparison, Cost
 
 if TYPE_CHECKING:
     from evocodec.app.report.model import Report
@@ -73,16 +73,16 @@ def costs_table(report: "Report") -> RenderableType:
 
 
 def problems_table(report: "Report", *, width: int) -> RenderableType:
-    """Return comparisons that are impossible or doubtful, one line for each reason."""
-    table = make_table("read with care", "reference", "metrics", "why", left=(0, 1, 2, 3))
-    grouped: dict[tuple[str, str, str], list[str]] = {}
-    for found in report.problems:
-        key = (found.clip, found.anchor, found.problem)
-        grouped.setdefault(key, []).append(found.metric.value)
-    for (clip, anchor, problem), metrics in grouped.items():
-        words = shorten(", ".join(metrics), 24)
-        room = max(24, width - len(clip) - len(anchor) - len(words) - 8)
-        add(table, clip, anchor, words, Text(shorten(clean(problem), room), style="yellow"))
+    """Return the comparisons that could not be made, one line for each clip and reference."""
+    table = make_table("no figure", "against", "why", left=(0, 1, 2))
+    found: dict[tuple[str, str], list[Comparison]] = {}
+    for one in report.problems:
+        if one.bd_rate is None:
+            found.setdefault((one.clip, one.anchor), []).append(one)
+    for (clip, anchor), each in found.items():
+        words = f"{', '.join(one.metric.value for one in each)}: {each[0].problem}"
+        room = max(40, width - 32)
+        add(table, shorten(clip, 16), anchor, Text(shorten(clean(words), room), style="yellow"))
     return spaced(table)
 
 

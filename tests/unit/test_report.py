@@ -16,7 +16,13 @@ import pytest
 from evocodec.app.comparing import Side, difference
 from evocodec.app.report.charts import Line, frame_chart, rd_chart
 from evocodec.app.report.files import require_writable, write_csv, write_html
-from evocodec.app.report.gather import compare_all, mean_rates, measured_metrics, program_facts
+from evocodec.app.report.gather import (
+    compare_all,
+    mean_rates,
+    measured_metrics,
+    program_facts,
+    within_range,
+)
 from evocodec.app.report.model import (
     ClipFacts,
     Codec,
@@ -29,7 +35,7 @@ from evocodec.app.report.model import (
     frame_values,
 )
 from evocodec.app.report.page import html_page
-from evocodec.app.report.pictures import rgb_of, worst_window, worth_seeing
+from evocodec.app.report.pictures import rgb_of, within_budget, worst_window, worth_seeing
 from evocodec.app.report.plots import write_plots
 from evocodec.cli.payload_report import report_payload
 from evocodec.domain.errors import UserError
@@ -342,3 +348,24 @@ def test_the_difference_of_two_programs_is_counted_and_cut() -> None:
     assert difference(Side("a", "x"), Side("b", None)) == ""
     long = "\n".join(f"x{number} = 1" for number in range(2000))
     assert "lines left out" in difference(Side("a", ""), Side("b", long))
+
+
+def test_an_anchors_points_beyond_the_primary_are_left_out_while_four_remain() -> None:
+    primary = curve("x265-medium", "one")  # 30 to 42 dB
+    lossless = tuple(
+        replace(primary.points[0], qp=float(step), bits=10**7 + step, quality=quality(60.0 + step))
+        for step in range(2)
+    )
+    wide = replace(primary, codec="svt", points=(*primary.points, *lossless))
+    assert within_range(wide, primary).points == primary.points
+    short = replace(wide, points=(*primary.points[:2], *lossless))
+    assert within_range(short, primary).points == short.points
+
+
+def test_further_pictures_are_kept_only_while_they_are_small_together() -> None:
+    whole = report().views[0]
+    (picture,) = whole.pictures
+    views = [replace(whole, clip=name, pictures=(picture, picture)) for name in ("a", "b")]
+    kept = within_budget(views, 3 * picture.size_bytes)
+    assert [len(view.pictures) for view in kept] == [2, 1]
+    assert [len(view.pictures) for view in within_budget(views, 0)] == [1, 1]

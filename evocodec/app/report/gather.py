@@ -6,12 +6,14 @@ import os
 import platform
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from evocodec import __version__
 from evocodec.app.report.model import ClipFacts, Codec, Environment, Mean, ProgramFacts
 from evocodec.config import Settings
 from evocodec.domain.results import Comparison, Metric, RdCurve
+from evocodec.evaluation.bdrate import MIN_POINTS
 from evocodec.evaluation.confidence import mean_interval
 from evocodec.evaluation.ffmpeg import ffmpeg_version
 from evocodec.sandbox.launcher import IsolationReport
@@ -68,6 +70,20 @@ def compare_all(
             both = [m for m in metrics if has_metric(anchor, m) and has_metric(test, m)]
             found += compare_curves(anchor, test, both)
     return tuple(found)
+
+
+def within_range(curve: RdCurve, primary: RdCurve) -> RdCurve:
+    """Leave out what lies above the primary anchor's best quality, while four points remain.
+
+    Encoders whose scale goes on to lossless have points there that nobody asked about, and the
+    shared range is a share of theirs.
+    """
+    best = max(point.quality.psnr_y_db for point in primary.points)
+    points = sorted(curve.points, key=lambda point: point.quality.psnr_y_db)
+    while len(points) > MIN_POINTS and points[-1].quality.psnr_y_db > best:
+        points.pop()
+    kept = {point.qp for point in points}
+    return replace(curve, points=tuple(point for point in curve.points if point.qp in kept))
 
 
 def mean_rates(

@@ -112,6 +112,11 @@ class Picture:
     subject: bytes = field(repr=False)
     error: bytes = field(repr=False)
 
+    @property
+    def size_bytes(self) -> int:
+        """All four images."""
+        return sum(map(len, (self.source, self.reference, self.subject, self.error)))
+
 
 @dataclass(frozen=True, slots=True)
 class View:

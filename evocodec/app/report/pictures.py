@@ -3,7 +3,7 @@
 import math
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -25,6 +25,7 @@ ERROR_GAIN = 8
 
 # What fits beside three others on a page at one screen pixel a sample, and keeps files small.
 WINDOW_WIDTH, WINDOW_HEIGHT = 336, 252
+PICTURE_BYTES = 850_000
 
 # How often a reference is coded to come near the subject's bits.
 _TRIES = 4
@@ -96,6 +97,20 @@ def view_clip(
         for index, why in worth_seeing(coded[0].series, coded[1].series)
     )
     return View(clip.name, coded[0], coded[1], pictures)
+
+
+def within_budget(views: Sequence[View], budget_bytes: int = PICTURE_BYTES) -> tuple[View, ...]:
+    """Keep the first picture of every clip, and further ones while they are small together."""
+    spent = sum(picture.size_bytes for view in views for picture in view.pictures[:1])
+    kept = []
+    for view in views:
+        pictures = list(view.pictures[:1])
+        for picture in view.pictures[1:]:
+            if spent + picture.size_bytes <= budget_bytes:
+                spent += picture.size_bytes
+                pictures.append(picture)
+        kept.append(replace(view, pictures=tuple(pictures)))
+    return tuple(kept)
 
 
 def worth_seeing(reference: FrameSeries, subject: FrameSeries) -> list[tuple[int, str]]:

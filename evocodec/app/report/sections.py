@@ -112,11 +112,10 @@ def summary(report: Report) -> Iterator[str]:
                 if mean.clips == len(report.clips)
                 else f"{mean.clips} of {len(report.clips)} clips"
             )
-            below = "; ".join(filter(None, (interval(mean.interval), clips)))
-            cells.append(
-                f'<td class="{sense(mean.percent)}">{percent(mean.percent)}'
-                f"<small>{below}</small></td>"
+            below = "".join(
+                f"<small>{words}</small>" for words in (interval(mean.interval), clips) if words
             )
+            cells.append(f'<td class="{sense(mean.percent)}">{percent(mean.percent)}{below}</td>')
         rows.append("".join(cells))
     yield table(heads, rows, caption)
 

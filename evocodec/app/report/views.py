@@ -48,7 +48,7 @@ def _view(report: Report, view: View) -> Iterator[str]:
             if (values := frame_values(coded.series, metric))
         ]
         if metric is Metric.PSNR_Y:
-            yield '<div class="grid3">'
+            yield '<div class="grid2">'
         if drawn:
             chart = frame_chart(
                 drawn,
@@ -57,8 +57,8 @@ def _view(report: Report, view: View) -> Iterator[str]:
                 marks=[picture.frame for picture in view.pictures],
             )
             yield figure(chart, f"{METRIC_NAMES[metric]} by frame")
-    yield _view_table(view, scale)
     yield "</div>"
+    yield _view_table(view, scale)
     share = f"{number(abs(more), 1)} % {'more' if more > 0 else 'fewer'} bits"
     yield (
         f'<p class="note">Here {escape(view.subject.codec)} spends {share} than '
@@ -79,7 +79,7 @@ def _view_table(view: View, scale: float) -> str:
             f"<td>{quality(found.vmaf, Metric.VMAF)}</td>"
         )
     heads = ["codec", "qp", "kbit/s", "PSNR-Y", "worst", "VMAF"]
-    return table(heads, rows, "Both renderings.")
+    return table(heads, rows, "The renderings that are shown here.")
 
 
 def _shots(view: View, picture: Picture) -> str:

@@ -26,7 +26,8 @@ def interval(found: Interval | None) -> str:
     """Both ends of an interval in per cent, or nothing."""
     if found is None:
         return ""
-    return f"{percent(found.low)} … {percent(found.high)}"
+    low, high = (percent(end).removesuffix(" %") for end in (found.low, found.high))
+    return f"{low} … {high} %"
 
 
 def size(count: float) -> str:
