@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count, pairwise
+from statistics import fmean
 
 from evocodec.domain.errors import CandidateFailure
 from evocodec.domain.events import (
@@ -263,11 +264,22 @@ class StagedEvaluator:
             for name, held in by_name.items():
                 curve = make_curve(candidate_id, name, measured[name])
                 bits[name] = bits_at_quality(curve, held.operating_psnr_y_db)
+                bits[name] += self._charge(source, held.clip)
                 check_guards(held.anchor, curve, held.operating_psnr_y_db, self._settings.guards)
             return bits
         except CandidateFailure as failure:
             failure.stage = visit.stage
             raise
+
+    def _charge(self, source: str, clip: Clip) -> float:
+        """Bits of the program that a held-out clip bears: as heavy as on the development clips.
+
+        A held-out clip is shorter and smaller; the whole program would outweigh it.
+        """
+        if not self._settings.charge_program:
+            return 0.0
+        mean = fmean(known.stream.raw_bits for known in self._clips.values())
+        return 8 * packed_program_bytes(source) * clip.stream.raw_bits / mean
 
     def _score(self, visit: _Visit, relative: Relative) -> Score:
         measured: dict[str, list[RatePoint]] = {clip: [] for clip in self._clips}
