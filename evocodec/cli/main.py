@@ -17,6 +17,7 @@ from evocodec.cli import (
     evaluate,
     inspect,
     outside,
+    pareto,
     redteam,
     run,
 )
@@ -66,6 +67,7 @@ app = typer.Typer(
 run.register(app)
 outside.register(app)
 inspect.register(app)
+pareto.register(app)
 evaluate.register(app)
 compare.register(app)
 anchors.register(app)
