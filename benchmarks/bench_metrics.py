@@ -20,7 +20,7 @@ from bench_sandbox import Row, markdown
 
 from evocodec.app.programs import built_in
 from evocodec.domain.results import RatePoint, Stage
-from evocodec.domain.video import Frame, StreamInfo
+from evocodec.domain.video import Frame, Plane, StreamInfo
 from evocodec.evaluation.clips import default_clips, load_clip
 from evocodec.evaluation.ffmpeg import ffmpeg_exe
 from evocodec.evaluation.metrics import frame_psnr, measure, ms_ssim
@@ -149,15 +149,13 @@ def _sequences(width: int, height: int, count: int, folder: Path) -> Sequences:
     clip = load_clip(replace(default_clips()[0], frames=count, scale=(width, height)))
     generator = np.random.default_rng(1)
     noise = generator.integers(-4, 5, (height, width))
-    decoded = tuple(
-        Frame(
-            *(
-                np.clip(p + noise[: p.shape[0], : p.shape[1]], 0, 255).astype(np.uint8)
-                for p in frame
-            )
-        )
-        for frame in clip.frames
-    )
+
+    def noisy(plane: Plane) -> Plane:
+        rows, columns = plane.shape
+        changed: Plane = np.clip(plane + noise[:rows, :columns], 0, 255).astype(np.uint8)
+        return changed
+
+    decoded = [Frame(noisy(y), noisy(u), noisy(v)) for y, u, v in clip.frames]
     for name, side in (("reference", clip.frames), ("decoded", decoded)):
         (folder / name).write_bytes(b"".join(map(pack_frame, side)))
     return Sequences(clip.stream, folder)
@@ -197,7 +195,8 @@ def overhead_rows(engine: Engine) -> list[Row]:
 
 
 def _scoring_seconds(frames: tuple[Frame, ...], *, vmaf: bool) -> float:
-    shifted = tuple(Frame(*(plane ^ 1 for plane in frame)) for frame in frames)
+    one = np.uint8(1)
+    shifted = tuple(Frame(y ^ one, u ^ one, v ^ one) for y, u, v in frames)
     seconds = []
     for _ in range(ROUNDS):
         start = time.perf_counter()
