@@ -16,6 +16,7 @@ from evocodec.app.evaluating import (
     open_bench,
     program_codec,
     review,
+    short_name,
     with_views,
 )
 from evocodec.app.report.model import Codec, Report
@@ -57,7 +58,7 @@ def find_side(name: str, settings: Settings, source_of: Callable[[str], str]) ->
         if name in (encoder.name, encoder.base_name):
             return Side(encoder.name, encoder=encoder)
     try:
-        return Side(name, source=source_of(name))
+        return Side(short_name(name), source=source_of(name))
     except UserError as error:
         known = ", ".join(encoder.base_name for encoder in encoders)
         message = f"{error}; or name an anchor: {known}"

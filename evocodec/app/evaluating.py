@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 from evocodec.app.background import InBackground
 from evocodec.app.clips import AnchoredClip, anchored_clips, baseline_curves, require_clips
@@ -18,6 +19,7 @@ from evocodec.app.engine import (
     wants_vmaf,
 )
 from evocodec.app.plotting import FaultPictures
+from evocodec.app.programs import looks_like_file
 from evocodec.app.report.gather import (
     compare_all,
     describe_environment,
@@ -158,12 +160,13 @@ def evaluate_program(
         # Before the slow part: a file that cannot be used should be told at once.
         baseline = baseline_codec(bench, request.baseline_files)
         score = bench.measure(_CANDIDATE, source)
-    subject = program_codec(label, source, score)
+    name = short_name(label)
+    subject = program_codec(name, source, score)
     anchors, notices = anchor_codecs(bench, encoders, repeat=request.repeat, on_anchor=on_anchor)
     references = (*anchors, *((baseline,) if baseline else ()))
     report = assemble(
         bench,
-        title=label,
+        title=name,
         subject=subject,
         references=references,
         score=score,
@@ -242,6 +245,11 @@ def make_engine(settings: Settings) -> Engine:
 
         return RayEngine(options)
     return LocalEngine(options)
+
+
+def short_name(ref: str) -> str:
+    """What a report calls a program: a file by its name alone, wherever it lies."""
+    return Path(ref).name if looks_like_file(ref) else ref
 
 
 def program_codec(label: str, source: str, score: Score) -> Codec:
