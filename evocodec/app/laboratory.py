@@ -325,9 +325,12 @@ class Laboratory:
         attacks: "Sequence[Attack]",
         *,
         mode: "Mode | None" = None,
+        preload: "Sequence[str]" = (),
         on_result: "Callable[[AttackResult], None]" = lambda _result: None,
     ) -> "RedTeamReport":
         """Mount these attacks on the sandbox that candidates get, in ``mode`` or as configured.
+
+        ``preload``: libraries that the fork server loads besides the usual ones, such as torch.
 
         Raises:
             InfrastructureFailure: the sandbox does not start.
@@ -335,12 +338,16 @@ class Laboratory:
         from dataclasses import replace
 
         from evocodec.app.engine import make_policy
+        from evocodec.sandbox.forkserver import DEFAULT_PRELOAD
         from evocodec.sandbox.providers import make_launcher
         from evocodec.sandbox.redteam.runner import run_attacks
 
         policy = make_policy(self.settings)
         policy = replace(policy, mode=mode) if mode else policy
-        return run_attacks(lambda: make_launcher(policy), attacks, policy, on_result=on_result)
+        loaded = (*DEFAULT_PRELOAD, *preload)
+        return run_attacks(
+            lambda: make_launcher(policy, preload=loaded), attacks, policy, on_result=on_result
+        )
 
     def plot(self, run_id: str | None = None) -> tuple[Path, Path]:
         """Draw the RD curves of a run's versions; returns the PNG and the SVG."""

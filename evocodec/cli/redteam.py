@@ -1,5 +1,6 @@
 """``evocodec redteam``: attack the sandbox of this machine, and say what held."""
 
+from importlib.util import find_spec
 from itertools import groupby
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,7 +13,8 @@ from evocodec.cli.exits import ExitCode
 from evocodec.cli.session import Session
 from evocodec.cli.tables import add, facts, make_table, spaced
 from evocodec.cli.text import clean, plural, shorten
-from evocodec.sandbox.policy import Mode
+from evocodec.domain.errors import UserError
+from evocodec.sandbox.policy import LIBRARY_IMPORTS, Mode
 
 if TYPE_CHECKING:
     from evocodec.sandbox.redteam.attack import Attack
@@ -31,6 +33,7 @@ def register(app: typer.Typer) -> None:
             "evocodec redteam",
             "evocodec redteam --only files --only fork",
             "evocodec redteam --mode pod --json",
+            "evocodec redteam --preload torch",
             "evocodec redteam --list",
         ],
     )(attack_the_sandbox)
@@ -46,6 +49,10 @@ def attack_the_sandbox(
         Mode | None,
         typer.Option(help="instead of sandbox.mode; pod: without namespaces, as in a container"),
     ] = None,
+    preload: Annotated[
+        list[str] | None,
+        typer.Option(metavar="LIBRARY", help="load this too before attacking; repeatable"),
+    ] = None,
     list_attacks: Annotated[bool, typer.Option("--list", help="list, attack nothing")] = False,
 ) -> None:
     """Attack the sandbox of this machine, and say what held.
@@ -56,15 +63,19 @@ def attack_the_sandbox(
     from evocodec.sandbox.redteam.attacks import select_attacks
 
     attacks = select_attacks(only or ())
+    for name in preload or ():
+        if name not in LIBRARY_IMPORTS or find_spec(name) is None:
+            known = ", ".join(sorted(LIBRARY_IMPORTS))
+            raise UserError(f"--preload {name}: not installed, or none of {known}")
     if list_attacks:
         show_list(session, attacks)
         return
     with session.laboratory() as laboratory:
         if session.live and not session.json:
             with session.err.status(f"mounting {plural(len(attacks), 'attack')}"):
-                report = laboratory.redteam(attacks, mode=mode)
+                report = laboratory.redteam(attacks, mode=mode, preload=preload or ())
         else:
-            report = laboratory.redteam(attacks, mode=mode)
+            report = laboratory.redteam(attacks, mode=mode, preload=preload or ())
     if session.json:
         session.emit_pretty(report_payload(report))
     else:

@@ -59,6 +59,7 @@ HELD_BY_NATURE = {
         ("channel-clock", "channel-process-numbers", "channel-page-timing", "channel-descriptors"),
         "decoding once more, which needs no launcher of ours",
     ),
+    **dict.fromkeys(("torch", "torch-shared"), "torch is not always installed"),
     "known-clips": "clips that nobody has seen, which need no launcher",
     "which-clip-is-this": "the contract, which needs no launcher",
     "afterwards-honest-candidate": "no attack",
@@ -170,6 +171,12 @@ def test_the_command_prints_a_report_and_says_so_by_its_exit_code(tmp_path: Path
     assert "early-end" in result.output
     assert "15 held" in result.output
     assert "BROKEN" not in result.output
+
+
+def test_the_command_loads_only_libraries_that_are_there(tmp_path: Path) -> None:
+    words = ["-w", str(tmp_path), "redteam", "--only", "fork", "--preload"]
+    assert CliRunner().invoke(app, [*words, "numba", "--json"]).exit_code == 0
+    assert CliRunner().invoke(app, [*words, "nonsense"]).exit_code != 0
 
 
 def test_the_command_gives_json(tmp_path: Path) -> None:

@@ -54,6 +54,29 @@ ATTACKS = (
         """,
     ),
     _attack(
+        "torch",
+        "fill tensors",
+        """
+        import torch
+        keep = [torch.ones(1 << 20, dtype=torch.uint8) for _ in range(256)]
+        return f"{len(keep)} MiB under a limit of 96"
+        """,
+    ),
+    _attack(
+        "torch-shared",
+        "move tensors to memory that other processes may map",
+        """
+        import torch
+        def by_name():
+            import torch.multiprocessing as shared
+            shared.set_sharing_strategy("file_system")
+            return torch.ones(1 << 20).share_memory_().is_shared() and "by name"
+        def by_descriptor(): return torch.ones(1 << 20).share_memory_().is_shared() and "by fd"
+        def in_a_file(): return torch.from_file(f"{SCRATCH}/{TOKEN}", True, 1 << 28).size()
+        return first(by_name, by_descriptor, in_a_file)
+        """,
+    ),
+    _attack(
         "private-mapping",
         "map anonymous memory, and let mappings grow",
         """
