@@ -30,6 +30,7 @@ T = TypeVar("T")
 
 MEASURE = "Measure"
 OUTPUT = "Reports"
+PREPARING = "starting sandboxes, reading the clips, measuring HEVC on them"
 
 Clips = Annotated[
     list[str] | None,
@@ -229,7 +230,7 @@ Work = Callable[[Any, threading.Event, Callable[[str, str, float], None]], T]
 def watched(session: Session, work: Work[T]) -> T:
     """Measure while showing every task on stderr; Ctrl-C ends it in order."""
     stop = threading.Event()
-    display = PlainDisplay(session.err, everything=True)
+    display = PlainDisplay(session.err, everything=True, preparing=PREPARING)
     listeners = [] if session.json else [display.on_event]
 
     def on_anchor(clip: str, encoder: str, rate: float) -> None:

@@ -28,11 +28,13 @@ class PlainDisplay:
         console: Console,
         *,
         everything: bool = False,
+        preparing: str = PREPARING,
         pulse_seconds: float = PULSE_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._console = console
         self._everything = everything
+        self._preparing = preparing
         self._pulse_seconds = pulse_seconds
         self._clock = clock
         self._progress = Progress(clock)
@@ -43,7 +45,7 @@ class PlainDisplay:
         self._thread = threading.Thread(target=self._pulse, name="pulse", daemon=True)
 
     def __enter__(self) -> Self:
-        self._print(Line("run", PREPARING, Tone.QUIET))
+        self._print(Line("run", self._preparing, Tone.QUIET))
         self._thread.start()
         return self
 
@@ -89,7 +91,7 @@ class PlainDisplay:
     def _working(self) -> str:
         snapshot = self._progress.snapshot()
         if not snapshot.run.run_id:
-            return PREPARING
+            return self._preparing
         steps = [f"{step.candidate.candidate_id} {step.words}" for step in snapshot.steps]
         return " · ".join([*steps, f"{plural(snapshot.run.points, 'task')} done"])
 
