@@ -62,6 +62,7 @@ def plot_pareto(points: Sequence[TradeOff], title: str, picture: Path) -> None:
     # Here and not above: whoever only wants the front need not load a drawing library.
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415
     from matplotlib.figure import Figure  # noqa: PLC0415
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter  # noqa: PLC0415
 
     figure = Figure(figsize=(6.6, 4.6), layout="constrained")
     FigureCanvasAgg(figure)
@@ -95,6 +96,9 @@ def plot_pareto(points: Sequence[TradeOff], title: str, picture: Path) -> None:
             fontsize=8,
         )
     panel.set_xscale("log")
+    panel.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    panel.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    panel.xaxis.set_minor_formatter(NullFormatter())
     panel.set_xlabel("decode time, ms a frame (logarithmic; less is better)")
     panel.set_ylabel("BD-rate against x265 medium, % (less is better)")
     panel.axhline(0, color="#999999", linewidth=0.8, linestyle=(0, (4, 3)))

@@ -31,6 +31,8 @@ _NO_EFFECT_SPAN = 6.0
 _AIM_MARGIN = 0.15
 # Wider apart than this share of the anchor's range, interpolation is guessing.
 _WIDEST_GAP = 0.5
+# As near to the operating quality as this share of the anchor's range is near enough.
+_NEAR = 0.1
 # A plan that would just do may miss by a guess: ask for this much more overlap.
 _SAFETY = 0.05
 
@@ -87,7 +89,8 @@ def next_qps(
     foreseen = _distinct([*points, *(_foreseen(points, qp) for qp in wanted)])
     missing = MIN_POINTS - len(curve.points) - len(wanted)
     while missing > 0 or not wanted:
-        gaps = _in_widest_gaps(anchor, foreseen, only_wide=False)
+        gaps = _at_operating_quality(anchor, foreseen, operating_psnr_y_db)
+        gaps = gaps or _in_widest_gaps(anchor, foreseen, only_wide=False)
         if not gaps:
             break
         wanted.append(gaps[0])
@@ -207,6 +210,19 @@ def _towards(
     return limit if abs(wanted - limit) < _MIN_SPACING else wanted
 
 
+def _at_operating_quality(
+    anchor: RdCurve, points: list[RatePoint], operating_psnr_y_db: float
+) -> list[float]:
+    """The rate where the number is read, if no point is near it: interpolation errs least there."""
+    low, high = quality_range(anchor)
+    nearest = min(abs(point.quality.psnr_y_db - operating_psnr_y_db) for point in points)
+    if nearest <= _NEAR * (high - low):
+        return []
+    qp = _qp_for(points, operating_psnr_y_db)
+    spaced = all(abs(point.qp - qp) >= _MIN_SPACING for point in points)
+    return [qp] if spaced and points[0].qp < qp < points[-1].qp else []
+
+
 def _in_widest_gaps(anchor: RdCurve, points: list[RatePoint], *, only_wide: bool) -> list[float]:
     """Rates in the middle of gaps in quality within the anchor's range, widest gap first."""
     anchor_low, anchor_high = quality_range(anchor)
@@ -215,7 +231,7 @@ def _in_widest_gaps(anchor: RdCurve, points: list[RatePoint], *, only_wide: bool
         top, bottom = better.quality.psnr_y_db, worse.quality.psnr_y_db
         inside_top, inside_bottom = min(top, anchor_high), max(bottom, anchor_low)
         width = inside_top - inside_bottom
-        too_narrow = only_wide and top - bottom <= _WIDEST_GAP * (anchor_high - anchor_low)
+        too_narrow = only_wide and width <= _WIDEST_GAP * (anchor_high - anchor_low)
         if width <= 0 or too_narrow or worse.qp - better.qp < 2 * _MIN_SPACING:
             continue
         share = (top - (inside_top + inside_bottom) / 2) / (top - bottom)
