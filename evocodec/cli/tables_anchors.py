@@ -11,7 +11,6 @@ from evocodec.cli.payload_anchors import ratio
 from evocodec.cli.tables import add, make_table, quality_range, spaced
 from evocodec.cli.text import DASH, clean, number, percent, size
 from evocodec.domain.results import Comparison, Metric, RdCurve
-from evocodec.evaluation.curves import LABELS
 
 if TYPE_CHECKING:
     from evocodec.app.reports import AnchorReport
@@ -42,7 +41,7 @@ def anchors_table(reports: Sequence["AnchorReport"], metrics: Sequence[Metric]) 
     table = make_table(
         "anchor",
         "bits",
-        *(f"BD {LABELS[metric]}" for metric in metrics),
+        *(f"BD {_label(metric)}" for metric in metrics),
         "range, dB",
         "points",
         "frames/cpu s",
@@ -82,13 +81,13 @@ def problems(reports: Iterable["AnchorReport"], metrics: Sequence[Metric]) -> li
         for metric in metrics:
             found = report.comparisons.get(metric)
             if found is not None and found.problem:
-                lines.append(f"{name}, {LABELS[metric]}: {found.problem}")
+                lines.append(f"{name}, {_label(metric)}: {found.problem}")
     return lines
 
 
 def means_table(clips: Mapping[str, Sequence["AnchorReport"]], metric: Metric) -> RenderableType:
     """Return each anchor's BD-rate on every clip, and the mean where all have one."""
-    table = make_table(f"BD {LABELS[metric]}", *clips, "mean")
+    table = make_table(f"BD {_label(metric)}", *clips, "mean")
     names = dict.fromkeys(
         report.curve.codec
         for reports in clips.values()
@@ -126,6 +125,10 @@ def points_table(curve: RdCurve, flag: str) -> RenderableType:
             number(point.cost.decode_cpu_seconds or None),
         )
     return spaced(table)
+
+
+def _label(metric: Metric) -> str:
+    return metric.value.upper().replace("_", "-")
 
 
 def _find(reports: Sequence["AnchorReport"], name: str) -> "AnchorReport | None":

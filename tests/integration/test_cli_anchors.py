@@ -1,0 +1,61 @@
+"""``evocodec anchors`` on a real clip: tables, JSON, CSV, plot, commands, and what is refused."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from evocodec.cli.exits import ExitCode
+from evocodec.cli.main import app
+from evocodec.evaluation.clips import default_clips
+
+CLIP = f"{default_clips()[0].path}@0-9"
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("workspace")
+
+
+def anchors(workspace: Path, *arguments: str, code: ExitCode = ExitCode.OK) -> str:
+    command = ["-w", str(workspace), "anchors", "--clip", CLIP, *arguments]
+    result = CliRunner().invoke(app, command, env={"COLUMNS": "160"})
+    assert result.exit_code == code, result.output
+    return result.output
+
+
+def test_a_chosen_anchor_stands_beside_x265_medium(workspace: Path, tmp_path: Path) -> None:
+    plot, table = tmp_path / "rd.png", tmp_path / "rd.csv"
+    files = ("--plot", str(plot), "--csv", str(table))
+    report = json.loads(anchors(workspace, "--anchor", "x264-medium", "--json", *files))
+    first, second = report["anchors"]
+    assert (first["codec"], second["codec"]) == ("x265-medium", "x264-medium")
+    assert (first["operating_ratio"], first["comparisons"]) == (pytest.approx(1), [])
+    (found,) = second["comparisons"]
+    assert -60 < found["bd_rate"]["akima_percent"] < 60
+    assert found["bd_rate"]["overlap"] >= 0.6
+    assert 0 < second["encode_cpu_ratio"] < 3
+    assert "libx264" in second["command"]
+    assert len(second["points"]) >= 4
+    rows = list(csv.DictReader(table.read_text().splitlines()))
+    assert [row["anchor"] for row in rows] == ["x265-medium", "x264-medium"]
+    assert float(rows[1]["bd_rate_akima_percent"]) == found["bd_rate"]["akima_percent"]
+    assert plot.read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_second_time_nothing_is_encoded(workspace: Path) -> None:
+    anchors(workspace, "--anchor", "x264-medium")
+    text = anchors(workspace, "--anchor", "x264-medium", "--commands", "--points")
+    assert "all from the cache" in text
+    assert "-x264-params keyint=infinite:scenecut=0 -crf Q -f h264 OUT.h264" in text
+    assert text.count("cached") >= 2
+
+
+def test_what_cannot_be_done_is_told_with_what_to_type(workspace: Path) -> None:
+    unknown = anchors(workspace, "--anchor", "x266", code=ExitCode.USAGE)
+    assert "no anchor called 'x266'" in " ".join(unknown.split())
+    assert "PNG" in anchors(workspace, "--plot", "rd.jpg", code=ExitCode.USAGE)
+    absent = anchors(workspace, "--baseline-file", "absent.mp4", code=ExitCode.USAGE)
+    assert "absent.mp4" in absent
