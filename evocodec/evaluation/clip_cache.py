@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from evocodec.domain.errors import InfrastructureFailure
-from evocodec.evaluation.data_options import data_options
+from evocodec.evaluation.data_options import data_options, shared_folder
 
 FRAMES_SUFFIX = ".yuv"
 OBJECT_SUFFIX = ".object"
@@ -67,13 +67,13 @@ class ClipCache:
         """Make the folder, for this user alone; raises ``InfrastructureFailure``."""
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            found = self.folder.stat()
+            if self.folder == shared_folder():
+                for folder in (self.folder.parent, self.folder):
+                    _require_own(folder)
+        except InfrastructureFailure:
+            raise
         except OSError as error:
             raise self._unusable(error) from error
-        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
-            raise InfrastructureFailure(
-                f"the video cache {self.folder} belongs to somebody else; remove it"
-            )
 
     def find(self, name: str) -> HeldFile | None:
         """Open a file for use, or None when it is not there."""
@@ -152,6 +152,14 @@ def clip_cache() -> ClipCache:
     """The cache that this process is set to use."""
     options = data_options()
     return ClipCache(options.cache_folder, options.cache_bytes)
+
+
+def _require_own(folder: Path) -> None:
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
+        raise InfrastructureFailure(
+            f"{folder} belongs to somebody else or is open to others; remove it"
+        )
 
 
 def _remove_unused(path: Path) -> bool:

@@ -25,11 +25,12 @@ class DataOptions:
     catalogue: Path | None = None
 
 
-def _defaults() -> DataOptions:
-    return DataOptions(Path(tempfile.gettempdir()) / f"evocodec-{os.getuid()}" / "video")
+def shared_folder() -> Path:
+    """Where video is kept unless told otherwise: in a place that others may write to as well."""
+    return Path(tempfile.gettempdir()) / f"evocodec-{os.getuid()}" / "video"
 
 
-_current: list[DataOptions] = [_defaults()]
+_current: list[DataOptions] = [DataOptions(shared_folder())]
 
 
 def use_options(options: DataOptions) -> DataOptions:

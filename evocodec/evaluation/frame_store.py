@@ -107,6 +107,7 @@ class FrameWriter:
         """Leave the file in the cache under its digest, for others and for later."""
         count = self._count
         self._held = self._cache.rename(self._held, sha256 + FRAMES_SUFFIX)
+        self._cache.make_room()  # how long a video is, is known only now
         return FrameFile(self._held, replace(self._stream, frame_count=count))
 
     def discard(self) -> None:

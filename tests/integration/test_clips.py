@@ -9,9 +9,10 @@ import numpy as np
 import psutil
 import pytest
 
-from evocodec.domain.errors import SourceError
+from evocodec.domain.errors import InfrastructureFailure, SourceError
 from evocodec.domain.video import Frame, StreamInfo
 from evocodec.evaluation import frame_store
+from evocodec.evaluation.clip_cache import ClipCache
 from evocodec.evaluation.clips import (
     ClipSource,
     default_clips,
@@ -22,7 +23,7 @@ from evocodec.evaluation.clips import (
     stream_info,
     write_y4m,
 )
-from evocodec.evaluation.data_options import DataOptions, use_options
+from evocodec.evaluation.data_options import DataOptions, shared_folder, use_options
 from evocodec.evaluation.ffmpeg import ffmpeg_exe
 from evocodec.evaluation.frame_store import FrameFile
 from evocodec.evaluation.metrics import measure_quality, psnr_series
@@ -405,3 +406,15 @@ def test_streaming_tells_the_same_mistakes(tmp_path: Path) -> None:
         stream_info(str(tmp_path / "none.mkv"))
     with pytest.raises(SourceError, match="cannot be read"):
         read_y4m(tmp_path / "none.y4m")
+
+
+def test_a_cache_in_a_place_for_all_must_be_ours_alone(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    folder = shared_folder()
+    ClipCache(folder, 0).prepare()
+    assert folder.stat().st_mode & 0o777 == 0o700
+    folder.parent.chmod(0o777)
+    with pytest.raises(InfrastructureFailure, match="open to others"):
+        ClipCache(folder, 0).prepare()
