@@ -5,6 +5,7 @@ so two points tell where a third will land.
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from evocodec.domain.results import RatePoint, RdCurve
 from evocodec.evaluation.anchor_encoders import AnchorEncoder
@@ -19,6 +20,8 @@ FIRST_POINTS = 4
 MOST_POINTS = 10
 # More than a comparison needs, so that anchors are compared over nearly the same qualities.
 WANTED_OVERLAP = 0.8
+WIDEST_GAP = 0.4
+"""Of the primary anchor's quality range, between two points that follow each other."""
 _FLATTEST_DB_PER_RATE = 0.05
 _SHORTEST_STEP, _LONGEST_STEP = 2.0, 12.0
 
@@ -52,7 +55,7 @@ def covering_rates(
     """The rates still missing to compare an encoder with the primary anchor's curve.
 
     Nothing is missing with four points that cover 80 % of the primary's quality range, the
-    operating quality between them, or where the encoder's scale ends.
+    operating quality between them and no wide gap, or where the encoder's scale ends.
     """
     if not points:
         return _first_rates(primary, encoder)
@@ -73,6 +76,8 @@ def covering_rates(
         wanted += _beyond(measured[-1], measured[-2:-1], aim_low, encoder, encoder.rate_limits[1])
     if not wanted and len(measured) < MIN_POINTS:
         wanted += _between(measured, encoder)
+    if not wanted:
+        wanted += _in_wide_gaps(measured, low, high, encoder)
     fresh = [rate for rate in wanted if all(rate != point.qp for point in measured)]
     return tuple(fresh[: max(0, MOST_POINTS - len(measured))])
 
@@ -106,6 +111,21 @@ def _between(measured: Sequence[RatePoint], encoder: AnchorEncoder) -> list[floa
     first, last = measured[0].qp, measured[-1].qp
     steps = [first + (last - first) * (k + 1) / (missing + 1) for k in range(missing)]
     return list(dict.fromkeys(_on_scale(rate, encoder) for rate in steps))
+
+
+def _in_wide_gaps(
+    measured: Sequence[RatePoint], low: float, high: float, encoder: AnchorEncoder
+) -> list[float]:
+    """Rates in the middle of steps that interpolation cannot be trusted over.
+
+    AV1's lowest rates are one: from 1 to 10 PSNR-Y falls by 20 dB on a soft clip.
+    """
+    wanted = []
+    for better, worse in pairwise(measured):
+        inside = min(better.quality.psnr_y_db, high) - max(worse.quality.psnr_y_db, low)
+        if inside > WIDEST_GAP * (high - low) and worse.qp - better.qp >= 2 * encoder.rate_step:
+            wanted.append(_on_scale((better.qp + worse.qp) / 2, encoder))
+    return wanted
 
 
 def _on_scale(rate: float, encoder: AnchorEncoder) -> float:

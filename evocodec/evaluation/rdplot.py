@@ -16,7 +16,7 @@ from evocodec.domain.errors import CandidateFailure
 from evocodec.domain.results import RdCurve
 from evocodec.domain.video import StreamInfo
 from evocodec.evaluation.anchors import operating_bits, operating_quality_db
-from evocodec.evaluation.curves import curve_arrays
+from evocodec.evaluation.curves import curve_arrays, quality_range_db
 from evocodec.evaluation.interpolation import pchip
 
 # Okabe and Ito (2008), and two more of Tol's: told apart by colour-blind readers too.
@@ -27,6 +27,7 @@ _COLOURS = (
 # One more than colours: pairs differ for long.
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
 _LEGEND_ENTRY_INCHES = 1.8
+_BEYOND_THE_ANCHOR = 0.35
 _MOST_COLUMNS = 3
 _PANEL_INCHES = (4.4, 3.8)
 
@@ -108,6 +109,11 @@ def draw_panel(
         fontsize=10.5,
         loc="left",
     )
+    # A nearly lossless point of another codec must not squeeze everything else together.
+    low, high = quality_range_db(anchor)
+    bottom, top = panel.get_ylim()
+    beyond = _BEYOND_THE_ANCHOR * (high - low)
+    panel.set_ylim(max(bottom, low - beyond), min(top, high + beyond))
     panel.set_xscale("log")
     panel.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     panel.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))

@@ -1,5 +1,7 @@
 """Which rates of an anchor are measured: few, and enough to compare with the primary one."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,7 +15,7 @@ from evocodec.evaluation.anchor_encoders import (
     chosen_encoders,
     primary_encoder,
 )
-from evocodec.evaluation.anchor_ladder import MOST_POINTS, covering_rates
+from evocodec.evaluation.anchor_ladder import MOST_POINTS, WIDEST_GAP, covering_rates
 
 ENCODER = AnchorEncoder("some", (), "obu", (1.0, 63.0), rate_step=1.0)
 
@@ -60,6 +62,15 @@ def test_any_linear_scale_is_covered_wherever_it_reaches(
     if ends:
         assert shared >= 0.8 * (HIGH - LOW)
         assert worst <= operating <= best
+
+
+def test_a_step_in_the_scale_is_filled() -> None:
+    points: list[RatePoint] = []
+    while wanted := covering_rates(points, PRIMARY, 37.0, ENCODER):
+        points += [point(r, 70 - 3 * r if r < 10 else 42 - 0.2 * r) for r in wanted]
+    inside = sorted({*(min(max(p.quality.psnr_y_db, LOW), HIGH) for p in points), LOW})
+    gaps = [b - a for a, b in pairwise(inside)]
+    assert max(gaps) <= WIDEST_GAP * (HIGH - LOW) + 0.1
 
 
 def test_a_scale_that_ends_too_early_is_given_up() -> None:
