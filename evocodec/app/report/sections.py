@@ -1,6 +1,6 @@
 """The parts of the HTML report, each a generator of markup; words from outside are escaped."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from html import escape
 
 from evocodec.app.report.charts import rd_chart
@@ -250,20 +250,29 @@ def _cost_row(codec: Codec, base: Cost, *, subject: bool) -> str:
 
 
 def problems(report: Report) -> Iterator[str]:
-    """Comparisons that could not be made, or are to be read with care."""
+    """Comparisons that could not be made, and those to be read with care."""
     if not report.problems:
         return
     yield "<h2>Read with care</h2>"
-    grouped: dict[tuple[str, str, str], list[str]] = {}
-    for found in report.problems:
-        key = (found.clip, found.anchor, found.problem)
-        grouped.setdefault(key, []).append(METRIC_NAMES[found.metric])
+    missing = [found for found in report.problems if found.bd_rate is None]
+    doubtful = [found for found in report.problems if found.bd_rate is not None]
+    if missing:
+        yield _problem_table(missing, "No figure was possible.")
+    if doubtful:
+        many = f"{len(doubtful)} figure{'s' if len(doubtful) != 1 else ''}"
+        yield f"<details><summary>{many} with a warning</summary>"
+        yield _problem_table(doubtful, "")
+        yield "</details>"
+
+
+def _problem_table(found: Sequence[Comparison], caption: str) -> str:
     rows = [
-        f'<th scope="row">{escape(clip)}</th><td class="text">{escape(anchor)}</td>'
-        f'<td class="text">{", ".join(metrics)}</td><td class="text">{escape(text)}</td>'
-        for (clip, anchor, text), metrics in grouped.items()
+        f'<th scope="row">{escape(one.clip)}</th><td class="text">{escape(one.anchor)}</td>'
+        f'<td class="text">{METRIC_NAMES[one.metric]}</td>'
+        f'<td class="text">{escape(one.problem)}</td>'
+        for one in found
     ]
-    yield table(["clip", "reference", "metric", "what to know"], rows, "", text=(1, 2, 3))
+    return table(["clip", "reference", "metric", "what to know"], rows, caption, text=(1, 2, 3))
 
 
 def program_difference(report: Report) -> Iterator[str]:
