@@ -7,6 +7,7 @@ import typer
 from rich.text import Text
 
 from evocodec.cli.command import command
+from evocodec.cli.inspect import PANEL
 from evocodec.cli.session import Session
 from evocodec.cli.tables import add, make_table, spaced
 from evocodec.cli.text import clean, plural
@@ -22,7 +23,7 @@ def register(app: typer.Typer) -> None:
     command(
         app,
         "pareto",
-        panel="Inspect",
+        panel=PANEL,
         examples=["evocodec pareto", "evocodec pareto --run run-20261017-013635 --plot pareto.png"],
     )(pareto)
 
