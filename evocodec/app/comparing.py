@@ -10,8 +10,6 @@ from evocodec.app.engine import local_launcher, make_limits
 from evocodec.app.evaluating import (
     Bench,
     EvaluationRequest,
-    OnAnchor,
-    anchor_codecs,
     assemble,
     open_bench,
     program_codec,
@@ -19,6 +17,7 @@ from evocodec.app.evaluating import (
     short_name,
     with_views,
 )
+from evocodec.app.references import OnAnchor, anchor_codecs
 from evocodec.app.report.model import Codec, Report
 from evocodec.app.report.pictures import Renderer, anchor_renderer, program_renderer
 from evocodec.app.workspace import Workspace

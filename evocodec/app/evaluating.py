@@ -1,6 +1,5 @@
 """Measuring one program outside of a run: review, smoke, full; the result goes to the caller."""
 
-import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -9,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from evocodec.app.background import InBackground
-from evocodec.app.clips import AnchoredClip, anchored_clips, baseline_curves, require_clips
+from evocodec.app.clips import AnchoredClip, anchored_clips, require_clips
 from evocodec.app.engine import (
     engine_options,
     local_launcher,
@@ -20,6 +19,14 @@ from evocodec.app.engine import (
 )
 from evocodec.app.plotting import FaultPictures
 from evocodec.app.programs import looks_like_file
+from evocodec.app.references import (
+    OnAnchor,
+    anchor_codecs,
+    anchor_jobs,
+    baseline_codec,
+    baseline_notices,
+    heard,
+)
 from evocodec.app.report.gather import (
     compare_all,
     describe_environment,
@@ -27,7 +34,6 @@ from evocodec.app.report.gather import (
     measured_metrics,
     notices_of,
     program_facts,
-    within_range,
 )
 from evocodec.app.report.model import ClipFacts, Codec, Kind, Report
 from evocodec.app.report.pictures import (
@@ -41,13 +47,10 @@ from evocodec.app.reports import EvaluationReport
 from evocodec.app.stages import reference_costs, stage_settings
 from evocodec.app.workspace import Workspace
 from evocodec.config import Settings
-from evocodec.domain.errors import CandidateFailure, FailureKind, InfrastructureFailure
+from evocodec.domain.errors import CandidateFailure, FailureKind
 from evocodec.domain.events import Event
-from evocodec.domain.results import RdCurve, Score, Track
-from evocodec.evaluation.anchor_encoders import AnchorEncoder, chosen_encoders
-from evocodec.evaluation.anchors import AnchorEvent, covering_curve
-from evocodec.evaluation.baseline import BASELINE, bits_ratio
-from evocodec.evaluation.bdrate import MIN_POINTS
+from evocodec.domain.results import Score, Track
+from evocodec.evaluation.anchor_encoders import chosen_encoders
 from evocodec.execution.contract import Engine, EngineInfo, Interrupted
 from evocodec.execution.local import LocalEngine
 from evocodec.execution.staged import StagedEvaluator
@@ -56,9 +59,6 @@ from evocodec.sandbox.static_review import review_source
 from evocodec.telemetry.bus import EventBus
 
 _CANDIDATE = "eval"
-_MOST_JOBS = 8
-
-OnAnchor = Callable[[str, str, float], None]  # clip, encoder, rate: an encode that begins now
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -219,7 +219,7 @@ def open_bench(
         anchored = anchored_clips(
             settings,
             workspace.cache,
-            on_event=lambda event: _heard(event, stop, on_anchor),
+            on_event=lambda event: heard(event, stop, on_anchor),
             jobs=anchor_jobs(),
             fresh=repeat,
             vmaf=wants_vmaf(settings, evaluating=True),
@@ -260,85 +260,6 @@ def program_codec(label: str, source: str, score: Score) -> Codec:
         curves={clip.clip: replace(clip.curve, codec=label) for clip in score.clips},
         program=program_facts(source),
     )
-
-
-def anchor_codecs(
-    bench: Bench,
-    encoders: Sequence[AnchorEncoder],
-    *,
-    repeat: bool = False,
-    on_anchor: OnAnchor | None = None,
-) -> tuple[tuple[Codec, ...], tuple[str, ...]]:
-    """Real encoders over the primary anchor's range, from the cache where they are known.
-
-    The first must be the primary one. Also returns, in words, which could not take a clip: SVT-AV1
-    needs 64 samples a side, and one row less is no reason to lose the others.
-    """
-    primary, *others = encoders
-    codecs = [
-        Codec(
-            primary.name,
-            Kind.ANCHOR,
-            {name: one.curve for name, one in bench.anchored.items()},
-            command=primary.described(),
-        )
-    ]
-    notices: list[str] = []
-    for encoder in others:
-        curves: dict[str, RdCurve] = {}
-        for name, one in bench.anchored.items():
-            try:
-                whole = covering_curve(
-                    one.clip,
-                    encoder,
-                    one.curve,
-                    bench.workspace.cache,
-                    jobs=anchor_jobs(),
-                    on_event=lambda event: _heard(event, bench.stop, on_anchor),
-                    fresh=repeat,
-                    vmaf=wants_vmaf(bench.settings, evaluating=True),
-                )
-                curves[name] = within_range(whole, one.curve)
-            except InfrastructureFailure as error:
-                notices.append(f"No figures of {encoder.name} on {name}: {error}")
-        codecs.append(Codec(encoder.name, Kind.ANCHOR, curves, command=encoder.described()))
-    return tuple(codecs), tuple(notices)
-
-
-def anchor_jobs() -> int:
-    """How many encoders run at a time."""
-    return min(_MOST_JOBS, len(os.sched_getaffinity(0)))
-
-
-def baseline_codec(bench: Bench, files: Sequence[str]) -> Codec | None:
-    """A person's own encodes as one side of a comparison; None without any.
-
-    Raises:
-        UserError: a file that is no encode of a clip.
-    """
-    if not files:
-        return None
-    clips = {name: one.clip for name, one in bench.anchored.items()}
-    vmaf = wants_vmaf(bench.settings, evaluating=True)
-    return Codec(BASELINE, Kind.FILE, baseline_curves(clips, files, vmaf=vmaf))
-
-
-def baseline_notices(subject: Codec, baseline: Codec | None) -> tuple[str, ...]:
-    """What can be said of files too few for a curve: the bits at each file's own quality."""
-    found = []
-    for clip, curve in baseline.curves.items() if baseline else ():
-        if len(curve.points) >= MIN_POINTS:
-            continue
-        for point in curve.points:
-            ratio = bits_ratio(subject.curves[clip], point)
-            if ratio:
-                change = (ratio - 1) * 100
-                found.append(
-                    f"At the {point.quality.psnr_y_db:.2f} dB PSNR-Y of the file given for {clip}, "
-                    f"{subject.name} needs {abs(change):.1f} % {'more' if change > 0 else 'fewer'} "
-                    "bits."
-                )
-    return tuple(found)
 
 
 def assemble(
@@ -398,10 +319,3 @@ def clip_facts(one: AnchoredClip) -> ClipFacts:
         licence=clip.source.licence,
         operating_psnr_y_db=one.operating_psnr_y_db,
     )
-
-
-def _heard(event: AnchorEvent, stop: threading.Event, on_anchor: OnAnchor | None) -> None:
-    if stop.is_set():
-        raise Interrupted("stopped; anchors measured so far are kept")
-    if event.point is None and on_anchor is not None:
-        on_anchor(event.clip, event.encoder.name, event.rate)

@@ -23,7 +23,8 @@ from evocodec.store.views import CandidateView, RunState, RunView
 if TYPE_CHECKING:  # Ray, LangGraph and OpenCV take seconds to import: only who needs them pays
     from evocodec.app.anchoring import AnchorsRequest, PlannedAnchor
     from evocodec.app.coding import OnProgress
-    from evocodec.app.evaluating import EvaluationRequest, OnAnchor
+    from evocodec.app.evaluating import EvaluationRequest
+    from evocodec.app.references import OnAnchor
     from evocodec.app.reports import (
         AnchorReport,
         Check,

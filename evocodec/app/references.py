@@ -1,0 +1,112 @@
+"""What a program is compared with: real encoders, and a person's own encodes."""
+
+import os
+import threading
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from evocodec.app.clips import baseline_curves
+from evocodec.app.engine import wants_vmaf
+from evocodec.app.report.gather import within_range
+from evocodec.app.report.model import Codec, Kind
+from evocodec.domain.errors import InfrastructureFailure
+from evocodec.domain.results import RdCurve
+from evocodec.evaluation.anchor_encoders import AnchorEncoder
+from evocodec.evaluation.anchors import AnchorEvent, covering_curve
+from evocodec.evaluation.baseline import BASELINE, bits_ratio
+from evocodec.evaluation.bdrate import MIN_POINTS
+from evocodec.execution.contract import Interrupted
+
+if TYPE_CHECKING:
+    from evocodec.app.evaluating import Bench
+
+_MOST_JOBS = 8
+
+OnAnchor = Callable[[str, str, float], None]  # clip, encoder, rate: an encode that begins now
+
+
+def anchor_codecs(
+    bench: "Bench",
+    encoders: Sequence[AnchorEncoder],
+    *,
+    repeat: bool = False,
+    on_anchor: OnAnchor | None = None,
+) -> tuple[tuple[Codec, ...], tuple[str, ...]]:
+    """Real encoders over the primary anchor's range, from the cache where they are known.
+
+    The first must be the primary one. Also returns, in words, which could not take a clip: SVT-AV1
+    needs 64 samples a side, and one row less is no reason to lose the others.
+    """
+    primary, *others = encoders
+    codecs = [
+        Codec(
+            primary.name,
+            Kind.ANCHOR,
+            {name: one.curve for name, one in bench.anchored.items()},
+            command=primary.described(),
+        )
+    ]
+    notices: list[str] = []
+    for encoder in others:
+        curves: dict[str, RdCurve] = {}
+        for name, one in bench.anchored.items():
+            try:
+                whole = covering_curve(
+                    one.clip,
+                    encoder,
+                    one.curve,
+                    bench.workspace.cache,
+                    jobs=anchor_jobs(),
+                    on_event=lambda event: heard(event, bench.stop, on_anchor),
+                    fresh=repeat,
+                    vmaf=wants_vmaf(bench.settings, evaluating=True),
+                )
+                curves[name] = within_range(whole, one.curve)
+            except InfrastructureFailure as error:
+                notices.append(f"No figures of {encoder.name} on {name}: {error}")
+        codecs.append(Codec(encoder.name, Kind.ANCHOR, curves, command=encoder.described()))
+    return tuple(codecs), tuple(notices)
+
+
+def anchor_jobs() -> int:
+    """How many encoders run at a time."""
+    return min(_MOST_JOBS, len(os.sched_getaffinity(0)))
+
+
+def baseline_codec(bench: "Bench", files: Sequence[str]) -> Codec | None:
+    """A person's own encodes as one side of a comparison; None without any.
+
+    Raises:
+        UserError: a file that is no encode of a clip.
+    """
+    if not files:
+        return None
+    clips = {name: one.clip for name, one in bench.anchored.items()}
+    vmaf = wants_vmaf(bench.settings, evaluating=True)
+    return Codec(BASELINE, Kind.FILE, baseline_curves(clips, files, vmaf=vmaf))
+
+
+def baseline_notices(subject: Codec, baseline: Codec | None) -> tuple[str, ...]:
+    """What can be said of files too few for a curve: the bits at each file's own quality."""
+    found = []
+    for clip, curve in baseline.curves.items() if baseline else ():
+        if len(curve.points) >= MIN_POINTS:
+            continue
+        for point in curve.points:
+            ratio = bits_ratio(subject.curves[clip], point)
+            if ratio:
+                change = (ratio - 1) * 100
+                found.append(
+                    f"At the {point.quality.psnr_y_db:.2f} dB PSNR-Y of the file given for {clip}, "
+                    f"{subject.name} needs {abs(change):.1f} % {'more' if change > 0 else 'fewer'} "
+                    "bits."
+                )
+    return tuple(found)
+
+
+def heard(event: AnchorEvent, stop: threading.Event, on_anchor: OnAnchor | None) -> None:
+    """Tell what begins to be encoded, unless it is time to stop."""
+    if stop.is_set():
+        raise Interrupted("stopped; anchors measured so far are kept")
+    if event.point is None and on_anchor is not None:
+        on_anchor(event.clip, event.encoder.name, event.rate)
