@@ -60,6 +60,8 @@ class AnchorEncoder:
         ]
 
 
+# At 1 the quantiser is next to lossless: 20 dB above 2 on a soft clip, and no curve between.
+_AV1_RATE_LIMITS = (2.0, 63.0)
 _AV1_RATE_OF_CRF = (-23.0, 2.6)
 _AV1_LOW_DELAY_RATE_OF_CRF = (-22.0, 2.27)
 
@@ -102,7 +104,7 @@ def _svt(preset: int, relative_cost: float) -> AnchorEncoder:
             "keyint=-1:scd=0:tune=1:lp=1",
         ),
         muxer="obu",
-        rate_limits=(1.0, 63.0),
+        rate_limits=_AV1_RATE_LIMITS,
         rate_step=1.0,
         rate_of_crf=_AV1_RATE_OF_CRF,
         relative_cost=relative_cost,
@@ -117,7 +119,7 @@ def _aom(*, look_ahead: int) -> AnchorEncoder:
             *("-g", "9999", "-lag-in-frames", str(look_ahead)),
         ),
         muxer="obu",
-        rate_limits=(1.0, 63.0),
+        rate_limits=_AV1_RATE_LIMITS,
         rate_step=1.0,
         rate_of_crf=_AV1_RATE_OF_CRF,
         relative_cost=7.0,

@@ -118,7 +118,7 @@ def _in_wide_gaps(
 ) -> list[float]:
     """Rates in the middle of steps that interpolation cannot be trusted over.
 
-    AV1's lowest rates are one: from 1 to 10 PSNR-Y falls by 20 dB on a soft clip.
+    AV1 encoders have some towards their lowest rates.
     """
     wanted = []
     for better, worse in pairwise(measured):

@@ -190,7 +190,7 @@ def covering_curve(
     kept = None if fresh else read_curve(cache_dir, identity)
     known: tuple[RatePoint, ...] = ()
     if kept is not None:
-        known = _renamed(kept, clip.name).points
+        known = _in_limits(_renamed(kept, clip.name), encoder)
     again: tuple[float, ...] = ()
     if kept is not None and _lacks_vmaf(kept, clip, vmaf=vmaf):
         again, known = tuple(point.qp for point in known), ()
@@ -226,7 +226,7 @@ def is_cached(
     if primary is None:
         return True
     operating_db = operating_quality_db(primary, clip.stream)
-    return not covering_rates(kept.points, primary, operating_db, encoder)
+    return not covering_rates(_in_limits(kept, encoder), primary, operating_db, encoder)
 
 
 def _identity(clip: Clip, encoder: AnchorEncoder) -> dict[str, str]:
@@ -238,6 +238,12 @@ def _identity(clip: Clip, encoder: AnchorEncoder) -> dict[str, str]:
         "ffmpeg": ffmpeg_version(),
         "clip_sha256": clip.sha256,
     }
+
+
+def _in_limits(curve: RdCurve, encoder: AnchorEncoder) -> tuple[RatePoint, ...]:
+    # Limits may have been narrowed since the curve was kept.
+    lowest, highest = encoder.rate_limits
+    return tuple(point for point in curve.points if lowest <= point.qp <= highest)
 
 
 def _renamed(curve: RdCurve, clip: str) -> RdCurve:
