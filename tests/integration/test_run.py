@@ -120,7 +120,8 @@ def test_the_next_run_goes_on_from_the_current_version(
     assert first.verdict.rule == "baseline"
     assert first.verdict.compared_with == f"v{newest.version}"
     assert first.score
-    assert first.score.bitrate_mbps == pytest.approx(newest.bitrate_mbps)
+    # Read between other rates than those that its parent's curve had placed.
+    assert first.score.bitrate_mbps == pytest.approx(newest.bitrate_mbps, rel=0.03)
     assert second.candidates[1].parent_id == first.candidate_id
 
 
