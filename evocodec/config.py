@@ -202,6 +202,20 @@ class ChampionSettings(Section):
     remote: str = Field("", description="a URL or path that every adoption is pushed to")
 
 
+class TelemetrySettings(Section):
+    """What a run tells about itself while it goes on."""
+
+    metrics_port: int = Field(
+        0, ge=0, le=65535, description="serve /metrics for Prometheus there; 0: not at all"
+    )
+    metrics_bind: str = Field("127.0.0.1", description="address that /metrics is served on")
+    log_to: str = Field(
+        "", description="stdout, stderr or a file; empty: only log.jsonl beside the run"
+    )
+    log_format: Literal["text", "json"] = Field("text", description="of what goes to log_to")
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+
 class Settings(BaseSettings):
     """Everything that can be set."""
 
@@ -223,6 +237,7 @@ class Settings(BaseSettings):
     model: ModelSettings = ModelSettings()
     judge: JudgeSettings = JudgeSettings()
     champions: ChampionSettings = ChampionSettings()
+    telemetry: TelemetrySettings = TelemetrySettings()
 
 
 def load_settings(*, file: Path | None = None, flags: Mapping[str, Any] | None = None) -> Settings:

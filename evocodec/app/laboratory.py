@@ -145,13 +145,20 @@ class Laboratory:
         listeners: Sequence[Callable[[Event], None]],
         stop: threading.Event | None,
     ) -> RunView:
+        from evocodec.app.observing import watched
         from evocodec.app.running import Runner, Stores
         from evocodec.telemetry.log import log_event, run_log
 
-        stores = Stores(self.ledger, self.blobs, self.records, self.champions)
-        with run_log(self.workspace.run(plan.run_id) / "log.jsonl", plan.run_id):
-            runner = Runner(plan, stores, (*listeners, log_event), stop or threading.Event())
-            runner.run()
+        log = self.workspace.run(plan.run_id) / "log.jsonl"
+        with run_log(log, plan.run_id), watched(self.settings, self.ledger, plan.run_id) as watch:
+            stores = Stores(
+                watch.ledger(self.ledger),
+                watch.blobs(self.blobs),
+                watch.records(self.records),
+                self.champions,
+            )
+            everyone = (watch.observe, log_event, *listeners)
+            Runner(plan, stores, everyone, stop or threading.Event(), watch).run()
         return self.view(plan.run_id)
 
     def runs(self) -> tuple[str, ...]:

@@ -23,6 +23,7 @@ from evocodec.app.clips import AnchoredClip, anchored_clips, require_clips
 from evocodec.app.engine import engine_options, make_policy, require_floor, wants_vmaf
 from evocodec.app.held_out import HeldOutMaterial, require_held_out
 from evocodec.app.models import gateway_settings
+from evocodec.app.observing import RunWatch
 from evocodec.app.plotting import FaultPictures
 from evocodec.app.programs import built_in, looks_like_file, read_program
 from evocodec.app.stages import reference_costs, stage_settings, thresholds
@@ -48,7 +49,7 @@ from evocodec.domain.events import (
     RunStopped,
 )
 from evocodec.evaluation.screening import ScreenErrors
-from evocodec.execution.contract import EngineInfo, Interrupted
+from evocodec.execution.contract import Engine, EngineInfo, Interrupted
 from evocodec.execution.engine import RayEngine
 from evocodec.execution.staged import StagedEvaluator
 from evocodec.models.gateway import ModelGateway
@@ -111,10 +112,12 @@ class Runner:
         stores: Stores,
         listeners: Sequence[Callable[[Event], None]],
         stop: threading.Event,
+        watch: RunWatch,
     ) -> None:
         self._plan = plan
         self._stores = stores
         self._stop = stop
+        self._watch = watch
         self._bus = EventBus()
         for listener in listeners:
             self._bus.subscribe(listener)
@@ -165,7 +168,8 @@ class Runner:
                     self._plan.workspace.run(self._plan.run_id) / "curves",
                 )
             )
-            return self._evolve(engine, anchored)
+            with self._watch.engine(engine) as watched:
+                return self._evolve(watched, anchored)
         finally:
             anchoring.wait()
             engine.close()
@@ -202,7 +206,7 @@ class Runner:
                 )
             )
 
-    def _evolve(self, engine: RayEngine, anchored: Mapping[str, AnchoredClip]) -> Ending:
+    def _evolve(self, engine: Engine, anchored: Mapping[str, AnchoredClip]) -> Ending:
         plan, settings = self._plan, self._plan.settings
         slots = settings.run.slots or max(1, engine.slots())
         replayed = bool(settings.run.replay)
@@ -227,7 +231,7 @@ class Runner:
             champions=self._stores.champions,
             board=board,
             evaluator=self._evaluator(engine, anchored),
-            slots=threading.Semaphore(slots),
+            slots=self._watch.slots(slots),
             stop=self._own_stop,
             reference_lock=threading.Lock(),
             bounds=bounds,
@@ -248,9 +252,7 @@ class Runner:
         with _checkpointer(plan.workspace) as checkpointer:
             return Campaign(services, build_way(services, checkpointer), options).run()
 
-    def _evaluator(
-        self, engine: RayEngine, anchored: Mapping[str, AnchoredClip]
-    ) -> StagedEvaluator:
+    def _evaluator(self, engine: Engine, anchored: Mapping[str, AnchoredClip]) -> StagedEvaluator:
         errors = ScreenErrors()
         for event in self._past:
             errors.observe(event)

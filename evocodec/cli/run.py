@@ -115,6 +115,10 @@ def run(
         str | None,
         typer.Option(metavar="URL", help="git remote for versions", rich_help_panel=ENGINE),
     ] = None,
+    metrics_port: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="serve /metrics for Prometheus", rich_help_panel=ENGINE),
+    ] = None,
     unsafe: Annotated[
         bool,
         typer.Option("--unsafe", help="run below the isolation floor", rich_help_panel=ENGINE),
@@ -139,6 +143,7 @@ def run(
         "ray.address": ray_address,
         "ray.gpus_per_task": gpus_per_task,
         "champions.remote": remote,
+        "telemetry.metrics_port": metrics_port,
     }
     settings = session.settings(flags)
     view, places = watch(

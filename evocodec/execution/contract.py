@@ -84,6 +84,10 @@ class Engine(Protocol):
         """How many tasks run now, as far as they have reported."""
         ...
 
+    def waiting(self) -> int:
+        """How many tasks wait for a slot."""
+        ...
+
     def run_jobs(
         self,
         candidate_id: str,

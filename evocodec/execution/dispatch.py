@@ -162,6 +162,10 @@ class Dispatch:
         """How many of its tasks run now; any thread may ask."""
         return sum(progress.deadline is not None for progress in tuple(self._live))
 
+    def waiting(self) -> int:
+        """How many of its tasks wait for a slot; any thread may ask."""
+        return sum(progress.deadline is None for progress in tuple(self._live))
+
     def _submit(self, progress: _Progress, step: Step) -> None:
         submitter = self._submitter
         spec = submitter.spec(progress.job)

@@ -216,6 +216,10 @@ class LocalEngine:
         """How many tasks run now; see ``Engine.busy``."""
         return sum(dispatch.busy() for dispatch in tuple(self._running))
 
+    def waiting(self) -> int:
+        """How many tasks wait for a slot; see ``Engine.waiting``."""
+        return sum(dispatch.waiting() for dispatch in tuple(self._running))
+
     def run_jobs(
         self,
         candidate_id: str,

@@ -1,32 +1,41 @@
 """Prometheus metrics of a run, fed by its events alone, in a registry of their own.
 
-Metrics are counted in the controller: a registry inside a Ray worker dies with the worker.
+Metrics are counted in the controller: a registry inside a Ray worker dies with the worker. The
+same events give the same figures, so a resumed run that is shown its past goes on counting there.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
-from evocodec.domain.candidate import CandidateStatus
+from evocodec.domain.candidate import CandidateStatus, Verdict
 from evocodec.domain.events import (
     Adopted,
+    AnchorReady,
     AttemptFailed,
     CandidateClosed,
     CandidateOpened,
     Evaluated,
     Event,
+    HeldOutTested,
     InfrastructureRetried,
+    Judged,
     ModelCalled,
     PointMeasured,
+    Reviewed,
+    RunStarted,
+    RunStopped,
     Screened,
     StageStarted,
 )
-from evocodec.domain.results import Score, Stage
+from evocodec.domain.results import RatePoint, Score, Stage
+from evocodec.telemetry import labels
+from evocodec.telemetry.instruments import Instruments
 
-_STAGE_BUCKETS = (0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800)
-_MODEL_BUCKETS = (0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300)
+_HEVC_MBPS = 10.0
+_PROGRESS = (AnchorReady, PointMeasured, Screened, Evaluated, HeldOutTested, CandidateClosed)
 
 
 @dataclass(slots=True)
@@ -44,48 +53,43 @@ class RunMetrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self._show = Instruments(self.registry)
         self._stages: dict[str, _OpenStage] = {}
         self._scores: dict[str, Score] = {}
+        self._verdicts: dict[str, Verdict] = {}
         self._open: set[str] = set()
-        self._candidates = self._counter("candidates", "Candidates by how they ended", "status")
-        self._failures = self._counter(
-            "attempt_failures", "Attempts that ended without metrics", "stage", "failure"
-        )
-        self._points = self._counter("points", "Rate points measured", "stage")
-        self._codec_seconds = self._counter(
-            "codec_cpu_seconds", "CPU time of candidates in the sandbox", "step"
-        )
-        self._retries = self._counter("infrastructure_retries", "Tasks lost and tried again")
-        self._calls = self._counter("model_calls", "Model calls", "role", "outcome")
-        self._tokens = self._counter("model_tokens", "Tokens", "role", "direction")
-        self._cost = self._counter("model_cost_usd", "Money spent on model calls", "role")
-        self._adoptions = self._counter("adoptions", "Versions adopted in this run")
-        self._in_flight = self._gauge("candidates_in_flight", "Candidates opened and not closed")
-        self._best = self._gauge("best_bitrate_mbps", "Lowest fully measured bitrate_mbps")
-        self._champion = self._gauge("champion_bitrate_mbps", "bitrate_mbps of the champion")
-        self._ratio = self._gauge("champion_compression_ratio", "Compression ratio of the champion")
-        self._version = self._gauge("champion_version", "Version number of the champion")
-        self._slots_busy = self._gauge("slots_busy", "Tasks that run now")
-        self._slots = self._gauge("slots", "Tasks that can run at once")
-        self._stage_seconds = Histogram(
-            "evocodec_stage_seconds",
-            "Wall time of a candidate in a stage",
-            ("stage",),
-            buckets=_STAGE_BUCKETS,
-            registry=self.registry,
-        )
-        self._call_seconds = Histogram(
-            "evocodec_model_call_seconds",
-            "Wall time of a model call with its retries",
-            ("role",),
-            buckets=_MODEL_BUCKETS,
-            registry=self.registry,
-        )
+        self._gpus_per_task = 0.0
+        self._live: list[Gauge] = []
 
-    def watch_slots(self, busy: Callable[[], int], total: Callable[[], int]) -> None:
-        """Ask these for the slot gauges whenever metrics are read."""
-        self._slots_busy.set_function(busy)
-        self._slots.set_function(total)
+    def watch_slots(
+        self,
+        busy: Callable[[], int],
+        total: Callable[[], int],
+        *,
+        tasks_waiting: Callable[[], int] = lambda: 0,
+        proposals_waiting: Callable[[], int] = lambda: 0,
+    ) -> None:
+        """Ask these for the slot gauges whenever metrics are read, until ``leave_slots``."""
+        asked = {
+            "slots_busy": ("Tasks that run now", busy),
+            "slots": ("Tasks that can run at once", total),
+            "tasks_waiting": ("Tasks that wait for a slot", tasks_waiting),
+            "proposals_waiting": ("Reviewed programs that wait for evaluation", proposals_waiting),
+        }
+        for name, (text, function) in asked.items():
+            gauge = Gauge(f"evocodec_{name}", text, registry=self.registry)
+            gauge.set_function(function)
+            self._live.append(gauge)
+
+    def leave_slots(self) -> None:
+        """Ask nobody any more: the engine is about to close, and its figures with it."""
+        for gauge in self._live:
+            self.registry.unregister(gauge)
+        self._live.clear()
+
+    def infrastructure_failed(self) -> None:
+        """Count an evaluation that was given up on; no event tells, for a resume may make it."""
+        self._show.infrastructure_failures.inc()
 
     def exposition(self) -> bytes:
         """Return all metrics in the Prometheus text format."""
@@ -93,74 +97,153 @@ class RunMetrics:
 
     def observe(self, event: Event) -> None:
         """Count one event."""
+        self._show.last_event.set(_moment(event.at).timestamp())
+        if isinstance(event, _PROGRESS):
+            self._show.last_progress.set(_moment(event.at).timestamp())
         match event:
-            case CandidateOpened():
-                self._open.add(event.candidate_id)
-                self._in_flight.set(len(self._open))
-            case CandidateClosed(status=status):
-                self._close(event.candidate_id, status)
-            case InfrastructureRetried():
-                self._retries.inc()
+            case RunStarted():
+                self._begin(event)
+            case RunStopped(outcome=outcome):
+                self._enter_state(outcome)
             case ModelCalled():
                 self._count_call(event)
+            case InfrastructureRetried():
+                self._show.retries.inc()
+            case CandidateOpened():
+                self._open.add(event.candidate_id)
+                self._show.in_flight.set(len(self._open))
+            case CandidateClosed(status=status):
+                self._close(event.candidate_id, status)
+            case _:
+                self._observe_candidate(event)
+
+    def _observe_candidate(self, event: Event) -> None:
+        match event:
+            case Reviewed(accepted=accepted):
+                self._count_review(event)
+                if accepted and event.reviewer == "static":
+                    self._end_as(Stage.REVIEW, "passed")
+            case Judged(verdict=verdict):
+                self._show.verdicts.of(verdict.rule).inc()
+                self._verdicts[event.candidate_id] = verdict
+                if verdict.rule == "baseline":
+                    self._crown(event.candidate_id, verdict.compared_with)
             case Adopted(version=version):
-                self._adopt(event.candidate_id, version)
+                self._show.adoptions.inc()
+                self._crown(event.candidate_id, f"v{version}")
             case AttemptFailed(stage=stage, failure=failure):
-                self._failures.labels(stage, failure).inc()
+                self._show.failures.of(stage, failure).inc()
+                if failure in labels.VIOLATIONS:
+                    self._show.violations.of(failure).inc()
                 self._end_stage(event.candidate_id, at=event.at)
+                self._end_as(stage, "failed")
             case _:
                 self._observe_stage(event)
 
     def _observe_stage(self, event: Event) -> None:
         match event:
             case StageStarted(stage=stage):
-                self._end_stage(event.candidate_id)
-                now = datetime.fromisoformat(event.at)
+                before = self._end_stage(event.candidate_id)
+                if before is Stage.SMOKE and stage is not Stage.SMOKE:
+                    self._end_as(Stage.SMOKE, "passed")  # it has no event of its own
+                now = _moment(event.at)
                 self._stages[event.candidate_id] = _OpenStage(stage, now, now)
             case PointMeasured(stage=stage, point=point):
-                self._points.labels(stage).inc()
-                self._codec_seconds.labels("encode").inc(point.cost.encode_cpu_seconds)
-                self._codec_seconds.labels("decode").inc(point.cost.decode_cpu_seconds)
+                self._show.points.of(stage).inc()
+                self._count_cost(point)
                 if event.candidate_id in self._stages:
-                    self._stages[event.candidate_id].last = datetime.fromisoformat(event.at)
-            case Screened():
+                    self._stages[event.candidate_id].last = _moment(event.at)
+            case Screened(result=result):
                 self._end_stage(event.candidate_id, at=event.at)
+                self._end_as(Stage.SCREEN, "passed" if result.passed else "dropped")
             case Evaluated(score=score):
                 self._end_stage(event.candidate_id, at=event.at)
+                self._end_as(Stage.FULL, "passed")
                 self._scores[event.candidate_id] = score
-                lowest = min(known.bitrate_mbps for known in self._scores.values())
-                self._best.set(lowest)
+                self._show.best.set(min(known.bitrate_mbps for known in self._scores.values()))
+            case HeldOutTested(result=held_out):
+                self._end_stage(event.candidate_id, at=event.at)
+                self._end_as(Stage.HELD_OUT, "passed" if held_out.passed else "dropped")
 
-    def _end_stage(self, candidate_id: str, *, at: str | None = None) -> None:
+    def _begin(self, event: RunStarted) -> None:
+        show, settings = self._show, event.settings
+        show.name_run(event.run_id, event.proposer)
+        if not event.resumed:
+            show.started.set(_moment(event.at).timestamp())
+        show.last_progress.set(_moment(event.at).timestamp())
+        show.resumed.set(event.resumed)
+        show.unsafe.set(event.unsafe)
+        for layer, state in event.isolation.items():
+            show.layers.of(layer).set(not state.startswith("off"))
+        show.budget_usd.set(_number(settings.get("model.budget_usd", "")))
+        show.budget_tokens.set(_number(settings.get("model.budget_tokens", "")))
+        self._gpus_per_task = _number(settings.get("ray.gpus_per_task", ""))
+        self._enter_state("running")
+
+    def _enter_state(self, state: str) -> None:
+        for known in labels.RUN_STATES:
+            self._show.state.of(known).set(0)
+        self._show.state.of(state).set(1)
+
+    def _count_review(self, event: Reviewed) -> None:
+        for finding in event.findings:
+            rule = "model" if finding.rule.startswith("model/") else finding.rule
+            self._show.findings.of(rule).inc()
+
+    def _count_cost(self, point: RatePoint) -> None:
+        cost = point.cost
+        self._show.cpu_seconds.of("encode").inc(cost.encode_cpu_seconds)
+        self._show.cpu_seconds.of("decode").inc(cost.decode_cpu_seconds)
+        wall_seconds = cost.encode_wall_seconds + cost.decode_wall_seconds
+        self._show.gpu_seconds.inc(self._gpus_per_task * wall_seconds)
+
+    def _end_as(self, stage: str, outcome: str) -> None:
+        self._show.stages.of(stage, outcome).inc()
+
+    def _end_stage(self, candidate_id: str, *, at: str | None = None) -> Stage | None:
         """Close the open stage at its last point, or at the event that says it is over."""
         stage = self._stages.pop(candidate_id, None)
-        if stage is not None:
-            end = stage.last if at is None else datetime.fromisoformat(at)
-            self._stage_seconds.labels(stage.stage).observe((end - stage.started).total_seconds())
+        if stage is None:
+            return None
+        end = stage.last if at is None else _moment(at)
+        self._show.stage_seconds.of(stage.stage).observe((end - stage.started).total_seconds())
+        return stage.stage
 
     def _close(self, candidate_id: str, status: CandidateStatus) -> None:
         self._end_stage(candidate_id)
-        self._candidates.labels(status).inc()
+        self._show.candidates.of(status).inc()
         self._open.discard(candidate_id)
-        self._in_flight.set(len(self._open))
+        self._show.in_flight.set(len(self._open))
 
     def _count_call(self, event: ModelCalled) -> None:
-        self._calls.labels(event.role, event.outcome).inc()
-        self._tokens.labels(event.role, "prompt").inc(event.prompt_tokens)
-        self._tokens.labels(event.role, "completion").inc(event.completion_tokens)
-        self._cost.labels(event.role).inc(event.cost_usd)
-        self._call_seconds.labels(event.role).observe(event.wall_seconds)
+        show, role = self._show, event.role
+        show.calls.of(role, event.outcome).inc()
+        show.call_retries.of(role).inc(max(0, event.tries - 1))
+        show.tokens.of(role, "prompt").inc(event.prompt_tokens)
+        show.tokens.of(role, "completion").inc(event.completion_tokens)
+        show.cost.of(role).inc(event.cost_usd)
+        show.call_seconds.of(role).observe(event.wall_seconds)
 
-    def _adopt(self, candidate_id: str, version: int) -> None:
-        self._adoptions.inc()
-        self._version.set(version)
+    def _crown(self, candidate_id: str, version: str) -> None:
+        self._show.version.set(_number(version.removeprefix("v")))
+        verdict = self._verdicts.get(candidate_id)
+        if verdict is not None and verdict.improvement_percent is not None:
+            self._show.improvement.set(verdict.improvement_percent)
         score = self._scores.get(candidate_id)
         if score is not None:
-            self._champion.set(score.bitrate_mbps)
-            self._ratio.set(score.compression_ratio)
+            self._show.bitrate.set(score.bitrate_mbps)
+            self._show.ratio.set(score.compression_ratio)
+            self._show.bd_rate.of("hevc").set(score.bd_rate_percent)
+            self._show.saving.set(100.0 * (1.0 - score.bitrate_mbps / _HEVC_MBPS))
 
-    def _counter(self, name: str, text: str, *labels: str) -> Counter:
-        return Counter(f"evocodec_{name}", text, labels, registry=self.registry)
 
-    def _gauge(self, name: str, text: str) -> Gauge:
-        return Gauge(f"evocodec_{name}", text, registry=self.registry)
+def _moment(at: str) -> datetime:
+    """An event's time, which is in UTC without saying so."""
+    return datetime.fromisoformat(at).replace(tzinfo=UTC)
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return 0.0

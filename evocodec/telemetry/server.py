@@ -1,0 +1,111 @@
+"""Serves ``/metrics`` and ``/healthz`` over HTTP, for Prometheus and for probes."""
+
+import logging
+import threading
+from collections.abc import Callable
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import TracebackType
+from typing import Self
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import choose_encoder
+
+from evocodec.domain.errors import UserError
+
+_logger = logging.getLogger(__name__)
+_REQUEST_SECONDS = 10.0
+
+
+class MetricsServer:
+    """A small server in threads of its own; a context manager.
+
+    ``refresh`` is called before each scrape. There is no TLS and no login: bind it to loopback, or
+    let a network policy say who may reach it.
+    """
+
+    def __init__(
+        self,
+        registry: CollectorRegistry,
+        *,
+        host: str,
+        port: int,
+        refresh: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Bind the address; port 0 takes a free one.
+
+        Raises UserError when the address cannot be had.
+        """
+        handler = _handler(registry, refresh)
+        try:
+            self._server = _Server((host, port), handler)
+        except (OSError, OverflowError) as error:
+            message = (
+                f"cannot serve metrics on {host}:{port}: {error}. Choose another address with "
+                "telemetry.metrics_bind and telemetry.metrics_port, or 0 to serve none"
+            )
+            raise UserError(message) from error
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(0.1,), name="metrics", daemon=True
+        )
+
+    @property
+    def url(self) -> str:
+        """Where Prometheus finds it."""
+        host = self._server.server_address[0]
+        shown = host.decode() if isinstance(host, bytes) else str(host)
+        return f"http://{shown}:{self._server.server_port}/metrics"
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = False  # a peer that sends nothing must not hold up the end of a run
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        _logger.debug("a request for metrics from %s failed", client_address, exc_info=True)
+
+
+def _handler(
+    registry: CollectorRegistry, refresh: Callable[[], None]
+) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        timeout = _REQUEST_SECONDS
+        server_version = "evocodec"
+        sys_version = ""
+
+        def do_GET(self) -> None:
+            path = self.path.partition("?")[0]
+            if path == "/metrics":
+                refresh()
+                encode, content_type = choose_encoder(self.headers.get("Accept", ""))
+                self._answer(HTTPStatus.OK, encode(registry), content_type)
+            elif path == "/healthz":
+                self._answer(HTTPStatus.OK, b"ok\n", "text/plain")
+            else:
+                self._answer(HTTPStatus.NOT_FOUND, b"try /metrics\n", "text/plain")
+
+        def log_message(self, format: str, *args: object) -> None:
+            _logger.debug(format, *args)
+
+        def _answer(self, status: HTTPStatus, body: bytes, content_type: str) -> None:
+            self.send_response(status)
+            self.send_header("Content-Type", content_type)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+    return Handler
