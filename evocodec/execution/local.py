@@ -103,13 +103,18 @@ class LocalWorkers:
         raise StopIteration
 
     def cancel(self, stream: _Task, *, force: bool) -> None:
-        """Withdraw a task; one that runs ends with its programs when ``force`` is set."""
+        """Withdraw a task; one that runs ends with its programs.
+
+        Without ``force`` too: a task that was still waiting when its dispatch last looked may have
+        got a slot since, and nobody would hear of it any more.
+        """
+        del force
         with self._changed:
             with suppress(ValueError):
                 self._waiting.remove(stream)
                 stream.over = True
             pool = stream.pool
-            if pool is None or not force:
+            if pool is None:
                 return
             stream.killed = True
         pool.interrupt()
@@ -214,7 +219,8 @@ class LocalEngine:
 
     def busy(self) -> int:
         """How many tasks run now; see ``Engine.busy``."""
-        return sum(dispatch.busy() for dispatch in tuple(self._running))
+        # A task that has just ended counts until its dispatch hears of it, beside the next one.
+        return min(self._slots, sum(dispatch.busy() for dispatch in tuple(self._running)))
 
     def waiting(self) -> int:
         """How many tasks wait for a slot; see ``Engine.waiting``."""
