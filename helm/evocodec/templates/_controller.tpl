@@ -1,0 +1,65 @@
+{{/* What the chart knows, under what the user sets. */}}
+{{- define "evocodec.settings" -}}
+{{- $worker := .Values.ray.worker -}}
+{{- $ray := dict "address" (include "evocodec.rayAddress" .) -}}
+{{- if gt (int $worker.gpus) 0 -}}
+{{- $_ := set $ray "gpus_per_task" (divf $worker.gpus $worker.slots | printf "%.4f" | float64) -}}
+{{- end -}}
+{{- $model := dict "base_url" (include "evocodec.modelUrl" .) "model" (include "evocodec.modelName" .) -}}
+{{- $known := dict "workspace" "/data" "ray" $ray "model" $model "run" (dict "minutes" 480) "sandbox" (dict "mode" "pod") -}}
+{{- with .Values.champions.remote -}}
+{{- $_ := set $known "champions" (dict "remote" .) -}}
+{{- end -}}
+{{- mergeOverwrite $known (deepCopy .Values.controller.settings) | toToml -}}
+{{- end -}}
+
+{{- define "evocodec.controllerEnv" -}}
+{{- include "evocodec.rayEnv" . }}
+{{ include "evocodec.rayTokenEnv" . }}
+{{- with .Values.stores.region }}
+- name: AWS_REGION
+  value: {{ . }}
+{{- end }}
+{{- if .Values.controller.gitSecret }}
+- name: GIT_CONFIG_COUNT
+  value: "1"
+- name: GIT_CONFIG_KEY_0
+  value: credential.helper
+- name: GIT_CONFIG_VALUE_0
+  value: store --file=/etc/evocodec/git/credentials
+- name: GIT_TERMINAL_PROMPT
+  value: "0"
+{{- end }}
+{{- end -}}
+
+{{- define "evocodec.controllerMounts" -}}
+- name: settings
+  mountPath: /etc/evocodec/settings
+  readOnly: true
+- name: begin
+  mountPath: /scripts
+  readOnly: true
+{{- if .Values.controller.gitSecret }}
+- name: git
+  mountPath: /etc/evocodec/git
+  readOnly: true
+{{- end }}
+{{- end -}}
+
+{{- define "evocodec.controllerVolumes" -}}
+- name: settings
+  configMap:
+    name: {{ include "evocodec.fullname" . }}-settings
+- name: begin
+  configMap:
+    name: {{ include "evocodec.fullname" . }}-scripts
+    items:
+      - key: begin.py
+        path: begin.py
+{{- if .Values.controller.gitSecret }}
+- name: git
+  secret:
+    secretName: {{ .Values.controller.gitSecret }}
+    defaultMode: 0440
+{{- end }}
+{{- end -}}

@@ -1,0 +1,109 @@
+{{/* What one field's schema cannot say. Each message: what is wrong, and what to set. */}}
+{{- define "evocodec.validate" -}}
+{{- $v := .Values -}}
+{{- $worker := $v.ray.worker -}}
+{{- if gt (len (include "evocodec.fullname" .)) 40 -}}
+{{- fail (printf "fullnameOverride %q has more than 40 characters, and KubeRay would cut names made from it; shorten it" $v.fullnameOverride) -}}
+{{- end -}}
+{{- if gt (int $worker.minReplicas) (int $worker.maxReplicas) -}}
+{{- fail (printf "ray.worker.minReplicas (%v) is more than ray.worker.maxReplicas (%v); raise maxReplicas" $worker.minReplicas $worker.maxReplicas) -}}
+{{- end -}}
+{{- if lt (int $worker.maxReplicas) 1 -}}
+{{- fail "ray.worker.maxReplicas is 0, so that nothing could ever be measured; set it to 1 or more" -}}
+{{- end -}}
+{{- if and (not $v.ray.autoscaling.enabled) (lt (int $worker.minReplicas) 1) -}}
+{{- fail "without ray.autoscaling.enabled exactly ray.worker.minReplicas workers run, and that is 0; set ray.worker.minReplicas to 1 or more" -}}
+{{- end -}}
+{{- if gt (int $worker.slots) (int $worker.cpus) -}}
+{{- fail (printf "ray.worker.slots (%v) is more than ray.worker.cpus (%v), and each job needs a processor; raise cpus or lower slots" $worker.slots $worker.cpus) -}}
+{{- end -}}
+{{- include "evocodec.validatePorts" . -}}
+{{- if and (eq $v.stores.backend "aws") (or (not $v.stores.bucket) (not $v.stores.region)) -}}
+{{- fail "stores.backend=aws needs stores.bucket and stores.region; set them, or stores.backend=embedded" -}}
+{{- end -}}
+{{- if and (eq $v.stores.backend "embedded") (or $v.stores.bucket $v.stores.dynamodbEndpoint) -}}
+{{- fail "stores.bucket or stores.dynamodbEndpoint is set, but stores.backend is embedded and would not use it; set stores.backend=aws" -}}
+{{- end -}}
+{{- if not $v.controller.persistence.enabled -}}
+{{- if eq $v.stores.backend "embedded" -}}
+{{- fail "controller.persistence.enabled=false with stores.backend=embedded would lose every run at the first restart; set persistence.enabled=true or stores.backend=aws" -}}
+{{- else if not $v.champions.remote -}}
+{{- fail "controller.persistence.enabled=false would lose the adopted versions at the first restart; set champions.remote to a git URL, or persistence.enabled=true" -}}
+{{- end -}}
+{{- end -}}
+{{- if and (not $v.serviceAccount.create) (not $v.serviceAccount.name) -}}
+{{- fail "serviceAccount.create=false needs serviceAccount.name, the account that exists" -}}
+{{- end -}}
+{{- if and $v.model.baseUrl (not $v.model.name) -}}
+{{- fail "model.baseUrl is set without model.name; set the name that the endpoint knows the model by" -}}
+{{- end -}}
+{{- if and $v.model.name (not $v.model.baseUrl) (not $v.vllm.enabled) -}}
+{{- fail "model.name is set without an endpoint; set model.baseUrl, or vllm.enabled=true and vllm.model" -}}
+{{- end -}}
+{{- include "evocodec.validateOptional" . -}}
+{{- end -}}
+
+{{- define "evocodec.validateOptional" -}}
+{{- $v := .Values -}}
+{{- if $v.vllm.enabled -}}
+{{- if not $v.vllm.model -}}
+{{- fail "vllm.enabled=true needs vllm.model, a model's name on the hub or its path on the volume" -}}
+{{- end -}}
+{{- if $v.model.baseUrl -}}
+{{- fail "vllm.enabled=true and model.baseUrl are both set, and there is one endpoint; unset one of them" -}}
+{{- end -}}
+{{- end -}}
+{{- if $v.vllm.keda.enabled -}}
+{{- if not $v.vllm.enabled -}}
+{{- fail "vllm.keda.enabled=true scales vLLM, which is off; set vllm.enabled=true, or vllm.keda.enabled=false" -}}
+{{- end -}}
+{{- if gt (int $v.vllm.keda.minReplicas) (int $v.vllm.replicas) -}}
+{{- fail "vllm.keda.minReplicas is more than vllm.replicas, the most there may be; raise vllm.replicas" -}}
+{{- end -}}
+{{- end -}}
+{{- if and $v.vllm.enabled $v.vllm.cache.enabled (gt (int $v.vllm.replicas) 1) -}}
+{{- fail "vllm.replicas is more than 1, and copies cannot share vllm.cache's volume, which one node writes; set vllm.cache.enabled=false" -}}
+{{- end -}}
+{{- if $v.kueue.enabled -}}
+{{- if not $v.kueue.queueName -}}
+{{- fail "kueue.enabled=true needs kueue.queueName, the LocalQueue of this namespace" -}}
+{{- end -}}
+{{- if and $v.ray.autoscaling.enabled (not $v.kueue.elastic) -}}
+{{- fail "Kueue refuses a Ray cluster that scales itself; set ray.autoscaling.enabled=false with ray.worker.minReplicas, or kueue.elastic=true where Kueue has elastic jobs on" -}}
+{{- end -}}
+{{- end -}}
+{{- if $v.externalSecret.enabled -}}
+{{- if or (not $v.externalSecret.store.name) (not $v.externalSecret.data) -}}
+{{- fail "externalSecret.enabled=true needs externalSecret.store.name and externalSecret.data, such as EVOCODEC_MODEL__API_KEY: {key: evocodec, property: api_key}" -}}
+{{- end -}}
+{{- if $v.controller.existingSecret -}}
+{{- fail "externalSecret.enabled=true and controller.existingSecret are both set; the controller reads one secret, so unset one of them" -}}
+{{- end -}}
+{{- end -}}
+{{- if and $v.gvisor.enabled $v.ray.worker.runtimeClassName (ne $v.ray.worker.runtimeClassName $v.gvisor.runtimeClassName) -}}
+{{- fail (printf "gvisor.enabled=true, but ray.worker.runtimeClassName is %q; unset it" $v.ray.worker.runtimeClassName) -}}
+{{- end -}}
+{{- if and (not $v.metrics.enabled) (or $v.metrics.serviceMonitor.enabled $v.metrics.prometheusRule.enabled) -}}
+{{- fail "metrics.serviceMonitor or metrics.prometheusRule is on, but metrics.enabled is false; set metrics.enabled=true" -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "evocodec.validatePorts" -}}
+{{- $ports := .Values.ray.ports -}}
+{{- if gt (int $ports.workerMin) (int $ports.workerMax) -}}
+{{- fail (printf "ray.ports.workerMin (%v) is above ray.ports.workerMax (%v); exchange them" $ports.workerMin $ports.workerMax) -}}
+{{- end -}}
+{{- $seen := dict "metrics.port" (int .Values.metrics.port) -}}
+{{- range $name, $port := omit $ports "workerMin" "workerMax" -}}
+{{- $port = int $port -}}
+{{- if and (ge $port (int $ports.workerMin)) (le $port (int $ports.workerMax)) -}}
+{{- fail (printf "ray.ports.%s (%d) lies among the ports of worker processes, %v to %v; choose another" $name $port $ports.workerMin $ports.workerMax) -}}
+{{- end -}}
+{{- range $other, $taken := $seen -}}
+{{- if eq $taken $port -}}
+{{- fail (printf "ray.ports.%s and %s are both %d; choose another for one of them" $name $other $port) -}}
+{{- end -}}
+{{- end -}}
+{{- $_ := set $seen (printf "ray.ports.%s" $name) $port -}}
+{{- end -}}
+{{- end -}}
