@@ -2,6 +2,7 @@
 {{- define "evocodec.validate" -}}
 {{- $v := .Values -}}
 {{- $worker := $v.ray.worker -}}
+{{- include "evocodec.validateForms" . -}}
 {{- if gt (len (include "evocodec.fullname" .)) 40 -}}
 {{- fail (printf "fullnameOverride %q has more than 40 characters, and KubeRay would cut names made from it; shorten it" $v.fullnameOverride) -}}
 {{- end -}}
@@ -105,5 +106,45 @@
 {{- end -}}
 {{- end -}}
 {{- $_ := set $seen (printf "ray.ports.%s" $name) $port -}}
+{{- end -}}
+{{- end -}}
+
+{{/* A schema refuses a form by showing a regular expression; here it can say what to write. */}}
+{{- define "evocodec.validateForms" -}}
+{{- $quantity := list "^[0-9]+(\\.[0-9]+)?([EPTGMK]i?|k|m)?$" "is no quantity; write it as 500m, 2, 512Mi or 8Gi" -}}
+{{- $url := list "^$|^https?://[^\\s]+$" "is no address; write it as https://host/path" -}}
+{{- $digest := list "^$|^sha256:[0-9a-f]{64}$" "is no digest; write sha256: and 64 hexadecimal digits, or set the tag instead" -}}
+{{- $duration := list "^([0-9]+(ms|s|m|h))+$" "is no duration; write it as 30s, 5m or 1h" -}}
+{{- $block := list "^([0-9]{1,3}(\\.[0-9]{1,3}){3}/([0-9]|[12][0-9]|3[0-2])|[0-9a-fA-F:]+/[0-9]{1,3})$" "is no block of addresses; write it as 10.0.0.0/8, one address as 10.1.2.3/32" -}}
+{{- $forms := dict
+  "controller.resources.requests.cpu" $quantity "controller.resources.requests.memory" $quantity
+  "controller.resources.limits.memory" $quantity "controller.persistence.size" $quantity
+  "controller.tmpSize" $quantity "controller.sharedMemory" $quantity
+  "ray.head.resources.requests.cpu" $quantity "ray.head.resources.requests.memory" $quantity
+  "ray.head.resources.limits.cpu" $quantity "ray.head.resources.limits.memory" $quantity
+  "ray.head.tmpSize" $quantity "ray.head.sharedMemory" $quantity
+  "ray.worker.memory" $quantity "ray.worker.tmpSize" $quantity "ray.worker.sharedMemory" $quantity
+  "vllm.memory" $quantity "vllm.cache.size" $quantity
+  "model.baseUrl" $url "stores.dynamodbEndpoint" $url "stores.s3Endpoint" $url
+  "vllm.keda.prometheus" $url
+  "image.controller.digest" $digest "image.sandbox.digest" $digest "vllm.image.digest" $digest
+  "externalSecret.refreshInterval" $duration "metrics.serviceMonitor.interval" $duration
+  "networkPolicy.outside.cidrs" $block "networkPolicy.outside.except" $block
+  "networkPolicy.apiServer.cidrs" $block "networkPolicy.dns.cidrs" $block
+-}}
+{{- $values := .Values -}}
+{{- range $path, $form := $forms -}}
+{{- $found := $values -}}
+{{- range splitList "." $path -}}
+{{- $found = index $found . -}}
+{{- end -}}
+{{- if not (kindIs "slice" $found) -}}
+{{- $found = list $found -}}
+{{- end -}}
+{{- range $found -}}
+{{- if not (regexMatch (index $form 0) (toString .)) -}}
+{{- fail (printf "%s: %q %s" $path (toString .) (index $form 1)) -}}
+{{- end -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}

@@ -1,0 +1,160 @@
+"""Which values the chart takes, and in which words it refuses others; that each is documented."""
+
+import json
+import sys
+
+import chart_tools as chart
+import pytest
+import yaml
+
+sys.path.insert(0, str(chart.ROOT / "tools"))
+import chart_readme
+
+sys.path.remove(str(chart.ROOT / "tools"))
+
+VALUES = (chart.CHART / "values.yaml").read_text(encoding="utf-8")
+SCHEMA = json.loads((chart.CHART / "values.schema.json").read_text(encoding="utf-8"))
+
+
+def test_helm_finds_nothing_to_complain_about() -> None:
+    for name in ("", "small", "large", "local"):
+        words = chart.profile(name) if name else ()
+        done = chart.run("helm", "lint", "--strict", str(chart.CHART), *words)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "[WARNING]" not in done.stdout
+        assert "[ERROR]" not in done.stdout
+
+
+_REFUSED = {
+    "a misspelt value": ({"ray__worker__gpu": 1}, "'gpu' not allowed"),
+    "a misspelt section": ({"rays": {}}, "'rays' not allowed"),
+    "a choice": ({"image__pullPolicy": "Sometimes"}, "'Always', 'IfNotPresent', 'Never'"),
+    "a number as text": ({"ray__worker__gpus": "two"}, "want integer"),
+    "a negative number": ({"ray__worker__minReplicas": -1}, "minimum"),
+    "a quantity": ({"ray__worker__memory": "lots"}, '"lots" is no quantity; write it as'),
+    "a block": ({"networkPolicy__outside__cidrs": ["all"]}, "write it as 10.0.0.0/8"),
+    "an address": ({"model__baseUrl": "models:8000"}, "write it as https://host/path"),
+    "a digest": ({"image__sandbox__digest": "latest"}, "or set the tag instead"),
+    "a privileged port": ({"metrics__port": 80}, "minimum: got 80"),
+    "a number of workers": ({"ray__worker__minReplicas": 9}, "raise maxReplicas"),
+    "no workers": ({"ray__worker__maxReplicas": 0}, "set it to 1 or more"),
+    "no workers ever": ({"ray__autoscaling__enabled": False}, "set ray.worker.minReplicas to 1"),
+    "too many slots": ({"ray__worker__slots": 32}, "raise cpus or lower slots"),
+    "the same port twice": ({"ray__ports__gcs": 8265}, "are both 8265"),
+    "a port of workers": ({"ray__ports__metrics": 10500}, "choose another"),
+    "ports backwards": ({"ray__ports__workerMin": 20000}, "exchange them"),
+    "half of AWS": ({"stores__backend": "aws"}, "needs stores.bucket and stores.region"),
+    "a bucket unused": ({"stores__bucket": "videos"}, "set stores.backend=aws"),
+    "nothing kept": ({"controller__persistence__enabled": False}, "would lose every run"),
+    "versions not kept": (
+        {
+            "controller__persistence__enabled": False,
+            "stores__backend": "aws",
+            "stores__region": "eu-west-1",
+            "stores__bucket": "videos",
+        },
+        "set champions.remote to a git URL",
+    ),
+    "no account": ({"serviceAccount__create": False}, "needs serviceAccount.name"),
+    "a nameless model": ({"model__baseUrl": "https://m.example.com/v1"}, "without model.name"),
+    "a homeless model": ({"model__name": "m"}, "set model.baseUrl, or vllm.enabled"),
+    "vLLM without model": ({"vllm__enabled": True}, "needs vllm.model"),
+    "two endpoints": (
+        {
+            "vllm__enabled": True,
+            "vllm__model": "m",
+            "model__baseUrl": "https://m.example.com/v1",
+            "model__name": "m",
+        },
+        "there is one endpoint",
+    ),
+    "KEDA without vLLM": ({"vllm__keda__enabled": True}, "scales vLLM, which is off"),
+    "copies on one volume": (
+        {"vllm__enabled": True, "vllm__model": "m", "vllm__replicas": 2},
+        "set vllm.cache.enabled=false",
+    ),
+    "Kueue without queue": ({"kueue__enabled": True}, "needs kueue.queueName"),
+    "Kueue and a scaler": (
+        {"kueue__enabled": True, "kueue__queueName": "gpus"},
+        "or kueue.elastic=true",
+    ),
+    "an empty external secret": ({"externalSecret__enabled": True}, "EVOCODEC_MODEL__API_KEY"),
+    "two runtime classes": (
+        {"gvisor__enabled": True, "ray__worker__runtimeClassName": "nvidia"},
+        "unset it",
+    ),
+    "alerts without metrics": (
+        {"metrics__enabled": False, "metrics__prometheusRule__enabled": True},
+        "set metrics.enabled=true",
+    ),
+    "a long name": ({"fullnameOverride": "a" * 41}, "more than 40 characters"),
+}
+
+
+@pytest.mark.parametrize(("values", "words"), _REFUSED.values(), ids=_REFUSED.keys())
+def test_nonsense_is_refused_in_words_that_help(values: dict[str, object], words: str) -> None:
+    assert words in chart.refusal(*chart.settings(**values))
+
+
+def test_every_value_is_documented() -> None:
+    tree = yaml.safe_load(VALUES)
+    purposes = dict(chart_readme.documented(VALUES))
+
+    def bare(node: object, path: str) -> list[str]:
+        if path and purposes.get(path):
+            documented_inside = any(
+                name.startswith(f"{path}.") and purpose for name, purpose in purposes.items()
+            )
+            if not documented_inside:
+                return []
+        if isinstance(node, dict) and node:
+            return [
+                found
+                for key, child in node.items()
+                for found in bare(child, f"{path}.{key}" if path else key)
+            ]
+        return [] if purposes.get(path) else [path]
+
+    assert bare(tree, "") == []
+
+
+def test_the_table_of_the_readme_is_current() -> None:
+    old = (chart.CHART / "README.md").read_text(encoding="utf-8")
+    assert chart_readme.readme(old, VALUES) == old, "python tools/chart_readme.py"
+
+
+def test_the_schema_knows_every_value_and_no_other() -> None:
+    def compare(node: object, schema: dict[str, object], path: str) -> None:
+        if "properties" not in schema:
+            return
+        assert schema["additionalProperties"] is False or path.endswith(("requests", "limits")), (
+            path
+        )
+        assert isinstance(node, dict), path
+        known = set(schema["properties"]) - ({"global"} if not path else set())
+        assert set(node) == known, path
+        for key, child in node.items():
+            compare(child, schema["properties"][key], f"{path}.{key}")
+
+    compare(yaml.safe_load(VALUES), SCHEMA, "")
+
+
+def test_the_version_is_that_of_the_program() -> None:
+    import evocodec
+
+    found = yaml.safe_load((chart.CHART / "Chart.yaml").read_text(encoding="utf-8"))
+    assert found["appVersion"] == evocodec.__version__
+
+
+def test_rays_version_is_that_of_the_images() -> None:
+    lock = (chart.ROOT / "sandbox-image" / "requirements.lock").read_text(encoding="utf-8")
+    assert f"\nray=={yaml.safe_load(VALUES)['ray']['version']} " in lock
+
+
+def test_the_notes_say_what_to_do_next() -> None:
+    done = chart.run("helm", "install", "lab", str(chart.CHART), "--dry-run=client", "-n", "evo")
+    assert done.returncode == 0, done.stderr
+    notes = done.stdout.partition("NOTES:")[2]
+    for step in ("kubectl label namespace evo", "evocodec cluster check", "helm test lab", "logs"):
+        assert step in notes
+    assert "No model is set" in notes
