@@ -2,6 +2,7 @@
 
 import hashlib
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,12 +12,32 @@ from evocodec.store.blobs import BlobStore, FileBlobStore
 from evocodec.store.memory import MemoryBlobStore
 
 
-@pytest.fixture(params=["memory", "files"])
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    from aws_servers import moto_server
+
+    with moto_server() as url:
+        yield url
+
+
+@pytest.fixture(params=["memory", "files", "s3", "s3-parts"])
 def blobs(request: pytest.FixtureRequest, tmp_path: Path) -> BlobStore:
-    return MemoryBlobStore() if request.param == "memory" else FileBlobStore(tmp_path / "blobs")
+    match request.param:
+        case "memory":
+            return MemoryBlobStore()
+        case "files":
+            return FileBlobStore(tmp_path / "blobs")
+    from aws_servers import fresh_name, s3_blobs
+
+    # Parts of 5 MiB are the smallest that S3 takes; the last one may be smaller.
+    part_bytes = 5 << 20 if request.param == "s3-parts" else 16 << 20
+    url: str = request.getfixturevalue("server")
+    return s3_blobs(url, fresh_name("blobs"), part_bytes=part_bytes)
 
 
-@pytest.mark.parametrize("data", [b"", b"program", bytes(range(256)) * 4096])
+@pytest.mark.parametrize(
+    "data", [b"", b"program", bytes(range(256)) * 4096, bytes(range(255)) * 24_000]
+)
 def test_bytes_come_back_under_their_sha256(blobs: BlobStore, data: bytes) -> None:
     name = blobs.put(data)
     assert name == hashlib.sha256(data).hexdigest()

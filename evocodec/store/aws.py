@@ -1,0 +1,264 @@
+"""One way to call AWS: credentials from boto3's own chain, retries, and errors in our words.
+
+Imported only where DynamoDB or S3 are used: boto3 is an extra, and takes half a second to import.
+Keys are never settings of ours: they come from the environment, a profile, or the role of a
+service account (IRSA), and are written nowhere.
+"""
+
+import logging
+import os
+import random
+import time
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Literal
+
+import boto3
+from botocore import exceptions as aws
+from botocore.config import Config
+
+from evocodec.domain.errors import EvocodecError, InfrastructureFailure, UserError
+
+Service = Literal["dynamodb", "s3"]
+
+_log = logging.getLogger(__name__)
+_FIRST_WAIT_SECONDS = 0.05
+_LONGEST_WAIT_SECONDS = 5.0
+_POOL = 32
+_THROTTLED = {
+    "ProvisionedThroughputExceededException",
+    "ThrottlingException",
+    "Throttling",
+    "ThrottledException",
+    "ThrottlingError",
+    "ProvisionedThroughputExceeded",
+    "RequestLimitExceeded",
+    "RequestThrottled",
+    "TooManyRequestsException",
+    "LimitExceededException",
+    "SlowDown",
+    "RequestTimeout",
+    "InternalError",
+    "InternalServerError",
+    "ServiceUnavailable",
+    "TransactionConflict",
+    "TransactionInProgressException",
+    "ConditionalRequestConflict",
+    "OperationAborted",
+}
+_REFUSED_ACCESS = {
+    "AccessDenied",
+    "AccessDeniedException",
+    "UnrecognizedClientException",
+    "InvalidClientTokenId",
+    "InvalidSignatureException",
+    "SignatureDoesNotMatch",
+    "InvalidAccessKeyId",
+    "ExpiredToken",
+    "ExpiredTokenException",
+    "MissingAuthenticationToken",
+    "MissingAuthenticationTokenException",
+    "IncompleteSignature",
+    "KMS.AccessDeniedException",
+}
+_NO_CREDENTIALS = (
+    aws.NoCredentialsError,
+    aws.PartialCredentialsError,
+    aws.ProfileNotFound,
+    aws.NoRegionError,
+)
+_NO_ANSWER = (aws.HTTPClientError, aws.CredentialRetrievalError, aws.TokenRetrievalError, OSError)
+
+
+class Refused(Exception):  # noqa: N818 - an answer, not a bug
+    """An answer that the caller said it would deal with: a condition that does not hold, say."""
+
+    def __init__(self, code: str, answer: dict[str, Any]) -> None:
+        super().__init__(code)
+        self.code = code
+        self.answer = answer
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Of a cancelled transaction: a code for each of its writes, ``None`` for innocent ones."""
+        return tuple(reason.get("Code", "None") for reason in self.answer["CancellationReasons"])
+
+
+@dataclass(frozen=True, slots=True)
+class AwsOptions:
+    """Which AWS, and for how long one call may be tried again; empty means boto3's default."""
+
+    region: str = ""
+    endpoint_url: str = ""
+    retry_seconds: float = 60.0
+
+
+class AwsClient:
+    """A connection to one service. Any thread may call.
+
+    ``call`` repeats what was throttled or not answered, with exponential waits of random length
+    (so that many callers do not come back at one moment), until ``retry_seconds`` are over. A call
+    whose answer was lost may have been carried out: callers only make calls that can be repeated.
+    ``raw`` is boto3's client, for the work given to ``attempt``.
+    """
+
+    def __init__(self, service: Service, options: AwsOptions) -> None:
+        self.service = service
+        self.options = options
+        config = Config(
+            # The waits are made here, where they have an end and are the same for both services.
+            retries={"mode": "standard", "total_max_attempts": 1},
+            connect_timeout=5,
+            read_timeout=30,
+            max_pool_connections=_POOL,
+            # Trailing checksums are unknown to many stores that speak S3; ours are SHA-256.
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
+            s3={"addressing_style": "path" if options.endpoint_url else "auto"},
+        )
+        try:
+            self.raw: Any = boto3.session.Session().client(
+                service,
+                region_name=options.region or os.environ.get("AWS_REGION") or None,
+                endpoint_url=options.endpoint_url or None,
+                config=config,
+            )
+        except _NO_CREDENTIALS as error:
+            raise self._unconfigured(error) from error
+        except (aws.BotoCoreError, ValueError) as error:
+            raise UserError(
+                f"{service} cannot be used: {error}; check the settings under store. and the AWS "
+                "configuration"
+            ) from error
+
+    @property
+    def endpoint(self) -> str:
+        """The address that is called."""
+        return str(self.raw.meta.endpoint_url)
+
+    @property
+    def region(self) -> str:
+        """The region that is called."""
+        return str(self.raw.meta.region_name)
+
+    def call(
+        self,
+        doing: str,
+        operation: str,
+        *,
+        expected: Collection[str] = (),
+        within_seconds: float | None = None,
+        **arguments: Any,
+    ) -> dict[str, Any]:
+        """Call an operation of boto3's client; ``doing`` says in an error what was tried.
+
+        Raises:
+            Refused: the service answered with one of the ``expected`` codes.
+            UserError: credentials, permissions, names or settings are wrong.
+            InfrastructureFailure: no usable answer in time.
+        """
+        function = getattr(self.raw, operation)
+        answer = self.attempt(
+            doing, lambda: function(**arguments), expected=expected, within_seconds=within_seconds
+        )
+        return dict(answer)
+
+    def attempt(
+        self,
+        doing: str,
+        work: Callable[[], Any],
+        *,
+        expected: Collection[str] = (),
+        within_seconds: float | None = None,
+    ) -> Any:
+        """Do some work with the client's answers, as ``call`` does with one operation."""
+        patience = self.options.retry_seconds if within_seconds is None else within_seconds
+        deadline = time.monotonic() + patience
+        tries = 0
+        while True:
+            try:
+                return work()
+            except aws.ClientError as error:
+                code = _code(error)
+                if not _is_transient(error):
+                    if code in expected:
+                        raise Refused(code, dict(error.response)) from error
+                    raise self._explained(doing, error) from error
+                problem: Exception = error
+            except _NO_CREDENTIALS as error:
+                raise self._unconfigured(error) from error
+            except aws.ParamValidationError as error:
+                raise UserError(f"cannot {doing}: {error}") from error
+            except EvocodecError:
+                raise
+            except _NO_ANSWER as error:
+                problem = error
+            except aws.BotoCoreError as error:
+                raise InfrastructureFailure(f"cannot {doing}: {error}") from error
+            tries += 1
+            wait = random.uniform(0, min(_LONGEST_WAIT_SECONDS, _FIRST_WAIT_SECONDS * 2**tries))
+            if time.monotonic() + wait > deadline:
+                raise InfrastructureFailure(
+                    f"cannot {doing}: {self.service} at {self.endpoint} did not do it in "
+                    f"{patience:g} s and {tries} tries: {problem}. Nothing is lost: go on with "
+                    "`evocodec run --resume` when it answers again"
+                ) from problem
+            _log.debug("trying again to %s after: %s", doing, problem)
+            time.sleep(wait)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self.raw.close()
+
+    def _explained(self, doing: str, error: aws.ClientError) -> EvocodecError:
+        code, status = _code(error), _status(error)
+        text = str(error.response.get("Error", {}).get("Message", "")) or code
+        where = f"{self.service} at {self.endpoint}"
+        if code in _REFUSED_ACCESS or status in {401, 403}:
+            return UserError(
+                f"cannot {doing}: {where} refuses access ({code}: {text}); give these credentials "
+                "the permissions listed in docs/stores.md, or use others (AWS_PROFILE)"
+            )
+        if code == "ResourceNotFoundException":
+            return UserError(
+                f"cannot {doing}: {where} has no such table in region {self.region} ({text}); "
+                "make it with `evocodec store tables --create`"
+            )
+        if code == "NoSuchBucket" or status == 404:
+            return UserError(
+                f"cannot {doing}: {where} has no such bucket ({code}); check store.bucket, or make "
+                "it with `evocodec store tables --create`"
+            )
+        if status >= 500:
+            return InfrastructureFailure(f"cannot {doing}: {where} failed ({code}: {text})")
+        return UserError(f"cannot {doing}: {where} says {code}: {text}")
+
+    def _unconfigured(self, error: Exception) -> UserError:
+        return UserError(
+            f"{self.service} cannot be used: {error}; set AWS_PROFILE, or AWS_ACCESS_KEY_ID and "
+            "AWS_SECRET_ACCESS_KEY, or run under a role; the region is store.region or AWS_REGION"
+        )
+
+
+@cache
+def connect(service: Service, options: AwsOptions) -> AwsClient:
+    """The process's one connection to a service: making it takes half a second."""
+    return AwsClient(service, options)
+
+
+def _is_transient(error: aws.ClientError) -> bool:
+    code = _code(error)
+    if code == "TransactionCanceledException":
+        reasons = {reason.get("Code") for reason in error.response.get("CancellationReasons", [])}
+        culprits = reasons - {"None", None}
+        return bool(culprits) and culprits <= _THROTTLED
+    return code in _THROTTLED or _status(error) == 429 or _status(error) in {500, 502, 503, 504}
+
+
+def _code(error: aws.ClientError) -> str:
+    return str(error.response.get("Error", {}).get("Code", ""))
+
+
+def _status(error: aws.ClientError) -> int:
+    return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
