@@ -10,6 +10,7 @@ from evocodec.cli import (
     anchors,
     champions,
     clips,
+    cluster,
     codec,
     compare,
     config,
@@ -77,6 +78,7 @@ champions.register(app)
 config.register(app)
 doctor.register(app)
 redteam.register(app)
+cluster.register(app)
 
 
 def _version(wanted: bool) -> None:

@@ -1,0 +1,372 @@
+"""What a cluster says about itself: versions, kinds, nodes, classes, limits. Changes nothing."""
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from typing import Final
+
+from evocodec.cluster.api import ApiRefusal, ClusterApi, Json
+from evocodec.cluster.findings import Finding
+from evocodec.cluster.quantities import quantity
+
+GPU: Final = "nvidia.com/gpu"
+OLDEST_SERVER: Final = (1, 29)  # sidecar containers, which the controller's Ray node is
+OLDEST_LANDLOCK: Final = (5, 13)
+AUTH_FIELD: Final = "authOptions"
+
+# What the chart's values ask for: controller and its Ray node, head and autoscaler, one worker.
+WORKER_CPUS: Final = 8.0
+WORKER_MEMORY_BYTES: Final = 32 * 2.0**30
+TOTAL_CPUS: Final = 2.25 + 1.25 + WORKER_CPUS
+TOTAL_MEMORY_BYTES: Final = (5 + 4.5) * 2.0**30 + WORKER_MEMORY_BYTES
+
+OPTIONAL_KINDS: Final = (
+    ("external-secrets.io/v1", "externalsecrets", "externalSecret.enabled"),
+    ("kueue.x-k8s.io/v1beta1", "localqueues", "kueue.enabled"),
+    ("keda.sh/v1alpha1", "scaledobjects", "vllm.keda.enabled"),
+)
+
+
+def server_version(api: ClusterApi, _namespace: str) -> Iterator[Finding]:
+    """Is the server new enough for the chart?"""
+    version = api.get("/version")
+    words = str(version.get("gitVersion") or "unknown")
+    numbers = (_number(version.get("major")), _number(version.get("minor")))
+    oldest = ".".join(map(str, OLDEST_SERVER))
+    if numbers < OLDEST_SERVER:
+        yield Finding(
+            "version", "fail", f"{words}; the chart needs {oldest}", "upgrade the control plane"
+        )
+    else:
+        yield Finding("version", "pass", f"{words} (at least {oldest})")
+
+
+def custom_resources(api: ClusterApi, _namespace: str) -> Iterator[Finding]:
+    """Are KubeRay, and what is optional, installed?"""
+    yield _kuberay(api)
+    missing = [
+        plural
+        for plural in ("servicemonitors", "podmonitors", "prometheusrules")
+        if not _serves(api, "monitoring.coreos.com/v1", plural)
+    ]
+    if missing:
+        yield Finding(
+            "prometheus operator",
+            "warn",
+            f"no {', '.join(missing)}: nobody would scrape metrics or raise alerts",
+            "install kube-prometheus-stack; until then leave metrics.serviceMonitor.enabled and "
+            "metrics.prometheusRule.enabled off",
+        )
+    else:
+        yield Finding("prometheus operator", "pass", "ServiceMonitor, PodMonitor, PrometheusRule")
+    there = [
+        f"{plural} {'there' if _serves(api, group, plural) else f'absent: leave {value} off'}"
+        for group, plural, value in OPTIONAL_KINDS
+    ]
+    yield Finding("optional kinds", "pass", "; ".join(there))
+
+
+def _kuberay(api: ClusterApi) -> Finding:
+    fix = (
+        "install KubeRay 1.5 or newer: helm install kuberay-operator kuberay/kuberay-operator "
+        "--namespace kuberay-system --create-namespace"
+    )
+    if not _serves(api, "ray.io/v1", "rayclusters"):
+        return Finding("kuberay", "fail", "no RayCluster of ray.io/v1", fix)
+    try:
+        definition = api.get(
+            "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/rayclusters.ray.io"
+        )
+    except ApiRefusal as refusal:
+        if refusal.status not in {403, 404}:
+            raise
+        return Finding(
+            "kuberay",
+            "warn",
+            "RayCluster of ray.io/v1; whether it knows token authentication cannot be seen "
+            f"({refusal.status} for its definition)",
+            f"have an administrator look for {AUTH_FIELD} in `kubectl explain raycluster.spec`",
+        )
+    if AUTH_FIELD not in _spec_fields(definition):
+        return Finding(
+            "kuberay",
+            "fail",
+            f"RayCluster knows no {AUTH_FIELD}: it would be dropped without a word, and Ray would "
+            "run without token authentication",
+            fix,
+        )
+    return Finding("kuberay", "pass", "RayCluster of ray.io/v1, with token authentication")
+
+
+def _spec_fields(definition: Json) -> set[str]:
+    fields: set[str] = set()
+    for version in (definition.get("spec") or {}).get("versions") or []:
+        if version.get("name") == "v1":
+            schema = (version.get("schema") or {}).get("openAPIV3Schema") or {}
+            spec = (schema.get("properties") or {}).get("spec") or {}
+            fields.update(spec.get("properties") or {})
+    return fields
+
+
+def nodes(api: ClusterApi, _namespace: str) -> Iterator[Finding]:
+    """Which machines are there, and can their kernels hold the sandbox?"""
+    found = api.items("/api/v1/nodes")
+    ready = [node for node in found if _is_ready(node)]
+    kernels = Counter(str(_info(node).get("kernelVersion")) for node in ready)
+    names = ", ".join(f"{kernel} on {count}" for kernel, count in sorted(kernels.items()))
+    old = [kernel for kernel in kernels if _kernel(kernel) < OLDEST_LANDLOCK]
+    machines = {str(_info(node).get("architecture")) for node in ready} - {"amd64"}
+    detail = f"{len(ready)} of {len(found)} ready; kernel {names or 'unknown'}"
+    if not ready:
+        yield Finding(
+            "nodes",
+            "warn",
+            f"none of {len(found)} is ready",
+            "fine only where an autoscaler starts them",
+        )
+    elif old:
+        yield Finding(
+            "nodes",
+            "fail",
+            f"{detail}; before 5.13 there is no Landlock, which the sandbox's floor needs",
+            "use node images with a newer kernel, or gVisor for workers (gvisor.enabled)",
+        )
+    elif machines:
+        yield Finding(
+            "nodes",
+            "warn",
+            f"{detail}; some are {', '.join(sorted(machines))}, and the images are for amd64",
+            "set nodeSelector kubernetes.io/arch=amd64 for controller, head and workers",
+        )
+    else:
+        yield Finding("nodes", "pass", detail)
+    yield _gpus(ready)
+
+
+def _gpus(ready: list[Json]) -> Finding:
+    counts: Counter[str] = Counter()
+    idle_drivers: list[str] = []
+    for node in ready:
+        labels = _labels(node)
+        count = int(quantity(((node.get("status") or {}).get("allocatable") or {}).get(GPU, 0)))
+        driver = labels.get("nvidia.com/cuda.driver-version.full") or ".".join(
+            labels[f"nvidia.com/cuda.driver.{part}"]
+            for part in ("major", "minor", "rev")
+            if f"nvidia.com/cuda.driver.{part}" in labels
+        )
+        model = (
+            labels.get("nvidia.com/gpu.product")
+            or labels.get("cloud.google.com/gke-accelerator")
+            or "GPU"
+        )
+        if count:
+            counts[f"{model}, {f'driver {driver}' if driver else 'driver not labelled'}"] += count
+        elif "cloud.google.com/gke-accelerator" in labels or labels.get("nvidia.com/gpu.present"):
+            idle_drivers.append(_name(node))
+    if idle_drivers:
+        return Finding(
+            "gpus",
+            "fail",
+            f"{', '.join(idle_drivers)} have GPUs that pods cannot ask for: no allocatable {GPU}",
+            "install NVIDIA's GPU operator, or device plugin and driver; look at its pods' logs",
+        )
+    if not counts:
+        return Finding(
+            "gpus",
+            "warn",
+            f"no node offers {GPU} now",
+            "fine where they scale from zero (try --gpus 1), or with ray.worker.gpus=0",
+        )
+    return Finding("gpus", "pass", "; ".join(f"{n} × {kind}" for kind, n in sorted(counts.items())))
+
+
+def runtime_classes(api: ClusterApi, _namespace: str) -> Iterator[Finding]:
+    """Which container runtimes can a worker ask for?"""
+    found = {
+        _name(item): str(item.get("handler"))
+        for item in api.items("/apis/node.k8s.io/v1/runtimeclasses")
+    }
+    words = ", ".join(f"{name} ({handler})" for name, handler in sorted(found.items()))
+    gvisor = any(handler in {"runsc", "gvisor"} for handler in found.values())
+    advice = "" if gvisor else "; no gVisor: leave gvisor.enabled off, or install runsc on nodes"
+    yield Finding("runtime classes", "pass", f"{words or 'only the default one'}{advice}")
+
+
+def pod_security(api: ClusterApi, namespace: str) -> Iterator[Finding]:
+    """Does the namespace hold its pods to the restricted profile?"""
+    label = "pod-security.kubernetes.io/enforce"
+    try:
+        labels = _labels(api.get(f"/api/v1/namespaces/{namespace}"))
+    except ApiRefusal as refusal:
+        if refusal.status != 404:
+            raise
+        yield Finding(
+            "namespace",
+            "fail",
+            f"{namespace} does not exist",
+            f"kubectl create namespace {namespace} && "
+            f"kubectl label namespace {namespace} {label}=restricted",
+        )
+        return
+    level = labels.get(label)
+    if level == "restricted":
+        yield Finding("pod security", "pass", f"namespace {namespace} enforces restricted")
+    else:
+        yield Finding(
+            "pod security",
+            "warn",
+            f"namespace {namespace} enforces {level or 'nothing'}: the chart's pods keep to "
+            "restricted, but nothing stops others in it",
+            f"kubectl label --overwrite namespace {namespace} {label}=restricted",
+        )
+
+
+def storage(api: ClusterApi, _namespace: str) -> Iterator[Finding]:
+    """Is there a default class for the controller's volume?"""
+    mark = "storageclass.kubernetes.io/is-default-class"
+    classes = api.items("/apis/storage.k8s.io/v1/storageclasses")
+    names = [_name(item) for item in classes]
+    default = [
+        item
+        for item in classes
+        if ((item.get("metadata") or {}).get("annotations") or {}).get(mark) == "true"
+    ]
+    if not classes:
+        yield Finding(
+            "storage",
+            "fail",
+            "no storage class: the controller's volume would wait for ever",
+            "install a CSI driver, or set controller.persistence.existingClaim",
+        )
+    elif not default:
+        yield Finding(
+            "storage",
+            "fail",
+            f"none of {', '.join(names)} is the default",
+            f"set controller.persistence.storageClass={names[0]}",
+        )
+    else:
+        yield _default_class(default)
+
+
+def _default_class(default: list[Json]) -> Finding:
+    chosen = default[0]
+    name = _name(chosen)
+    words = f"{name} ({chosen.get('provisioner')}) is the default"
+    if len(default) > 1:
+        others = ", ".join(_name(item) for item in default)
+        return Finding(
+            "storage",
+            "warn",
+            f"several defaults: {others}",
+            "set controller.persistence.storageClass to the one you mean",
+        )
+    if not chosen.get("allowVolumeExpansion"):
+        return Finding(
+            "storage",
+            "warn",
+            f"{words}; its volumes cannot grow",
+            "set controller.persistence.size generously, or use another class",
+        )
+    return Finding("storage", "pass", f"{words}; volumes can grow")
+
+
+def quotas(api: ClusterApi, namespace: str) -> Iterator[Finding]:
+    """Does what the chart asks for fit into quotas and limit ranges?"""
+    problems: list[str] = []
+    seen: list[str] = []
+    for quota in api.items(f"/api/v1/namespaces/{namespace}/resourcequotas"):
+        seen.append(_name(quota))
+        problems += _tight_quota(quota)
+    for limits in api.items(f"/api/v1/namespaces/{namespace}/limitranges"):
+        seen.append(_name(limits))
+        problems += _tight_range(limits)
+    if problems:
+        yield Finding(
+            "quotas",
+            "fail",
+            "; ".join(problems),
+            "have them raised, or ask for less: ray.worker.cpus, memory, gpus",
+        )
+    elif seen:
+        yield Finding("quotas", "pass", f"{', '.join(seen)} leave room for one worker")
+    else:
+        yield Finding("quotas", "pass", "no quotas or limit ranges")
+
+
+def _tight_quota(quota: Json) -> Iterator[str]:
+    status = quota.get("status") or {}
+    hard = status.get("hard") or (quota.get("spec") or {}).get("hard") or {}
+    used = status.get("used") or {}
+    needs = {
+        "requests.cpu": TOTAL_CPUS,
+        "cpu": TOTAL_CPUS,
+        "requests.memory": TOTAL_MEMORY_BYTES,
+        "memory": TOTAL_MEMORY_BYTES,
+        f"requests.{GPU}": 1.0,
+        "pods": 3.0,
+        "persistentvolumeclaims": 1.0,
+    }
+    for name, need in needs.items():
+        if name in hard and quantity(hard[name]) - quantity(used.get(name, 0)) < need:
+            yield (
+                f"quota {_name(quota)} leaves too little {name}: "
+                f"{used.get(name, 0)} of {hard[name]} used, {_words(name, need)} needed"
+            )
+
+
+def _tight_range(limits: Json) -> Iterator[str]:
+    for entry in (limits.get("spec") or {}).get("limits") or []:
+        if entry.get("type") not in {"Container", "Pod"}:
+            continue
+        most = entry.get("max") or {}
+        for name, need in (("cpu", WORKER_CPUS), ("memory", WORKER_MEMORY_BYTES)):
+            if name in most and quantity(most[name]) < need:
+                yield (
+                    f"limit range {_name(limits)} allows a {str(entry['type']).lower()} "
+                    f"{most[name]} of {name}, a worker asks for {_words(name, need)}"
+                )
+
+
+def _words(name: str, need: float) -> str:
+    return f"{need / 2**30:.0f}Gi" if name.endswith("memory") else f"{need:g}"
+
+
+def _serves(api: ClusterApi, group_version: str, plural: str) -> bool:
+    """Ask the discovery documents, which everybody may read; definitions are not for everybody."""
+    try:
+        found = api.get(f"/apis/{group_version}")
+    except ApiRefusal as refusal:
+        if refusal.status != 404:
+            raise
+        return False
+    return any(item.get("name") == plural for item in found.get("resources") or [])
+
+
+def _is_ready(node: Json) -> bool:
+    conditions = (node.get("status") or {}).get("conditions") or []
+    return any(c.get("type") == "Ready" and c.get("status") == "True" for c in conditions)
+
+
+def _info(node: Json) -> Json:
+    info: Json = (node.get("status") or {}).get("nodeInfo") or {}
+    return info
+
+
+def _labels(item: Json) -> dict[str, str]:
+    labels: dict[str, str] = (item.get("metadata") or {}).get("labels") or {}
+    return labels
+
+
+def _name(item: Json) -> str:
+    return str((item.get("metadata") or {}).get("name"))
+
+
+def _number(text: object) -> int:
+    found = re.match(r"\d+", str(text))
+    return int(found[0]) if found else 0
+
+
+def _kernel(text: str) -> tuple[int, int]:
+    found = re.match(r"(\d+)\.(\d+)", text)
+    return (int(found[1]), int(found[2])) if found else OLDEST_LANDLOCK
