@@ -9,15 +9,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from evocodec.app.storing import open_stores
 from evocodec.app.workspace import Workspace
 from evocodec.config import Settings
 from evocodec.domain.errors import UserError
 from evocodec.domain.events import Event, RunStarted
 from evocodec.evaluation.data_options import use_options
-from evocodec.store.blobs import BlobStore, FileBlobStore
+from evocodec.store.blobs import BlobStore
 from evocodec.store.ledger import Ledger
-from evocodec.store.records import FileRecordStore, RecordStore
-from evocodec.store.sqlite_ledger import SqliteLedger
+from evocodec.store.records import RecordStore
 from evocodec.store.views import CandidateView, RunState, RunView
 
 if TYPE_CHECKING:  # Ray, LangGraph and OpenCV take seconds to import: only who needs them pays
@@ -25,6 +25,7 @@ if TYPE_CHECKING:  # Ray, LangGraph and OpenCV take seconds to import: only who 
     from evocodec.app.coding import OnProgress
     from evocodec.app.evaluating import EvaluationRequest
     from evocodec.app.references import OnAnchor
+    from evocodec.app.recorded_metrics import RecordedMetrics
     from evocodec.app.reports import (
         AnchorReport,
         Check,
@@ -62,17 +63,15 @@ class Laboratory:
         """Open the workspace that the settings name, making it when it is not there.
 
         Raises:
-            UserError: the workspace cannot be written, or belongs to a newer version.
+            UserError: the workspace cannot be written, belongs to a newer version, or the tables
+                and the bucket that the settings name cannot be used.
+            InfrastructureFailure: DynamoDB or S3 does not answer.
         """
         workspace = Workspace.of(settings)
         workspace.prepare()
         use_options(workspace.data_options(settings))
-        return cls(
-            settings,
-            SqliteLedger(workspace.ledger),
-            FileBlobStore(workspace.blobs),
-            FileRecordStore(workspace.records),
-        )
+        stores = open_stores(settings, workspace)
+        return cls(settings, stores.ledger, stores.blobs, stores.records)
 
     def __enter__(self) -> "Laboratory":
         return self
@@ -145,12 +144,15 @@ class Laboratory:
         listeners: Sequence[Callable[[Event], None]],
         stop: threading.Event | None,
     ) -> RunView:
-        from evocodec.app.observing import watched
+        from evocodec.app.observing import redactor, watched
         from evocodec.app.running import Runner, Stores
         from evocodec.telemetry.log import log_event, run_log
 
         log = self.workspace.run(plan.run_id) / "log.jsonl"
-        with run_log(log, plan.run_id), watched(self.settings, self.ledger, plan.run_id) as watch:
+        with (
+            run_log(log, plan.run_id, redact=redactor(self.settings)),
+            watched(self.settings, self.ledger, plan.run_id) as watch,
+        ):
             stores = Stores(
                 watch.ledger(self.ledger),
                 watch.blobs(self.blobs),
@@ -174,6 +176,12 @@ class Laboratory:
     ) -> Iterator[tuple[int, Event]]:
         """A run's events in order, with their positions."""
         return self.ledger.events(self._run_id(run_id), after=after, candidate_id=candidate_id)
+
+    def metrics(self, run_id: str | None = None) -> "RecordedMetrics":
+        """A run's Prometheus metrics, as far as its events tell them; the newest run's."""
+        from evocodec.app.recorded_metrics import RecordedMetrics
+
+        return RecordedMetrics(self.ledger, self._run_id(run_id))
 
     def candidate(self, ref: str) -> CandidateView:
         """A candidate: ``c0007`` of the newest run, or ``RUN/c0007``."""

@@ -1,6 +1,7 @@
 """Who watches a run from outside: its metrics, the server that shows them, and its log."""
 
 import logging
+import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -16,12 +17,18 @@ from evocodec.store.ledger import Ledger
 from evocodec.store.records import RecordStore
 from evocodec.store.timed import TimedBlobs, TimedLedger, TimedRecords
 from evocodec.telemetry.metrics import RunMetrics
+from evocodec.telemetry.redact import Redactor
 from evocodec.telemetry.server import MetricsServer
 from evocodec.telemetry.slots import WatchedSlots
 from evocodec.telemetry.stores import LogCounter, StoreMetrics
+from evocodec.telemetry.structured import collected_log
 
 _logger = logging.getLogger(__name__)
 _SLOTS_SECONDS = 5.0
+_SECRET_VARIABLES = (
+    *("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "RAY_AUTH_TOKEN"),
+    *("OPENAI_API_KEY", "GIT_TOKEN", "GITHUB_TOKEN"),
+)
 
 
 class RunWatch:
@@ -93,8 +100,18 @@ def watched(settings: Settings, ledger: Ledger, run_id: str) -> Iterator[RunWatc
     watch = RunWatch()
     for _, event in ledger.events(run_id):
         watch.observe(event)
-    telemetry = settings.telemetry
     with ExitStack() as closing:
+        telemetry = settings.telemetry
+        if telemetry.log_to:
+            closing.enter_context(
+                collected_log(
+                    telemetry.log_to,
+                    run_id,
+                    form=telemetry.log_format,
+                    level=telemetry.log_level,
+                    redact=redactor(settings),
+                )
+            )
         counter, logger = LogCounter(watch.metrics.registry), logging.getLogger("evocodec")
         logger.addHandler(counter)
         closing.callback(logger.removeHandler, counter)
@@ -105,6 +122,12 @@ def watched(settings: Settings, ledger: Ledger, run_id: str) -> Iterator[RunWatc
             closing.enter_context(server)
             _logger.info("metrics are served on %s", server.url)
         yield watch
+
+
+def redactor(settings: Settings) -> Redactor:
+    """Hides the secrets that this process was given, in everything that is logged."""
+    environment = (os.environ.get(name, "") for name in _SECRET_VARIABLES)
+    return Redactor((settings.model.api_key.get_secret_value(), *environment))
 
 
 class _CountedEngine:

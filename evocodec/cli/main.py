@@ -17,6 +17,7 @@ from evocodec.cli import (
     doctor,
     evaluate,
     inspect,
+    metrics,
     outside,
     pareto,
     redteam,
@@ -68,6 +69,7 @@ app = typer.Typer(
 run.register(app)
 outside.register(app)
 inspect.register(app)
+metrics.register(app)
 pareto.register(app)
 evaluate.register(app)
 compare.register(app)

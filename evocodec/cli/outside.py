@@ -60,4 +60,4 @@ def submit(
         ),
         plain=plain,
     )
-    finish(session, view, places)
+    finish(session, settings, view, places)

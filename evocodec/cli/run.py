@@ -13,6 +13,7 @@ from evocodec.cli.command import command
 from evocodec.cli.display.contract import Display
 from evocodec.cli.display.live import LiveDisplay
 from evocodec.cli.display.plain import PlainDisplay
+from evocodec.cli.display.silent import SilentDisplay
 from evocodec.cli.ending import Places, ending, ending_payload, exit_code
 from evocodec.cli.session import Session, program_words
 from evocodec.cli.stopping import run_stoppable
@@ -155,12 +156,14 @@ def run(
         plain=plain,
         resume=resume,
     )
-    finish(session, view, places)
+    finish(session, settings, view, places)
 
 
-def finish(session: Session, view: RunView, places: Places) -> None:
+def finish(session: Session, settings: "Settings", view: RunView, places: Places) -> None:
     """Show how a run ended, and leave with its exit code."""
-    if session.json:
+    if settings.telemetry.log_to == "stdout":
+        pass  # its last lines say so, and nothing else belongs there
+    elif session.json:
         session.emit(ending_payload(view, places, resume=_resume_words(session, view.run_id)))
     else:
         for block in ending(view, places, program=program_words(session)):
@@ -209,6 +212,8 @@ def watch(
 
 def make_display(session: Session, settings: "Settings", *, plain: bool) -> Display:
     """Return the renderer that fits where stdout goes."""
+    if settings.telemetry.log_to == "stdout":
+        return SilentDisplay()
     if session.json:
         from evocodec.cli.display.json import JsonDisplay
 

@@ -22,7 +22,7 @@ _MODEL_BUCKETS = (0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300)
 _RUN_ID = re.compile(r"run-\d{8}-\d{6}(-\d{1,4})?")
 
 # A series with the time of birth beside every counter: twice the series, and nobody asks for them.
-disable_created_metrics()
+disable_created_metrics()  # type: ignore[no-untyped-call]
 
 Labels = Mapping[str, Sequence[str]]
 

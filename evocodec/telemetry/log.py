@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from evocodec.domain.events import Event
+from evocodec.telemetry.redact import Redactor
 
 _ROOT = "evocodec"
 _EVENTS = logging.getLogger("evocodec.events")
@@ -19,41 +20,64 @@ _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", 
 
 
 class JsonLines(logging.Formatter):
-    """Formats a record as one line of JSON with UTC time, level, logger, message and extras.
+    """Formats a record as one line of JSON: UTC time, level, logger, run, message and extras.
 
     Texts are cut at 8,000 characters, because some of them (a candidate's traceback) are untrusted
-    and may be of any length. Line breaks inside them are escaped by JSON.
+    and may be of any length. Line breaks inside them are escaped by JSON. Secrets are hidden.
     """
 
-    def __init__(self, run_id: str) -> None:
+    def __init__(self, run_id: str, redact: Redactor | None = None) -> None:
         super().__init__()
         self._run_id = run_id
+        self._redact = redact or Redactor()
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line, without its end."""
         line: dict[str, object] = {
-            "at": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "ts": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
             "run_id": self._run_id,
-            "message": _bounded(record.getMessage()),
+            "message": self._bounded(record.getMessage()),
         }
         extras = {name: value for name, value in vars(record).items() if name not in _STANDARD}
-        line |= {name: _plain(value) for name, value in extras.items()}
+        line |= {name: self._plain(value) for name, value in extras.items()}
         if record.exc_info and record.exc_info[0] is not None:
-            line["traceback"] = _bounded("".join(traceback.format_exception(*record.exc_info)))
+            line["traceback"] = self._bounded("".join(traceback.format_exception(*record.exc_info)))
         return json.dumps(line, ensure_ascii=False)
+
+    def _plain(self, value: object) -> object:
+        if value is None or isinstance(value, bool | int):
+            return value
+        if isinstance(value, float) and math.isfinite(value):  # JSON has no NaN
+            return value
+        return self._bounded(str(value))
+
+    def _bounded(self, text: str) -> str:
+        # Hidden before the cut, which could leave the beginning of a key.
+        text = self._redact(text)
+        cut = len(text) - _MAX_TEXT
+        return text if cut <= 0 else f"{text[:_MAX_TEXT]}… ({cut} characters more)"
 
 
 @contextmanager
-def run_log(path: Path, run_id: str, *, level: int = logging.INFO) -> Iterator[None]:
+def run_log(
+    path: Path, run_id: str, *, level: int = logging.INFO, redact: Redactor | None = None
+) -> Iterator[None]:
     """Send everything below the ``evocodec`` logger to ``path`` while the context lasts.
 
     The file is appended to, so a resumed run goes on where it stopped.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handler = logging.FileHandler(path, encoding="utf-8", errors="backslashreplace")
-    handler.setFormatter(JsonLines(run_id))
+    handler.setFormatter(JsonLines(run_id, redact))
+    with attached(handler, level):
+        yield
+
+
+@contextmanager
+def attached(handler: logging.Handler, level: int) -> Iterator[None]:
+    """Give a handler everything below the ``evocodec`` logger, and close it afterwards."""
     handler.setLevel(level)
     logger = logging.getLogger(_ROOT)
     before = logger.level
@@ -73,16 +97,3 @@ def log_event(event: Event) -> None:
     if event.candidate_id:
         extra["candidate_id"] = event.candidate_id
     _EVENTS.info("%s", event.key, extra=extra)
-
-
-def _plain(value: object) -> object:
-    if value is None or isinstance(value, bool | int):
-        return value
-    if isinstance(value, float) and math.isfinite(value):  # JSON has no NaN
-        return value
-    return _bounded(str(value))
-
-
-def _bounded(text: str) -> str:
-    cut = len(text) - _MAX_TEXT
-    return text if cut <= 0 else f"{text[:_MAX_TEXT]}… ({cut} characters more)"

@@ -11,7 +11,7 @@ from typing import Self
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
-from evocodec.domain.errors import UserError
+from evocodec.domain.errors import EvocodecError, UserError
 
 _logger = logging.getLogger(__name__)
 _REQUEST_SECONDS = 10.0
@@ -90,13 +90,21 @@ def _handler(
         def do_GET(self) -> None:
             path = self.path.partition("?")[0]
             if path == "/metrics":
-                refresh()
-                encode, content_type = choose_encoder(self.headers.get("Accept", ""))
-                self._answer(HTTPStatus.OK, encode(registry), content_type)
+                self._scrape()
             elif path == "/healthz":
                 self._answer(HTTPStatus.OK, b"ok\n", "text/plain")
             else:
                 self._answer(HTTPStatus.NOT_FOUND, b"try /metrics\n", "text/plain")
+
+        def _scrape(self) -> None:
+            try:
+                refresh()
+            except EvocodecError as error:
+                _logger.warning("metrics cannot be read: %s", error)
+                self._answer(HTTPStatus.SERVICE_UNAVAILABLE, b"see the log\n", "text/plain")
+                return
+            encode, content_type = choose_encoder(self.headers.get("Accept", ""))
+            self._answer(HTTPStatus.OK, encode(registry), content_type)
 
         def log_message(self, format: str, *args: object) -> None:
             _logger.debug(format, *args)

@@ -1,6 +1,7 @@
 """Metrics of a real run as a real Prometheus keeps them: live, after a resume, from the ledger."""
 
 import socket
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -9,11 +10,14 @@ from pathlib import Path
 
 import pytest
 from lab import laboratory
+from prometheus_client.parser import text_string_to_metric_families
 from prometheus_server import Prometheus, free_port, prometheus
 
+from evocodec.app import Laboratory
 from evocodec.domain.errors import UserError
 from evocodec.domain.events import Adopted, CandidateClosed, Event
 from evocodec.store.views import RunView
+from evocodec.telemetry.server import MetricsServer
 
 
 @dataclass(frozen=True)
@@ -22,75 +26,116 @@ class Watched:
 
     view: RunView
     server: Prometheus
+    opened: Laboratory
     served: str
 
+    def last(self, series: str) -> float | None:
+        """The newest value that was scraped."""
+        return self.server.value(f"last_over_time({series}[5m])")
 
-def read(port: int, path: str = "/metrics") -> str:
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as reply:
+
+def read(url: str) -> str:
+    with urllib.request.urlopen(url, timeout=10) as reply:
         return str(reply.read().decode())
+
+
+def counted(text: str) -> dict[tuple[str, str], float]:
+    """Counters and gauges of events; buckets and sums of wall time differ between two clocks."""
+    return {
+        (sample.name, str(sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+        if sample.value == sample.value
+    }
 
 
 @pytest.fixture(scope="module")
 def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
-    """A run that waits at its first adoption and before its end until Prometheus has seen it."""
+    """A run that is stopped after its first candidate and resumed, and waits to be seen."""
     folder, port = tmp_path_factory.mktemp("prometheus"), free_port()
+    url = f"http://127.0.0.1:{port}/metrics"
     served: list[str] = []
     closed: list[str] = []
+    stop = threading.Event()
+    settings = {"run__candidates": 3, "telemetry__metrics_port": port}
     with (
         prometheus(folder, f"127.0.0.1:{port}") as server,
-        laboratory(
-            folder / "workspace",
-            run__candidates=3,
-            telemetry__metrics_port=port,
-        ) as opened,
+        laboratory(folder / "workspace", **settings) as opened,
     ):
 
         def hold(event: Event) -> None:
-            """Stop the run for a moment: a listener is called before the next step."""
+            """Keep the run waiting: a listener is called before the next step."""
             if isinstance(event, Adopted):
                 server.wait(f"evocodec_champion_version == {event.version}")
             if isinstance(event, CandidateClosed):
                 closed.append(event.candidate_id)
                 server.wait(f"sum(evocodec_candidates_total) == {len(closed)}")
-                served[:] = [read(port)]
+                served[:] = [read(url)]
+                if len(closed) == 1:
+                    stop.set()
 
-        view = opened.run(listeners=[hold])
+        assert opened.run(listeners=[hold], stop=stop).outcome == "interrupted"
         with pytest.raises(urllib.error.URLError):
-            read(port)
-        yield Watched(view, server, served[0])
+            read(url)
+        view = opened.run(resume="latest", listeners=[hold])
+        yield Watched(view, server, opened, served[0])
 
 
 def test_prometheus_sees_the_run_while_it_goes_on(watched: Watched) -> None:
-    view, server = watched.view, watched.server
+    view, last = watched.view, watched.last
     assert view.outcome == "finished"
-    last = "last_over_time({}[5m])"
     best = view.versions[-1]
-    assert server.value(last.format("evocodec_champion_bitrate_mbps")) == pytest.approx(
-        best.bitrate_mbps
-    )
-    assert server.value(last.format('evocodec_champion_bd_rate_percent{anchor="hevc"}')) == (
-        pytest.approx(best.bd_rate_percent)
-    )
-    assert server.value(f"sum({last.format('evocodec_points_total')})") == view.points
-    for status, count in view.counts.items():
-        if status != "running":
-            expression = last.format(f'evocodec_candidates_total{{status="{status}"}}')
-            assert server.value(expression) == count
-    busiest = server.value("max_over_time(evocodec_slots_busy[5m])")
-    total = server.value(last.format("evocodec_slots"))
+    assert last("evocodec_champion_bitrate_mbps") == pytest.approx(best.bitrate_mbps)
+    anchor = 'evocodec_champion_bd_rate_percent{anchor="hevc"}'
+    assert last(anchor) == pytest.approx(best.bd_rate_percent)
+    for status in ("adopted", "rejected", "test_failed"):
+        series = f'evocodec_candidates_total{{status="{status}"}}'
+        assert last(series) == view.counts[status]
+    busiest = watched.server.value("max_over_time(evocodec_slots_busy[5m])")
+    total = last("evocodec_slots")
     assert busiest is not None
     assert total is not None
     assert 1 <= busiest <= total
-    assert server.value('max_over_time(evocodec_run_state{state="running"}[5m])') == 1
-    info = server.query(last.format("evocodec_run_info"))
-    assert [one["metric"]["run_id"] for one in info] == [view.run_id]
-    recorded = server.value(
-        last.format('evocodec_store_seconds_count{store="ledger",operation="record"}')
-    )
+    running = 'max_over_time(evocodec_run_state{state="running"}[5m])'
+    assert watched.server.value(running) == 1
+    (info,) = watched.server.query("last_over_time(evocodec_run_info[5m])")
+    assert info["metric"]["run_id"] == view.run_id
+    recorded = last('evocodec_store_seconds_count{store="ledger",operation="record"}')
     assert recorded is not None
-    assert recorded > view.points
-    isolated = server.value(last.format('evocodec_sandbox_layer{layer="seccomp"}'))
-    assert isolated == (not view.isolation["seccomp"].startswith("off"))
+    assert recorded > 10
+    seccomp = not view.isolation["seccomp"].startswith("off")
+    assert last('evocodec_sandbox_layer{layer="seccomp"}') == seccomp
+
+
+def test_counters_go_on_after_a_resume(watched: Watched) -> None:
+    server = watched.server
+    assert watched.view.resumed == 1
+    assert watched.last("evocodec_run_resumed") == 1
+    # Were they to start anew, Prometheus would see a reset, and count what was before twice.
+    for series in (
+        "evocodec_points_total",
+        "evocodec_candidates_total",
+        "evocodec_adoptions_total",
+    ):
+        assert server.value(f"sum(resets({series}[5m]))") == 0
+    assert server.value("sum(last_over_time(evocodec_points_total[5m]))") == watched.view.points
+
+
+def test_the_ledger_tells_the_same_as_the_run_did(watched: Watched) -> None:
+    recorded = watched.opened.metrics()
+    with MetricsServer(
+        recorded.registry, host="127.0.0.1", port=0, refresh=recorded.refresh
+    ) as server:
+        told = counted(read(server.url))
+        assert read(server.url.replace("/metrics", "/healthz")) == "ok\n"
+        with pytest.raises(urllib.error.HTTPError, match="404"):
+            read(server.url.replace("/metrics", "/../etc/passwd"))
+    live = counted(watched.served)
+    same = {key for key in live if key[0].endswith("_total")} & told.keys()
+    assert len(same) > 100
+    live_only = ("evocodec_infrastructure_failures", "evocodec_log", "evocodec_store")
+    for key in same:
+        assert told[key] == live[key] or key[0].startswith(live_only), key
 
 
 def test_a_port_that_is_taken_is_a_message_and_no_run(tmp_path: Path) -> None:

@@ -237,7 +237,7 @@ def test_the_log_is_one_json_object_a_line_whatever_the_text(tmp_path: Path) -> 
     assert len(str(first["message"])) < 9000
     assert "ValueError: inside" in str(second["traceback"])
     assert (third["event"], third["candidate_id"]) == ("candidate_opened", "c9")
-    assert str(first["at"]).endswith("+00:00")
+    assert str(first["ts"]).endswith("+00:00")
 
 
 def test_a_resumed_run_appends_to_its_log(tmp_path: Path) -> None:

@@ -1,0 +1,40 @@
+"""Metrics of a run out of its ledger, for whoever did not watch it live."""
+
+import threading
+
+from prometheus_client import CollectorRegistry
+
+from evocodec.store.ledger import Ledger
+from evocodec.telemetry.metrics import RunMetrics
+
+
+class RecordedMetrics:
+    """A run's metrics as its events tell them; slots, queues and stores are in no event.
+
+    Any thread may call; a run that goes on meanwhile, here or elsewhere, is followed.
+    """
+
+    def __init__(self, ledger: Ledger, run_id: str) -> None:
+        self.run_id = run_id
+        self._ledger = ledger
+        self._metrics = RunMetrics()
+        # Scrapes may overlap, and an event counts once.
+        self._lock = threading.Lock()
+        self._after = 0
+        self.refresh()
+
+    @property
+    def registry(self) -> CollectorRegistry:
+        """What to serve."""
+        return self._metrics.registry
+
+    def refresh(self) -> None:
+        """Count what was recorded since the last time; raises as ``Ledger.events``."""
+        with self._lock:
+            for position, event in self._ledger.events(self.run_id, after=self._after):
+                self._metrics.observe(event)
+                self._after = position
+
+    def exposition(self) -> bytes:
+        """All metrics as of the last refresh, in the Prometheus text format."""
+        return self._metrics.exposition()

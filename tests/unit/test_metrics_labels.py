@@ -1,0 +1,282 @@
+"""No text that comes from outside makes a new time series; what is counted restarts rightly."""
+
+import math
+from dataclasses import replace
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from evocodec.domain.candidate import CandidateStatus, Finding, Verdict
+from evocodec.domain.errors import FailureKind, InfrastructureFailure
+from evocodec.domain.events import (
+    Adopted,
+    AttemptFailed,
+    CandidateClosed,
+    CandidateOpened,
+    Evaluated,
+    Event,
+    HeldOutTested,
+    InfrastructureRetried,
+    Judged,
+    ModelCalled,
+    PointMeasured,
+    Reviewed,
+    RunStarted,
+    RunStopped,
+    Screened,
+    StageStarted,
+)
+from evocodec.domain.results import (
+    Cost,
+    HeldOutResult,
+    Quality,
+    RatePoint,
+    Score,
+    ScreenResult,
+    Stage,
+)
+from evocodec.sandbox import static_rules
+from evocodec.telemetry import labels
+from evocodec.telemetry.metrics import RunMetrics
+from evocodec.telemetry.stores import StoreMetrics
+
+AT = "2026-01-01T00:00:00.000"
+ODD = 'x" } \n# TYPE \x1b[31m 💥'
+STARTED = RunStarted(
+    run_id="run-20260101-000000",
+    at=AT,
+    proposer="model",
+    seed=1,
+    clips=("city",),
+    settings={"model.budget_usd": "5.0", "ray.gpus_per_task": "0.5"},
+    software={},
+    isolation={"seccomp": "on", "landlock": "abi 5", "cgroup": "off: no delegation"},
+)
+SCORE = Score(8.0, 50.0, -22.0, "city", 1.1, 3.0, 9.0, 1, 1, ())
+
+Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
+
+
+def samples(metrics: RunMetrics) -> Samples:
+    text = metrics.exposition().decode()
+    return {
+        (sample.name, frozenset(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def values_of(found: Samples) -> dict[str, set[str]]:
+    """The values of every label, but for the numbers of buckets."""
+    values: dict[str, set[str]] = {}
+    for _, pairs in found:
+        for name, value in pairs:
+            if name != "le":
+                values.setdefault(name, set()).add(value)
+    return values
+
+
+def measured(candidate_id: str = "c0001", stage: Stage = Stage.FULL) -> PointMeasured:
+    cost = Cost(
+        encode_wall_seconds=3, encode_cpu_seconds=2, decode_wall_seconds=1, decode_cpu_seconds=0.5
+    )
+    point = RatePoint("city", 30, 800, 3, Quality(40, 40, 40, 40, None, 39), cost)
+    return PointMeasured(
+        run_id="r", at=AT, candidate_id=candidate_id, attempt=0, stage=stage, task="t", point=point
+    )
+
+
+def called(role: str, outcome: str, tries: int = 1) -> ModelCalled:
+    return ModelCalled(
+        run_id="r", at=AT, candidate_id="c0001", role=role, attempt=0, model=ODD, prompt_sha256="",
+        template_sha256="", reply_sha256="", outcome=outcome, prompt_tokens=10,
+        completion_tokens=5, cost_usd=0.5, wall_seconds=1.0, tries=tries,
+    )  # fmt: skip
+
+
+def judged(candidate_id: str, rule: str, against: str, gain: float | None) -> Judged:
+    verdict = Verdict(True, rule, "", against, improvement_percent=gain)
+    return Judged(run_id="r", at=AT, candidate_id=candidate_id, verdict=verdict)
+
+
+def failed(stage: str, failure: str) -> AttemptFailed:
+    return AttemptFailed(
+        run_id="r", at=AT, candidate_id="c0001", attempt=0, stage=stage,  # type: ignore[arg-type]
+        failure=failure, message=ODD,
+    )  # fmt: skip
+
+
+def reviewed(*rules: str) -> Reviewed:
+    findings = tuple(Finding(rule, ODD) for rule in rules)
+    return Reviewed(
+        run_id="r", at=AT, candidate_id="c0001", attempt=0, accepted=not rules, findings=findings
+    )
+
+
+HOSTILE: tuple[Event, ...] = (
+    replace(STARTED, run_id=ODD, proposer=ODD, isolation={ODD: ODD, "seccomp": "on"},
+            settings={"model.budget_usd": ODD}),
+    CandidateOpened(run_id=ODD, at=AT, candidate_id=ODD, parent_id=ODD, number=1),
+    called(ODD, ODD),
+    reviewed(ODD, f"model/{ODD}", "dunder"),
+    StageStarted(run_id=ODD, at=AT, candidate_id=ODD, attempt=0, stage=ODD),  # type: ignore[arg-type]
+    replace(measured(ODD), stage=ODD),  # type: ignore[arg-type]
+    failed(ODD, ODD),
+    InfrastructureRetried(run_id=ODD, at=AT, candidate_id=ODD, task=ODD, retry=1, reason=ODD),
+    judged(ODD, ODD, ODD, None),
+    CandidateClosed(
+        run_id=ODD, at=AT, candidate_id=ODD, status=ODD,  # type: ignore[arg-type]
+        reason=ODD, experiment_id=ODD,
+    ),
+    RunStopped(run_id=ODD, at=AT, outcome=ODD, message=ODD),
+)  # fmt: skip
+
+
+def test_odd_text_makes_no_label_value_that_is_not_listed() -> None:
+    tame = RunMetrics()
+    tame.observe(STARTED)
+    before = values_of(samples(tame))
+    hostile = RunMetrics()
+    for event in HOSTILE:
+        hostile.observe(event)
+    after = values_of(samples(hostile))
+    assert {name: found - before[name] - {labels.OTHER} for name, found in after.items()} == {
+        name: set() for name in after
+    }
+    # Odd events are counted all the same.
+    found = samples(hostile)
+    odd_call = frozenset({("role", labels.OTHER), ("outcome", labels.OTHER)})
+    assert found["evocodec_model_calls_total", odd_call] == 1
+    assert found["evocodec_review_findings_total", frozenset({("rule", "model")})] == 1
+    assert found["evocodec_review_findings_total", frozenset({("rule", "dunder")})] == 1
+    assert found["evocodec_run_state", frozenset({("state", labels.OTHER)})] == 1
+
+
+def test_every_rule_of_the_gate_has_a_label() -> None:
+    tables = vars(static_rules).values()
+    rules = {rule.name for rule in tables if isinstance(rule, static_rules.Rule)}
+    assert rules
+    assert rules <= set(labels.GATE_RULES)
+
+
+STORY: tuple[Event, ...] = (
+    STARTED,
+    CandidateOpened(run_id="r", at=AT, candidate_id="c0001", parent_id="", number=1),
+    called("coder", "ok", tries=3),
+    called("planner", "timeout"),
+    reviewed("import"),
+    reviewed(),
+    StageStarted(run_id="r", at=AT, candidate_id="c0001", attempt=0, stage=Stage.SMOKE),
+    measured(stage=Stage.SMOKE),
+    StageStarted(run_id="r", at=AT, candidate_id="c0001", attempt=0, stage=Stage.SCREEN),
+    Screened(
+        run_id="r", at=AT, candidate_id="c0001", attempt=0,
+        result=ScreenResult(0.8, {}, "c0000", True, ""),
+    ),
+    StageStarted(run_id="r", at=AT, candidate_id="c0001", attempt=0, stage=Stage.FULL),
+    measured(),
+    Evaluated(run_id="r", at=AT, candidate_id="c0001", attempt=0, score=SCORE),
+    HeldOutTested(
+        run_id="r", at=AT, candidate_id="c0001", attempt=0,
+        result=HeldOutResult(True, "", "v1", 20.0, 18.0, None, 3, ""),
+    ),
+    judged("c0001", "bitrate", "v1", 20.0),
+    Adopted(
+        run_id="r", at=AT, candidate_id="c0001", version=2, commit="", tag="v2", pushed=False
+    ),
+    CandidateClosed(
+        run_id="r", at=AT, candidate_id="c0001", status=CandidateStatus.ADOPTED, reason="",
+        experiment_id="",
+    ),
+    failed("smoke", FailureKind.FORBIDDEN.value),
+)  # fmt: skip
+
+
+def test_a_story_is_told_in_stages_money_and_versions() -> None:
+    metrics = RunMetrics()
+    for event in STORY:
+        metrics.observe(event)
+    found = samples(metrics)
+
+    def value(name: str, **pairs: str) -> float:
+        return found[f"evocodec_{name}", frozenset(pairs.items())]
+
+    for stage in ("review", "smoke", "screen", "full", "held_out"):
+        assert value("stages_total", stage=stage, outcome="passed") == 1
+    assert value("stages_total", stage="smoke", outcome="failed") == 1
+    assert value("sandbox_violations_total", kind="forbidden") == 1
+    assert value("sandbox_violations_total", kind="memory") == 0
+    assert value("review_findings_total", rule="import") == 1
+    assert value("verdicts_total", rule="bitrate") == 1
+    assert value("model_retries_total", role="coder") == 2
+    assert value("model_calls_total", role="planner", outcome="timeout") == 1
+    assert value("model_budget_usd") == 5
+    assert value("gpu_seconds_total") == 2 * 0.5 * (3 + 1)
+    assert value("champion_version") == 2
+    assert value("champion_bd_rate_percent", anchor="hevc") == -22
+    assert value("champion_hevc_saving_percent") == pytest.approx(20)
+    assert value("champion_improvement_percent") == 20
+    assert value("sandbox_layer", layer="seccomp") == 1
+    assert value("sandbox_layer", layer="landlock") == 1
+    assert value("sandbox_layer", layer="cgroup") == 0
+    assert value("run_state", state="running") == 1
+    assert value("run_info", run_id="run-20260101-000000", proposer="model") == 1
+
+
+def test_a_version_that_was_there_before_is_the_champion_at_first() -> None:
+    metrics = RunMetrics()
+    metrics.observe(STARTED)
+    assert math.isnan(samples(metrics)["evocodec_champion_bitrate_mbps", frozenset()])
+    metrics.observe(
+        Evaluated(run_id="r", at=AT, candidate_id="c0001", attempt=0, score=SCORE),
+    )
+    metrics.observe(judged("c0001", "baseline", "v7", 0.0))
+    found = samples(metrics)
+    assert found["evocodec_champion_version", frozenset()] == 7
+    assert found["evocodec_champion_bitrate_mbps", frozenset()] == 8
+
+
+def test_a_resumed_run_counts_on_where_it_was_killed() -> None:
+    whole = RunMetrics()
+    for event in STORY:
+        whole.observe(event)
+    for cut in range(len(STORY)):
+        again = RunMetrics()
+        for event in STORY[:cut]:  # what the ledger has
+            again.observe(event)
+        for event in STORY[cut:]:  # what happens then
+            again.observe(event)
+        assert again.exposition() == whole.exposition()
+
+
+def test_a_store_that_fails_or_hangs_is_seen() -> None:
+    metrics = RunMetrics()
+    stores = StoreMetrics(metrics.registry)
+    with stores.timed("blobs", "put"):
+        pass
+
+    def hang_and_fail() -> None:
+        with stores.timed("ledger", "record"):
+            assert samples(metrics)["evocodec_ledger_lag_seconds", frozenset()] > 0
+            raise InfrastructureFailure("disk full")
+
+    with pytest.raises(InfrastructureFailure, match="disk full"):
+        hang_and_fail()
+    found = samples(metrics)
+    assert found["evocodec_ledger_lag_seconds", frozenset()] == 0
+    pair = frozenset({("store", "ledger"), ("operation", "record")})
+    assert found["evocodec_store_errors_total", pair] == 1
+    assert found["evocodec_store_seconds_count", pair] == 1
+    put = frozenset({("store", "blobs"), ("operation", "put")})
+    assert found["evocodec_store_seconds_count", put] == 1
+    assert found["evocodec_store_errors_total", put] == 0
+
+
+def test_slots_are_asked_for_only_while_there_is_an_engine() -> None:
+    metrics = RunMetrics()
+    metrics.watch_slots(lambda: 3, lambda: 4, tasks_waiting=lambda: 7)
+    assert samples(metrics)["evocodec_tasks_waiting", frozenset()] == 7
+    metrics.leave_slots()
+    assert ("evocodec_slots", frozenset()) not in samples(metrics)
+    metrics.watch_slots(lambda: 1, lambda: 2)
+    assert samples(metrics)["evocodec_slots", frozenset()] == 2
