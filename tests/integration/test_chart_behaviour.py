@@ -140,26 +140,19 @@ def test_an_upgrade_does_not_say_how_many_workers_run_while_the_autoscaler_does(
 
 @pytest.mark.parametrize("words", [(), MATRIX["local"]], ids=["default", "local"])
 def test_evocodec_understands_the_commands_of_its_pods(words: tuple[str, ...]) -> None:
-    import typer
+    from typer.testing import CliRunner
 
     from evocodec.cli.main import app
 
-    program = typer.main.get_command(app)
     seen = []
     for _, pod in chart.pods(chart.render(*words)):
         command = pod["spec"]["containers"][0]["command"]
-        if command[0] != "/opt/evocodec/bin/evocodec":
-            continue
-        with program.make_context("evocodec", list(command[1:])) as context:
-            name, sub, rest = program.resolve_command(
-                context, context.protected_args + context.args
-            )
-            with sub.make_context(name, rest, parent=context) as inner:
-                seen.append((name, inner.params))
-    names = dict(seen)
-    assert set(names) == {"redteam", "run"}
-    assert names["run"]["candidates"] == 2
-    assert names["redteam"]["mode"] == "pod" or names["redteam"]["mode"].value == "pod"
+        if command[0] == "/opt/evocodec/bin/evocodec":
+            # An option that does not exist is refused before help is given.
+            done = CliRunner().invoke(app, [*command[1:], "--help"])
+            assert done.exit_code == 0, done.output
+            seen.append(next(word for word in command[1:] if not word.startswith("-")))
+    assert sorted(seen) == ["redteam", "run"]
 
 
 # Fields that Kubernetes refuses to change, per kind.
