@@ -122,7 +122,7 @@ def _from_kubeconfig(config: Any, client: Any, context: str | None) -> Any:
     files = _kubeconfigs()
     if not files:
         raise UserError(
-            f"no kubeconfig: neither {' nor '.join(_wanted())} exists; "
+            f"no kubeconfig: there is no file {' or '.join(_wanted())}; "
             "set KUBECONFIG, or get one from your provider (aws eks update-kubeconfig, "
             "gcloud container clusters get-credentials, kind export kubeconfig)"
         )
