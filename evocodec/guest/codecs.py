@@ -47,6 +47,16 @@ def remove(names: Mapping[str, str], libraries: str) -> None:
     _unmap(libraries)
 
 
+def remove_modules(pattern: str) -> None:
+    """Remove whole modules, by their full names, that were loaded for whatever reason."""
+    for name in [name for name in sys.modules if re.fullmatch(pattern, name)]:
+        module = sys.modules.pop(name)
+        for value in list(vars(module).values()):
+            if getattr(value, "__module__", None) == name:
+                _remove(value)
+        _remove(module)
+
+
 def _remove(original: object) -> None:
     if isinstance(original, type):
         for name, value in dict(vars(original)).items():

@@ -2,6 +2,7 @@
 
 import importlib.abc
 import pkgutil
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -17,16 +18,22 @@ class UnreadableModules(importlib.abc.MetaPathFinder):
     def __init__(self, readable: Iterable[str]) -> None:
         self._visible = {Path(path).name.partition(".")[0] for path in readable}
         self._visible |= {"evocodec", *sys.stdlib_module_names}
+        self._hidden: re.Pattern[str] | None = None
 
     def hide(self, name: str) -> None:
         """Refuse to load a library once more: what was disabled in it would be back."""
         self._visible.discard(name)
 
+    def hide_all(self, pattern: str) -> None:
+        """Refuse to load modules whose full names match."""
+        self._hidden = re.compile(pattern)
+
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> None:
         """Refuse what is not readable; leave the rest to the finders after this one."""
-        if fullname.partition(".")[0] not in self._visible:
+        hidden = self._hidden is not None and self._hidden.fullmatch(fullname)
+        if hidden or fullname.partition(".")[0] not in self._visible:
             raise ModuleNotFoundError(f"no module {fullname!r} in the sandbox", name=fullname)
 
 

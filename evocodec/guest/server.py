@@ -180,7 +180,9 @@ class Server:
         if self._config["codec_names"]:
             codecs.load_all(self._config["preload_for_codecs"])
             codecs.remove(self._config["codec_names"], self._config["codec_libraries"])
+            codecs.remove_modules(self._config["codec_modules"])
             self._modules.hide("cv2")
+            self._modules.hide_all(self._config["codec_modules"])
         np.random.seed(0)  # programs may use it; it must not tell servers apart
 
     def serve(self) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from evocodec.sandbox.static_rules import CODEC_LIBRARIES
+from evocodec.sandbox.static_rules import CODEC_LIBRARIES, CODEC_MODULES
 
 _DISTRIBUTIONS = {
     "cv2": (
@@ -92,6 +92,7 @@ def withheld_paths(readable: Iterable[str]) -> tuple[str, ...]:
     for path in map(Path, readable):
         if path.name in {"cv2", "PIL"}:
             found |= set(path.rglob("*.so"))
+            found |= {file for file in path.rglob("*.py*") if _is_codec(path.name, file)}
         elif path.name == "pillow.libs" or re.fullmatch(r"opencv_\w+\.libs", path.name):
             found.add(path)
         elif path.name == "torchvision":
@@ -99,6 +100,11 @@ def withheld_paths(readable: Iterable[str]) -> tuple[str, ...]:
         elif path.suffix == ".libs" or str(path) in system:
             found |= {file for file in path.glob("lib*.so*") if CODEC_LIBRARIES.match(file.name)}
     return tuple(sorted(str(path) for path in found if not path.is_symlink()))
+
+
+def _is_codec(package: str, file: Path) -> bool:
+    """Whether a module, as its source or as bytecode, is a codec."""
+    return CODEC_MODULES.fullmatch(f"{package}.{file.name.partition('.')[0]}") is not None
 
 
 def _links_to(paths: Iterable[str]) -> dict[str, str]:

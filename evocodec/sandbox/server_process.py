@@ -21,7 +21,7 @@ from evocodec.sandbox.jobs import Pipes, ServerLostError
 from evocodec.sandbox.policy import Policy
 from evocodec.sandbox.readable import PILLOW_MODULES, readable_paths, withheld_paths
 from evocodec.sandbox.shared_frames import SharedFrames
-from evocodec.sandbox.static_rules import CODEC_FUNCTIONS, CODEC_LIBRARIES
+from evocodec.sandbox.static_rules import CODEC_FUNCTIONS, CODEC_LIBRARIES, CODEC_MODULES
 
 START_SECONDS = 120.0
 _PIPE_BYTES = 1 << 20
@@ -79,6 +79,7 @@ class ServerProcess:
             "listable": paths.listable,
             "devices": policy.devices,
             "codec_names": {} if policy.allow_library_codecs else CODEC_FUNCTIONS,
+            "codec_modules": CODEC_MODULES.pattern,
             "codec_libraries": CODEC_LIBRARIES.pattern,
             "preload_for_codecs": _preload_for_codecs(paths.readable),
             "withheld": () if policy.allow_library_codecs else withheld_paths(paths.readable),

@@ -80,6 +80,8 @@ CODEC_FUNCTIONS = {
     "PIL._imaging": r"(?!raw_)\w+_(en|de)coder",
     "PIL.Image": r"open|preinit|init|register_(open|save|save_all|decoder|encoder)",
 }
+# Modules that are codecs written in Python: absent, and their files not readable.
+CODEC_MODULES = re.compile(r"PIL\.(\w+ImagePlugin|GdImageFile|WalImageFile|JpegPresets)")
 # Shared objects with nothing but codecs in them: not readable, and unmapped where loaded.
 CODEC_LIBRARIES = re.compile(
     r"lib(av(codec|format|util|device|filter|if)|sw(scale|resample)|postproc|x26[45]|vpx|aom|dav1d"

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -150,6 +151,16 @@ def test_state_persists_between_candidates_that_share_a_process() -> None:
     report = run_attacks(SharedLauncher, select_attacks(PERSISTENT), Policy())
     verdicts = {r.attack.name: r.finding.verdict for r in report.results}
     assert verdicts == dict.fromkeys(PERSISTENT, Verdict.BROKEN)
+
+
+def test_page_timing_tells_the_decoder_something_until_it_decodes_again() -> None:
+    (attack,) = select_attacks(["channel-page-timing"])
+    believing = [replace(attack, steps=("encode", "decode"))]
+    tries = (run_attacks(WeakLauncher, believing, Policy()) for _ in range(5))  # busy machines blur
+    assert any(report.results[0].finding.verdict is Verdict.BROKEN for report in tries)
+    (result,) = run_attacks(WeakLauncher, [attack], Policy()).results
+    assert result.finding.verdict is Verdict.HELD
+    assert "nondeterministic" in result.finding.detail
 
 
 def test_the_suite_takes_its_bait_away_again() -> None:

@@ -1,8 +1,10 @@
 """Existing codecs are absent from jobs, and what they came with still works."""
 
+import importlib
 import importlib.util
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from evocodec.domain.video import Frame, StreamInfo
 from evocodec.guest.codecs import spread
 from evocodec.sandbox.forkserver import ForkServerLauncher
 from evocodec.sandbox.policy import DEFAULT_IMPORTS, Limits, Mode, Policy
+from evocodec.sandbox.redteam.attack import Verdict
 from evocodec.sandbox.redteam.attacks import select_attacks
 from evocodec.sandbox.redteam.runner import run_attacks
 
@@ -52,6 +55,58 @@ def test_codecs_of_libraries_that_are_allowed_cannot_be_had(mode: Mode) -> None:
     assert [f"{r.attack.name}: {r.finding}" for r in report.failed] == []
     layers = {r.attack.name: r.finding.layer for r in report.results}
     assert layers["pillow-codecs"] == "disabled function"
+
+
+@pytest.fixture
+def torchvision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A library that brings Pillow in, where the real one has no build."""
+    site = tmp_path / "site-packages"
+    files = {
+        "torchvision/__init__.py": "from PIL import Image, ImageOps\n",
+        "torchvision-0.1.dist-info/METADATA": "Name: torchvision\nRequires-Dist: pillow>=5\n",
+        "torchvision-0.1.dist-info/RECORD": "torchvision/__init__.py,,\n",
+    }
+    for name, text in files.items():
+        (site / name).parent.mkdir(parents=True, exist_ok=True)
+        (site / name).write_text(text, encoding="utf-8")
+    monkeypatch.syspath_prepend(site)
+
+
+@pytest.mark.usefixtures("torchvision")
+@pytest.mark.parametrize("mode", ["auto", "pod"])
+def test_torchvision_brings_pillow_in_but_none_of_its_codecs(mode: Mode) -> None:
+    (attack,) = select_attacks(["pillow-codecs"])
+    through = attack.program.replace("import PIL.Image\n", "import torchvision, PIL.Image\n", 1)
+    assert through != attack.program
+    attacks = [replace(attack, program=through)]
+    policy = Policy(mode=mode)
+    report = run_attacks(lambda: ForkServerLauncher(policy), attacks, policy)
+    assert [f"{r.finding.verdict} {r.finding.layer}" for r in report.results] == [
+        "held disabled function"
+    ]
+    allowed = Policy(mode=mode, allow_library_codecs=True)
+    report = run_attacks(lambda: ForkServerLauncher(allowed), attacks, allowed)
+    assert report.results[0].finding.verdict is Verdict.BROKEN
+
+
+@pytest.mark.usefixtures("torchvision")
+@pytest.mark.parametrize("mode", ["auto", "pod"])
+def test_no_codec_of_pillow_is_there_as_a_module_or_a_file(mode: Mode) -> None:
+    folder = Path(importlib.import_module("PIL").__path__[0])
+    names = sorted(path.stem for path in folder.glob("*ImagePlugin.py"))
+    assert len(names) > 30
+    lines = f"""
+import importlib, os, torchvision
+say = torchvision.Image.new("L", (2, 2)).size, torchvision.ImageOps.invert.__name__
+for name in {names!r}:
+    try: say += (importlib.import_module("PIL." + name).__name__,)
+    except ModuleNotFoundError: pass
+    for path in (f"{folder}/{{name}}.py", f"{folder}/__pycache__/{{name}}.cpython-311.pyc"):
+        try: say += (path,) if open(path, "rb").read(1) else ()
+        except OSError: pass
+"""
+    with ForkServerLauncher(Policy(mode=mode)) as launcher:
+        assert say(launcher, lines) == b"((2, 2), 'invert')"
 
 
 def test_all_else_of_opencv_works(launcher: ForkServerLauncher) -> None:

@@ -10,6 +10,7 @@ Placeholders in a program, each replaced before it runs:
 ``@SECRET_FILE@``  a file that any user may read, with the secret
 ``@OPEN_FILE@``    a file that any user may write
 ``@OPEN_FOLDER@``  a folder that any user may write into
+``@COLD_FILE@``    a file that every job may read and none has loaded, out of memory
 ``@VICTIM@``       process id of a process with the secret in its environment and memory
 ``@CONTROLLER@``   process id of the process that judges
 =================  =================================================================
@@ -24,6 +25,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import sysconfig
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -76,6 +78,7 @@ class Bait:
                 "SECRET_FILE": lambda: self._file("secret", self.secret, 0o644),
                 "OPEN_FILE": lambda: self._file("open", "unchanged", 0o666),
                 "OPEN_FOLDER": lambda: str(self._own_folder()),
+                "COLD_FILE": _cold_file,
                 "VICTIM": self._start_victim,
                 "CONTROLLER": lambda: str(os.getpid()),
             }
@@ -175,6 +178,17 @@ class Bait:
         facts = dict(line.partition(":\t")[::2] for line in status.splitlines())
         if facts.get("State", "S")[0] in "Tt" or facts.get("TracerPid", "0") != "0":
             yield "stopped or traced a process outside"
+
+
+def _cold_file() -> str:
+    """Put out of memory here, as time would do: whoever then reads it can tell who did before."""
+    path = os.path.join(sysconfig.get_paths()["stdlib"], "_pydecimal.py")
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+    finally:
+        os.close(fd)
+    return path
 
 
 def _end(victim: subprocess.Popen[bytes]) -> None:

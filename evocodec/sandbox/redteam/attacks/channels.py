@@ -80,12 +80,11 @@ ATTACKS = (
         "channel-page-timing",
         "tell its decoder something by which parts of a file are in memory",
         """
-        import sysconfig
-        NAME = os.path.join(sysconfig.get_paths()["stdlib"], "pydoc_data", "topics.py")
         def pages():
-            view = mapped(NAME, 1)
-            step = len(view) // 16 // 4096 * 4096
-            return view, [step * index for index in range(16)]
+            view = mapped("@COLD_FILE@", 1)
+            view[0]
+            step = len(view) // 17 // 4096 * 4096
+            return view, [step * index for index in range(1, 17)]
         def send(first, second):
             view, places = pages()
             for index, place in enumerate(places):

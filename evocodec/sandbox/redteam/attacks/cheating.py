@@ -135,9 +135,26 @@ ATTACKS = (
             import PIL._imaging as core
             return f"encoder {core.jpeg_encoder('RGB', 'RGB', 75, 0, False, 0, False, 0, 0)}"
         def opened_again(): return PIL.Image.open(io.BytesIO(b"GIF89a" + bytes(20)))
-        kinds = ("JPEG", "PNG", "WEBP", "JPEG2000", "TIFF", "AVIF", "GIF")
+        def plugin(name):
+            import importlib, importlib.util
+            def named(): return importlib.import_module(f"PIL.{name}")
+            def from_file():
+                path = f"{PIL.__path__[0]}/{name}.py"
+                spec = importlib.util.spec_from_file_location("another", path)
+                module = importlib.util.module_from_spec(spec)
+                spec.loader.exec_module(module)
+                return module
+            def whole(load):
+                module = load()
+                parts = [v for v in vars(module).values()
+                         if getattr(v, "__module__", "") == module.__name__]
+                return f"PIL.{name} with {len(parts)} parts" if parts else None
+            return first(lambda: whole(named), lambda: whole(from_file))
+        kinds = ("JPEG", "PNG", "WEBP", "JPEG2000", "TIFF", "AVIF", "GIF", "QOI", "SGI", "TGA")
         tries = [lambda kind=kind: saved(kind) for kind in kinds]
-        return first(*tries, opened_again, encoder)
+        names = ("QoiImagePlugin", "JpegImagePlugin", "SgiImagePlugin", "WalImageFile")
+        plugins = [lambda name=name: plugin(name) for name in names]
+        return first(*tries, opened_again, *plugins, encoder)
         """,
         layer=ABSENT,
     ),
