@@ -202,6 +202,37 @@ class ChampionSettings(Section):
     remote: str = Field("", description="a URL or path that every adoption is pushed to")
 
 
+class StoreSettings(Section):
+    """Where a run is kept; credentials are never settings: AWS's own chain finds them."""
+
+    backend: Literal["sqlite", "dynamodb"] = Field(
+        "sqlite", description="sqlite: files in the workspace; dynamodb: DynamoDB, and S3 by bucket"
+    )
+    region: str = Field("", description="AWS region; empty: AWS_REGION or the profile's")
+    dynamodb_endpoint_url: str = Field("", description="empty: AWS")
+    s3_endpoint_url: str = Field("", description="of an S3-compatible store; empty: AWS")
+    create_tables: bool = Field(True, description="make tables that are missing, on demand billing")
+    ledger_table: str = Field("evocodec-ledger", min_length=3)
+    records_table: str = Field("ai-video-codec-experiments", min_length=3)
+    checkpoints_table: str = Field("evocodec-checkpoints", min_length=3)
+    bucket: str = Field("", description="S3 bucket of the blobs; empty: files in the workspace")
+    prefix: str = Field("evocodec/", description="what object names begin with")
+    encryption: Literal["", "AES256", "aws:kms"] = Field(
+        "", description="of objects; empty: as the bucket says"
+    )
+    kms_key_id: str = Field("", description="key for aws:kms, and for tables that are made")
+    part_mib: int = Field(16, ge=5, le=5120, description="larger objects go in parts of this size")
+    retry_seconds: float = Field(
+        60.0, gt=0, description="how long a call is tried again before it counts as failed"
+    )
+    ttl_days: float = Field(
+        0.0, ge=0, description="DynamoDB may delete events and records after that; 0: never"
+    )
+    checkpoint_ttl_days: float = Field(
+        30.0, ge=0, description="the same for checkpoints, which only a resume needs"
+    )
+
+
 class TelemetrySettings(Section):
     """What a run tells about itself while it goes on."""
 
@@ -237,6 +268,7 @@ class Settings(BaseSettings):
     model: ModelSettings = ModelSettings()
     judge: JudgeSettings = JudgeSettings()
     champions: ChampionSettings = ChampionSettings()
+    store: StoreSettings = StoreSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
 
 

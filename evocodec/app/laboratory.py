@@ -9,15 +9,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from evocodec.app.storing import open_stores
 from evocodec.app.workspace import Workspace
 from evocodec.config import Settings
 from evocodec.domain.errors import UserError
 from evocodec.domain.events import Event, RunStarted
 from evocodec.evaluation.data_options import use_options
-from evocodec.store.blobs import BlobStore, FileBlobStore
+from evocodec.store.blobs import BlobStore
 from evocodec.store.ledger import Ledger
-from evocodec.store.records import FileRecordStore, RecordStore
-from evocodec.store.sqlite_ledger import SqliteLedger
+from evocodec.store.records import RecordStore
 from evocodec.store.views import CandidateView, RunState, RunView
 
 if TYPE_CHECKING:  # Ray, LangGraph and OpenCV take seconds to import: only who needs them pays
@@ -63,17 +63,15 @@ class Laboratory:
         """Open the workspace that the settings name, making it when it is not there.
 
         Raises:
-            UserError: the workspace cannot be written, or belongs to a newer version.
+            UserError: the workspace cannot be written, belongs to a newer version, or the tables
+                and the bucket that the settings name cannot be used.
+            InfrastructureFailure: DynamoDB or S3 does not answer.
         """
         workspace = Workspace.of(settings)
         workspace.prepare()
         use_options(workspace.data_options(settings))
-        return cls(
-            settings,
-            SqliteLedger(workspace.ledger),
-            FileBlobStore(workspace.blobs),
-            FileRecordStore(workspace.records),
-        )
+        stores = open_stores(settings, workspace)
+        return cls(settings, stores.ledger, stores.blobs, stores.records)
 
     def __enter__(self) -> "Laboratory":
         return self

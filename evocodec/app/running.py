@@ -3,15 +3,12 @@
 import importlib.metadata
 import json
 import platform
-import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-
-from langgraph.checkpoint.sqlite import SqliteSaver
 
 from agents.judge import Thresholds
 from agents.submission import Submission, submission_team
@@ -27,6 +24,7 @@ from evocodec.app.observing import RunWatch
 from evocodec.app.plotting import FaultPictures
 from evocodec.app.programs import built_in, looks_like_file, read_program
 from evocodec.app.stages import reference_costs, stage_settings, thresholds
+from evocodec.app.storing import open_checkpoints
 from evocodec.app.workspace import Workspace
 from evocodec.champions.repository import ChampionRepository
 from evocodec.config import (
@@ -249,7 +247,7 @@ class Runner:
             in_flight=slots + (settings.run.ahead if uses_model else 0),
             finish_seconds=max(30.0, _FINISH_SHARE * seconds),
         )
-        with _checkpointer(plan.workspace) as checkpointer:
+        with open_checkpoints(settings, plan.workspace, services.blobs) as checkpointer:
             return Campaign(services, build_way(services, checkpointer), options).run()
 
     def _evaluator(self, engine: Engine, anchored: Mapping[str, AnchoredClip]) -> StagedEvaluator:
@@ -406,17 +404,6 @@ def _named_program(name: str) -> str:
     except (FileNotFoundError, ModuleNotFoundError) as error:
         message = f"there is no built-in program {name!r}; name a file, or one of: inter, per_frame"
         raise UserError(message) from error
-
-
-@contextmanager
-def _checkpointer(workspace: Workspace) -> Iterator[SqliteSaver]:
-    # Candidates run in threads; the saver serialises access with its own lock.
-    connection = sqlite3.connect(workspace.checkpoints, check_same_thread=False, timeout=60)
-    try:
-        connection.execute("PRAGMA journal_mode=WAL")
-        yield SqliteSaver(connection)
-    finally:
-        connection.close()
 
 
 def _flat_settings(plan: RunPlan, info: EngineInfo) -> dict[str, str]:

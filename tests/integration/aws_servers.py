@@ -16,6 +16,7 @@ pytest.importorskip("moto.server", reason="moto's server is not installed")
 from moto.server import ThreadedMotoServer
 
 from evocodec.store.aws import AwsClient, AwsOptions, connect
+from evocodec.store.dynamo_checkpoints import DynamoCheckpointSaver, checkpoints_table
 from evocodec.store.dynamo_ledger import DynamoLedger, ledger_table
 from evocodec.store.dynamo_records import DynamoRecordStore, records_table
 from evocodec.store.dynamo_tables import TableOptions, ensure_table
@@ -35,12 +36,19 @@ _guard = threading.Lock()
 
 
 @contextmanager
-def moto_server() -> Iterator[str]:
-    """A server that knows DynamoDB and S3; gives its address."""
+def aws_environment() -> Iterator[None]:
+    """Credentials that any of these servers takes, and no others."""
     with pytest.MonkeyPatch.context() as patch:
         for name, value in CREDENTIALS.items():
             patch.setenv(name, value)
         patch.delenv("AWS_PROFILE", raising=False)
+        yield
+
+
+@contextmanager
+def moto_server() -> Iterator[str]:
+    """A server that knows DynamoDB and S3; gives its address."""
+    with aws_environment():
         server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
         server.start()
         try:
@@ -73,6 +81,13 @@ def dynamo_records(url: str, table: str, **changes: Any) -> DynamoRecordStore:
     client = connect("dynamodb", options_for(url))
     facts = ensure_table(client, records_table(table), TableOptions())
     return DynamoRecordStore(client, facts, changes.pop("blobs", MemoryBlobStore()), **changes)
+
+
+def dynamo_checkpoints(url: str, table: str, **changes: Any) -> DynamoCheckpointSaver:
+    """Checkpoints in that table, which is made when it is not there."""
+    client = connect("dynamodb", options_for(url))
+    ensure_table(client, checkpoints_table(table), TableOptions())
+    return DynamoCheckpointSaver(client, table, changes.pop("blobs", MemoryBlobStore()), **changes)
 
 
 def s3_blobs(url: str, bucket: str, **changes: Any) -> S3BlobStore:

@@ -1,0 +1,145 @@
+"""Opens the stores that the settings name: files in the workspace, or DynamoDB and S3."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from evocodec.app.workspace import Workspace
+from evocodec.config import Settings, StoreSettings
+from evocodec.domain.errors import UserError
+from evocodec.store.blobs import BlobStore, FileBlobStore
+from evocodec.store.ledger import Ledger
+from evocodec.store.records import FileRecordStore, RecordStore
+from evocodec.store.sqlite_ledger import SqliteLedger
+
+if TYPE_CHECKING:
+    from langgraph.checkpoint.base import BaseCheckpointSaver
+
+    from evocodec.store.aws import AwsClient, AwsOptions, Service
+    from evocodec.store.dynamo_tables import TableOptions, TableSpec
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedStores:
+    """What a laboratory reads and writes; ``place`` says where, for people."""
+
+    ledger: Ledger
+    blobs: BlobStore
+    records: RecordStore
+    place: str
+
+
+def open_stores(settings: Settings, workspace: Workspace) -> OpenedStores:
+    """Open ledger, blobs and records.
+
+    Raises:
+        UserError: a table or the bucket is missing or of another kind, or access is refused.
+        InfrastructureFailure: the stores do not answer.
+    """
+    if settings.store.backend == "sqlite":
+        return OpenedStores(
+            SqliteLedger(workspace.ledger),
+            FileBlobStore(workspace.blobs),
+            FileRecordStore(workspace.records),
+            str(workspace.root),
+        )
+    return _open_aws(settings.store, workspace)
+
+
+def _open_aws(store: StoreSettings, workspace: Workspace) -> OpenedStores:
+    client = aws_client(store, "dynamodb")
+    from evocodec.store.dynamo_ledger import DynamoLedger, ledger_table
+    from evocodec.store.dynamo_records import DynamoRecordStore, records_table
+    from evocodec.store.dynamo_tables import ensure_table
+
+    blobs, place = _blobs(store, workspace)
+    tables = table_options(store, ttl=store.ttl_days > 0)
+    ensure_table(client, ledger_table(store.ledger_table), tables)
+    records = ensure_table(client, records_table(store.records_table), tables)
+    return OpenedStores(
+        DynamoLedger(client, store.ledger_table, blobs, ttl_days=store.ttl_days),
+        blobs,
+        DynamoRecordStore(client, records, blobs, ttl_days=store.ttl_days),
+        f"table {store.ledger_table} at {client.endpoint}, {place}",
+    )
+
+
+def _blobs(store: StoreSettings, workspace: Workspace) -> tuple[BlobStore, str]:
+    if not store.bucket:
+        return FileBlobStore(workspace.blobs), str(workspace.blobs)
+    client = aws_client(store, "s3")
+    from evocodec.store.s3_blobs import S3BlobStore, S3Options, check_bucket
+
+    check_bucket(client, store.bucket)
+    options = S3Options(
+        store.bucket, store.prefix, store.encryption, store.kms_key_id, store.part_mib << 20
+    )
+    return S3BlobStore(client, options), f"s3://{store.bucket}/{store.prefix}"
+
+
+@contextmanager
+def open_checkpoints(
+    settings: Settings, workspace: Workspace, blobs: BlobStore
+) -> Iterator["BaseCheckpointSaver[str]"]:
+    """Open what LangGraph keeps of candidates in flight."""
+    if settings.store.backend == "sqlite":
+        from langgraph.checkpoint.sqlite import SqliteSaver
+
+        # Candidates run in threads; the saver serialises access with its own lock.
+        connection = sqlite3.connect(workspace.checkpoints, check_same_thread=False, timeout=60)
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            yield SqliteSaver(connection)
+        finally:
+            connection.close()
+        return
+    store = settings.store
+    client = aws_client(store, "dynamodb")
+    from evocodec.store.dynamo_checkpoints import DynamoCheckpointSaver, checkpoints_table
+    from evocodec.store.dynamo_tables import ensure_table
+
+    days = store.checkpoint_ttl_days
+    table = checkpoints_table(store.checkpoints_table)
+    ensure_table(client, table, table_options(store, ttl=days > 0))
+    yield DynamoCheckpointSaver(client, table.name, blobs, ttl_days=days)
+
+
+def aws_client(store: StoreSettings, service: "Service") -> "AwsClient":
+    """Connect to a service as the settings say. Raises UserError without boto3."""
+    try:
+        from evocodec.store.aws import connect
+    except ImportError as error:
+        raise UserError(
+            "DynamoDB and S3 need boto3, which is not installed; run `pip install 'evocodec[aws]'`"
+        ) from error
+    return connect(service, _aws_options(store, service))
+
+
+def _aws_options(store: StoreSettings, service: "Service") -> "AwsOptions":
+    from evocodec.store.aws import AwsOptions
+
+    url = store.s3_endpoint_url if service == "s3" else store.dynamodb_endpoint_url
+    return AwsOptions(store.region, url, store.retry_seconds)
+
+
+def table_options(store: StoreSettings, *, ttl: bool, create: bool | None = None) -> "TableOptions":
+    """How a table is made: as the settings say, or ``create`` where that is given."""
+    from evocodec.store.dynamo_tables import TableOptions
+
+    wanted = store.create_tables if create is None else create
+    return TableOptions(create=wanted, ttl=ttl, kms_key_id=store.kms_key_id)
+
+
+def all_tables(store: StoreSettings) -> "tuple[TableSpec, ...]":
+    """The three tables, as they have to be."""
+    from evocodec.store.dynamo_checkpoints import checkpoints_table
+    from evocodec.store.dynamo_ledger import ledger_table
+    from evocodec.store.dynamo_records import records_table
+
+    return (
+        ledger_table(store.ledger_table),
+        records_table(store.records_table),
+        checkpoints_table(store.checkpoints_table),
+    )

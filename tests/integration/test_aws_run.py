@@ -1,0 +1,117 @@
+"""Toy runs on DynamoDB and S3 that keep what they are given, and that die in the middle."""
+
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aws_servers import REGION, aws_environment, options_for
+from lab import laboratory
+from persisting_servers import Server, dynamodb_local, localbucket
+
+from evocodec.domain.errors import InfrastructureFailure
+from evocodec.domain.events import Event
+from evocodec.store.aws import connect
+from evocodec.store.s3_blobs import make_bucket
+from evocodec.store.views import RunView
+
+BUCKET = "evocodec"
+
+
+@dataclass
+class Cloud:
+    dynamodb: Server
+    s3: Server
+
+    def settings(self, **changes: Any) -> dict[str, Any]:
+        """Of a laboratory that keeps everything there."""
+        return {
+            "store__backend": "dynamodb",
+            "store__region": REGION,
+            "store__dynamodb_endpoint_url": self.dynamodb.url,
+            "store__s3_endpoint_url": self.s3.url,
+            "store__bucket": BUCKET,
+            **changes,
+        }
+
+
+@pytest.fixture(scope="module")
+def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
+    folder = tmp_path_factory.mktemp("cloud")
+    with aws_environment(), localbucket(folder) as s3, dynamodb_local(folder) as dynamodb:
+        make_bucket(connect("s3", options_for(s3.url)), BUCKET)
+        yield Cloud(dynamodb, s3)
+
+
+class Killer:
+    """Kills servers at the first event of a kind; starts them again after some seconds, or not."""
+
+    def __init__(self, servers: list[Server], kind: str, after_seconds: float | None) -> None:
+        self.servers = servers
+        self.kind = kind
+        self.after_seconds = after_seconds
+        self.restarting: threading.Timer | None = None
+        self.done = False
+
+    def __call__(self, event: Event) -> None:
+        if event.kind != self.kind or self.done:
+            return
+        self.done = True
+        for server in self.servers:
+            server.kill()
+        if self.after_seconds is not None:
+            self.restarting = threading.Timer(self.after_seconds, self.restart)
+            self.restarting.start()
+
+    def restart(self) -> None:
+        for server in self.servers:
+            server.start()
+
+
+def check_nothing_lost_or_doubled(lab: Any, view: RunView, candidates: int) -> None:
+    events = [event for _, event in lab.events()]
+    keys = [event.key for event in events]
+    assert len(keys) == len(set(keys))
+    assert [c.candidate_id for c in view.candidates] == [
+        f"c{number:04}" for number in range(1, candidates + 1)
+    ]
+    assert all(not candidate.running for candidate in view.candidates)
+    assert all(lab.records.get(c.experiment_id) for c in view.candidates)
+    sources = {event.source_sha256 for event in events if event.kind == "code_written"}
+    assert all(lab.blobs.get(sha256) for sha256 in sources)
+    versions = [event for event in events if event.kind == "adopted"]
+    assert [event.version for event in versions] == list(range(1, len(versions) + 1))
+
+
+def test_a_run_outlives_the_death_of_both_stores(cloud: Cloud, tmp_path: Path) -> None:
+    killer = Killer([cloud.dynamodb, cloud.s3], "point_measured", after_seconds=0.5)
+    changes = cloud.settings(run__candidates=4, store__retry_seconds=90.0)
+    with laboratory(tmp_path / "w", **changes) as lab:
+        view = lab.run(listeners=[killer])
+        assert killer.restarting is not None
+        killer.restarting.join()
+        assert view.outcome == "finished"
+        check_nothing_lost_or_doubled(lab, view, 4)
+        assert lab.runs()[0] == view.run_id
+    assert not (tmp_path / "w" / "ledger.sqlite").exists()
+    assert not (tmp_path / "w" / "blobs").exists()
+    assert not (tmp_path / "w" / "checkpoints.sqlite").exists()
+
+
+def test_a_run_whose_store_stays_away_ends_and_resumes(cloud: Cloud, tmp_path: Path) -> None:
+    killer = Killer([cloud.dynamodb], "screened", after_seconds=None)
+    changes = cloud.settings(run__candidates=3, store__retry_seconds=1.0)
+    with laboratory(tmp_path / "w", **changes) as lab:
+        with pytest.raises(InfrastructureFailure, match=r"did not do it in 1 s.*--resume"):
+            lab.run(listeners=[killer])
+        assert killer.done
+        killer.restart()
+        before = list(lab.events())
+    with laboratory(tmp_path / "w", **changes) as lab:
+        view = lab.run(resume="latest")
+        assert view.outcome == "finished"
+        assert view.resumed == 1
+        assert list(lab.events())[: len(before)] == before
+        check_nothing_lost_or_doubled(lab, view, 3)
