@@ -12,7 +12,8 @@ from evocodec.cluster.quantities import quantity
 GPU: Final = "nvidia.com/gpu"
 OLDEST_SERVER: Final = (1, 29)  # sidecar containers, which the controller's Ray node is
 OLDEST_LANDLOCK: Final = (5, 13)
-AUTH_FIELD: Final = "authOptions"
+# Without the first Ray would run without a token, without the second lack its autoscaler.
+RAY_FIELDS: Final = (("authOptions",), ("autoscalerOptions", "command"))
 
 # What the chart's values ask for: controller and its Ray node, head and autoscaler, one worker.
 WORKER_CPUS: Final = 8.0
@@ -69,7 +70,7 @@ def custom_resources(api: ClusterApi, _namespace: str) -> Iterator[Finding]:
 def _kuberay(api: ClusterApi) -> Finding:
     fix = (
         "install KubeRay 1.5 or newer: helm install kuberay-operator kuberay/kuberay-operator "
-        "--namespace kuberay-system --create-namespace"
+        "--namespace kuberay --create-namespace"
     )
     if not _serves(api, "ray.io/v1", "rayclusters"):
         return Finding("kuberay", "fail", "no RayCluster of ray.io/v1", fix)
@@ -83,29 +84,38 @@ def _kuberay(api: ClusterApi) -> Finding:
         return Finding(
             "kuberay",
             "warn",
-            "RayCluster of ray.io/v1; whether it knows token authentication cannot be seen "
+            "RayCluster of ray.io/v1; whether it knows Ray's tokens cannot be seen "
             f"({refusal.status} for its definition)",
-            f"have an administrator look for {AUTH_FIELD} in `kubectl explain raycluster.spec`",
+            "have an administrator look for authOptions in `kubectl explain raycluster.spec`",
         )
-    if AUTH_FIELD not in _spec_fields(definition):
+    spec = _spec_schema(definition)
+    unknown = [".".join(path) for path in RAY_FIELDS if not _has_field(spec, path)]
+    if unknown:
         return Finding(
             "kuberay",
             "fail",
-            f"RayCluster knows no {AUTH_FIELD}: it would be dropped without a word, and Ray would "
-            "run without token authentication",
+            f"RayCluster knows no {', '.join(unknown)}: the API server would drop that without a "
+            "word, and Ray would run without its token or its autoscaler",
             fix,
         )
     return Finding("kuberay", "pass", "RayCluster of ray.io/v1, with token authentication")
 
 
-def _spec_fields(definition: Json) -> set[str]:
-    fields: set[str] = set()
+def _spec_schema(definition: Json) -> Json:
     for version in (definition.get("spec") or {}).get("versions") or []:
         if version.get("name") == "v1":
-            schema = (version.get("schema") or {}).get("openAPIV3Schema") or {}
-            spec = (schema.get("properties") or {}).get("spec") or {}
-            fields.update(spec.get("properties") or {})
-    return fields
+            schema: Json = (version.get("schema") or {}).get("openAPIV3Schema") or {}
+            return (schema.get("properties") or {}).get("spec") or {}
+    return {}
+
+
+def _has_field(schema: Json, path: tuple[str, ...]) -> bool:
+    for name in path:
+        fields = schema.get("properties") or {}
+        if name not in fields:
+            return False
+        schema = fields[name] or {}
+    return True
 
 
 def nodes(api: ClusterApi, _namespace: str) -> Iterator[Finding]:

@@ -21,6 +21,11 @@ NEEDED: Final = (
     ("rbac.authorization.k8s.io", "roles"),
 )
 OPTIONAL: Final = (
+    ("", "pods", "helm test"),
+    ("apps", "deployments", "vllm.enabled"),
+    ("external-secrets.io", "externalsecrets", "externalSecret.enabled"),
+    ("keda.sh", "scaledobjects", "vllm.keda.enabled"),
+    ("monitoring.coreos.com", "podmonitors", "metrics.serviceMonitor.enabled"),
     ("monitoring.coreos.com", "servicemonitors", "metrics.serviceMonitor.enabled"),
     ("monitoring.coreos.com", "prometheusrules", "metrics.prometheusRule.enabled"),
     ("node.k8s.io", "runtimeclasses", "gvisor.createRuntimeClass"),
@@ -70,7 +75,7 @@ def permissions(api: ClusterApi, namespace: str) -> Iterator[Finding]:
     else:
         yield Finding("permissions", "pass", f"all that the chart makes in {namespace}")
     extras = [
-        f"{plural}: leave {value} off"
+        f"{plural} ({value})"
         for group, plural, value in OPTIONAL
         if not allowed(
             api, "create", group, plural, namespace="" if plural in CLUSTER_WIDE else namespace
@@ -80,8 +85,8 @@ def permissions(api: ClusterApi, namespace: str) -> Iterator[Finding]:
         yield Finding(
             "optional permissions",
             "warn",
-            f"you may not create {'; '.join(extras)}",
-            "or have an administrator make them",
+            f"you may not create {', '.join(extras)}",
+            "leave those values off, or have an administrator install",
         )
 
 

@@ -278,7 +278,8 @@ def make_healthy(cluster: FakeCluster) -> None:
         },
     )
     cluster.put("node.k8s.io/v1/runtimeclasses", "gvisor", {"handler": "runsc"})
-    schema = {"openAPIV3Schema": {"properties": {"spec": {"properties": {"authOptions": {}}}}}}
+    fields = {"authOptions": {}, "autoscalerOptions": {"properties": {"command": {}}}}
+    schema = {"openAPIV3Schema": {"properties": {"spec": {"properties": fields}}}}
     cluster.put(
         "apiextensions.k8s.io/v1/customresourcedefinitions",
         "rayclusters.ray.io",

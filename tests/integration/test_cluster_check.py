@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 pytest.importorskip("kubernetes", reason="not installed: pip install -c constraints.txt kubernetes")
 pytest.importorskip("kmock", reason="not installed: pip install -c constraints.txt kmock")
@@ -32,6 +33,7 @@ from evocodec.cluster import facts
 from evocodec.cluster.api import ClusterApi, connect
 from evocodec.cluster.check import check_cluster
 from evocodec.cluster.findings import ClusterReport, Finding
+from evocodec.cluster.permissions import NEEDED, OPTIONAL
 from evocodec.cluster.probe_pods import MANAGED_BY, ProbeOptions
 from evocodec.cluster.probe_scripts import FLOOR, REACH
 from evocodec.cluster.probing import probe
@@ -39,6 +41,7 @@ from evocodec.cluster.quantities import quantity
 from evocodec.domain.errors import InfrastructureFailure, UserError
 
 Json = dict[str, Any]
+CHART = Path(__file__).resolve().parents[2] / "helm" / "evocodec"
 POLICIES = "networking.k8s.io/v1/networkpolicies"
 QUICK = ProbeOptions(image="registry.example.com/sandbox:1", timeout_seconds=1.0, poll_seconds=0.02)
 
@@ -160,14 +163,24 @@ def test_without_kuberay_it_says_how_to_install_it(cluster: FakeCluster) -> None
     assert "helm install kuberay-operator" in found.fix
 
 
-def test_a_kuberay_that_would_drop_token_authentication_fails(cluster: FakeCluster) -> None:
+@pytest.mark.parametrize(
+    ("fields", "missing"),
+    [
+        ({"autoscalerOptions": {"properties": {"command": {}}}}, "authOptions"),
+        ({"authOptions": {}, "autoscalerOptions": {"properties": {}}}, "autoscalerOptions.command"),
+    ],
+)
+def test_a_kuberay_that_would_drop_fields_of_the_chart_fails(
+    cluster: FakeCluster, fields: Json, missing: str
+) -> None:
+    schema = {"openAPIV3Schema": {"properties": {"spec": {"properties": fields}}}}
     cluster.put(
         "apiextensions.k8s.io/v1/customresourcedefinitions",
         "rayclusters.ray.io",
-        {"spec": {"versions": [{"name": "v1", "schema": {"openAPIV3Schema": {}}}]}},
+        {"spec": {"versions": [{"name": "v1", "schema": schema}]}},
     )
     found = of_facts(facts.custom_resources, "kuberay")
-    assert (found.state, "without token authentication" in found.detail) == ("fail", True)
+    assert (found.state, f"knows no {missing}:" in found.detail) == ("fail", True)
 
 
 def test_without_the_prometheus_operator_it_only_warns(cluster: FakeCluster) -> None:
@@ -260,6 +273,34 @@ def test_what_one_may_not_see_is_a_warning_and_the_rest_goes_on(cluster: FakeClu
     assert finding(report, "nodes").state == "warn"
     assert finding(report, "storage").state == "pass"
     assert report.ok
+
+
+# -- it asks about the chart as it is --
+
+
+def test_permissions_are_asked_for_every_kind_that_the_chart_makes() -> None:
+    kinds = {
+        kind.lower()
+        for path in (CHART / "templates").rglob("*.yaml")
+        for kind in re.findall(r"^kind: (\w+)", path.read_text(encoding="utf-8"), re.M)
+    }
+    plurals = {re.sub(r"ys$", "ies", re.sub(r"ss$", "sse", kind) + "s") for kind in kinds}
+    asked = {plural for _group, plural in NEEDED} | {plural for _group, plural, _ in OPTIONAL}
+    assert len(kinds) > 10
+    assert plurals - asked == set()
+
+
+def test_a_worker_is_as_large_as_the_chart_says() -> None:
+    values = yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8"))
+    worker, head, controller = values["ray"]["worker"], values["ray"]["head"], values["controller"]
+    assert quantity(worker["cpus"]) == facts.WORKER_CPUS
+    assert quantity(worker["memory"]) == facts.WORKER_MEMORY_BYTES
+    asked = [part["resources"]["requests"] for part in (head, controller)]
+    cpus = sum(quantity(each["cpu"]) for each in asked) + facts.WORKER_CPUS
+    memory = sum(quantity(each["memory"]) for each in asked) + facts.WORKER_MEMORY_BYTES
+    # Besides: the autoscaler's container and the controller's node of Ray.
+    assert 0 <= facts.TOTAL_CPUS - cpus <= 1
+    assert 0 <= facts.TOTAL_MEMORY_BYTES - memory <= 2 * 2**30
 
 
 # -- what probes find --
