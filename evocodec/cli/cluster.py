@@ -15,6 +15,7 @@ from evocodec.cli.exits import ExitCode
 from evocodec.cli.session import Session
 from evocodec.cli.tables import facts
 from evocodec.cli.text import clean, plural
+from evocodec.domain.errors import UserError
 
 if TYPE_CHECKING:
     from evocodec.cluster.findings import ClusterReport
@@ -74,6 +75,10 @@ def check(
     runtime_class: Annotated[
         str, typer.Option(metavar="NAME", help="runtime class of the worker's pod")
     ] = "",
+    node: Annotated[
+        list[str] | None,
+        typer.Option(metavar="LABEL=VALUE", help="nodes for the worker's pod; repeatable"),
+    ] = None,
     gpus: Annotated[int, typer.Option(min=0, help="GPUs of the worker's pod")] = 0,
     timeout: Annotated[
         float, typer.Option(min=10, metavar="SECONDS", help="for all pods together")
@@ -92,6 +97,7 @@ def check(
         image=image,
         pull_secret=pull_secret,
         runtime_class=runtime_class,
+        node_labels=tuple(_label(text) for text in node or ()),
         gpus=gpus,
         timeout_seconds=timeout,
     )
@@ -111,6 +117,13 @@ def check(
         show(session, report)
     if not report.ok:
         raise typer.Exit(ExitCode.FAILED)
+
+
+def _label(text: str) -> tuple[str, str]:
+    name, sign, value = text.partition("=")
+    if not (name and sign):
+        raise UserError(f"--node {text}: not LABEL=VALUE; try --node kubernetes.io/hostname=NAME")
+    return name, value
 
 
 def show(session: Session, report: "ClusterReport") -> None:

@@ -23,6 +23,7 @@ class ProbeOptions:
     pull_secret: str = ""
     runtime_class: str = ""
     gpus: int = 0
+    node_labels: tuple[tuple[str, str], ...] = ()
     timeout_seconds: float = 300.0
     settle_seconds: float = 15.0
     poll_seconds: float = 1.0
@@ -58,6 +59,8 @@ def pod(probe_id: str, role: Role, options: ProbeOptions, *, target: str = "") -
         spec["imagePullSecrets"] = [{"name": options.pull_secret}]
     if role == "floor":
         spec["tolerations"] = [{"key": GPU, "operator": "Exists", "effect": "NoSchedule"}]
+        if options.node_labels:
+            spec["nodeSelector"] = dict(options.node_labels)
         if options.runtime_class:
             spec["runtimeClassName"] = options.runtime_class
     return {

@@ -332,10 +332,17 @@ def test_answers_of_pods_become_findings(
 
 
 def test_a_worker_s_gpu_is_looked_for_when_asked_for(cluster: FakeCluster) -> None:
-    options = ProbeOptions(image="x", gpus=1, runtime_class="gvisor", poll_seconds=0.02)
+    options = ProbeOptions(
+        image="x",
+        gpus=1,
+        runtime_class="gvisor",
+        node_labels=(("pool", "l4"),),
+        poll_seconds=0.02,
+    )
     assert of_probes("worker gpu", options).state == "fail"
     (floor,) = (p for p in cluster.posted("pods") if p["metadata"]["name"].endswith("-floor"))
     assert floor["spec"]["runtimeClassName"] == "gvisor"
+    assert floor["spec"]["nodeSelector"] == {"pool": "l4"}
     assert floor["spec"]["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] == "1"
     cluster.answer("floor", {"gpus": 1})
     assert of_probes("worker gpu", options).state == "pass"
