@@ -143,11 +143,24 @@ class SandboxSettings(Section):
 class RaySettings(Section):
     """The engine."""
 
-    address: str = Field("", description="an existing cluster; empty starts a local one")
+    address: str = Field(
+        "", description="host:port of an existing cluster's head (its GCS); empty: a local one"
+    )
     cpus_per_task: float = Field(1.0, gt=0)
-    gpus_per_task: float = Field(0.0, ge=0)
-    retries: int = Field(2, ge=0, description="infrastructure failures retried per task")
+    gpus_per_task: float = Field(0.0, ge=0, description="may be a part of one: 0.25")
+    sandboxes_per_task: float = Field(
+        0.0, ge=0, description="of the custom resource `sandbox`, which workers of our image have"
+    )
+    retries: int = Field(
+        2, ge=0, description="infrastructure failures retried per job; lost nodes do not count"
+    )
     grace_seconds: float = Field(20.0, gt=0)
+    first_worker_seconds: float = Field(
+        1800.0, gt=0, description="how long a cluster that scales from nothing may need for a node"
+    )
+    head_seconds: float = Field(
+        30.0, ge=5, description="a head that is silent for so long is lost, and joined again"
+    )
     object_store_mib: int = Field(256, ge=80)
 
 

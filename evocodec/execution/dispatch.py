@@ -40,6 +40,9 @@ _POLL_SECONDS = 0.2
 # A program that fails on one clip mostly fails on the others at the same moment. Waiting this long
 # for tasks to end by themselves keeps warm workers that a kill would cost.
 _LINGER_SECONDS = 1.0
+# Machines come and go, and no program can make them: such losses hardly count. Hardly, because a
+# job that loses every machine it meets must end some time.
+_MOVES = 50
 
 
 class Step(StrEnum):
@@ -51,7 +54,14 @@ class Step(StrEnum):
 
 
 class TaskLostError(Exception):
-    """The task will not answer any more, for no fault of the program; the message says why."""
+    """The task will not answer any more, for no fault of the program; the message says why.
+
+    ``with_node``: its whole machine went, or the way to the cluster, and not its worker alone.
+    """
+
+    def __init__(self, message: str, *, with_node: bool = False) -> None:
+        super().__init__(message)
+        self.with_node = with_node
 
 
 class Workers(Protocol):
@@ -106,6 +116,7 @@ class _Progress:
     stream: TaskStream = None
     deadline: float | None = None  # monotonic; None while the task waits for a slot
     retries: int = 0
+    moves: int = 0  # how many of the retries were for a node that went
     encode_use: ResourceUse | None = None
     packets: ObjectRef = None
     digest: str = ""
@@ -191,6 +202,7 @@ class Dispatch:
             self._retry(progress, "the task ended without an outcome")
             return
         except TaskLostError as lost:
+            progress.moves += lost.with_node
             self._retry(progress, str(lost))
             return
         if progress.deadline is not None or isinstance(item, Began):
@@ -238,7 +250,7 @@ class Dispatch:
     def _retry(self, progress: _Progress, reason: str) -> None:
         progress.retries += 1
         task = f"{progress.name}/{progress.step}"
-        if progress.retries > self._retries:
+        if progress.retries - progress.moves > self._retries or progress.moves > _MOVES:
             self._live.remove(progress)
             message = (
                 f"{task} was lost {progress.retries} times, the last time because: {reason}. "

@@ -1,20 +1,15 @@
 """The engine on Ray: named tasks on as many slots as the cluster has."""
 
-import logging
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
-
-import ray
-from ray.exceptions import RayError
+from typing import Any, Protocol
 
 from evocodec.domain.errors import InfrastructureFailure
 from evocodec.domain.results import Stage
 from evocodec.evaluation.clips import Clip
 from evocodec.evaluation.stages import RateJob
-from evocodec.execution import tasks
 from evocodec.execution.contract import (
     Engine,
     EngineInfo,
@@ -23,30 +18,48 @@ from evocodec.execution.contract import (
     OnPoint,
     OnRetry,
 )
-from evocodec.execution.dispatch import Dispatch, Submitter
-from evocodec.execution.frame_transfer import sendable
-from evocodec.execution.messages import Lost, TaskSpec
-from evocodec.execution.ray_workers import RayWorkers
-from evocodec.execution.session import Session, open_session
-from evocodec.sandbox.launcher import IsolationReport
+from evocodec.execution.dispatch import Dispatch, ObjectRef, Submitter, Workers
+from evocodec.execution.messages import TaskSpec
+from evocodec.execution.ray_cluster import RayCluster
+from evocodec.execution.remote_cluster import RemoteCluster
 
 __all__ = ["Engine", "EngineInfo", "EngineOptions", "Interrupted", "RayEngine"]
 
-_logger = logging.getLogger(__name__)
-
 _CLOSE_SECONDS = 10.0
-_FIRST_WORKER_SECONDS = 300.0  # an autoscaled cluster may have to get a node first
+
+
+class Cluster(Workers, Protocol):
+    """A Ray cluster that can be worked on, through this process or through another."""
+
+    def open(self) -> EngineInfo:
+        """Connect; see ``Engine.start``."""
+        ...
+
+    def put_clip(self, clip: Clip) -> ObjectRef:
+        """Make a clip's frames known to the workers."""
+        ...
+
+    def slots(self) -> int:
+        """How many tasks fit at once now."""
+        ...
+
+    def close(self, *, keep_logs: bool) -> None:
+        """Disconnect; may be called twice."""
+        ...
 
 
 class RayEngine:
-    """Implements ``Engine``. The threads of a run share it; each ``run_jobs`` owns its tasks."""
+    """Implements ``Engine``. The threads of a run share it; each ``run_jobs`` owns its tasks.
+
+    A cluster of our own lives and dies with this process. One to join is reached through a process
+    of its own (``remote_cluster``), because Ray ends whatever process loses its head.
+    """
 
     def __init__(self, options: EngineOptions) -> None:
         self._options = options
-        self._session: Session | None = None
+        self._cluster: Cluster | None = None
         self._clips: dict[str, Clip] = {}
         self._frames: dict[str, Any] = {}
-        self._workers: RayWorkers | None = None
         # Ray starts a new cluster for whoever calls it after its shutdown, so close() waits until
         # no thread is inside run_jobs().
         self._closing = threading.Event()
@@ -56,44 +69,24 @@ class RayEngine:
 
     def start(self) -> EngineInfo:
         """Start or join Ray; see ``Engine.start``."""
-        self._session = session = open_session(self._options)
-        try:
-            self._workers = RayWorkers(self._options)
-            isolation = self._warm_up()
-        except BaseException:
-            self._troubled = True
-            self.close()
-            raise
-        resources = ray.cluster_resources()
-        return EngineInfo(
-            address=session.address,
-            dashboard_url=session.dashboard_url,
-            cpus=resources.get("CPU", 0.0),
-            gpus=resources.get("GPU", 0.0),
-            own=session.own,
-            isolation=isolation,
-        )
+        joins = self._options.address is not None
+        opened: Cluster = (RemoteCluster if joins else RayCluster)(self._options)
+        info = opened.open()
+        self._cluster = opened
+        return info
 
     def put_clip(self, clip: Clip) -> None:
-        """Put the frames into the object store, where every worker of a node shares them.
-
-        Of a large clip only its place goes there, and its pieces where there are other nodes.
-        """
-        self._require_session()
-        assert self._session is not None  # noqa: S101 - just asked
+        """Make a clip known to the workers, once; see ``Engine.put_clip``."""
+        cluster = self._require_cluster()
         known = self._clips.get(clip.name)
         if known is not None and known.sha256 == clip.sha256:
             return
-        self._frames[clip.name] = ray.put(sendable(clip, elsewhere=not self._session.own))
+        self._frames[clip.name] = cluster.put_clip(clip)
         self._clips[clip.name] = clip
 
     def slots(self) -> int:
         """How many tasks fit at once now; an autoscaled cluster may grow."""
-        total = ray.cluster_resources()
-        fits = total.get("CPU", 0.0) / self._options.cpus_per_task
-        if self._options.gpus_per_task:
-            fits = min(fits, total.get("GPU", 0.0) / self._options.gpus_per_task)
-        return max(1, int(fits))
+        return self._require_cluster().slots()
 
     def busy(self) -> int:
         """How many tasks run now; see ``Engine.busy``."""
@@ -117,15 +110,14 @@ class RayEngine:
         """Measure one program; see ``Engine.run_jobs``."""
         if not jobs:
             return
-        self._require_session()
-        assert self._workers is not None  # noqa: S101 - there is a session
+        cluster = self._require_cluster()
 
         def noted_retry(task: str, retry: int, reason: str) -> None:
             self._troubled = True
             on_retry(task, retry, reason)
 
         dispatch = Dispatch(
-            Submitter(self._workers, self._frames, source, self._spec),
+            Submitter(cluster, self._frames, source, self._spec),
             retries=self._options.retries,
             phase_seconds=self._options.limits.wall_seconds + self._options.grace_seconds,
             on_point=on_point,
@@ -140,16 +132,16 @@ class RayEngine:
         self._closing.set()
         with self._idle:
             self._idle.wait_for(lambda: not self._running, timeout=_CLOSE_SECONDS)
-        session, self._session = self._session, None
+        cluster, self._cluster = self._cluster, None
         self._frames.clear()
         self._clips.clear()
-        if session is not None:
-            session.close(keep_logs=self._troubled)
+        if cluster is not None:
+            cluster.close(keep_logs=self._troubled)
 
     @contextmanager
     def _entered(self, dispatch: Dispatch) -> Iterator[None]:
         with self._idle:
-            self._require_session()
+            self._require_cluster()
             self._running.append(dispatch)
         try:
             yield
@@ -161,10 +153,11 @@ class RayEngine:
                 self._running.remove(dispatch)
                 self._idle.notify_all()
 
-    def _require_session(self) -> None:
-        if self._session is None:
+    def _require_cluster(self) -> Cluster:
+        if self._cluster is None:
             message = "the engine is not running: start() comes first, and close() is final"
             raise InfrastructureFailure(message)
+        return self._cluster
 
     def _spec(self, job: RateJob) -> TaskSpec:
         options = self._options
@@ -173,35 +166,3 @@ class RayEngine:
             *(job.clip, stream, job.qp, options.writer_id, options.limits, options.policy),
             vmaf=options.vmaf and job.stage is Stage.FULL,
         )
-
-    def _warm_up(self) -> IsolationReport:
-        """Start the fork servers of all slots, and wait for the first to say how it isolates."""
-        describe = ray.remote(
-            max_calls=0,
-            max_retries=0,
-            num_cpus=self._options.cpus_per_task,
-            num_gpus=self._options.gpus_per_task,
-        )(tasks.describe_task)
-        waiting = [
-            describe.options(name="warm-up").remote(self._options.policy)
-            for _ in range(self.slots())
-        ]
-        ready, _ = ray.wait(waiting, timeout=_FIRST_WORKER_SECONDS)
-        if not ready:
-            message = (
-                f"no worker was ready within {_FIRST_WORKER_SECONDS:g} s: a task wants "
-                f"{self._options.cpus_per_task:g} CPU and {self._options.gpus_per_task:g} GPU, the "
-                f"cluster has {ray.cluster_resources()}"
-            )
-            raise InfrastructureFailure(message)
-        answer: tuple[int, IsolationReport | Lost]
-        try:
-            answer = ray.get(ready[0])
-        except RayError as error:
-            message = f"the first worker failed: {error}"
-            raise InfrastructureFailure(message) from error
-        pid, report = answer
-        if isinstance(report, Lost):
-            raise InfrastructureFailure(report.reason)
-        _logger.info("worker %d: %s", pid, dict(report.layers))
-        return report

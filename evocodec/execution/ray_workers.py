@@ -1,9 +1,16 @@
 """The workers that Ray schedules: each task is a streaming Ray task with a name."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import ray
-from ray.exceptions import GetTimeoutError, RayError, TaskCancelledError
+from ray.exceptions import (
+    GetTimeoutError,
+    NodeDiedError,
+    ObjectLostError,
+    RayError,
+    TaskCancelledError,
+)
 
 from evocodec.execution import tasks
 from evocodec.execution.contract import EngineOptions
@@ -22,8 +29,7 @@ class RayWorkers:
         remote = ray.remote(
             max_calls=0,
             max_retries=0,
-            num_cpus=options.cpus_per_task,
-            num_gpus=options.gpus_per_task,
+            **task_resources(options),
         )
         self._functions = {
             Step.ENCODE: remote(tasks.encode_task),
@@ -56,7 +62,7 @@ class RayWorkers:
         except GetTimeoutError as error:
             raise TaskLostError("the task's answer did not arrive") from error
         except RayError as error:
-            raise TaskLostError(_reason(error)) from error
+            raise _lost(error) from error
         return item
 
     def take_reference(self, stream: TaskStream) -> ObjectRef:
@@ -64,11 +70,27 @@ class RayWorkers:
         try:
             return next(stream)
         except RayError as error:
-            raise TaskLostError(_reason(error)) from error
+            raise _lost(error) from error
 
     def cancel(self, stream: TaskStream, *, force: bool) -> None:
         """Cancel a task; with ``force`` its worker process dies."""
         ray.cancel(stream, force=force)
+
+
+def task_resources(options: EngineOptions) -> dict[str, Any]:
+    """What Ray sets aside for each task, as ``ray.remote`` takes it."""
+    sandboxes = options.sandboxes_per_task
+    return {
+        "num_cpus": options.cpus_per_task,
+        "num_gpus": options.gpus_per_task,
+        "resources": {"sandbox": sandboxes} if sandboxes else {},
+    }
+
+
+def _lost(error: RayError) -> TaskLostError:
+    # A node that dies or is taken away, and what was kept only there.
+    with_node = isinstance(error, NodeDiedError | ObjectLostError)
+    return TaskLostError(_reason(error), with_node=with_node)
 
 
 def _reason(error: RayError) -> str:

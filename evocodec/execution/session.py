@@ -72,7 +72,7 @@ def open_session(options: EngineOptions) -> Session:
         "log_to_driver": False,
         "namespace": "evocodec",
     }
-    arguments |= _join(options.address) if options.address else _start_local(options)
+    arguments |= _join(options) if options.address else _start_local(options)
     restore = {name: os.environ.get(name) for name in ("RAY_AUTH_MODE", "RAY_USAGE_STATS_ENABLED")}
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     logging.getLogger("ray").setLevel(logging.ERROR)
@@ -106,7 +106,14 @@ def _start_local(options: EngineOptions) -> dict[str, Any]:
     }
 
 
-def _join(address: str) -> dict[str, Any]:
+def _join(options: EngineOptions) -> dict[str, Any]:
+    check_address(options.address or "")
+    node = {"_temp_dir": str(options.temp_dir)} if options.temp_dir else {}
+    return {"address": options.address, **node}
+
+
+def check_address(address: str) -> None:
+    """Raise ``ConfigError`` for what is no address of a GCS."""
     host, colon, port = address.rpartition(":")
     if address != "auto" and ("//" in address or not (host and colon and port.isdigit())):
         message = (
@@ -114,7 +121,6 @@ def _join(address: str) -> dict[str, Any]:
             "such as raycluster-head:6379, or leave it empty to start Ray on this machine"
         )
         raise ConfigError(message)
-    return {"address": address}
 
 
 def _private_temp_dir() -> Path:
