@@ -61,18 +61,18 @@ def _remove(original: object) -> None:
     if isinstance(original, type):
         for name, value in dict(vars(original)).items():
             if not name.startswith("__"):  # such as __new__, whose entry all classes share
-                _cut_off(value)
+                cut_off(value)
             if callable(value) or isinstance(value, staticmethod):
                 with contextlib.suppress(TypeError, AttributeError):
                     setattr(original, name, refuse)
-    _cut_off(original)
+    cut_off(original)
     for holder in gc.get_referrers(original):
         if isinstance(holder, dict):
             for name in [name for name, value in holder.items() if value is original]:
                 holder[name] = refuse
 
 
-def _cut_off(function: object) -> None:
+def cut_off(function: object) -> None:
     """Have the library's own table of functions lead to an error instead of the function."""
     function = function.__func__ if isinstance(function, staticmethod) else function
     offset = _OFFSET_OF_TABLE_ENTRY.get(type(function))
@@ -85,7 +85,7 @@ def _cut_off(function: object) -> None:
     name = ctypes.c_char_p.from_address(entry).value
     if name != getattr(function, "__name__", "").encode():
         return
-    error = ctypes.cast(ctypes.pythonapi.PyErr_BadArgument, ctypes.c_void_p).value
+    error = linux.address_of(ctypes.pythonapi.PyErr_BadArgument)
     linux.make_writable(entry + pointer, pointer)
     ctypes.c_void_p.from_address(entry + pointer).value = error
 

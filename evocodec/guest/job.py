@@ -8,11 +8,11 @@ import random
 import sys
 import traceback
 import types
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any
 
 from evocodec.domain.video import Frame, StreamInfo
-from evocodec.guest import wire
+from evocodec.guest import native_calls, wire
 from evocodec.guest.framing import Tag
 from evocodec.guest.ring import Ring
 
@@ -27,14 +27,20 @@ Encode = Callable[[Iterator[Frame], StreamInfo, float], Iterable[object]]
 Decode = Callable[[Iterator[bytes], StreamInfo], Iterable[object]]
 
 
-def run(operation: str, stream: StreamInfo, qp: float, ring: Ring) -> None:
-    """Carry out ``encode`` or ``decode``; whatever the program raises becomes an ERROR message."""
+def run(operation: str, stream: StreamInfo, qp: float, ring: Ring, native: Collection[str]) -> None:
+    """Carry out ``encode`` or ``decode``; whatever the program raises becomes an ERROR message.
+
+    Only programs that import one of the libraries in ``native`` may call native code by ctypes.
+    """
     random.seed(0)  # Python reseeds it from the system in every forked child
     faulthandler.enable(file=2, all_threads=False)
     _tag, source = wire.read_message()
     ballast = bytearray(_REPORTING_BYTES)
     try:
-        encode, decode = load(source.decode("utf-8"))
+        program = source.decode("utf-8")
+        if not native_calls.needed_by(program, native):
+            native_calls.remove()
+        encode, decode = load(program)
         if operation == "encode":
             for packet in encode(wire.read_frames(stream, ring), stream, qp):
                 wire.write_packet(packet)

@@ -86,6 +86,11 @@ def map_nothing(address: int, length: int) -> None:
         _checked(-1, "mmap")
 
 
+def address_of(function: object) -> int | None:
+    """Where a native function begins."""
+    return ctypes.cast(function, ctypes.c_void_p).value  # type: ignore[arg-type]
+
+
 def make_writable(address: int, length: int) -> None:
     """Let the pages there be written, which a library's relocated tables cannot; raises OSError."""
     start = address // mmap.PAGESIZE * mmap.PAGESIZE

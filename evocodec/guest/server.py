@@ -264,7 +264,7 @@ class Server:
                 wire.write_message(Tag.END)
             else:
                 faulthandler.dump_traceback_later(_LATE * request["wall_seconds"], file=2)
-                job.run(operation, stream, request["qp"], ring)
+                job.run(operation, stream, request["qp"], ring, self._config["native"])
         finally:
             os._exit(0)
 

@@ -30,6 +30,7 @@ PILLOW_MODULES = (
     *("Image", "ImageChops", "ImageColor", "ImageDraw", "ImageEnhance", "ImageFilter", "ImageFont"),
     *("ImageMath", "ImageOps", "ImageStat", "_imagingft", "_imagingmath", "_imagingmorph"),
 )
+_WITHOUT_NATIVE_CALLS = {"numpy", "cv2", "constriction", "PIL", "evocodec"}
 _NOT_STANDARD = frozenset({"site-packages", "dist-packages", "test", "__pycache__"})
 _SYSTEM = (
     "/etc/ld.so.cache",
@@ -82,10 +83,18 @@ def readable_paths(allowed_imports: Iterable[str], *, gpu: bool = False) -> Read
     return ReadablePaths(tuple(sorted(existing)), folders, links)
 
 
+def native_libraries(allowed_imports: Iterable[str]) -> tuple[str, ...]:
+    """Those of ``allowed_imports`` that may call native code through ctypes while they run."""
+    allowed = {name.partition(".")[0] for name in allowed_imports}
+    standard = sys.stdlib_module_names - {"ctypes", "_ctypes"}
+    return tuple(sorted(allowed - standard - _WITHOUT_NATIVE_CALLS))
+
+
 def withheld_paths(readable: Iterable[str]) -> tuple[str, ...]:
     """What is not to be read of ``readable`` trees: files that hold existing codecs.
 
-    OpenCV and Pillow, which hold codecs among other things, are loaded before.
+    OpenCV and Pillow, which hold codecs among other things, are loaded before. So is ctypes, of
+    which a second copy would call what the first one may not.
     """
     system = {str(path.resolve()) for path in _system_library_folders()}
     found: set[Path] = set()
@@ -97,6 +106,8 @@ def withheld_paths(readable: Iterable[str]) -> tuple[str, ...]:
             found.add(path)
         elif path.name == "torchvision":
             found |= {file for file in path.glob("*.so") if not file.name.startswith("_C")}
+        elif path.name == "lib-dynload":
+            found |= set(path.glob("_ctypes.*"))
         elif path.suffix == ".libs" or str(path) in system:
             found |= {file for file in path.glob("lib*.so*") if CODEC_LIBRARIES.match(file.name)}
     return tuple(sorted(str(path) for path in found if not path.is_symlink()))

@@ -19,7 +19,12 @@ from evocodec.sandbox import cgroups
 from evocodec.sandbox.cgroups import JobGroup
 from evocodec.sandbox.jobs import Pipes, ServerLostError
 from evocodec.sandbox.policy import Policy
-from evocodec.sandbox.readable import PILLOW_MODULES, readable_paths, withheld_paths
+from evocodec.sandbox.readable import (
+    PILLOW_MODULES,
+    native_libraries,
+    readable_paths,
+    withheld_paths,
+)
 from evocodec.sandbox.shared_frames import SharedFrames
 from evocodec.sandbox.static_rules import CODEC_FUNCTIONS, CODEC_LIBRARIES, CODEC_MODULES
 
@@ -83,6 +88,7 @@ class ServerProcess:
             "codec_libraries": CODEC_LIBRARIES.pattern,
             "preload_for_codecs": _preload_for_codecs(paths.readable),
             "withheld": () if policy.allow_library_codecs else withheld_paths(paths.readable),
+            "native": native_libraries(policy.allowed_imports),
             "links": dict(paths.links),
             "namespaces": policy.mode != "pod",
             "groups_prefix": self._groups.prefix if self._groups else "",

@@ -71,6 +71,7 @@ def test_programs_parse_and_name_only_bait_that_exists(attack: object) -> None:
     program = attack.program  # type: ignore[attr-defined]
     known = (
         "TOKEN TCP4 TCP6 UDP4 ABSTRACT SOCKET SECRET_FILE OPEN_FILE OPEN_FOLDER VICTIM CONTROLLER"
+        " COLD_FILE"
     )
     assert set(re.findall(r"@([A-Z][A-Z0-9_]*)@", program)) <= set(known.split())
     ast.parse(re.sub(r"@[A-Z][A-Z0-9_]*@", "7", program))

@@ -12,6 +12,8 @@ _PRELUDE = '''\
 import errno, os, re, sys, time
 import ctypes
 import numpy as np
+if False:
+    import numba  # with which a program keeps ctypes: what lies below it is to be attacked
 
 TOKEN = "@TOKEN@"
 ARM = os.uname().machine == "aarch64"

@@ -12,11 +12,81 @@ from evocodec.sandbox.redteam.judges import (
     SECCOMP,
     UNMAPPED,
     boundaries_cost,
+    no_success,
 )
 from evocodec.sandbox.redteam.programs import attempt, whole
 from evocodec.sandbox.static_rules import CODEC_NAMES
 
 _attack = partial(attempt, Theme.CHEATING)
+DISABLED = "disabled function"
+# Without the helpers, which keep ctypes for the other attacks.
+_BY_CTYPES = """
+import gc, os, sys
+import numpy as np
+
+def anew():
+    import ctypes
+    return ctypes.CDLL(None).getpid()
+
+def from_table():
+    return sys.modules["_ctypes"].call_function(sys.modules["ctypes"]._memmove_addr, (0, 0, 0))
+
+def loaded_again():
+    import importlib, importlib.machinery, importlib.util
+    for name in [name for name in sys.modules if "ctypes" in name]:
+        del sys.modules[name]
+    import ctypes
+    spec = importlib.util.find_spec("_ctypes")
+    if spec.origin != "built-in":
+        loader = importlib.machinery.ExtensionFileLoader("_ctypes", spec.origin)
+        again = importlib.util.module_from_spec(
+            importlib.util.spec_from_file_location("_ctypes", spec.origin, loader=loader))
+        loader.exec_module(again)
+        again.dlopen(None, 0)
+    return ctypes.PyDLL(None).getpid()
+
+def of_the_guest():
+    from evocodec.guest import linux
+    return linux._libc.getpid()
+
+def found():
+    kept = [one for one in gc.get_objects() if hasattr(type(one), "argtypes")]
+    for module in list(sys.modules.values()):
+        kept += [one for one in gc.get_referents(vars(module)) if hasattr(type(one), "argtypes")]
+    for one in kept:
+        try:
+            one.argtypes = ()
+            return f"{one()} from {one}"
+        except Exception: pass
+
+def by_address(kind):
+    import ctypes
+    return kind.from_buffer(bytearray(np.array([ctypes._memmove_addr], np.uint64)))
+
+def wrapped():
+    import ctypes
+    kind = ctypes.CFUNCTYPE(ctypes.c_int)
+    return kind.__call__(by_address(kind), 0, 0, 0)
+
+def in_a_class():
+    import ctypes
+    class Function(ctypes._CFuncPtr):
+        _flags_, _restype_ = ctypes._FUNCFLAG_CDECL, ctypes.c_int
+        def __call__(self, *words): return super().__call__(*words)
+    return by_address(Function)(0, 0, 0)
+
+def encode(frames, stream, qp):
+    shown, tried = None, []
+    for way in (anew, from_table, of_the_guest, found, wrapped, in_a_class, loaded_again):
+        try:
+            result = way()
+            shown = shown or (way.__name__ if result is not None else None)
+        except BaseException as error: tried.append(f"{way.__name__} {type(error).__name__}")
+    yield f"EVIDENCE {shown}".encode() if shown else b"NOTHING"
+
+def decode(packets, stream):
+    yield from ()
+"""
 _whole = partial(whole, Theme.CHEATING)
 
 
@@ -43,7 +113,7 @@ ATTACKS = (
             return f"cv2.{{name}} works"
         return each(lambda name: use(name), names)
         """,
-        layer="disabled function",
+        layer=DISABLED,
     ),
     _attack(
         "other-codec-libraries",
@@ -81,6 +151,14 @@ ATTACKS = (
         return first(lambda: run("ffmpeg"), bundled, lambda: run(sys.executable, "-V"))
         """,
         layer=SECCOMP,
+    ),
+    Attack(
+        name="ctypes",
+        theme=Theme.CHEATING,
+        what="call native code through ctypes, when it imports nothing that needs it",
+        program=_BY_CTYPES,
+        judge=no_success(DISABLED),
+        layer=DISABLED,
     ),
     _attack(
         "native-codecs",

@@ -1,0 +1,62 @@
+"""Takes calls of native code through ctypes away from programs that import nothing that needs them.
+
+Hiding the module would not do: NumPy loads it, and objects that can be called stay referred to. So
+what they all go through is cut off, in the job's process, once its layers are entered: the way a
+function object is called, and the functions that open libraries or take an address.
+"""
+
+import ast
+import ctypes
+from collections.abc import Collection
+
+from evocodec.guest.codecs import cut_off
+from evocodec.guest.linux import address_of
+
+_POINTER = ctypes.sizeof(ctypes.c_void_p)
+# Of a debug build, or one without a global lock, nothing is where it is expected.
+_KNOWN_LAYOUT = object.__basicsize__ == 2 * _POINTER
+_TYPE_CALL = 16 * _POINTER  # PyTypeObject.tp_call
+_WRAPPED = 6 * _POINTER  # PyWrapperDescrObject.d_wrapped
+_FUNCTIONS = (
+    *("dlopen", "dlsym", "dlclose", "call_function", "call_cdeclfunction", "resize"),
+    *("PyObj_FromPtr", "Py_INCREF", "Py_DECREF", "_unpickle"),
+)
+
+
+def needed_by(program: str, libraries: Collection[str]) -> bool:
+    """Whether ``program`` imports one of the ``libraries`` that call native code so."""
+    try:
+        tree = ast.parse(program)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return False
+    imported: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            imported |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            imported.add(node.module.partition(".")[0])
+    return not imported.isdisjoint(libraries)
+
+
+def remove() -> None:
+    """Have every such call, by whatever object, end in an error; for good."""
+    if not _KNOWN_LAYOUT:
+        return
+    import _ctypes  # noqa: PLC0415 - its names are private to CPython
+
+    for name in _FUNCTIONS:
+        cut_off(getattr(_ctypes, name, None))
+    error = address_of(ctypes.pythonapi.PyErr_BadArgument)
+    function_type = _ctypes.CFuncPtr
+    places = [id(kind) + _TYPE_CALL for kind in _with_subclasses(function_type)]
+    places.append(id(vars(function_type)["__call__"]) + _WRAPPED)
+    slots = [ctypes.c_void_p.from_address(place) for place in places]
+    original = slots[0].value
+    for slot in slots:
+        if slot.value == original:
+            slot.value = error
+
+
+def _with_subclasses(kind: type) -> list[type]:
+    below: list[type] = type.__subclasses__(kind)
+    return [kind, *(one for subclass in below for one in _with_subclasses(subclass))]
