@@ -1,6 +1,8 @@
 """Serves ``/metrics`` and ``/healthz`` over HTTP, for Prometheus and for probes."""
 
 import logging
+import socket
+import socketserver
 import threading
 from collections.abc import Callable
 from http import HTTPStatus
@@ -52,9 +54,9 @@ class MetricsServer:
     @property
     def url(self) -> str:
         """Where Prometheus finds it."""
-        host = self._server.server_address[0]
-        shown = host.decode() if isinstance(host, bytes) else str(host)
-        return f"http://{shown}:{self._server.server_port}/metrics"
+        name = self._server.server_name
+        host = f"[{name}]" if ":" in name else name
+        return f"http://{host}:{self._server.server_port}/metrics"
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -74,6 +76,15 @@ class MetricsServer:
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False  # a peer that sends nothing must not hold up the end of a run
+
+    def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
+        self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+        super().__init__(address, handler)
+
+    def server_bind(self) -> None:
+        # HTTPServer's own asks DNS for its name, which takes as long as DNS takes to say no.
+        socketserver.TCPServer.server_bind(self)
+        self.server_name, self.server_port = str(self.server_address[0]), self.server_address[1]
 
     def handle_error(self, request: object, client_address: object) -> None:
         _logger.debug("a request for metrics from %s failed", client_address, exc_info=True)

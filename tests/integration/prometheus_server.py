@@ -40,9 +40,10 @@ class Prometheus:
 
     url: str
 
-    def query(self, expression: str) -> list[dict[str, Any]]:
-        """The result vector of an expression, now."""
-        return list(self._ask("query", query=expression)["result"])
+    def query(self, expression: str, at: float | None = None) -> list[dict[str, Any]]:
+        """The result vector of an expression, now or ``at`` a time in epoch seconds."""
+        moment = {} if at is None else {"time": f"{at:.3f}"}
+        return list(self._ask("query", query=expression, **moment)["result"])
 
     def value(self, expression: str) -> float | None:
         """The value of an expression with one series; None when there is no data."""

@@ -1,7 +1,9 @@
 """Metrics of a real run as a real Prometheus keeps them: live, after a resume, from the ledger."""
 
+import re
 import socket
 import threading
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -9,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from dashboards import ROOT, RULES, alerts, expressions, metric_names
 from lab import laboratory
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_server import Prometheus, free_port, prometheus
@@ -28,6 +31,8 @@ class Watched:
     server: Prometheus
     opened: Laboratory
     served: str
+    seen_at: float
+    """When the run still went on, and Prometheus had seen its last candidate."""
 
     def last(self, series: str) -> float | None:
         """The newest value that was scraped."""
@@ -55,11 +60,12 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
     folder, port = tmp_path_factory.mktemp("prometheus"), free_port()
     url = f"http://127.0.0.1:{port}/metrics"
     served: list[str] = []
+    seen_at: list[float] = []
     closed: list[str] = []
     stop = threading.Event()
     settings = {"run__candidates": 3, "telemetry__metrics_port": port}
     with (
-        prometheus(folder, f"127.0.0.1:{port}") as server,
+        prometheus(folder, f"127.0.0.1:{port}", rules=RULES) as server,
         laboratory(folder / "workspace", **settings) as opened,
     ):
 
@@ -71,6 +77,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
                 closed.append(event.candidate_id)
                 server.wait(f"sum(evocodec_candidates_total) == {len(closed)}")
                 served[:] = [read(url)]
+                seen_at[:] = [time.time()]
                 if len(closed) == 1:
                     stop.set()
 
@@ -78,7 +85,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
         with pytest.raises(urllib.error.URLError):
             read(url)
         view = opened.run(resume="latest", listeners=[hold])
-        yield Watched(view, server, opened, served[0])
+        yield Watched(view, server, opened, served[0], seen_at[0])
 
 
 def test_prometheus_sees_the_run_while_it_goes_on(watched: Watched) -> None:
@@ -138,6 +145,31 @@ def test_the_ledger_tells_the_same_as_the_run_did(watched: Watched) -> None:
         assert told[key] == live[key] or key[0].startswith(live_only), key
 
 
+def test_every_dashboard_query_has_data_from_the_run(watched: Watched) -> None:
+    # A quantity that this run cannot have: it has no model, hence no budget.
+    of_models = {"models/Of the budget", "models/Of the token budget"}
+    empty = {
+        where
+        for where, expression in expressions()
+        if not watched.server.query(expression, at=watched.seen_at)
+    }
+    assert empty <= of_models, empty
+
+
+def test_dashboards_and_alerts_ask_for_metrics_that_a_run_has(watched: Watched) -> None:
+    known = watched.server.names()
+    asked = [*(expression for _, expression in expressions()), *(one["expr"] for one in alerts())]
+    unknown = set[str]().union(*map(metric_names, asked)) - known
+    assert unknown == set()
+
+
+def test_a_run_that_is_well_sets_off_no_alert(watched: Watched) -> None:
+    loaded = watched.server.alerts()
+    assert {rule["name"] for rule in loaded} == {rule["alert"] for rule in alerts()}
+    assert {rule["health"] for rule in loaded} == {"ok"}
+    assert watched.server.query('ALERTS{alertstate="firing"}', at=watched.seen_at) == []
+
+
 def test_a_port_that_is_taken_is_a_message_and_no_run(tmp_path: Path) -> None:
     port = free_port()
     with laboratory(tmp_path, telemetry__metrics_port=port) as opened:
@@ -147,3 +179,11 @@ def test_a_port_that_is_taken_is_a_message_and_no_run(tmp_path: Path) -> None:
         ):
             opened.run()
         assert opened.runs() == ()
+
+
+def test_the_page_on_metrics_names_each_of_them(watched: Watched) -> None:
+    page = (ROOT / "docs" / "observability.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (`[a-z_`, ]+) \|", page, re.MULTILINE)
+    named = {f"evocodec_{name}" for row in rows for name in re.findall(r"`([a-z_]+)`", row)}
+    kinds = re.findall(r"^# TYPE (\w+) (\w+)$", watched.served, re.MULTILINE)
+    assert {name for name, _ in kinds} == named
