@@ -22,6 +22,7 @@ from pathlib import Path
 import numpy as np
 from bench_metrics import metric_rows, overhead_rows
 from bench_sandbox import Row, markdown, sandbox_rows
+from bench_startup import startup_row, warm_starts
 
 from evocodec.app.laboratory import Laboratory
 from evocodec.app.programs import built_in
@@ -260,7 +261,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="leave the full stage out")
     quick = parser.parse_args().quick
-    rows = sandbox_rows()
+    rows = [startup_row(warm_starts()), *sandbox_rows()]
     engine = RayEngine(
         EngineOptions(limits=LIMITS, policy=Policy(), writer_id="v0", local_cpus=slots())
     )

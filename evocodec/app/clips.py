@@ -1,6 +1,8 @@
 """From settings to loaded clips and their anchors."""
 
-from collections.abc import Callable, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,8 +79,7 @@ def anchored_clips(
     """
     encoder = encoder or primary_encoder(Track(settings.evaluation.track))
     anchored: dict[str, AnchoredClip] = {}
-    for source in clip_sources(settings):
-        clip = check_samples(load_clip(source))
+    for clip in _loaded(clip_sources(settings)):
         cached = not fresh and is_cached(clip, encoder, cache, vmaf=vmaf)
         curve = anchor_curve(
             clip,
@@ -95,6 +96,12 @@ def anchored_clips(
         if on_clip:
             on_clip(one)
     return anchored
+
+
+def _loaded(sources: Sequence[ClipSource]) -> Iterator[Clip]:
+    """Clips in order, the next ones decoding while one is used."""
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0)), "clip") as pool:
+        yield from pool.map(lambda source: check_samples(load_clip(source)), sources)
 
 
 def baseline_curves(

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from evocodec.app.engine import local_launcher, make_limits
 from evocodec.app.evaluating import (
     Bench,
-    EvaluationRequest,
     assemble,
     open_bench,
     program_codec,
@@ -17,6 +16,7 @@ from evocodec.app.evaluating import (
     short_name,
     with_views,
 )
+from evocodec.app.measuring import EvaluationRequest, StartingEngine
 from evocodec.app.references import OnAnchor, anchor_codecs
 from evocodec.app.report.model import Codec, Report
 from evocodec.app.report.pictures import Renderer, anchor_renderer, program_renderer
@@ -65,6 +65,7 @@ def find_side(name: str, settings: Settings, source_of: Callable[[str], str]) ->
 
 
 def compare_sides(
+    starting: StartingEngine,
     settings: Settings,
     workspace: Workspace,
     a: Side,
@@ -85,12 +86,13 @@ def compare_sides(
     for side in (a, b):
         if side.source is not None:
             review(settings, side.source)
-    with open_bench(
-        settings, workspace, listeners, stop, on_anchor=on_anchor, repeat=request.repeat
-    ) as bench:
-        first, second = (
-            _measure(bench, side, name, request, on_anchor) for side, name in ((a, "A"), (b, "B"))
-        )
+    bench = open_bench(
+        starting, settings, workspace, listeners, stop, on_anchor=on_anchor, repeat=request.repeat
+    )
+    first, second = (
+        _measure(bench, side, name, request, on_anchor) for side, name in ((a, "A"), (b, "B"))
+    )
+    starting.engine.close()
     context = _context(bench, first, second)
     report = assemble(
         bench,

@@ -60,17 +60,26 @@ def wants_vmaf(settings: Settings, *, evaluating: bool = False) -> bool:
     return settings.evaluation.vmaf in (("eval", "always") if evaluating else ("always",))
 
 
+def require_vmaf(settings: Settings, *, evaluating: bool = False) -> None:
+    """Check that VMAF can be computed here if it is wanted.
+
+    Raises:
+        InfrastructureFailure: this machine's ffmpeg cannot.
+    """
+    if wants_vmaf(settings, evaluating=evaluating):
+        require_libvmaf()
+
+
 def engine_options(
     settings: Settings, *, dashboard: bool = True, evaluating: bool = False
 ) -> EngineOptions:
     """How tasks are placed, limited and retried, in a run or by ``evocodec eval``.
 
     Raises:
-        InfrastructureFailure: VMAF is wanted and this machine's ffmpeg cannot compute it.
+        InfrastructureFailure: a run wants VMAF and this machine's ffmpeg cannot compute it.
     """
-    vmaf = wants_vmaf(settings, evaluating=evaluating)
-    if vmaf:
-        require_libvmaf()
+    if not evaluating:  # eval asks itself, while the engine starts
+        require_vmaf(settings)
     ray = settings.ray
     return EngineOptions(
         limits=make_limits(settings),
@@ -87,7 +96,7 @@ def engine_options(
         grace_seconds=ray.grace_seconds,
         object_store_bytes=ray.object_store_mib * 2**20,
         dashboard=dashboard,
-        vmaf=vmaf,
+        vmaf=wants_vmaf(settings, evaluating=evaluating),
     )
 
 

@@ -1,8 +1,7 @@
 """Measuring one program outside of a run: review, smoke, full; the result goes to the caller."""
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,13 +9,14 @@ from pathlib import Path
 from evocodec.app.background import InBackground
 from evocodec.app.clips import AnchoredClip, anchored_clips, require_clips
 from evocodec.app.engine import (
-    engine_options,
     local_launcher,
     make_limits,
     make_policy,
     require_floor,
+    require_vmaf,
     wants_vmaf,
 )
+from evocodec.app.measuring import EvaluationRequest, StartingEngine
 from evocodec.app.plotting import FaultPictures
 from evocodec.app.programs import looks_like_file
 from evocodec.app.references import (
@@ -51,30 +51,13 @@ from evocodec.domain.errors import CandidateFailure, FailureKind
 from evocodec.domain.events import Event
 from evocodec.domain.results import Score, Track
 from evocodec.evaluation.anchor_encoders import chosen_encoders
-from evocodec.execution.contract import Engine, EngineInfo, Interrupted
-from evocodec.execution.local import LocalEngine
+from evocodec.execution.contract import Engine, Interrupted
 from evocodec.execution.staged import StagedEvaluator
 from evocodec.sandbox.launcher import IsolationReport
 from evocodec.sandbox.static_review import review_source
 from evocodec.telemetry.bus import EventBus
 
 _CANDIDATE = "eval"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EvaluationRequest:
-    """What a report is wanted of, besides the settings.
-
-    ``metrics`` empty means all that were measured. ``pictures`` asks for frames to look at, which
-    take one more encode and decode a clip. ``repeat`` measures anchors again instead of reading
-    them from the cache, so that costs are of the same hour. ``command`` is how to ask again.
-    """
-
-    metrics: tuple[str, ...] = ()
-    baseline_files: tuple[str, ...] = ()
-    pictures: bool = False
-    repeat: bool = False
-    command: tuple[str, ...] = ("evocodec", "eval")
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +118,7 @@ def utc_now() -> str:
 
 
 def evaluate_program(
+    starting: StartingEngine,
     settings: Settings,
     workspace: Workspace,
     *,
@@ -154,12 +138,13 @@ def evaluate_program(
     request = request or EvaluationRequest()
     review(settings, source)
     encoders = chosen_encoders(settings.evaluation.anchors, Track(settings.evaluation.track))
-    with open_bench(
-        settings, workspace, listeners, stop, on_anchor=on_anchor, repeat=request.repeat
-    ) as bench:
-        # Before the slow part: a file that cannot be used should be told at once.
-        baseline = baseline_codec(bench, request.baseline_files)
-        score = bench.measure(_CANDIDATE, source)
+    bench = open_bench(
+        starting, settings, workspace, listeners, stop, on_anchor=on_anchor, repeat=request.repeat
+    )
+    # Before the slow part: a file that cannot be used should be told at once.
+    baseline = baseline_codec(bench, request.baseline_files)
+    score = bench.measure(_CANDIDATE, source)
+    starting.engine.close()
     name = short_name(label)
     subject = program_codec(name, source, score)
     anchors, notices = anchor_codecs(bench, encoders, repeat=request.repeat, on_anchor=on_anchor)
@@ -198,8 +183,8 @@ def review(settings: Settings, source: str) -> None:
         raise CandidateFailure(FailureKind.REVIEW, "the static review refuses it", detail=listed)
 
 
-@contextmanager
 def open_bench(
+    starting: StartingEngine,
     settings: Settings,
     workspace: Workspace,
     listeners: Sequence[Callable[[Event], None]],
@@ -207,44 +192,26 @@ def open_bench(
     *,
     on_anchor: OnAnchor | None = None,
     repeat: bool = False,
-) -> Iterator[Bench]:
-    """Start an engine, and meanwhile load the clips and their anchor; end it afterwards."""
+) -> Bench:
+    """Load the clips and their anchor while the engine starts."""
     require_clips(settings)
+    require_vmaf(settings, evaluating=True)
     bus = EventBus()
     for listener in listeners:
         bus.subscribe(listener)
-    engine = make_engine(settings)
-    starting: InBackground[EngineInfo] = InBackground(engine.start)
-    try:
-        anchored = anchored_clips(
-            settings,
-            workspace.cache,
-            on_event=lambda event: heard(event, stop, on_anchor),
-            jobs=anchor_jobs(),
-            fresh=repeat,
-            vmaf=wants_vmaf(settings, evaluating=True),
-        )
-        info = starting.result()
-        require_floor(info.isolation, settings)
-        for one in anchored.values():
-            engine.put_clip(one.clip)
-        yield Bench(settings, workspace, anchored, info.isolation, engine, bus, stop)
-    finally:
-        starting.wait()
-        engine.close()
-
-
-def make_engine(settings: Settings) -> Engine:
-    """The cluster or the GPUs that the settings name, else threads of this process.
-
-    A local Ray takes five seconds to start, for one program.
-    """
-    options = engine_options(settings, dashboard=False, evaluating=True)
-    if settings.ray.address or settings.ray.gpus_per_task:
-        from evocodec.execution.engine import RayEngine
-
-        return RayEngine(options)
-    return LocalEngine(options)
+    anchored = anchored_clips(
+        settings,
+        workspace.cache,
+        on_event=lambda event: heard(event, stop, on_anchor),
+        jobs=anchor_jobs(),
+        fresh=repeat,
+        vmaf=wants_vmaf(settings, evaluating=True),
+    )
+    info = starting.ready()
+    require_floor(info.isolation, settings)
+    for one in anchored.values():
+        starting.engine.put_clip(one.clip)
+    return Bench(settings, workspace, anchored, info.isolation, starting.engine, bus, stop)
 
 
 def short_name(ref: str) -> str:

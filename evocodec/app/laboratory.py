@@ -23,9 +23,10 @@ from evocodec.store.views import CandidateView, RunState, RunView
 if TYPE_CHECKING:  # Ray, LangGraph and OpenCV take seconds to import: only who needs them pays
     from evocodec.app.anchoring import AnchorsRequest, PlannedAnchor
     from evocodec.app.coding import OnProgress
-    from evocodec.app.evaluating import EvaluationRequest
-    from evocodec.app.references import OnAnchor
+    from evocodec.app.measuring import EvaluationRequest
     from evocodec.app.recorded_metrics import RecordedMetrics
+    from evocodec.app.references import OnAnchor
+    from evocodec.app.report.model import Report
     from evocodec.app.reports import (
         AnchorReport,
         Check,
@@ -244,18 +245,54 @@ class Laboratory:
         Raises:
             CandidateFailure: the program was refused or failed.
         """
-        from evocodec.app.evaluating import evaluate_program
+        from evocodec.app.measuring import starting_engine
 
-        return evaluate_program(
-            self.settings,
-            self.workspace,
-            label=ref,
-            source=self.source(ref),
-            request=request,
-            listeners=listeners,
-            stop=stop or threading.Event(),
-            on_anchor=on_anchor,
-        )
+        source = self.source(ref)
+        with starting_engine(self.settings) as starting:
+            from evocodec.app.evaluating import evaluate_program
+
+            return evaluate_program(
+                starting,
+                self.settings,
+                self.workspace,
+                label=ref,
+                source=source,
+                request=request,
+                listeners=listeners,
+                stop=stop or threading.Event(),
+                on_anchor=on_anchor,
+            )
+
+    def compare(
+        self,
+        names: tuple[str, str],
+        *,
+        request: "EvaluationRequest",
+        listeners: Sequence[Callable[[Event], None]] = (),
+        stop: threading.Event | None = None,
+        on_anchor: "OnAnchor | None" = None,
+    ) -> "Report":
+        """Set two programs or anchors against each other, the second against the first.
+
+        Raises:
+            CandidateFailure: one of the programs was refused or failed.
+        """
+        from evocodec.app.comparing import compare_sides, find_side
+        from evocodec.app.measuring import starting_engine
+
+        a, b = (find_side(name, self.settings, self.source) for name in names)
+        with starting_engine(self.settings) as starting:
+            return compare_sides(
+                starting,
+                self.settings,
+                self.workspace,
+                a,
+                b,
+                listeners=listeners,
+                stop=stop or threading.Event(),
+                request=request,
+                on_anchor=on_anchor,
+            )
 
     def anchors(
         self,

@@ -4,8 +4,8 @@ import logging
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from agents.judge import Thresholds
 from evocodec.app.clips import AnchoredClip
 from evocodec.config import Settings
 from evocodec.domain.errors import InfrastructureFailure
@@ -15,6 +15,9 @@ from evocodec.evaluation.cost import CostLimits, reference_cost
 from evocodec.evaluation.guards import Guards
 from evocodec.evaluation.screening import WinLine
 from evocodec.execution.staged import StageSettings
+
+if TYPE_CHECKING:
+    from agents.judge import Thresholds
 
 _logger = logging.getLogger(__name__)
 
@@ -38,8 +41,10 @@ def stage_settings(settings: Settings) -> StageSettings:
     )
 
 
-def thresholds(settings: Settings) -> Thresholds:
+def thresholds(settings: Settings) -> "Thresholds":
     """Where the judge draws its lines."""
+    from agents.judge import Thresholds
+
     judge, limits = settings.judge, settings.limits
     return Thresholds(
         adopt_first_below_mbps=judge.adopt_first_below_mbps,

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.syntax import Syntax
 from rich.text import Text
 
 from evocodec.cli.command import command
@@ -102,6 +101,8 @@ def show_version(
     session.show(facts(version_rows(found, current)))
     if source:
         session.show()
+        from rich.syntax import Syntax
+
         session.show(Syntax(clean(program, lines=True), "python", background_color="default"))
 
 

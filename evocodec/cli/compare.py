@@ -71,10 +71,8 @@ def compare(
     require_metrics(metric)
     check_outputs(csv, html)
     with session.laboratory(measurement_flags(clip, None, track)) as laboratory:
-        from evocodec.app.comparing import compare_sides, find_side
-        from evocodec.app.evaluating import EvaluationRequest
+        from evocodec.app.measuring import EvaluationRequest
 
-        sides = [find_side(name, laboratory.settings, laboratory.source) for name in (a, b)]
         request = EvaluationRequest(
             metrics=tuple(metric or ()),
             pictures=html is not None,
@@ -83,14 +81,8 @@ def compare(
         )
         report = watched(
             session,
-            lambda listeners, stop, on_anchor: compare_sides(
-                laboratory.settings,
-                laboratory.workspace,
-                *sides,
-                listeners=listeners,
-                stop=stop,
-                request=request,
-                on_anchor=on_anchor,
+            lambda listeners, stop, on_anchor: laboratory.compare(
+                (a, b), request=request, listeners=listeners, stop=stop, on_anchor=on_anchor
             ),
         )
     written = write_outputs(report, csv=csv, html=html, plots=plots)

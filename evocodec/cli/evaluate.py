@@ -125,7 +125,7 @@ def evaluate(
     check_outputs(csv, html)
     flags = measurement_flags(clip, anchor, track)
     with session.laboratory(flags) as laboratory:
-        from evocodec.app.evaluating import EvaluationRequest
+        from evocodec.app.measuring import EvaluationRequest
 
         request = EvaluationRequest(
             metrics=tuple(metric or ()),

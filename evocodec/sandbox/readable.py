@@ -4,6 +4,7 @@ Whole trees such as site-packages are left out on purpose: sample videos lie the
 that can read its reference needs no bits.
 """
 
+import csv
 import importlib.metadata
 import importlib.util
 import os
@@ -168,7 +169,15 @@ def _paths_of_library(name: str) -> set[Path]:
 
 
 def _top_level_paths(distribution: importlib.metadata.Distribution) -> set[Path]:
-    names = {file.parts[0] for file in distribution.files or ()}
+    # A path object for each of many thousand files, as ``distribution.files`` makes them, would be
+    # most of what starting a fork server takes.
+    record = distribution.read_text("RECORD")
+    files = (
+        [row[0] for row in csv.reader(record.splitlines())]
+        if record
+        else map(str, distribution.files or ())
+    )
+    names = {file.removeprefix("./").partition("/")[0] for file in files} - {""}
     return {Path(str(distribution.locate_file(name))) for name in names - {"..", "__pycache__"}}
 
 

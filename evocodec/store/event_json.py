@@ -20,19 +20,24 @@ EVENT_KINDS: Final[frozenset[str]] = frozenset(
 )
 
 _log = logging.getLogger(__name__)
-_ADAPTER: TypeAdapter[Event] = TypeAdapter(
-    Annotated[Event, Field(discriminator="kind")],
-    config=ConfigDict(ser_json_inf_nan="strings"),
-)
+
+
+@cache
+def _adapter() -> TypeAdapter[Event]:
+    # Built at first use: it takes a while, and most commands read no event.
+    return TypeAdapter(
+        Annotated[Event, Field(discriminator="kind")],
+        config=ConfigDict(ser_json_inf_nan="strings"),
+    )
 
 
 def event_to_json(event: Event) -> str:
     """Return one line of JSON; text that is not valid Unicode gets replacement characters."""
     try:
-        return _ADAPTER.dump_json(event).decode("utf-8")
+        return _adapter().dump_json(event).decode("utf-8")
     except PydanticSerializationError:
         # A reply or a traceback may hold lone surrogates; that must not stop a run.
-        plain = _valid_unicode(_ADAPTER.dump_python(event))
+        plain = _valid_unicode(_adapter().dump_python(event))
         return to_json(plain, inf_nan_mode="strings").decode("utf-8")
 
 
@@ -42,7 +47,7 @@ def event_from_json(text: str) -> Event | None:
     Raises UserError for an event of a known kind that is damaged or of an incompatible version.
     """
     try:
-        return _ADAPTER.validate_json(text)
+        return _adapter().validate_json(text)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         if first["type"] == "union_tag_invalid":
