@@ -30,6 +30,8 @@ from evocodec.guest.view import View, mode_of, status_of
 
 GIVEN = 5
 """The descriptors 0 to 4 of a job, which it sends after listener and memory."""
+HEARTBEAT = b"H"
+"""From the fork server, which wants the same back."""
 _MAX_PATH = 4096
 _AT_FDCWD = -100
 _AT_NO_FOLLOW, _AT_NO_AUTOMOUNT, _AT_EMPTY_PATH = 0x100, 0x800, 0x1000
@@ -97,6 +99,9 @@ class Broker:
         message, fds, _flags, _address = socket.recv_fds(self._control, 16, 2 + GIVEN)
         if not message:
             return False
+        if message == HEARTBEAT:
+            self._control.send(HEARTBEAT)
+            return True
         if len(fds) != 2 + GIVEN:  # out of descriptors: the job's calls then fail
             for fd in fds:
                 os.close(fd)

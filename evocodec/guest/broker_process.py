@@ -5,6 +5,7 @@ import errno
 import json
 import os
 import resource
+import select
 import signal
 import socket
 import sys
@@ -13,11 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from evocodec.guest import landlock, linux, notify, seccomp
-from evocodec.guest.broker import GIVEN, Broker
+from evocodec.guest.broker import GIVEN, HEARTBEAT, Broker
 from evocodec.guest.view import View
 
 _MAX_SETUP_BYTES = 256 * 1024
 _CONTROL_FD = 3
+_PATIENCE_SECONDS = 3.0  # much less than a supervisor waits for the end of a killed job
 
 
 class BrokerProcess:
@@ -66,6 +68,18 @@ class BrokerProcess:
             notify.prepare(devices=bool(config["devices"]))
         else:
             self.stop(self.state)
+
+    def answers(self) -> bool:
+        """Whether it is there for its jobs, or not needed; a stopped or stuck one is not."""
+        if self.fd < 0:
+            return True
+        try:
+            # By flag: a time limit on the socket would hold for the jobs' copies of it.
+            self._control.send(HEARTBEAT, socket.MSG_DONTWAIT)
+            waiting, _, _ = select.select([self._control], [], [], _PATIENCE_SECONDS)
+            return bool(waiting) and self._control.recv(16) == HEARTBEAT
+        except OSError:
+            return False
 
     def stop(self, state: str) -> None:
         """End it; ``state`` says why."""

@@ -7,7 +7,7 @@ machine allows, so that its death takes every job with it. One thread; owns all 
 Control socket (SOCK_SEQPACKET, trusted): first a configuration, then one message a job, as JSON,
 with the job's descriptors attached. A job's status socket: ``U`` from the child (with its
 credentials, hence its process id as the supervisor sees it), ``K`` from the supervisor to kill,
-and at the end EXIT_REPORT; ``!`` and a reason when it could not be started.
+or OUT_OF_TIME, and at the end EXIT_REPORT; ``!`` and a reason when it could not be started.
 """
 
 import contextlib
@@ -36,6 +36,7 @@ from evocodec.guest.framing import Tag
 from evocodec.guest.ring import Ring, ring_bytes
 
 EXIT_REPORT = struct.Struct("<cidq")  # b"X", wait status, CPU seconds, peak memory in bytes
+OUT_OF_TIME = b"T"
 MAX_CONTROL_BYTES = 128 * 1024
 _LATE = 0.95  # of the wall limit: then a job says where it is stuck, for the author to read
 _ALWAYS_LOADED = ("numpy.random", "evocodec.codec.contract", "evocodec.codec.adapter")
@@ -203,9 +204,12 @@ class Server:
             os.kill(pid, signal.SIGKILL)
 
     def _hear_supervisor(self, pid: int, status: socket.socket) -> None:
-        """Either ``K`` or a closed socket: both mean that the job is to die."""
+        """``K``, ``T`` or a closed socket: the job is to die. ``T``: because it took too long."""
+        word = b""
         with contextlib.suppress(OSError):
-            status.recv(16)
+            word = status.recv(16)
+        if word == OUT_OF_TIME and not self._broker.answers():
+            raise SystemExit("the path broker does not answer")  # not the job's fault: try again
         os.kill(pid, signal.SIGKILL)
 
     def _accept_job(self) -> bool:

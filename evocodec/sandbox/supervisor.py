@@ -16,7 +16,7 @@ from pathlib import Path
 from evocodec.domain.errors import CandidateFailure, FailureKind, InfrastructureFailure
 from evocodec.guest.framing import FramingError, Message, MessageReader, Tag
 from evocodec.guest.ring import DOORBELL
-from evocodec.guest.server import EXIT_REPORT
+from evocodec.guest.server import EXIT_REPORT, OUT_OF_TIME
 from evocodec.sandbox.cgroups import GroupUse, JobGroup
 from evocodec.sandbox.jobs import Buffer, Job, Pipes, ServerLostError
 from evocodec.sandbox.launcher import IsolationReport, ResourceUse
@@ -145,14 +145,14 @@ class Supervisor:
             unit = "frames" if self._job.result_tag is Tag.FRAME else "packets"
             text = f"{self._job.operation} {message}; it had delivered {done} {unit}"
             self._progress.stopped = CandidateFailure(kind, text)
-        self._kill()
+        self._kill(OUT_OF_TIME if kind is FailureKind.TIMEOUT else b"K")
 
-    def _kill(self) -> None:
+    def _kill(self, word: bytes = b"K") -> None:
         if not self._kill_deadline:
             self._progress.ended_at = self._progress.ended_at or time.monotonic()
             self._kill_deadline = time.monotonic() + EXIT_GRACE_SECONDS
             with contextlib.suppress(OSError):
-                self._pipes.status.send(b"K")
+                self._pipes.status.send(word)
 
     def _join_group(self) -> None:
         """Put the job under its group's limits, before it is given a program."""

@@ -16,7 +16,7 @@ import numpy as np
 import psutil
 import pytest
 
-from evocodec.domain.errors import InfrastructureFailure
+from evocodec.domain.errors import CandidateFailure, FailureKind, InfrastructureFailure
 from evocodec.domain.video import Frame, StreamInfo
 from evocodec.guest import notify
 from evocodec.sandbox import server_process
@@ -42,14 +42,14 @@ def launcher() -> Iterator[ForkServerLauncher]:
         yield running
 
 
-def run(launcher: ForkServerLauncher, body: str) -> str:
+def run(launcher: ForkServerLauncher, body: str, limits: Limits = LIMITS) -> str:
     """What ``body`` leaves in ``result``."""
     program = (
         "import os, sys, threading, time\ndef encode(frames, stream, qp):\n    next(frames)\n"
         + textwrap.indent(textwrap.dedent(body), "    ")
         + "\n    yield str(result).encode()\ndef decode(packets, stream):\n    yield from ()\n"
     )
-    return bytes(launcher.encode(program, FRAMES, STREAM, 30.0, LIMITS).packets[0]).decode()
+    return bytes(launcher.encode(program, FRAMES, STREAM, 30.0, limits).packets[0]).decode()
 
 
 def broker_of(launcher: ForkServerLauncher) -> psutil.Process:
@@ -206,6 +206,39 @@ def test_a_killed_broker_costs_a_retry_and_blames_nobody() -> None:
         broker.kill()
         thread.join(timeout=30)
         assert results == ["survived"]
+
+
+def test_a_stopped_broker_costs_a_retry_and_blames_nobody() -> None:
+    with ForkServerLauncher(NEEDS_BROKER) as launcher:
+        launcher.describe()
+        results: list[str] = []
+        body = "time.sleep(0.8)\nos.stat(os.__file__)\nresult = 'survived'"
+        limits = Limits(wall_seconds=2)
+        thread = threading.Thread(target=lambda: results.append(run(launcher, body, limits)))
+        thread.start()
+        time.sleep(0.3)
+        broker = min(psutil.Process(launcher.server_pid).children(), key=lambda one: one.pid)
+        broker.suspend()
+        thread.join(timeout=40)
+        assert results == ["survived"]
+        broker.wait(5)
+
+
+@pytest.mark.parametrize("what", ["pass", "os.path.exists('/etc/passwd')"])
+def test_a_program_that_takes_too_long_is_to_blame_however_busy_it_keeps_the_broker(
+    launcher: ForkServerLauncher, what: str
+) -> None:
+    body = f"""
+    def ask():
+        while True: {what}
+    for _ in range(10): threading.Thread(target=ask).start()
+    ask()
+    """
+    server = launcher.server_pid
+    with pytest.raises(CandidateFailure) as caught:
+        run(launcher, body, Limits(wall_seconds=1.5))
+    assert caught.value.kind is FailureKind.TIMEOUT
+    assert launcher.server_pid == server
 
 
 ALONE = """
