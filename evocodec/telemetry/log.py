@@ -15,6 +15,8 @@ from evocodec.telemetry.redact import Redactor
 _ROOT = "evocodec"
 _EVENTS = logging.getLogger("evocodec.events")
 _MAX_TEXT = 8_000
+# What makes a line of an event worth searching for, beside its kind.
+_FACTS = ("stage", "status", "outcome", "failure", "reason", "role", "version", "commit")
 # What every LogRecord has; anything else came in through ``extra``.
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
@@ -40,7 +42,12 @@ class JsonLines(logging.Formatter):
             "run_id": self._run_id,
             "message": self._bounded(record.getMessage()),
         }
-        extras = {name: value for name, value in vars(record).items() if name not in _STANDARD}
+        extras = {
+            name: value
+            for name, value in vars(record).items()
+            # Ray marks every record of the process with a private attribute of its own.
+            if name not in _STANDARD and not name.startswith("_")
+        }
         line |= {name: self._plain(value) for name, value in extras.items()}
         if record.exc_info and record.exc_info[0] is not None:
             line["traceback"] = self._bounded("".join(traceback.format_exception(*record.exc_info)))
@@ -93,7 +100,8 @@ def attached(handler: logging.Handler, level: int) -> Iterator[None]:
 
 def log_event(event: Event) -> None:
     """Write one event as a log line; subscribe it to the bus."""
-    extra = {"event": event.kind, "key": event.key}
+    extra: dict[str, object] = {"event": event.kind, "key": event.key}
     if event.candidate_id:
         extra["candidate_id"] = event.candidate_id
+    extra |= {name: getattr(event, name) for name in _FACTS if hasattr(event, name)}
     _EVENTS.info("%s", event.key, extra=extra)

@@ -221,15 +221,19 @@ def test_the_log_is_one_json_object_a_line_whatever_the_text(tmp_path: Path) -> 
     logger = logging.getLogger("evocodec.somewhere")
     hostile = 'first\nsecond {"at": 1}\x1b[31m\udcff ' + "x" * 20_000
     with run_log(path, "r-7"):
-        logger.warning("%s", hostile, extra={"candidate_id": "c1", "share": math.nan, "n": 3})
+        logger.warning(
+            "%s", hostile, extra={"candidate_id": "c1", "share": math.nan, "n": 3, "_ray": 1}
+        )
         try:
             raise ValueError("inside")
         except ValueError:
             logger.exception("it broke")
         log_event(opened("c9"))
+        log_event(closed("c9", CandidateStatus.TEST_FAILED))
         logger.debug("too quiet")
     logger.warning("too late")
-    first, second, third = lines(path)
+    first, second, third, fourth = lines(path)
+    assert (fourth["event"], fourth["status"]) == ("candidate_closed", "test_failed")
     assert first["run_id"] == "r-7"
     assert first["candidate_id"] == "c1"
     assert (first["n"], first["share"]) == (3, "nan")
@@ -237,6 +241,7 @@ def test_the_log_is_one_json_object_a_line_whatever_the_text(tmp_path: Path) -> 
     assert len(str(first["message"])) < 9000
     assert "ValueError: inside" in str(second["traceback"])
     assert (third["event"], third["candidate_id"]) == ("candidate_opened", "c9")
+    assert not any(name.startswith("_") for line in (first, second, third) for name in line)
     assert str(first["ts"]).endswith("+00:00")
 
 
