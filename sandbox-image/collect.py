@@ -1,9 +1,10 @@
 """Copy what one Python environment needs to run, and nothing else, into an empty root folder.
 
-Usage: collect.py ENVIRONMENT ROOT. The result has an interpreter, its standard library, the
-environment and the shared libraries that any of their binaries ask for: no shell, no package
-manager, no compiler. The Debian packages that the copied files belong to are recorded under
-/var/lib/dpkg/status.d, where scanners look for them, with their copyright notices.
+Usage: collect.py ENVIRONMENT ROOT [FILE|FOLDER…]. The result has an interpreter, its standard
+library, the environment and the shared libraries that any of their binaries ask for: no shell, no
+package manager, no compiler, unless it is one of the files that are named besides. The Debian
+packages that the copied files belong to are recorded under /var/lib/dpkg/status.d, where scanners
+look for them, with their copyright notices.
 """
 
 import compileall
@@ -40,7 +41,7 @@ _MERGED = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 _ELF = b"\x7fELF"
 
 
-def main(environment: Path, root: Path) -> None:
+def main(environment: Path, root: Path, *besides: Path) -> None:
     """Fill ``root``."""
     root.mkdir(parents=True)
     for name in _MERGED:  # keep /lib → /usr/lib where the base has it
@@ -55,6 +56,11 @@ def main(environment: Path, root: Path) -> None:
         elif name not in _COMMANDS:
             (root / environment.relative_to("/") / "bin" / name).unlink(missing_ok=True)
     set_apart(environment, root)
+    for path in besides:
+        if path.is_dir():
+            copy_tree(path, root, None)
+        else:
+            copy_link_chain(path, root)
     copy_libraries(root)
     for name in _SETTINGS:
         copy_setting(Path(name), root)
@@ -189,4 +195,4 @@ def drop_privileged_modes(root: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    main(*map(Path, sys.argv[1:]))

@@ -1,0 +1,167 @@
+"""The controller's image: its files agree with the rest, and locked down it can do its work."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.timeout(1200)  # the first test that needs the image builds it
+
+ROOT = Path(__file__).resolve().parents[2]
+FOLDER = ROOT / "controller-image"
+LOCK = FOLDER / "requirements.lock"
+IMAGE = os.environ.get("EVOCODEC_CONTROLLER_IMAGE", "localhost/evocodec-controller:dev")
+
+
+def pins(path: Path) -> dict[str, str]:
+    found = re.findall(r"^([A-Za-z0-9._-]+)==([^\s\\]+)", path.read_text(encoding="utf-8"), re.M)
+    return {re.sub(r"[-_.]+", "-", name).lower(): version for name, version in found}
+
+
+# -- its files --
+
+
+def test_every_locked_package_has_a_hash_and_a_tested_version() -> None:
+    text = LOCK.read_text(encoding="utf-8").replace("\\\n", " ")
+    lines = [line for line in text.splitlines() if line.strip()]
+    assert lines
+    assert all(re.match(r"\S+==\S+ +(--hash=sha256:[0-9a-f]{64} *)+$", line) for line in lines)
+    tested, locked = pins(ROOT / "constraints.txt"), pins(LOCK)
+    assert {name for name in locked.keys() & tested if locked[name] != tested[name]} == set()
+
+
+def test_it_has_everything_that_evocodec_depends_on() -> None:
+    import tomllib
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    wanted = [*project["dependencies"], *project["optional-dependencies"]["aws"]]
+    names = {re.match(r"[A-Za-z0-9-]+", line)[0].lower() for line in wanted}  # type: ignore[index]
+    assert names - pins(LOCK).keys() == set()
+
+
+def test_both_images_carry_the_same_versions() -> None:
+    sandbox, controller = pins(ROOT / "sandbox-image" / "requirements.lock"), pins(LOCK)
+    common = sandbox.keys() & controller.keys()
+    assert "ray" in common
+    assert {name for name in common if sandbox[name] != controller[name]} == set()
+
+
+def test_neither_candidates_libraries_nor_tools_for_tests_are_in_it() -> None:
+    assert not {"torch", "numba", "pytest", "moto", "kmock", "hypothesis"} & pins(LOCK).keys()
+
+
+def test_the_last_stage_starts_from_nothing_and_is_not_root() -> None:
+    stages = (FOLDER / "Dockerfile").read_text(encoding="utf-8").split("\nFROM ")
+    assert stages[-1].startswith("scratch\n")
+    assert re.search(r"^USER 65532:65532$", stages[-1], re.M)
+    assert "\nRUN " not in stages[-1]
+
+
+# -- the image itself --
+
+
+@pytest.fixture(scope="session")
+def image() -> str:
+    """The image, built when it is not there yet: some minutes."""
+    if os.environ.get("EVOCODEC_TEST_IMAGE") != "1":
+        pytest.skip("building the image takes minutes: set EVOCODEC_TEST_IMAGE=1 for it")
+    missing = [tool for tool in ("podman", "buildah") if shutil.which(tool) is None]
+    if missing:
+        pytest.skip(f"not installed: {', '.join(missing)} (apt-get install podman buildah runc)")
+    if os.getuid() != 0:
+        pytest.skip("rootless containers need set-up that this test does not make: run as root")
+    if subprocess.run(["podman", "image", "exists", IMAGE], check=False).returncode != 0:
+        if not os.environ.get("BASE") and shutil.which("mmdebstrap") is None:
+            pytest.skip("no base: name one in BASE, or apt-get install mmdebstrap to make one")
+        settings = {"BASE": "local", "WHEELS": "fetch", "PYTHON": sys.executable}
+        environment = {**settings, **os.environ, "IMAGE": IMAGE}
+        subprocess.run([FOLDER / "build.sh"], env=environment, check=True, timeout=1100)
+    return IMAGE
+
+
+def run(image: str, program: str) -> str:
+    """Run a Python program in the image as its pod would: nothing written but three places."""
+    flags = (
+        "--tmpfs /data:rw,mode=0777,size=256m --shm-size 256m --entrypoint /opt/evocodec/bin/python"
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        outcome = subprocess.run(
+            [ROOT / "sandbox-image" / "run.sh", "-"],
+            input=program,
+            env={**os.environ, "IMAGE": image, "RUN_FLAGS": flags},
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            timeout=280,
+            check=False,
+        )
+    assert outcome.returncode == 0, outcome.stderr
+    return outcome.stdout
+
+
+def test_it_keeps_versions_in_git_and_asks_a_credential_helper(image: str) -> None:
+    program = """
+import json, os, subprocess
+def git(*words, **more):
+    done = subprocess.run(["git", *words], capture_output=True, text=True, **more)
+    return done.stdout or done.stderr
+open("/data/credentials", "w").write("https://bot:token@git.example.com\\n")
+asked = git("-c", "credential.helper=store --file=/data/credentials", "credential", "fill",
+            input="protocol=https\\nhost=git.example.com\\n\\n")
+remote = git("ls-remote", "https://127.0.0.1:9/x")
+print(json.dumps({"asked": asked, "remote": remote, "root": os.access("/opt", os.W_OK)}))
+"""
+    answer = json.loads(run(image, program))
+    assert "password=token" in answer["asked"]
+    assert "Failed to connect" in answer["remote"]  # the helper is there, and so is libcurl
+    assert answer["root"] is False
+
+
+def test_evocodec_runs_a_short_life_in_it(image: str) -> None:
+    program = """
+import json, subprocess
+def evocodec(*words):
+    words = ["evocodec", "-w", "/data", "--json", *words]
+    done = subprocess.run(words, capture_output=True, text=True)
+    return done.stdout or done.stderr
+checks = json.loads(evocodec("doctor"))["checks"]
+run = evocodec("--set", "sandbox.mode=pod", "run", "--candidates", "1", "--minutes", "2")
+import boto3, langchain_openai, langgraph, matplotlib.pyplot
+print(json.dumps({"failed": [c for c in checks if c["state"] == "fail"], "run": run[-2000:],
+                  "status": evocodec("status")}))
+"""
+    answer = json.loads(run(image, program))
+    assert answer["failed"] == []
+    assert json.loads(answer["status"])["outcome"] == "completed", answer["run"]
+
+
+def test_no_package_manager_or_compiler_is_left(image: str) -> None:
+    program = (
+        "import os\n"
+        "names = {'pip', 'ensurepip', 'virtualenv', 'uv', 'apt', 'bash', 'curl', 'gcc', 'perl'}\n"
+        "for folder, folders, files in os.walk('/'):\n"
+        "    if folder == '/': folders[:] = {*folders} - {'proc', 'sys'}\n"
+        "    for name in {*files, *folders} & names:\n"
+        "        print(os.path.join(folder, name))\n"
+        "    for name in files:\n"
+        "        path = os.path.join(folder, name)\n"
+        "        if not os.path.islink(path) and os.stat(path).st_mode & 0o6000: print(path)\n"
+    )
+    assert run(image, program).split() == []
+
+
+def test_its_labels_say_what_it_is_and_where_it_comes_from(image: str) -> None:
+    shown = subprocess.run(
+        ["podman", "image", "inspect", image], check=True, capture_output=True, text=True
+    ).stdout
+    (about,) = json.loads(shown)
+    labels, config = about["Labels"], about["Config"]
+    assert labels["org.opencontainers.image.title"] == "evocodec-controller"
+    assert re.fullmatch(r"[0-9a-f]{40}", labels["org.opencontainers.image.revision"])
+    assert config["User"] == "65532:65532"
