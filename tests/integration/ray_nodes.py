@@ -1,0 +1,185 @@
+"""A Ray cluster of separate nodes on this machine, each started as a pod's container starts it.
+
+Every node is a ``ray start --block`` with an address of its own (127.0.0.x, or in a network
+namespace) and a folder of its own. A keeper starts again what ended, as the kubelet does.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+TOKEN = "chaos-" + "0123456789abcdef" * 3
+PATIENCE: Mapping[str, str] = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_AUTH_MODE": "token",
+    "RAY_AUTH_TOKEN": TOKEN,
+    # A minute by default: how long a node or a driver waits for a head that is gone.
+    "RAY_gcs_rpc_server_reconnect_timeout_s": "5",
+    "RAY_health_check_initial_delay_ms": "2000",
+    "RAY_health_check_period_ms": "1000",
+    "RAY_health_check_timeout_ms": "3000",
+    "RAY_health_check_failure_threshold": "4",
+}
+_RAY = Path(sys.executable).parent / "ray"
+
+
+def wait_for(condition: Callable[[], object], seconds: float) -> None:
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until, f"not within {seconds} s"
+        time.sleep(0.1)
+
+
+@dataclass
+class Node:
+    """One container; ``stay_dead`` keeps the keeper off."""
+
+    name: str
+    command: list[str]
+    folder: Path
+    process: subprocess.Popen[bytes] | None = None
+    stay_dead: bool = False
+    lock: threading.RLock = field(default_factory=threading.RLock)  # the keeper's and a test's
+
+    def start(self) -> None:
+        with self.lock, (self.folder / "log").open("ab") as log:
+            self.process = subprocess.Popen(
+                self.command,
+                env={**os.environ, **PATIENCE},
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def start_if_ended(self) -> None:
+        with self.lock:
+            ended = self.process is not None and self.process.poll() is not None
+            if ended and not self.stay_dead:
+                self.start()
+
+    def tree(self) -> list[psutil.Process]:
+        if self.process is None:
+            return []
+        with contextlib.suppress(psutil.NoSuchProcess):
+            root = psutil.Process(self.process.pid)
+            return [root, *root.children(recursive=True)]
+        return []
+
+    def kill(self) -> None:
+        """All its processes at once, as when the machine is gone."""
+        with self.lock:
+            self._kill()
+
+    def _kill(self) -> None:
+        tree = self.tree()
+        for process in tree:  # or the first to die has the others do something about it
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.send_signal(signal.SIGSTOP)
+        for process in tree:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(tree, timeout=10)
+        if self.process is not None:
+            self.process.wait(10)
+
+    def workers(self) -> list[psutil.Process]:
+        """Its worker processes that run a task of a candidate now."""
+        found = []
+        for process in self.tree():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if process.cmdline()[:1] and process.cmdline()[0].startswith("ray::c"):
+                    found.append(process)
+        return found
+
+
+@dataclass
+class Nodes:
+    """The cluster; ``address`` is the head's, ``driver_folder`` the node that a driver joins."""
+
+    address: str
+    root: Path
+    nodes: dict[str, Node] = field(default_factory=dict)
+    closing: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def driver_folder(self) -> Path:
+        return self.root / "driver"
+
+    def add(
+        self, name: str, ip: str, *options: str, cpus: int = 0, namespace: str | None = None
+    ) -> Node:
+        folder = self.root / name
+        folder.mkdir()
+        host, port = self.address.split(":")
+        place = ["--head", f"--port={port}", "--include-dashboard=false"]
+        command = [
+            *(["ip", "netns", "exec", namespace] if namespace else []),
+            *(str(_RAY), "start", "--block", "--disable-usage-stats"),
+            *(place if name == "head" else [f"--address={host}:{port}"]),
+            *(f"--node-ip-address={ip}", f"--temp-dir={folder}", f"--num-cpus={cpus}"),
+            *(f"--object-store-memory={80 << 20}", "--include-log-monitor=false"),
+            *(options or ("--num-gpus=0",)),
+        ]
+        node = self.nodes[name] = Node(name, command, folder)
+        node.start()
+        return node
+
+    def add_worker(self, name: str, ip: str, *, namespace: str | None = None) -> Node:
+        """A worker with one slot: a pretended GPU, and one sandbox."""
+        resources = json.dumps({"sandbox": 1})
+        options = ("--num-gpus=1", f"--resources={resources}")
+        return self.add(name, ip, *options, cpus=2, namespace=namespace)
+
+    def keep(self) -> None:
+        """Start again what ended, until the cluster closes."""
+        while not self.closing.wait(0.5):
+            for node in tuple(self.nodes.values()):
+                node.start_if_ended()
+
+    def close(self) -> None:
+        self.closing.set()
+        for node in self.nodes.values():
+            node.kill()
+        shutil.rmtree(self.root, ignore_errors=True)
+
+
+@contextmanager
+def ray_nodes(head_ip: str) -> Iterator[Nodes]:
+    """A head, and a node without resources for the driver, as beside the controller."""
+    with socket.socket() as probe:
+        probe.bind((head_ip, 0))
+        port = probe.getsockname()[1]
+    # Short: the path of a Unix socket ends at 107 bytes.
+    nodes = Nodes(f"{head_ip}:{port}", Path(tempfile.mkdtemp(prefix="evn", dir="/tmp")))
+    keeper = threading.Thread(target=nodes.keep, daemon=True)
+    try:
+        nodes.add("head", head_ip)
+        wait_for(lambda: _answers(head_ip, port), 60)
+        nodes.add("driver", head_ip)
+        keeper.start()
+        yield nodes
+    finally:
+        nodes.closing.set()
+        if keeper.ident is not None:
+            keeper.join()
+        nodes.close()
+
+
+def _answers(host: str, port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection((host, port), 1):
+        return True
+    return False

@@ -1,0 +1,198 @@
+"""A joined cluster of three GPU nodes (pretended) while its parts are killed under a load.
+
+Whatever is lost, every point is reported once, with the numbers that it would have had anyway.
+"""
+
+import itertools
+import logging
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ray_nodes import PATIENCE, Nodes, ray_nodes, wait_for
+
+from evocodec.domain.results import RatePoint, Stage
+from evocodec.domain.video import Frame, StreamInfo
+from evocodec.evaluation.clips import Clip, ClipSource, make_clip
+from evocodec.evaluation.stages import RateJob
+from evocodec.execution.engine import EngineOptions, RayEngine
+from evocodec.sandbox.policy import MEBIBYTE, Limits, Policy
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the sandbox is made of Linux")
+
+STORE = (Path(__file__).parents[1] / "data" / "store_codec.py").read_text()
+IN_ENCODER = "    for frame in frames:\n"
+LASTING = STORE.replace(IN_ENCODER, f"    import time; time.sleep(0.5)\n{IN_ENCODER}")
+WORKERS = {"w1": "127.0.0.21", "w2": "127.0.0.22", "w3": "127.0.0.23"}
+
+
+def make_small_clip() -> Clip:
+    stream = StreamInfo(64, 48, Fraction(30), 3)
+    rng = np.random.default_rng(7)
+    shapes = ((48, 64), (24, 32), (24, 32))
+    frames = tuple(
+        Frame(*(rng.integers(16, 235, shape, dtype=np.uint8) for shape in shapes)) for _ in range(3)
+    )
+    return make_clip(ClipSource("small", ""), stream, frames)
+
+
+def start_engine(nodes: Nodes) -> RayEngine:
+    engine = RayEngine(
+        EngineOptions(
+            limits=Limits(wall_seconds=20, cpu_seconds=20, memory_bytes=512 * MEBIBYTE),
+            policy=Policy(),
+            writer_id="v0",
+            address=nodes.address,
+            temp_dir=nodes.driver_folder,
+            gpus_per_task=0.5,
+            sandboxes_per_task=1.0,
+            grace_seconds=10.0,
+            head_seconds=10.0,
+            first_worker_seconds=90.0,
+        )
+    )
+    engine.start()
+    engine.put_clip(make_small_clip())
+    return engine
+
+
+class Load:
+    """Candidates one after the other in a few threads, and all that was reported of them."""
+
+    def __init__(self, engine: RayEngine) -> None:
+        self._engine = engine
+        self._numbers = itertools.count(1)
+        self._over = threading.Event()
+        self._threads = [threading.Thread(target=self._work) for _ in range(4)]
+        self.wanted: list[tuple[str, RateJob]] = []
+        self.points: list[tuple[str, RateJob, RatePoint]] = []
+        self.retries: list[tuple[str, int, str]] = []
+        self.errors: list[BaseException] = []
+        self.most_busy = 0
+
+    def _work(self) -> None:
+        while not self._over.is_set():
+            name = f"c{next(self._numbers):04d}"
+            jobs = [RateJob(Stage.FULL, "small", 3, qp) for qp in (20.0, 30.0)]
+            self.wanted += [(name, job) for job in jobs]
+            try:
+                self._engine.run_jobs(
+                    name,
+                    LASTING,
+                    jobs,
+                    on_point=lambda job, point, name=name: self.points.append((name, job, point)),
+                    on_retry=lambda *retry: self.retries.append(retry),
+                    verify=jobs[0],
+                )
+            except BaseException as error:  # noqa: BLE001 - the test looks at what came
+                self.errors.append(error)
+                return
+
+    def start(self) -> None:
+        for thread in self._threads:
+            thread.start()
+
+    def more(self, count: int, seconds: float) -> None:
+        """Wait until so many more points have come."""
+        goal = len(self.points) + count
+        wait_for(lambda: self._look() and (len(self.points) >= goal or self.errors), seconds)
+        assert self.errors == []
+
+    def _look(self) -> bool:
+        self.most_busy = max(self.most_busy, self._engine.busy())
+        return True
+
+    def end(self, seconds: float) -> None:
+        self._over.set()
+        until = time.monotonic() + seconds
+        for thread in self._threads:
+            thread.join(max(0.0, until - time.monotonic()))
+        assert not any(thread.is_alive() for thread in self._threads)
+
+    def check(self) -> None:
+        """Nothing lost, nothing doubled, nothing wrong."""
+        assert self.errors == []
+        assert Counter((name, job) for name, job, _ in self.points) == Counter(self.wanted)
+        assert {point.quality.psnr_y_db for _, _, point in self.points} == {100.0}
+        assert len({(point.bits, point.bitstream_sha256) for _, _, point in self.points}) == 1
+
+
+@contextmanager
+def load_on(engine: RayEngine) -> Iterator[Load]:
+    load = Load(engine)
+    load.start()
+    try:
+        yield load
+    finally:
+        load.end(60)
+    load.check()
+
+
+@pytest.fixture(scope="module")
+def patience() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in PATIENCE.items():
+            patch.setenv(name, value)
+        yield
+
+
+@pytest.fixture(scope="module")
+def nodes(patience: None) -> Iterator[Nodes]:
+    with ray_nodes("127.0.0.20") as cluster:
+        for name, ip in WORKERS.items():
+            cluster.add_worker(name, ip)
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def engine(nodes: Nodes) -> Iterator[RayEngine]:
+    engine = start_engine(nodes)
+    wait_for(lambda: engine.slots() == 3, 60)
+    yield engine
+    engine.close()
+
+
+def test_all_nodes_take_tasks_and_a_killed_worker_costs_a_retry(
+    nodes: Nodes, engine: RayEngine
+) -> None:
+    with load_on(engine) as load:
+        workers = [nodes.nodes[name] for name in WORKERS]
+        wait_for(lambda: all(node.workers() for node in workers), 40)
+        load.more(3, 30)
+        wait_for(nodes.nodes["w1"].workers, 20)
+        nodes.nodes["w1"].workers()[0].kill()
+        wait_for(lambda: load.retries, 20)
+        load.more(3, 30)
+    assert load.most_busy >= 3
+
+
+def test_a_node_that_dies_costs_retries_and_its_successor_is_used(
+    nodes: Nodes, engine: RayEngine
+) -> None:
+    with load_on(engine) as load:
+        node = nodes.nodes["w2"]
+        wait_for(node.workers, 30)
+        node.kill()  # and the keeper starts it anew
+        load.more(6, 40)
+        wait_for(node.workers, 40)
+    assert load.retries
+
+
+def test_a_head_that_dies_with_all_it_knew_costs_time_only(
+    nodes: Nodes, engine: RayEngine, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING, logger="evocodec.execution")
+    with load_on(engine) as load:
+        load.more(2, 30)
+        nodes.nodes["head"].kill()
+        wait_for(lambda: "joined the Ray cluster again" in caplog.text, 60)
+        load.more(4, 60)
+    assert any("cluster was lost" in reason for _, _, reason in load.retries)
+    wait_for(lambda: engine.slots() == 3, 30)
