@@ -107,13 +107,24 @@ def connect(*, context: str | None = None, request_seconds: float = REQUEST_SECO
     config = _library("kubernetes.config")
     client = _library("kubernetes.client")
     if context is None and not _kubeconfigs() and "KUBERNETES_SERVICE_HOST" in os.environ:
-        settings = client.Configuration()
-        config.load_incluster_config(client_configuration=settings)
+        settings = _from_this_pod(config, client)
     else:
         settings = _from_kubeconfig(config, client, context)
     # Its retries would multiply how long a person waits for "unreachable".
     settings.retries = False
     return ClusterApi(client.ApiClient(configuration=settings), request_seconds=request_seconds)
+
+
+def _from_this_pod(config: Any, client: Any) -> Any:
+    settings = client.Configuration()
+    try:
+        config.load_incluster_config(client_configuration=settings)
+    except config.ConfigException as error:
+        raise UserError(
+            f"this pod has no token for the API server ({error}): the chart's pods get none; "
+            "run it from a machine with a kubeconfig"
+        ) from error
+    return settings
 
 
 def _from_kubeconfig(config: Any, client: Any, context: str | None) -> Any:
