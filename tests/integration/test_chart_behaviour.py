@@ -327,7 +327,7 @@ def test_workers_wait_until_the_head_answers_whatever_shell_script_they_are_give
         "WAIT_SECONDS": "0.01",
     }
     done = subprocess.run(
-        [sys.executable, str(_script("wait_for_head.py", tmp_path)), "-c", "--", "exit 9"],
+        [sys.executable, str(_script("bash.py", tmp_path)), "-c", "--", "ray health-check"],
         capture_output=True,
         text=True,
         check=True,
@@ -337,6 +337,36 @@ def test_workers_wait_until_the_head_answers_whatever_shell_script_they_are_give
         "waiting for head.evo.svc:6379: nobody is there",
         "Ray's head answers at head.evo.svc:6379",
     ]
+
+
+def test_the_stand_in_for_a_shell_starts_what_ray_starts_and_nothing_else(tmp_path: Path) -> None:
+    from ray._private.runtime_env.context import RuntimeEnvContext
+
+    shell = _script("bash.py", tmp_path).rename(tmp_path / "bash")
+    shell.write_text(
+        shell.read_text(encoding="utf-8").replace("/opt/evocodec/bin/python", sys.executable)
+    )
+    shell.chmod(0o755)
+    context = RuntimeEnvContext(env_vars={"A": "b"}, py_executable=sys.executable)
+    start = (
+        "import sys; from ray._private.runtime_env.context import RuntimeEnvContext as C; "
+        "from ray.core.generated.common_pb2 import Language; "
+        "C.deserialize(sys.argv[1]).exec_worker(['-c', sys.argv[2], 'two words'], Language.PYTHON)"
+    )
+    show = "import os, sys; print(sys.argv[1:], os.environ['A'])"
+    environment = os.environ | {"PATH": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", start, context.serialize(), show],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=environment,
+    )
+    assert done.stdout.strip() == "['two words'] b"
+    other = subprocess.run(
+        [str(shell), "-c", "echo hello"], capture_output=True, text=True, check=False
+    )
+    assert (other.returncode, other.stdout) == (126, "")
 
 
 def test_each_pod_makes_itself_a_certificate_that_the_others_trust(tmp_path: Path) -> None:

@@ -7,6 +7,13 @@
 {{- end -}}
 {{- $model := dict "base_url" (include "evocodec.modelUrl" .) "model" (include "evocodec.modelName" .) -}}
 {{- $known := dict "workspace" "/data" "ray" $ray "model" $model "run" (dict "minutes" 480) "sandbox" (dict "mode" "pod") -}}
+{{- if .Values.metrics.enabled -}}
+{{- $_ := set $known "telemetry" (dict "metrics_port" (int .Values.metrics.port) "metrics_bind" "0.0.0.0" "log_to" "stdout" "log_format" "json") -}}
+{{- end -}}
+{{- if eq .Values.stores.backend "aws" -}}
+{{- $store := dict "backend" "dynamodb" "region" .Values.stores.region "bucket" .Values.stores.bucket "dynamodb_endpoint_url" .Values.stores.dynamodbEndpoint "s3_endpoint_url" .Values.stores.s3Endpoint -}}
+{{- $_ := set $known "store" $store -}}
+{{- end -}}
 {{- with .Values.champions.remote -}}
 {{- $_ := set $known "champions" (dict "remote" .) -}}
 {{- end -}}

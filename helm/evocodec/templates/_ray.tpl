@@ -224,3 +224,32 @@ readinessProbe:
   volumeMounts:
     {{- include "evocodec.rayMounts" . | nindent 4 }}
 {{- end -}}
+
+{{/* files/bash.py where Ray and KubeRay look for a shell. */}}
+{{- define "evocodec.shellEnv" -}}
+{{- if .Values.ray.standInShell }}
+- name: PATH
+  value: /opt/evocodec/bin:/bin
+{{- end }}
+{{- end -}}
+
+{{- define "evocodec.shellMount" -}}
+{{- if .Values.ray.standInShell }}
+- name: shell
+  mountPath: /bin/bash
+  subPath: bash.py
+  readOnly: true
+{{- end }}
+{{- end -}}
+
+{{- define "evocodec.shellVolume" -}}
+{{- if .Values.ray.standInShell }}
+- name: shell
+  configMap:
+    name: {{ include "evocodec.fullname" . }}-scripts
+    defaultMode: 0555
+    items:
+      - key: bash.py
+        path: bash.py
+{{- end }}
+{{- end -}}

@@ -1,11 +1,13 @@
 #!/opt/evocodec/bin/python
-"""Wait until Ray's head answers.
+"""Stand in for the shell that the image does not have, in the two cases in which one is asked for.
 
-KubeRay runs a shell script that does this before each worker. The image has no shell, so this file
-lies where the shell would be, and takes no notice of what it is told to run.
+Ray starts its client server, and workers with an environment of their own, by ``bash -c 'exec …'``;
+that is done without a shell. KubeRay waits for the head by a script before each worker; that is
+done instead of the script. Anything else is refused.
 """
 
 import os
+import shlex
 import subprocess
 import sys
 import time
@@ -14,6 +16,19 @@ RAY = os.environ.get("RAY_PROGRAM", "/opt/evocodec/bin/ray")
 
 
 def main() -> int:
+    """Do what is asked for, or say that it is not done here."""
+    text = sys.argv[-1]
+    if text.startswith("exec "):
+        words = shlex.split(text)[1:]
+        sys.stdout.flush()
+        os.execvp(words[0], words)  # noqa: S606 - there is no shell, and need not be
+    if "ray health-check" in text:
+        return wait_for_head()
+    sys.stderr.write("this image has no shell\n")
+    return 126
+
+
+def wait_for_head() -> int:
     """Ask until there is an answer; Kubernetes shows what is printed."""
     address = f"{os.environ['FQ_RAY_IP']}:{os.environ.get('RAY_PORT', '6379')}"
     while True:
