@@ -96,6 +96,14 @@ class Node:
         if self.process is not None:
             self.process.wait(10)
 
+    def node_id(self) -> str:
+        """What Ray calls it."""
+        for process in self.tree():
+            for argument in process.cmdline():
+                if argument.startswith(("--node_id=", "--node-id=")):
+                    return argument.partition("=")[2]
+        raise AssertionError(f"{self.name} does not run")
+
     def workers(self) -> list[psutil.Process]:
         """Its worker processes that run a task of a candidate now."""
         found = []
@@ -108,16 +116,12 @@ class Node:
 
 @dataclass
 class Nodes:
-    """The cluster; ``address`` is the head's, ``driver_folder`` the node that a driver joins."""
+    """The cluster; ``address`` is the head's."""
 
     address: str
     root: Path
     nodes: dict[str, Node] = field(default_factory=dict)
     closing: threading.Event = field(default_factory=threading.Event)
-
-    @property
-    def driver_folder(self) -> Path:
-        return self.root / "driver"
 
     def add(
         self, name: str, ip: str, *options: str, cpus: int = 0, namespace: str | None = None
@@ -144,6 +148,20 @@ class Nodes:
         options = ("--num-gpus=1", f"--resources={resources}")
         return self.add(name, ip, *options, cpus=2, namespace=namespace)
 
+    def drain(self, name: str) -> None:
+        """Give notice that a node will go, as a spot instance's handler does."""
+        subprocess.run(
+            [
+                *(str(_RAY), "drain-node", f"--address={self.address}"),
+                *(f"--node-id={self.nodes[name].node_id()}", "--reason-message=spot"),
+                *("--reason=DRAIN_NODE_REASON_PREEMPTION", "--deadline-remaining-seconds=60"),
+            ],
+            env={**os.environ, **PATIENCE},
+            check=True,
+            timeout=60,
+            capture_output=True,
+        )
+
     def keep(self) -> None:
         """Start again what ended, until the cluster closes."""
         while not self.closing.wait(0.5):
@@ -158,8 +176,8 @@ class Nodes:
 
 
 @contextmanager
-def ray_nodes(head_ip: str) -> Iterator[Nodes]:
-    """A head, and a node without resources for the driver, as beside the controller."""
+def ray_nodes(head_ip: str, *, driver: bool = True) -> Iterator[Nodes]:
+    """A head, and a node without resources for the ``driver``, as beside the controller."""
     with socket.socket() as probe:
         probe.bind((head_ip, 0))
         port = probe.getsockname()[1]
@@ -169,7 +187,8 @@ def ray_nodes(head_ip: str) -> Iterator[Nodes]:
     try:
         nodes.add("head", head_ip)
         wait_for(lambda: _answers(head_ip, port), 60)
-        nodes.add("driver", head_ip)
+        if driver:
+            nodes.add("driver", head_ip)
         keeper.start()
         yield nodes
     finally:
@@ -177,6 +196,35 @@ def ray_nodes(head_ip: str) -> Iterator[Nodes]:
         if keeper.ident is not None:
             keeper.join()
         nodes.close()
+
+
+@contextmanager
+def namespace(name: str, outside_ip: str, inside_ip: str) -> Iterator[str]:
+    """A network namespace behind a cable; yields the cable's outer end, which can be cut."""
+    outer, inner = f"{name}o", f"{name}i"
+    within = ["ip", "netns", "exec", name]
+    steps = [
+        ["ip", "netns", "add", name],
+        ["ip", "link", "add", outer, "type", "veth", "peer", "name", inner, "netns", name],
+        ["ip", "address", "add", f"{outside_ip}/30", "dev", outer],
+        ["ip", "link", "set", outer, "up"],
+        [*within, "ip", "link", "set", "lo", "up"],
+        [*within, "ip", "address", "add", f"{inside_ip}/30", "dev", inner],
+        [*within, "ip", "link", "set", inner, "up"],
+    ]
+    try:
+        for step in steps:
+            subprocess.run(step, check=True, capture_output=True, timeout=10)
+        yield outer
+    finally:
+        for step in (["ip", "link", "del", outer], ["ip", "netns", "del", name]):
+            subprocess.run(step, check=False, capture_output=True, timeout=10)
+
+
+def cut(cable: str, *, again: bool = False) -> None:
+    """Cut a cable, or mend it ``again``."""
+    state = "up" if again else "down"
+    subprocess.run(["ip", "link", "set", cable, state], check=True, timeout=10)
 
 
 def _answers(host: str, port: int) -> bool:

@@ -5,18 +5,22 @@ Whatever is lost, every point is reported once, with the numbers that it would h
 
 import itertools
 import logging
+import os
+import shutil
+import subprocess
 import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
-from ray_nodes import PATIENCE, Nodes, ray_nodes, wait_for
+from ray_nodes import PATIENCE, Nodes, cut, namespace, ray_nodes, wait_for
 
 from evocodec.domain.results import RatePoint, Stage
 from evocodec.domain.video import Frame, StreamInfo
@@ -43,14 +47,15 @@ def make_small_clip() -> Clip:
     return make_clip(ClipSource("small", ""), stream, frames)
 
 
-def start_engine(nodes: Nodes) -> RayEngine:
+def start_engine(nodes: Nodes, *, of: str = "driver") -> RayEngine:
+    """Joined by the node ``of`` that name."""
     engine = RayEngine(
         EngineOptions(
             limits=Limits(wall_seconds=20, cpu_seconds=20, memory_bytes=512 * MEBIBYTE),
             policy=Policy(),
             writer_id="v0",
             address=nodes.address,
-            temp_dir=nodes.driver_folder,
+            temp_dir=nodes.nodes[of].folder,
             gpus_per_task=0.5,
             sandboxes_per_task=1.0,
             grace_seconds=10.0,
@@ -82,12 +87,16 @@ class Load:
             name = f"c{next(self._numbers):04d}"
             jobs = [RateJob(Stage.FULL, "small", 3, qp) for qp in (20.0, 30.0)]
             self.wanted += [(name, job) for job in jobs]
+
+            def on_point(job: RateJob, point: RatePoint, name: str = name) -> None:
+                self.points.append((name, job, point))
+
             try:
                 self._engine.run_jobs(
                     name,
                     LASTING,
                     jobs,
-                    on_point=lambda job, point, name=name: self.points.append((name, job, point)),
+                    on_point=on_point,
                     on_retry=lambda *retry: self.retries.append(retry),
                     verify=jobs[0],
                 )
@@ -185,6 +194,35 @@ def test_a_node_that_dies_costs_retries_and_its_successor_is_used(
     assert load.retries
 
 
+def test_a_node_that_is_told_to_go_gets_no_more_tasks_and_goes_unnoticed(
+    nodes: Nodes, engine: RayEngine
+) -> None:
+    wait_for(lambda: engine.slots() == 3, 40)
+    with load_on(engine) as load:
+        node = nodes.nodes["w3"]
+        wait_for(node.workers, 30)
+        nodes.drain("w3")
+        wait_for(lambda: not node.workers(), 30)
+        load.more(4, 40)
+        assert not node.workers()
+        node.kill()
+        load.more(4, 40)
+    assert load.retries == []
+
+
+def test_a_lost_connection_is_made_again(nodes: Nodes, engine: RayEngine) -> None:
+    with load_on(engine) as load:
+        load.more(2, 40)
+        (driver,) = [
+            child
+            for child in psutil.Process().children()
+            if "evocodec.execution.ray_driver" in child.cmdline()
+        ]
+        driver.kill()
+        load.more(4, 60)
+    assert any("its driver ended (-9)" in reason for _, _, reason in load.retries)
+
+
 def test_a_head_that_dies_with_all_it_knew_costs_time_only(
     nodes: Nodes, engine: RayEngine, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -196,3 +234,34 @@ def test_a_head_that_dies_with_all_it_knew_costs_time_only(
         load.more(4, 60)
     assert any("cluster was lost" in reason for _, _, reason in load.retries)
     wait_for(lambda: engine.slots() == 3, 30)
+
+
+@pytest.fixture
+def cable() -> Iterator[str]:
+    if os.geteuid() != 0 or shutil.which("ip") is None:
+        pytest.skip("a network namespace needs root and the ip command")
+    with ExitStack() as stack:
+        try:
+            outer = stack.enter_context(namespace("evopart", "10.231.7.1", "10.231.7.2"))
+        except subprocess.CalledProcessError as error:
+            pytest.skip(f"no network namespace here: {error.stderr.decode().strip()}")
+        yield outer
+
+
+def test_a_node_behind_a_cut_cable_is_given_up_and_comes_back(patience: None, cable: str) -> None:
+    with ray_nodes("10.231.7.1", driver=False) as cluster:
+        far = cluster.add_worker("far", "10.231.7.2", namespace="evopart")
+        cluster.add_worker("near", "10.231.7.1")
+        engine = start_engine(cluster, of="head")
+        try:
+            wait_for(lambda: engine.slots() == 2, 60)
+            with load_on(engine) as load:
+                wait_for(far.workers, 40)
+                cut(cable)
+                wait_for(lambda: load.retries, 60)
+                load.more(4, 40)
+                cut(cable, again=True)
+                wait_for(lambda: engine.slots() == 2, 60)
+                load.more(2, 40)
+        finally:
+            engine.close()
