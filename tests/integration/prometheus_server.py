@@ -64,7 +64,7 @@ class Prometheus:
         groups = self._ask("rules", type="alert")["groups"]
         return [rule for group in groups for rule in group["rules"]]
 
-    def wait(self, expression: str, seconds: float = 30.0) -> float:
+    def wait(self, expression: str, seconds: float = 60.0) -> float:
         """The value of an expression as soon as it has one."""
         until = time.monotonic() + seconds
         while (value := self.value(expression)) is None:
@@ -109,7 +109,7 @@ def prometheus(folder: Path, target: str, *, rules: Path | None = None) -> Itera
             _wait_until_ready(server, process, folder / "prometheus.log")
             yield server
         finally:
-            process.terminate()
+            process.kill()  # nobody reads its data again
             process.wait(20)
 
 

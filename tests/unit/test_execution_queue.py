@@ -1,0 +1,78 @@
+"""What waits for a slot and what runs, as the controller counts it."""
+
+import threading
+import time
+from collections.abc import Sequence
+
+import pytest
+
+from evocodec.domain.results import Stage
+from evocodec.evaluation.stages import RateJob
+from evocodec.execution.contract import Interrupted
+from evocodec.execution.dispatch import Dispatch, Step, Submitter
+from evocodec.execution.messages import Began
+
+
+class OneSlot:
+    """Workers with one slot that is never given back: its task begins, and goes on for ever."""
+
+    def __init__(self) -> None:
+        self.first: object = None
+        self.told = False
+
+    def put(self, value: object) -> object:
+        return value
+
+    def start(self, step: Step, name: str, arguments: tuple[object, ...]) -> object:
+        task = object()
+        self.first = self.first or task
+        return task
+
+    def ready(self, streams: Sequence[object], seconds: float) -> Sequence[object]:
+        if self.first in streams and not self.told:
+            return [self.first]
+        time.sleep(0.01)
+        return []
+
+    def take(self, stream: object) -> Began:
+        self.told = True
+        return Began(pid=1, node="here")
+
+    def take_reference(self, stream: object) -> object:
+        raise StopIteration
+
+    def cancel(self, stream: object, *, force: bool) -> None:
+        pass
+
+
+def test_a_task_waits_until_it_begins() -> None:
+    stop = threading.Event()
+    dispatch = Dispatch(
+        Submitter(OneSlot(), {"city": None}, "", lambda job: None),  # type: ignore[arg-type, return-value]
+        retries=0,
+        phase_seconds=60,
+        on_point=lambda job, point: None,
+        on_retry=lambda task, retry, reason: None,
+        stops=(stop,),
+    )
+    assert (dispatch.busy(), dispatch.waiting()) == (0, 0)
+    jobs = [RateJob(Stage.FULL, "city", 3, qp) for qp in (20, 30, 40)]
+    raised: list[BaseException] = []
+
+    def run() -> None:
+        with pytest.raises(Interrupted) as caught:
+            dispatch.run("c0001", jobs, None)
+        raised.append(caught.value)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    for _ in range(500):
+        if (dispatch.busy(), dispatch.waiting()) == (1, 2):
+            break
+        time.sleep(0.01)
+    else:
+        raise AssertionError((dispatch.busy(), dispatch.waiting()))
+    stop.set()
+    thread.join()
+    assert raised
+    assert (dispatch.busy(), dispatch.waiting()) == (0, 0)
