@@ -23,6 +23,7 @@ def all_checks(settings: Settings, workspace: Workspace) -> tuple[Check, ...]:
         _python,
         _own_packages,
         lambda: _workspace(workspace),
+        lambda: _stores(settings, workspace),
         _git,
         _ffmpeg,
         lambda: _sandbox(settings),
@@ -70,6 +71,16 @@ def _workspace(workspace: Workspace) -> Check:
         return Check("workspace", "ok", detail)
     fix = "free some space, or name another folder with --workspace"
     return Check("workspace", "warn", detail, fix)
+
+
+def _stores(settings: Settings, workspace: Workspace) -> Check:
+    from evocodec.app.store_care import check_stores
+
+    checks = check_stores(settings, workspace)
+    worst = max(checks, key=lambda check: ("ok", "warn", "fail").index(check.state))
+    if worst.state != "ok":
+        return Check("stores", worst.state, worst.detail, worst.fix)
+    return Check("stores", "ok", "; ".join(check.detail for check in checks))
 
 
 def _git() -> Check:

@@ -164,6 +164,14 @@ class Laboratory:
             Runner(plan, stores, everyone, stop or threading.Event(), watch).run()
         return self.view(plan.run_id)
 
+    def record_place(self, experiment_id: str) -> str:
+        """Where an experiment record lies, for people: a file, or a table and its key."""
+        if not experiment_id:
+            return ""
+        if self.settings.store.backend == "dynamodb":
+            return f"{experiment_id} in table {self.settings.store.records_table}"
+        return str(self.workspace.records / f"{experiment_id}.json")
+
     def runs(self) -> tuple[str, ...]:
         """Ids of all runs, newest first."""
         return self.ledger.runs()

@@ -3,15 +3,14 @@
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from evocodec.app.workspace import Workspace
 from evocodec.config import Settings, StoreSettings
 from evocodec.domain.errors import UserError
 from evocodec.store.blobs import BlobStore, FileBlobStore
-from evocodec.store.ledger import Ledger
-from evocodec.store.records import FileRecordStore, RecordStore
+from evocodec.store.migrate import ListedBlobs, Stores
+from evocodec.store.records import FileRecordStore
 from evocodec.store.sqlite_ledger import SqliteLedger
 
 if TYPE_CHECKING:
@@ -20,55 +19,47 @@ if TYPE_CHECKING:
     from evocodec.store.aws import AwsClient, AwsOptions, Service
     from evocodec.store.dynamo_tables import TableOptions, TableSpec
 
-
-@dataclass(frozen=True, slots=True)
-class OpenedStores:
-    """What a laboratory reads and writes; ``place`` says where, for people."""
-
-    ledger: Ledger
-    blobs: BlobStore
-    records: RecordStore
-    place: str
+Backend = Literal["sqlite", "dynamodb"]
 
 
-def open_stores(settings: Settings, workspace: Workspace) -> OpenedStores:
-    """Open ledger, blobs and records.
+def open_stores(settings: Settings, workspace: Workspace, backend: Backend | None = None) -> Stores:
+    """Open ledger, blobs and records: as the settings choose, or those of a backend.
 
     Raises:
         UserError: a table or the bucket is missing or of another kind, or access is refused.
         InfrastructureFailure: the stores do not answer.
     """
-    if settings.store.backend == "sqlite":
-        return OpenedStores(
-            SqliteLedger(workspace.ledger),
-            FileBlobStore(workspace.blobs),
-            FileRecordStore(workspace.records),
-            str(workspace.root),
-        )
-    return _open_aws(settings.store, workspace)
+    if (backend or settings.store.backend) == "dynamodb":
+        return _open_aws(settings.store, workspace, create=create)
+    return Stores(
+        SqliteLedger(workspace.ledger),
+        FileBlobStore(workspace.blobs),
+        FileRecordStore(workspace.records),
+    )
 
 
-def _open_aws(store: StoreSettings, workspace: Workspace) -> OpenedStores:
+def _open_aws(store: StoreSettings, workspace: Workspace, *, create: bool) -> Stores:
     client = aws_client(store, "dynamodb")
     from evocodec.store.dynamo_ledger import DynamoLedger, ledger_table
     from evocodec.store.dynamo_records import DynamoRecordStore, records_table
     from evocodec.store.dynamo_tables import ensure_table
 
-    blobs, place = _blobs(store, workspace)
-    tables = table_options(store, ttl=store.ttl_days > 0)
+    blobs = open_blobs(store, workspace)
+    wanted = store.create_tables and create
+    tables = table_options(store, ttl=store.ttl_days > 0, create=wanted)
     ensure_table(client, ledger_table(store.ledger_table), tables)
     records = ensure_table(client, records_table(store.records_table), tables)
-    return OpenedStores(
+    return Stores(
         DynamoLedger(client, store.ledger_table, blobs, ttl_days=store.ttl_days),
         blobs,
         DynamoRecordStore(client, records, blobs, ttl_days=store.ttl_days),
-        f"table {store.ledger_table} at {client.endpoint}, {place}",
     )
 
 
-def _blobs(store: StoreSettings, workspace: Workspace) -> tuple[BlobStore, str]:
+def open_blobs(store: StoreSettings, workspace: Workspace) -> ListedBlobs:
+    """Open the bucket that is named, or else the workspace's files."""
     if not store.bucket:
-        return FileBlobStore(workspace.blobs), str(workspace.blobs)
+        return FileBlobStore(workspace.blobs)
     client = aws_client(store, "s3")
     from evocodec.store.s3_blobs import S3BlobStore, S3Options, check_bucket
 
@@ -76,7 +67,7 @@ def _blobs(store: StoreSettings, workspace: Workspace) -> tuple[BlobStore, str]:
     options = S3Options(
         store.bucket, store.prefix, store.encryption, store.kms_key_id, store.part_mib << 20
     )
-    return S3BlobStore(client, options), f"s3://{store.bucket}/{store.prefix}"
+    return S3BlobStore(client, options)
 
 
 @contextmanager

@@ -226,8 +226,7 @@ def _show_candidate(
     session: Session, laboratory: "Laboratory", ref: str, run_id: str | None
 ) -> None:
     candidate, run = laboratory.candidate(ref), laboratory.view(run_id)
-    record = laboratory.workspace.records / f"{candidate.experiment_id}.json"
-    path = str(record) if candidate.experiment_id else ""
+    path = laboratory.record_place(candidate.experiment_id)
     if session.json:
         session.emit_pretty(candidate_payload(candidate, run, record=path))
         return

@@ -22,6 +22,7 @@ from evocodec.cli import (
     pareto,
     redteam,
     run,
+    store,
 )
 from evocodec.cli.command import (
     Assignments,
@@ -79,6 +80,7 @@ codec.register(app)
 champions.register(app)
 config.register(app)
 doctor.register(app)
+store.register(app)
 redteam.register(app)
 cluster.register(app)
 

@@ -68,7 +68,13 @@ _NO_CREDENTIALS = (
     aws.ProfileNotFound,
     aws.NoRegionError,
 )
-_NO_ANSWER = (aws.HTTPClientError, aws.CredentialRetrievalError, aws.TokenRetrievalError, OSError)
+_NO_ANSWER = (
+    aws.ConnectionError,
+    aws.HTTPClientError,
+    aws.CredentialRetrievalError,
+    aws.TokenRetrievalError,
+    OSError,
+)
 
 
 class Refused(Exception):  # noqa: N818 - an answer, not a bug
@@ -141,6 +147,11 @@ class AwsClient:
     def region(self) -> str:
         """The region that is called."""
         return str(self.raw.meta.region_name)
+
+    def credential_source(self) -> str:
+        """Where the credentials come from, in boto3's words (``env``, ``assume-role-with-…``)."""
+        found = boto3.session.Session().get_credentials()
+        return "" if found is None else str(found.method)
 
     def call(
         self,

@@ -4,6 +4,7 @@ import hashlib
 import os
 import re
 import secrets
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
@@ -80,6 +81,13 @@ class FileBlobStore:
     def has(self, sha256: str) -> bool:
         """See BlobStore."""
         return self._path(sha256).is_file()
+
+    def names(self) -> Iterator[str]:
+        """Iterate over the names of all blobs, sorted."""
+        for path in sorted(self.folder.glob("[0-9a-f][0-9a-f]/*")):
+            name = path.parent.name + path.name
+            if _SHA256.fullmatch(name):
+                yield name
 
     def _path(self, sha256: str) -> Path:
         check_name(sha256)

@@ -15,9 +15,9 @@ class Ledger(Protocol):
     *Threads.* Any thread may call any method at any time. An iterator belongs to the thread that
     made it.
 
-    *Order.* Positions are positive and grow with every recorded event, over all runs. A reader that
-    has seen position n is never shown a new event at or below n later, so n is a cursor that
-    survives restarts. Positions may have gaps.
+    *Order.* Positions are positive and grow with every recorded event of a run; those of different
+    runs cannot be compared. A reader that has seen position n of a run is never shown a new event
+    at or below n later, so n is a cursor that survives restarts. Positions may have gaps.
 
     *Values.* What is read equals what was recorded, and shares nothing with it. Text that is not
     valid Unicode is replaced on the way in.

@@ -97,7 +97,10 @@ class RecordStore(Protocol):
         ...
 
     def latest(self, n: int) -> tuple[ExperimentRecord, ...]:
-        """Return at most ``n`` records, newest timestamp first."""
+        """Return at most ``n`` records, newest timestamp first.
+
+        A store of many machines may show a record here a moment later than ``get`` does.
+        """
         ...
 
 
@@ -314,6 +317,12 @@ class FileRecordStore:
         newest = sorted(found, reverse=True)[:n]
         records = (self.get(name) for _, name in newest)
         return tuple(record for record in records if record is not None)
+
+    def ids(self) -> tuple[str, ...]:
+        """Return the ids of all records, the oldest first."""
+        paths = self.folder.glob("*.json")
+        found = ((self._timestamp(path), path.stem) for path in paths)
+        return tuple(name for timestamp, name in sorted(found) if timestamp)
 
     def _timestamp(self, path: Path) -> str:
         name = path.stem

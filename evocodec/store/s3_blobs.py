@@ -239,24 +239,24 @@ def check_bucket(client: AwsClient, bucket: str) -> None:
     client.call(f"use the bucket {bucket}", "head_bucket", Bucket=bucket)
 
 
-def make_bucket(client: AwsClient, bucket: str) -> bool:
-    """Make the bucket unless it is there; returns whether it was made."""
+def bucket_exists(client: AwsClient, bucket: str) -> bool:
+    """Return whether the bucket is there. Raises UserError when it belongs to somebody else."""
+    absent = {"404", "NoSuchBucket"}
     try:
-        client.call(
-            f"use the bucket {bucket}",
-            "head_bucket",
-            expected={"404", "NoSuchBucket"},
-            Bucket=bucket,
-        )
+        client.call(f"use the bucket {bucket}", "head_bucket", expected=absent, Bucket=bucket)
     except Refused:
-        # us-east-1 is the one region that must not be named.
-        place = {"LocationConstraint": client.region}
-        named: dict[str, Any] = (
-            {} if client.region == "us-east-1" else {"CreateBucketConfiguration": place}
-        )
-        client.call(f"make the bucket {bucket}", "create_bucket", Bucket=bucket, **named)
-        return True
-    return False
+        return False
+    return True
+
+
+def make_bucket(client: AwsClient, bucket: str) -> None:
+    """Make the bucket unless it is there."""
+    if bucket_exists(client, bucket):
+        return
+    # us-east-1 is the one region that must not be named.
+    place = {"CreateBucketConfiguration": {"LocationConstraint": client.region}}
+    named: dict[str, Any] = {} if client.region == "us-east-1" else place
+    client.call(f"make the bucket {bucket}", "create_bucket", Bucket=bucket, **named)
 
 
 def _checksum(data: bytes) -> str:

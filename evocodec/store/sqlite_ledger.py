@@ -116,6 +116,12 @@ class SqliteLedger:
         with self._use() as connection:
             return tuple(row[0] for row in connection.execute(query).fetchall())
 
+    def count(self, run_id: str) -> int:
+        """Return how many events the run has, of kinds that are known here or not."""
+        query = "SELECT COUNT(*) FROM events WHERE run_id = ?"
+        with self._use() as connection:
+            return int(connection.execute(query, (run_id,)).fetchone()[0])
+
     def close(self) -> None:
         """See Ledger."""
         with self._lock:

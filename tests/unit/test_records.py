@@ -10,11 +10,9 @@ from evocodec.domain import events as ev
 from evocodec.domain.candidate import CandidateStatus, Finding, Origin, Verdict
 from evocodec.domain.errors import InfrastructureFailure
 from evocodec.domain.results import Score, ScreenResult, Stage
-from evocodec.store.memory import MemoryRecordStore
 from evocodec.store.records import (
     ExperimentRecord,
     FileRecordStore,
-    RecordStore,
     experiment_id,
     experiment_record,
 )
@@ -187,40 +185,6 @@ def test_without_an_opening_there_is_no_record() -> None:
 
 def record_at(second: int, name: str = "") -> ExperimentRecord:
     return experiment_record([opening(f"2025-10-17T01:36:{second:02}.000", name or f"c{second}")])
-
-
-@pytest.fixture(params=["memory", "files"])
-def records(request: pytest.FixtureRequest, tmp_path: Path) -> RecordStore:
-    return MemoryRecordStore() if request.param == "memory" else FileRecordStore(tmp_path / "r")
-
-
-def test_a_record_comes_back(records: RecordStore) -> None:
-    record = experiment_record(adopted_events())
-    records.put(record)
-    assert records.get(record["experiment_id"]) == record
-    assert records.get("real_exp_0") is None
-
-
-def test_the_latest_records_come_newest_first(records: RecordStore) -> None:
-    assert records.latest(20) == ()
-    for second in (7, 3, 9, 5):
-        records.put(record_at(second))
-    found = [record["timestamp"][-6:] for record in records.latest(3)]
-    assert found == ["09.000", "07.000", "05.000"]
-    assert records.latest(0) == ()
-
-
-def test_putting_again_replaces(records: RecordStore) -> None:
-    records.put(experiment_record(adopted_events()[:3]) | {"experiment_id": "x"})
-    records.put(experiment_record(adopted_events()) | {"experiment_id": "x"})
-    (record,) = records.latest(5)
-    assert evolution(record)["adopted"] is True
-
-
-@pytest.mark.parametrize("name", ["", "../x", "a/b", ".hidden", "x" * 129])
-def test_ids_that_could_leave_the_folder_are_refused(records: RecordStore, name: str) -> None:
-    with pytest.raises(ValueError, match="not an experiment id"):
-        records.get(name)
 
 
 def test_another_store_on_the_folder_sees_new_records(tmp_path: Path) -> None:

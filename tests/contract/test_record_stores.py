@@ -1,0 +1,59 @@
+"""What every record store promises; the suite runs over each backend."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from test_records import adopted_events, evolution, record_at
+
+from evocodec.store.memory import MemoryRecordStore
+from evocodec.store.records import FileRecordStore, RecordStore, experiment_record
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    from aws_servers import moto_server
+
+    with moto_server() as url:
+        yield url
+
+
+@pytest.fixture(params=["memory", "files", "dynamodb"])
+def records(request: pytest.FixtureRequest, tmp_path: Path) -> RecordStore:
+    match request.param:
+        case "memory":
+            return MemoryRecordStore()
+        case "files":
+            return FileRecordStore(tmp_path / "r")
+    from aws_servers import dynamo_records, fresh_name
+
+    return dynamo_records(request.getfixturevalue("server"), fresh_name("records"))
+
+
+def test_a_record_comes_back(records: RecordStore) -> None:
+    record = experiment_record(adopted_events())
+    records.put(record)
+    assert records.get(record["experiment_id"]) == record
+    assert records.get("real_exp_0") is None
+
+
+def test_the_latest_records_come_newest_first(records: RecordStore) -> None:
+    assert records.latest(20) == ()
+    for second in (7, 3, 9, 5):
+        records.put(record_at(second))
+    found = [record["timestamp"][-6:] for record in records.latest(3)]
+    assert found == ["09.000", "07.000", "05.000"]
+    assert records.latest(0) == ()
+
+
+def test_putting_again_replaces(records: RecordStore) -> None:
+    records.put(experiment_record(adopted_events()[:3]) | {"experiment_id": "x"})
+    records.put(experiment_record(adopted_events()) | {"experiment_id": "x"})
+    (record,) = records.latest(5)
+    assert evolution(record)["adopted"] is True
+
+
+@pytest.mark.parametrize("name", ["", "../x", "a/b", ".hidden", "x" * 129])
+def test_ids_that_could_leave_the_folder_are_refused(records: RecordStore, name: str) -> None:
+    with pytest.raises(ValueError, match="not an experiment id"):
+        records.get(name)
