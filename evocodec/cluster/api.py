@@ -156,11 +156,12 @@ def _from_kubeconfig(config: Any, client: Any, context: str | None) -> Any:
             f"the kubeconfig {place} cannot be used: {error}; check it with kubectl config view"
         ) from error
     except (yaml.YAMLError, AttributeError, TypeError, KeyError, UnicodeDecodeError) as error:
-        # The client looks into the file without asking what it is.
+        # The client looks into the file without asking what it is. The error's own words stay out:
+        # a parser quotes the line it stumbled over, which may hold a token.
         raise UserError(
-            f"the kubeconfig {place} is no kubeconfig ({type(error).__name__}: {error}); "
+            f"the kubeconfig {place} is no kubeconfig ({type(error).__name__}); "
             "check it with kubectl config view"
-        ) from error
+        ) from None
     return settings
 
 

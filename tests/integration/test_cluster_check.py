@@ -476,6 +476,18 @@ def test_a_kubeconfig_that_is_none_is_named(
         connect()
 
 
+def test_a_broken_kubeconfig_s_token_is_not_quoted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "config"
+    path.write_text("users:\n- user:\n    token: hush-hush: x\n")
+    monkeypatch.setenv("KUBECONFIG", str(path))
+    with pytest.raises(UserError) as caught:
+        connect()
+    assert "hush" not in str(caught.value)
+    assert caught.value.__suppress_context__
+
+
 def test_without_a_kubeconfig_it_says_where_one_comes_from(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
