@@ -114,7 +114,16 @@ def verify_task(source: str, packets: Packets, digest: str, spec: TaskSpec) -> I
     try:
         emulated = _launcher(source, spec.policy, emulated=True)
         try:
-            check_repeatable(emulated, source, packets, spec.stream, spec.limits, digest)
+            allowed = spec.policy.allowed_imports
+            check_repeatable(
+                emulated,
+                source,
+                packets,
+                spec.stream,
+                spec.limits,
+                digest,
+                allowed_imports=allowed,
+            )
         except CandidateFailure as failure:
             if failure.kind is FailureKind.NONDETERMINISTIC:
                 _blame(failure, source, packets, digest, spec)
@@ -162,7 +171,10 @@ def _blame(
         return
     emulated = _launcher(source, spec.policy, emulated=True)
     try:
-        check_repeatable(emulated, source, packets, spec.stream, spec.limits, here)
+        allowed = spec.policy.allowed_imports
+        check_repeatable(
+            emulated, source, packets, spec.stream, spec.limits, here, allowed_imports=allowed
+        )
     except CandidateFailure as precise:
         message = f"on another processor (emulated), {precise.message}"
         raise CandidateFailure(precise.kind, message, detail=failure.detail) from failure

@@ -8,7 +8,8 @@ import numpy as np
 from evocodec.domain.errors import CandidateFailure, FailureKind
 from evocodec.domain.video import Frame, StreamInfo
 from evocodec.sandbox.launcher import Launcher
-from evocodec.sandbox.policy import Limits
+from evocodec.sandbox.policy import DEFAULT_IMPORTS, Limits
+from evocodec.sandbox.traces import forget_reads
 
 
 class FramesDigest:
@@ -50,12 +51,17 @@ def check_repeatable(
     stream: StreamInfo,
     limits: Limits,
     expected: Sequence[Frame] | str,
+    *,
+    allowed_imports: Iterable[str] = DEFAULT_IMPORTS,
 ) -> None:
     """Decode again on ``launcher``, which may emulate another CPU, and compare frame by frame.
 
     ``expected``: the frames of the first decode, or only their ``frames_digest``; with frames, the
-    message names the first plane that differs. Raises CandidateFailure(NONDETERMINISTIC).
+    message names the first plane that differs. What the first decode, or the encoder, can have left
+    in the kernel's memory of files is undone before: a decoder that depends on it differs.
+    Raises CandidateFailure(NONDETERMINISTIC).
     """
+    forget_reads(allowed_imports)
     digest = FramesDigest()
     differences: list[str] = []
 

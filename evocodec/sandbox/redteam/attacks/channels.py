@@ -1,8 +1,9 @@
 """Attacks by channels that nobody meant to be one: clocks, counters, caches, the machine's load.
 
 What an encoder cannot write down it may leave in the state of the machine for its decoder to read.
-Cheap channels are closed. The others, such as the clock, hold a reading for a moment only: decoding
-again, later and by another launcher, gives other frames, and the candidate is rejected for that.
+Cheap channels are closed. The others, such as the clock, hold a reading for a moment only, or are
+undone (``traces.py``): decoding again, later and by another launcher, gives other frames, and the
+candidate is rejected for that.
 """
 
 import textwrap
@@ -97,6 +98,34 @@ ATTACKS = (
                 view[place]
                 word |= int(time.perf_counter_ns() - began < 20_000) << index
             return word >> 8, word & 0xFF
+        """,
+    ),
+    _channel(
+        "channel-page-relay",
+        "have its decoder hand on, to the next one, which parts of a file are in memory",
+        """
+        # For each reader a group of pages: a word, and one that says whether it was read.
+        def pages():
+            view = mapped("@COLD_FILE@", 1)
+            view[0]
+            return view
+        def place(group, index): return (1 + group * 17 + index) * 4096
+        def warm(view, where):
+            began = time.perf_counter_ns()
+            view[where]
+            return time.perf_counter_ns() - began < 20_000
+        def write(view, group, word):
+            for index in range(16):
+                if word >> index & 1: view[place(group, index)]
+        def send(first, second): write(pages(), 0, first << 8 | second)
+        def receive():
+            view = pages()
+            for group in range(3):
+                if warm(view, place(group, 16)): continue
+                word = sum(int(warm(view, place(group, index))) << index for index in range(16))
+                if group < 2: write(view, group + 1, word)
+                return word >> 8, word & 0xFF
+            return 0, 0
         """,
     ),
     _channel(
