@@ -43,6 +43,7 @@ from evocodec.app.report.pictures import (
     view_clip,
     within_budget,
 )
+from evocodec.app.report.trade_offs import codec_trade_offs, run_trade_offs
 from evocodec.app.reports import EvaluationReport
 from evocodec.app.stages import reference_costs, stage_settings
 from evocodec.app.workspace import Workspace
@@ -51,10 +52,12 @@ from evocodec.domain.errors import CandidateFailure, FailureKind
 from evocodec.domain.events import Event
 from evocodec.domain.results import Score, Track
 from evocodec.evaluation.anchor_encoders import chosen_encoders
+from evocodec.evaluation.pareto import TradeOff
 from evocodec.execution.contract import Engine, Interrupted
 from evocodec.execution.staged import StagedEvaluator
 from evocodec.sandbox.launcher import IsolationReport
 from evocodec.sandbox.static_review import review_source
+from evocodec.store.views import RunView
 from evocodec.telemetry.bus import EventBus
 
 _CANDIDATE = "eval"
@@ -127,9 +130,12 @@ def evaluate_program(
     listeners: Sequence[Callable[[Event], None]],
     stop: threading.Event,
     request: EvaluationRequest | None = None,
+    origin: tuple[RunView, str] | None = None,
     on_anchor: OnAnchor | None = None,
 ) -> EvaluationReport:
     """Measure a program at equal quality with HEVC on every configured clip.
+
+    ``origin`` is the run that it comes from, and its candidate there.
 
     Raises:
         CandidateFailure: the static review refuses it, or it fails when run.
@@ -157,6 +163,7 @@ def evaluate_program(
         score=score,
         request=request,
         notices=(*notices, *baseline_notices(subject, baseline)),
+        others=run_trade_offs(*origin, anchors[0].curves) if origin else (),
     )
     if request.pictures:
         with local_launcher(settings) as launcher:
@@ -226,6 +233,8 @@ def program_codec(label: str, source: str, score: Score) -> Codec:
         kind=Kind.PROGRAM,
         curves={clip.clip: replace(clip.curve, codec=label) for clip in score.clips},
         program=program_facts(source),
+        encode_time_ratio=score.encode_time_ratio,
+        decode_time_ratio=score.decode_time_ratio,
     )
 
 
@@ -239,6 +248,7 @@ def assemble(
     request: EvaluationRequest,
     difference: str = "",
     notices: Sequence[str] = (),
+    others: Sequence[TradeOff] = (),
 ) -> Report:
     """Compare everything that was measured, and add what a reader needs to judge it."""
     level = bench.settings.evaluation.confidence
@@ -258,6 +268,7 @@ def assemble(
         notices=(*notices_of(bench.settings, subject), *notices),
         means=mean_rates(comparisons, level),
         difference=difference,
+        trade_offs=(*codec_trade_offs(subject, references, bench.clips), *others),
     )
 
 

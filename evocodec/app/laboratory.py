@@ -43,6 +43,7 @@ if TYPE_CHECKING:  # Ray, LangGraph and OpenCV take seconds to import: only who 
 
 _HASH = re.compile(r"[0-9a-f]{64}")
 _CANDIDATE = re.compile(r"(?:(?P<run>[^/]+)/)?(?P<id>c\d+)")
+_VERSION = re.compile(r"v\d+|current")
 
 
 class Laboratory:
@@ -255,7 +256,7 @@ class Laboratory:
         """
         from evocodec.app.measuring import starting_engine
 
-        source = self.source(ref)
+        source, origin = self.source(ref), self._origin(ref)
         with starting_engine(self.settings) as starting:
             from evocodec.app.evaluating import evaluate_program
 
@@ -266,10 +267,25 @@ class Laboratory:
                 label=ref,
                 source=source,
                 request=request,
+                origin=origin,
                 listeners=listeners,
                 stop=stop or threading.Event(),
                 on_anchor=on_anchor,
             )
+
+    def _origin(self, ref: str) -> tuple[RunView, str] | None:
+        """The run that a candidate or version comes from, and its id there."""
+        match = _CANDIDATE.fullmatch(ref)
+        if match:
+            return self.view(match["run"]), match["id"]
+        if not _VERSION.fullmatch(ref):
+            return None
+        champions = self.champions
+        known = {version.tag: version for version in champions.versions()}
+        version = champions.current() if ref == "current" else known.get(ref)
+        if version is None or version.run_id not in self.runs():
+            return None
+        return self.view(version.run_id), version.candidate_id
 
     def compare(
         self,

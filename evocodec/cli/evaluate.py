@@ -201,8 +201,12 @@ def write_outputs(
 
 def show_report(session: Session, report: "Report") -> None:
     """Print means over clips, costs and warnings."""
+    from evocodec.app.report.words import same_hour
+
     session.show(means_table(report))
     session.show(costs_table(report))
+    for words in same_hour(report):
+        session.show(Text(clean(words), style="dim"))
     doubtful = sum(found.bd_rate is not None for found in report.problems)
     if len(report.problems) > doubtful:
         session.show(problems_table(report, width=session.out.width))

@@ -227,10 +227,13 @@ def _show_candidate(
 ) -> None:
     candidate, run = laboratory.candidate(ref), laboratory.view(run_id)
     path = laboratory.record_place(candidate.experiment_id)
+    curves = laboratory.workspace.run(run.run_id) / "curves"
+    pictures = sorted(curves.glob(f"{candidate.candidate_id}-*.png"))
     if session.json:
-        session.emit_pretty(candidate_payload(candidate, run, record=path))
+        session.emit_pretty(candidate_payload(candidate, run, record=path, pictures=pictures))
         return
-    for block in candidate_page(candidate, run, record=path, program=program_words(session)):
+    program = program_words(session)
+    for block in candidate_page(candidate, run, record=path, program=program, pictures=pictures):
         session.show(block)
 
 

@@ -1,7 +1,8 @@
 """One candidate on a page: what was tried, what happened, what came of it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
+from pathlib import Path
 
 from rich.console import RenderableType
 from rich.text import Text
@@ -15,15 +16,34 @@ from evocodec.cli.tables import (
     facts,
     outcome_words,
 )
-from evocodec.cli.text import amount, clean, duration, fence, money, plural, size
+from evocodec.cli.text import (
+    amount,
+    clean,
+    duration,
+    fence,
+    money,
+    number,
+    percent,
+    plural,
+    size,
+)
 from evocodec.domain.candidate import Finding
+from evocodec.domain.results import Interval, Score
 from evocodec.store.views import AttemptView, CandidateView, RunView
 
 
 def candidate_page(
-    candidate: CandidateView, run: RunView, *, record: str, program: str
+    candidate: CandidateView,
+    run: RunView,
+    *,
+    record: str,
+    program: str,
+    pictures: Sequence[Path] = (),
 ) -> Iterator[RenderableType]:
-    """Yield the blocks of ``show``; ``program`` is how to call us again."""
+    """Yield the blocks of ``show``; ``program`` is how to call us again.
+
+    ``pictures`` show curves that could not be compared.
+    """
     word, tone = outcome_words(candidate)
     title = Text(clean(candidate.candidate_id), style="bold")
     title.append(f"  {word}", style=f"{tone} not bold")
@@ -31,6 +51,8 @@ def candidate_page(
     yield title
     yield Text()
     yield facts(_facts(candidate, run, record))
+    if pictures:
+        yield facts([("curves", Text("\n".join(map(str, pictures))))])
     for attempt in candidate.attempts:
         yield from _attempt(attempt, only=len(candidate.attempts) == 1)
     if candidate.score is not None:
@@ -57,14 +79,15 @@ def _facts(candidate: CandidateView, run: RunView, record: str) -> Iterator[tupl
     yield "verdict", _verdict(candidate)
     if candidate.verdict is None:
         yield "reason", candidate.reason
+    yield "held-out", _held_out(candidate)
     if candidate.score is not None or candidate.screen is not None:
-        yield "bitrate", f"{bitrate_words(candidate, run)} Mbit/s at equal quality; HEVC is 10"
+        spread = _between(candidate.score.bitrate_interval_mbps) if candidate.score else ""
+        words = f"{bitrate_words(candidate, run)} Mbit/s at equal quality{spread}; HEVC is 10"
+        yield "bitrate", words
     if candidate.screen is not None:
         yield "screen", candidate.screen.reason
     if candidate.score is not None:
-        score = candidate.score
-        speed = f"{score.encode_fps:.1f} encode, {score.decode_fps:.1f} decode frames/s"
-        yield "cost", f"{speed}, {size(score.peak_memory_bytes)}, {size(score.program_bytes)}"
+        yield from _cost(candidate.score)
     yield "tasks", _tasks(candidate)
     if candidate.model_calls:
         tokens = f"{amount(candidate.prompt_tokens)} + {amount(candidate.completion_tokens)} tokens"
@@ -77,6 +100,38 @@ def _facts(candidate: CandidateView, run: RunView, record: str) -> Iterator[tupl
     yield "took", duration(seconds_between(candidate.started_at, candidate.ended_at or run.last_at))
     yield "program", f"sha256 {candidate.source_sha256}" if candidate.source_sha256 else ""
     yield "record", record
+
+
+def _held_out(candidate: CandidateView) -> str:
+    """Both gains: this page is for people, and no agent reads it."""
+    found = candidate.held_out
+    if found is None:
+        return ""
+    gains = f"{percent(found.development_gain_percent)} fewer bits than {found.compared_with}"
+    held_out = percent(found.held_out_gain_percent)
+    return (
+        f"{'passed' if found.passed else 'not passed'}: {gains} on the development clips, "
+        f"{held_out}{_between(found.interval_percent, ' %')} on {plural(found.clips, 'clip')} "
+        "that nobody tuned on"
+    )
+
+
+def _between(found: Interval | None, unit: str = "") -> str:
+    if found is None:
+        return ""
+    ends = f"{number(found.low)} … {number(found.high)}{unit}"
+    return f" ({ends} with {100 * found.level:.0f} % confidence)"
+
+
+def _cost(score: Score) -> Iterator[tuple[str, Cell]]:
+    speed = f"{score.encode_fps:.1f} encode, {score.decode_fps:.1f} decode frames/s"
+    program = size(score.program_bytes)
+    if score.packed_program_bytes:
+        program += f" of program, {size(score.packed_program_bytes)} packed"
+    yield "cost", f"{speed}, {size(score.peak_memory_bytes)} of memory, {program}"
+    if score.encode_time_ratio is not None and score.decode_time_ratio is not None:
+        encode, decode = score.encode_time_ratio, score.decode_time_ratio
+        yield "against x265", f"{encode:.3g}× its CPU time to encode, {decode:.3g}× to decode"
 
 
 def _verdict(candidate: CandidateView) -> str:

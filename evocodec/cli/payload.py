@@ -4,7 +4,7 @@ Keys are added, never renamed or removed. Numbers that do not exist are null, ne
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from enum import Enum
 from fractions import Fraction
@@ -113,7 +113,9 @@ def candidate_row(candidate: CandidateView, run: RunView) -> Json:
     }
 
 
-def candidate_payload(candidate: CandidateView, run: RunView, *, record: str) -> Json:
+def candidate_payload(
+    candidate: CandidateView, run: RunView, *, record: str, pictures: Sequence[Path] = ()
+) -> Json:
     """Return everything about one candidate: ``show``."""
     return {
         **candidate_row(candidate, run),
@@ -123,6 +125,7 @@ def candidate_payload(candidate: CandidateView, run: RunView, *, record: str) ->
         "failure": plain(candidate.failure),
         "screen": plain(candidate.screen),
         "score": None if candidate.score is None else score_payload(candidate.score),
+        "held_out": plain(candidate.held_out),
         "verdict": plain(candidate.verdict),
         "adoption": plain(candidate.adoption),
         "points": plain(candidate.points),
@@ -136,6 +139,7 @@ def candidate_payload(candidate: CandidateView, run: RunView, *, record: str) ->
         "source_sha256": candidate.source_sha256,
         "experiment_id": candidate.experiment_id,
         "record": record,
+        "pictures": [str(path) for path in pictures],
     }
 
 

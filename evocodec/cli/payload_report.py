@@ -24,7 +24,9 @@ def evaluation_payload(found: "EvaluationReport", written: Iterable[Path] = ()) 
 def report_payload(report: "Report") -> Json:
     """Return a report without its pictures."""
     from evocodec.app.report.model import SCHEMA
+    from evocodec.evaluation.pareto import pareto_front
 
+    front = pareto_front(report.trade_offs)
     return {
         "schema": SCHEMA,
         "title": report.title,
@@ -65,6 +67,15 @@ def report_payload(report: "Report") -> Json:
             }
             for view in report.views
         ],
+        "trade_offs": [
+            {
+                "codec": point.label,
+                "bd_rate_percent": plain(point.bd_rate_percent),
+                "decode_cpu_ms_per_frame": plain(point.decode_ms),
+                "on_front": point in front,
+            }
+            for point in report.trade_offs
+        ],
         "environment": plain(report.environment),
         "notices": list(report.notices),
     }
@@ -88,5 +99,7 @@ def _codec_payload(codec: "Codec") -> Json:
         "command": codec.command,
         "program": plain(codec.program),
         "cost": plain(codec.cost),
+        "encode_time_ratio": plain(codec.encode_time_ratio),
+        "decode_time_ratio": plain(codec.decode_time_ratio),
         "curves": curves,
     }

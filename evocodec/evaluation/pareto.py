@@ -11,7 +11,8 @@ from evocodec.domain.results import Score
 class TradeOff:
     """A result as a point: BD-rate against the anchor, and decode time; less is better in both.
 
-    ``decode_ms`` is wall time a frame on the machine that measured it; compare points of one run.
+    ``decode_ms`` is time a frame on the machine that measured it, wall or CPU time but the same for
+    all points that are compared; from a score it is wall time, and points of one run compare.
     ``decode_time_ratio`` is CPU time over the anchor's, where it is known.
     """
 

@@ -171,6 +171,17 @@ def test_show_tells_why_a_candidate_was_adopted(told: Path) -> None:
         assert words in text
     assert "adopt (bitrate), compared with v1" in text
     assert "real_exp_c0004.json" in text
+    held_out = "+14.6 % fewer bits than v1 on the development clips, +11.2 % (9.00 … 13.50 %"
+    assert held_out in " ".join(text.split())
+
+
+def test_show_names_the_pictures_of_curves_that_could_not_be_compared(told: Path) -> None:
+    picture = told / "runs" / story.RUN / "curves" / "c0003-0.png"
+    picture.parent.mkdir(parents=True, exist_ok=True)
+    picture.write_bytes(b"")
+    assert str(picture) in "".join(ok(told, "show", "c0003").split())
+    assert ok_json(told, "show", "c0003")["pictures"] == [str(picture)]
+    assert ok_json(told, "show", "c0004")["pictures"] == []
 
 
 def test_show_fences_what_a_program_wrote(told: Path) -> None:
@@ -184,6 +195,7 @@ def test_show_json_has_the_whole_candidate(told: Path) -> None:
     body = ok_json(told, "show", f"{story.RUN}/c0004")
     assert body["status"] == "adopted"
     assert body["score"]["bitrate_mbps"] == 9.6
+    assert body["held_out"]["held_out_gain_percent"] == 11.2
     assert [clip["clip"] for clip in body["score"]["clips"]] == list(story.CLIPS)
     assert len(body["points"]) == 11
     assert body["adoption"]["tag"] == "v2"

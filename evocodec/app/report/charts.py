@@ -15,8 +15,8 @@ import numpy as np
 from evocodec.domain.results import RatePoint, RdCurve
 from evocodec.evaluation.interpolation import pchip
 
-_WIDTH, _HEIGHT = 420, 300
-_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 10, 12, 38
+WIDTH, HEIGHT = 420, 300
+LEFT, _RIGHT, _TOP, _BOTTOM = 46, 10, 12, 38
 _SMOOTH = 32
 
 
@@ -80,9 +80,9 @@ def rd_chart(
     ]
     xs = [x for line in drawn for x in line.xs]
     ys = [y for line in drawn for y in line.ys]
-    x_axis = Axis(min(xs) / 1.08, max(xs) * 1.08, _LEFT, _WIDTH - _RIGHT, logarithmic=True)
-    y_axis = _padded(ys, _HEIGHT - _BOTTOM, _TOP)
-    parts = [*_frame(x_axis, y_axis, "kbit/s (logarithmic)", y_label)]
+    x_axis = Axis(min(xs) / 1.08, max(xs) * 1.08, LEFT, WIDTH - _RIGHT, logarithmic=True)
+    y_axis = padded(ys, HEIGHT - _BOTTOM, _TOP)
+    parts = [*frame_of(x_axis, y_axis, "kbit/s (logarithmic)", y_label)]
     if mark is not None and x_axis.low <= mark[0] <= x_axis.high:
         x = x_axis.at(mark[0])
         parts.append(
@@ -90,16 +90,16 @@ def rd_chart(
         )
     for line in sorted(drawn, key=lambda line: -line.slot):
         parts += _curve(line, x_axis, y_axis)
-    return _svg(parts, title)
+    return svg(parts, title)
 
 
 def frame_chart(lines: Sequence[Line], *, title: str, y_label: str, marks: Sequence[int]) -> str:
     """One quality frame by frame, in display order; ``marks`` are the frames shown as images."""
     ys = [y for line in lines for y in line.ys]
     count = max(len(line.ys) for line in lines)
-    x_axis = Axis(0, max(count - 1, 1), _LEFT, _WIDTH - _RIGHT)
-    y_axis = _padded(ys, _HEIGHT - _BOTTOM, _TOP)
-    parts = [*_frame(x_axis, y_axis, "frame", y_label)]
+    x_axis = Axis(0, max(count - 1, 1), LEFT, WIDTH - _RIGHT)
+    y_axis = padded(ys, HEIGHT - _BOTTOM, _TOP)
+    parts = [*frame_of(x_axis, y_axis, "frame", y_label)]
     for mark in marks:
         x = x_axis.at(mark)
         parts.append(
@@ -111,7 +111,7 @@ def frame_chart(lines: Sequence[Line], *, title: str, y_label: str, marks: Seque
         )
         dots = _dots(line, x_axis, y_axis, 2.0 if count <= 80 else 1.0)
         parts.append(f'<g class="s{line.slot}"><polyline class="line" points="{path}"/>{dots}</g>')
-    return _svg(parts, title)
+    return svg(parts, title)
 
 
 def _curve(line: Line, x_axis: Axis, y_axis: Axis) -> list[str]:
@@ -146,14 +146,20 @@ def _tip(curve: RdCurve, point: RatePoint, kbps: float, value: float, label: str
     return f"{curve.codec} · qp {point.qp:g} · {kbps:,.1f} kbit/s · {value:.2f} {label}"
 
 
-def _frame(x_axis: Axis, y_axis: Axis, x_label: str, y_label: str) -> list[str]:
+def plot_box() -> tuple[float, float, float, float]:
+    """Left, top, right and bottom of where data is drawn."""
+    return LEFT, _TOP, WIDTH - _RIGHT, HEIGHT - _BOTTOM
+
+
+def frame_of(x_axis: Axis, y_axis: Axis, x_label: str, y_label: str) -> list[str]:
+    """Grid, ticks and the names of both axes."""
     parts = []
     for tick in y_axis.ticks():
         y = y_axis.at(tick)
         parts.append(
-            f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
+            f'<line class="grid" x1="{LEFT}" x2="{WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
         )
-        parts.append(f'<text x="{_LEFT - 6}" y="{y + 3.5:.1f}" text-anchor="end">{tick:g}</text>')
+        parts.append(f'<text x="{LEFT - 6}" y="{y + 3.5:.1f}" text-anchor="end">{tick:g}</text>')
     for tick in x_axis.ticks():
         x = x_axis.at(tick)
         parts.append(
@@ -162,10 +168,9 @@ def _frame(x_axis: Axis, y_axis: Axis, x_label: str, y_label: str) -> list[str]:
         parts.append(
             f'<text x="{x:.1f}" y="{y_axis.start + 14:g}" text-anchor="middle">{tick:g}</text>'
         )
-    middle = (_LEFT + _WIDTH - _RIGHT) / 2
+    middle = (LEFT + WIDTH - _RIGHT) / 2
     parts.append(
-        f'<text class="label" x="{middle:g}" y="{_HEIGHT - 6}" text-anchor="middle">'
-        f"{x_label}</text>"
+        f'<text class="label" x="{middle:g}" y="{HEIGHT - 6}" text-anchor="middle">{x_label}</text>'
     )
     centre = (y_axis.start + y_axis.end) / 2
     parts.append(
@@ -175,14 +180,16 @@ def _frame(x_axis: Axis, y_axis: Axis, x_label: str, y_label: str) -> list[str]:
     return parts
 
 
-def _svg(parts: Sequence[str], title: str) -> str:
+def svg(parts: Sequence[str], title: str) -> str:
+    """A whole drawing."""
     return (
-        f'<svg class="chart" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" '
+        f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
         f'aria-label="{escape(title)}">{"".join(parts)}</svg>'
     )
 
 
-def _padded(values: Sequence[float], bottom: float, top: float) -> Axis:
+def padded(values: Sequence[float], bottom: float, top: float) -> Axis:
+    """A scale that leaves some room beyond the values."""
     low, high = min(values), max(values)
     margin = max((high - low) * 0.06, 1e-3)
     return Axis(low - margin, high + margin, bottom, top)

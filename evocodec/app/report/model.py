@@ -16,6 +16,7 @@ from evocodec.domain.results import (
     Score,
 )
 from evocodec.domain.video import StreamInfo
+from evocodec.evaluation.pareto import TradeOff
 
 SCHEMA = "evocodec.report/1"
 """Names the layout of the JSON and of the CSV columns; fields are only ever added to a version."""
@@ -43,7 +44,9 @@ class ProgramFacts:
 class Codec:
     """One side of a comparison, with its curve on every clip that it was measured on.
 
-    ``command`` is how an anchor was made, with the rate and the picture's size left open.
+    ``command`` is how an anchor was made, with the rate and the picture's size left open. The time
+    ratios are a program's CPU seconds over the primary anchor's, which was run beside it for that;
+    None where they are not known.
     """
 
     name: str
@@ -51,6 +54,8 @@ class Codec:
     curves: Mapping[str, RdCurve]
     command: str = ""
     program: ProgramFacts | None = None
+    encode_time_ratio: float | None = None
+    decode_time_ratio: float | None = None
 
     @property
     def cost(self) -> Cost:
@@ -153,7 +158,8 @@ class Report:
     """A subject against references, over clips and metrics.
 
     ``score`` is the subject's against the primary anchor, None for an anchor itself. The first
-    reference is the one that pictures and costs are set against.
+    reference is the one that pictures and costs are set against. ``trade_offs`` has CPU time as its
+    decode time, and BD-rates against that reference.
     """
 
     title: str
@@ -168,6 +174,7 @@ class Report:
     notices: tuple[str, ...] = ()
     views: tuple[View, ...] = ()
     difference: str = ""
+    trade_offs: tuple[TradeOff, ...] = ()
     means: Mapping[tuple[str, Metric], Mean] = field(default_factory=dict)
 
     @property

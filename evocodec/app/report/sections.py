@@ -12,7 +12,8 @@ from evocodec.app.report.model import (
     Report,
     metric_unit,
 )
-from evocodec.app.report.words import DASH, interval, number, percent, sense, size
+from evocodec.app.report.trade_off_chart import trade_off_chart
+from evocodec.app.report.words import DASH, interval, number, percent, same_hour, sense, size
 from evocodec.domain.results import Comparison, Cost, Metric, RatePoint
 from evocodec.evaluation.anchors import operating_bits
 
@@ -227,6 +228,30 @@ def cost(report: Report) -> Iterator[str]:
     heads = ["codec", "encode", "CPU s", "ratio", "decode", "CPU s", "ratio", "memory", "program"]
     rows = [_cost_row(codec, base, subject=codec is report.subject) for codec in report.codecs]
     yield table(heads, rows, caption)
+    yield from (f'<p class="note">{escape(words)}</p>' for words in same_hour(report))
+    yield from _trade_offs(report)
+
+
+def _trade_offs(report: Report) -> Iterator[str]:
+    if len(report.trade_offs) < 2:
+        return
+    base = report.references[0].name
+    named = {codec.name: index % _SLOTS for index, codec in enumerate(report.codecs)}
+    chart = trade_off_chart(
+        report.trade_offs, named, base=base, title="Bits over decode time of every codec"
+    )
+    shown = {point.label for point in report.trade_offs}
+    missing = [codec.name for codec in report.codecs if codec.name not in shown]
+    words = (
+        "<b>Bits against decode time</b> · mean BD-rate at equal PSNR-Y; CPU time of all rate "
+        "points. Lower and further left is better; the line joins those that no other one beats on "
+        "both."
+    )
+    if shown - set(named):
+        words += " Small dots: the other candidates of the same run."
+    if missing:
+        words += f" Not shown, for want of a figure on every clip: {escape(', '.join(missing))}."
+    yield f'<div class="grid2">{figure(chart, words)}</div>'
 
 
 def _cost_row(codec: Codec, base: Cost, *, subject: bool) -> str:

@@ -1,8 +1,10 @@
 """Numbers and untrusted text for pages: a minus sign, units, and nothing that is markup."""
 
 import math
+from collections.abc import Iterator
 from html import escape
 
+from evocodec.app.report.model import Report
 from evocodec.domain.results import Comparison, Interval, Metric
 
 DASH = "–"
@@ -44,6 +46,18 @@ def sense(value: float | None) -> str:
     if value is None or abs(value) < 0.05:
         return ""
     return "good" if value < 0 else "bad"
+
+
+def same_hour(report: Report) -> Iterator[str]:
+    """For each program, its time over the primary anchor's, both run side by side."""
+    for codec in report.codecs:
+        encode, decode = codec.encode_time_ratio, codec.decode_time_ratio
+        if encode is not None and decode is not None:
+            yield (
+                f"{codec.name} takes {encode:.3g} times the CPU time of HEVC (x265 medium) to "
+                f"encode and {decode:.3g} times to decode, run in the same minutes on this machine "
+                "at the rate nearest the operating quality."
+            )
 
 
 def quality(value: float | None, metric: Metric) -> str:
