@@ -135,12 +135,19 @@ class Killer:
         self.killed: list[str] = []
 
     def __enter__(self) -> "Killer":
-        self._thread.start()
         return self
+
+    def watch(self, event: Event) -> None:
+        """Begin with the first result."""
+        if isinstance(event, CandidateClosed):
+            print(f"{time.strftime('%H:%M:%S')} {event.candidate_id}: {event.status}", flush=True)
+            if self._thread.ident is None:
+                self._thread.start()
 
     def __exit__(self, *_: object) -> None:
         self._over.set()
-        self._thread.join()
+        if self._thread.ident is not None:
+            self._thread.join()
 
     def _kill(self) -> None:
         for kind in itertools.cycle(("worker", "node", "worker", "head")):
@@ -185,7 +192,7 @@ def evolve(workspace: Path, candidates: int, seconds_between: float, extra: dict
         )
         with Laboratory.open(settings) as opened:
             with Killer(nodes, seconds_between) as killer:
-                view = opened.run(listeners=[show])
+                view = opened.run(listeners=[killer.watch])
             found = read_ledger(opened.ledger, view.run_id)
             problems = found.problems() + measure_again(opened, settings, found)
     if view.outcome != "finished" or len(found.closed) != candidates:
@@ -201,11 +208,6 @@ def evolve(workspace: Path, candidates: int, seconds_between: float, extra: dict
     }
     print(json.dumps(result, indent=2))
     return 1 if problems else 0
-
-
-def show(event: Event) -> None:
-    if isinstance(event, CandidateClosed):
-        print(f"{time.strftime('%H:%M:%S')} {event.candidate_id}: {event.status.value}", flush=True)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -38,6 +38,7 @@ _logger = logging.getLogger(__name__)
 
 _FIRST_DELAY_SECONDS = 1.0
 _MOST_DELAY_SECONDS = 15.0
+_FIRST_TRIES = 8
 _WATCH_SECONDS = 0.5
 _READY_GRACE_SECONDS = 5.0
 _TAKE_SECONDS = 60.0
@@ -88,11 +89,7 @@ class RemoteCluster:
     def open(self) -> EngineInfo:
         """Join the cluster; what goes wrong this first time is the caller's to hear."""
         check_address(self._options.address or "")
-        try:
-            link, answer = self._connect(wait_for_worker=True)
-        except LinkLostError as lost:
-            message = f"cannot join the Ray cluster at {self._options.address}: {lost}"
-            raise InfrastructureFailure(message) from lost
+        link, answer = self._first_connect()
         assert isinstance(answer, EngineInfo)  # noqa: S101 - of the same Evocodec
         self._use(link)
         self._watcher.start()
@@ -227,6 +224,24 @@ class RemoteCluster:
             numbers.append(self._dropped.popleft())
         if numbers:
             link.tell(Drop(tuple(numbers)))
+
+    def _first_connect(self) -> tuple[DriverLink, object]:
+        """Waiting for a first node may take long enough to see a head come and go."""
+        delay, lost_once = _FIRST_DELAY_SECONDS, False
+        for _ in range(_FIRST_TRIES):
+            try:
+                return self._connect(wait_for_worker=True)
+            except LinkLostError as lost:
+                problem, lost_once = str(lost), True
+            except InfrastructureFailure as error:
+                if not lost_once:
+                    raise
+                problem = str(error)
+            _logger.warning("the Ray cluster went while it was joined, trying again: %s", problem)
+            self._closing.wait(delay)
+            delay = min(2 * delay, _MOST_DELAY_SECONDS)
+        message = f"cannot join the Ray cluster at {self._options.address}: {problem}"
+        raise InfrastructureFailure(message)
 
     def _use(self, link: DriverLink) -> None:
         with self._changed:
