@@ -179,3 +179,20 @@ def test_ray_pods_keep_out_what_is_not_told_to_the_operator(words: tuple[str, ..
     for group in (cluster["spec"]["headGroupSpec"], *cluster["spec"]["workerGroupSpecs"]):
         annotations = group["template"]["metadata"]["annotations"]
         assert annotations["ray.io/overwrite-container-cmd"] == "true"
+
+
+@matrix
+def test_a_driver_shares_with_its_node_of_ray_what_it_finds_it_by(words: tuple[str, ...]) -> None:
+    for name, pod in chart.pods(chart.render(*words)):
+        nodes = [each for each in chart.containers(pod) if each["name"] == "ray-node"]
+        # The restricted profile lets containers of a pod see each other, so none but these may.
+        assert pod["spec"].get("shareProcessNamespace", False) == bool(nodes), name
+        for node in nodes:
+            assert node["restartPolicy"] == "Always"
+            [driver] = pod["spec"]["containers"]
+            places = [
+                {mount["mountPath"]: mount["name"] for mount in each["volumeMounts"]}
+                for each in (node, driver)
+            ]
+            for path in ("/tmp", "/dev/shm"):
+                assert places[0][path] == places[1][path], name
