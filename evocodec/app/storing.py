@@ -22,8 +22,16 @@ if TYPE_CHECKING:
 Backend = Literal["sqlite", "dynamodb"]
 
 
-def open_stores(settings: Settings, workspace: Workspace, backend: Backend | None = None) -> Stores:
+def open_stores(
+    settings: Settings,
+    workspace: Workspace,
+    backend: Backend | None = None,
+    *,
+    create: bool = True,
+) -> Stores:
     """Open ledger, blobs and records: as the settings choose, or those of a backend.
+
+    With ``create=False`` no table is made, whatever the settings say.
 
     Raises:
         UserError: a table or the bucket is missing or of another kind, or access is refused.
