@@ -273,13 +273,13 @@ def test_a_stop_ends_the_encoders_at_once(clip: Clip, tmp_path: Path) -> None:
 
 
 def test_vmaf_is_added_to_a_curve_that_lacks_it(tmp_path: Path) -> None:
-    city = load_clip(default_clips()[1]).head(4)
+    city = load_clip(replace(default_clips()[1], frames=2, scale=(96, 64)))
     encoder = anchor_encoder("x264-medium", Track.RANDOM_ACCESS)
     primary = anchor_curve(city, X265_MEDIUM, tmp_path, jobs=2)
-    without = covering_curve(city, encoder, primary, tmp_path)
+    without = covering_curve(city, encoder, primary, tmp_path, jobs=2)
     assert {point.quality.vmaf for point in without.points} == {None}
     assert not is_cached(city, encoder, tmp_path, primary=primary, vmaf=True)
-    with_it = covering_curve(city, encoder, primary, tmp_path, vmaf=True)
+    with_it = covering_curve(city, encoder, primary, tmp_path, vmaf=True, jobs=2)
     assert [p.qp for p in with_it.points] == [p.qp for p in without.points]
     assert all(point.quality.vmaf is not None for point in with_it.points)
     assert is_cached(city, encoder, tmp_path, primary=primary, vmaf=True)

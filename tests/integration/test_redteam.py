@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,7 @@ from evocodec.sandbox.probe import probe
 from evocodec.sandbox.providers import make_launcher
 from evocodec.sandbox.redteam.attack import VIEWS, Verdict
 from evocodec.sandbox.redteam.attacks import ALL_ATTACKS, select_attacks
+from evocodec.sandbox.redteam.report import RedTeamReport
 from evocodec.sandbox.redteam.runner import run_attacks
 
 PERSISTENT = ("module-state", "patched-guest", "environment", "random-state", "clip-by-memory")
@@ -72,20 +74,18 @@ HELD_BY_NATURE = {
 }
 
 
-def describe(mode: Mode) -> list[str]:
-    """Run everything in ``mode``; what failed, in words."""
+@cache
+def everything(mode: Mode) -> RedTeamReport:
+    """All attacks in ``mode``, mounted once for all tests."""
     policy = Policy(mode=mode)
-    report = run_attacks(lambda: ForkServerLauncher(policy), ALL_ATTACKS, policy)
+    return run_attacks(lambda: ForkServerLauncher(policy), ALL_ATTACKS, policy)
+
+
+@pytest.mark.parametrize("mode", ["auto", "pod"])
+def test_everything_is_held_with_and_without_namespaces(mode: Mode) -> None:
+    report = everything(mode)
     assert len(report.results) == len(ALL_ATTACKS)
-    return [f"{r.attack.theme}/{r.attack.name}: {r.finding}" for r in report.failed]
-
-
-def test_everything_is_held() -> None:
-    assert describe("auto") == []
-
-
-def test_everything_is_held_without_namespaces() -> None:
-    assert describe("pod") == []
+    assert [f"{r.attack.theme}/{r.attack.name}: {r.finding}" for r in report.failed] == []
 
 
 def test_everything_is_held_through_bubblewrap() -> None:
@@ -134,12 +134,13 @@ def test_everything_is_held_for_an_ordinary_user(mode: Mode) -> None:
 
 @pytest.mark.parametrize(("mode", "layer"), [("auto", "pivot_root"), ("pod", "path_broker")])
 def test_what_is_documented_is_held_where_the_machine_has_the_layer(mode: Mode, layer: str) -> None:
-    documented = [a.name for a in ALL_ATTACKS if a.documented_without]
-    policy = Policy(mode=mode)
-    if not (state := probe(policy)).holds(layer):
+    if not (state := probe(Policy(mode=mode))).holds(layer):
         pytest.skip(f"{layer}: {state.layers[layer]}")
-    report = run_attacks(lambda: ForkServerLauncher(policy), select_attacks(documented), policy)
-    assert [r.finding.verdict for r in report.results] == [Verdict.HELD] * len(documented)
+    documented = [r for r in everything(mode).results if r.attack.documented_without]
+    assert documented
+    assert {r.attack.name: r.finding.verdict for r in documented} == {
+        r.attack.name: Verdict.HELD for r in documented
+    }
 
 
 def test_attacks_break_a_launcher_that_protects_nothing() -> None:
