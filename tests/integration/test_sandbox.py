@@ -26,6 +26,7 @@ from evocodec.sandbox.probe import probe
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the sandbox is made of Linux")
 
 LIMITS = Limits(wall_seconds=20, cpu_seconds=20, memory_bytes=512 * MEBIBYTE)
+KEEPS_CTYPES = "if 0: import numba"  # without it, native code cannot be called
 
 STORE = (Path(__file__).parents[1] / "data" / "store_codec.py").read_text()
 
@@ -285,7 +286,13 @@ def test_what_a_failing_program_printed_is_kept(launcher: ForkServerLauncher) ->
 
 
 @pytest.mark.parametrize(
-    "body", ["os._exit(0)", "os._exit(3)", "os.abort()", "import ctypes; ctypes.string_at(1)"]
+    "body",
+    [
+        "os._exit(0)",
+        "os._exit(3)",
+        "os.abort()",
+        f"{KEEPS_CTYPES}\nimport ctypes; ctypes.string_at(1)",
+    ],
 )
 def test_ending_without_finishing_is_a_crash(launcher: ForkServerLauncher, body: str) -> None:
     assert failure(launcher, encoder(body)).kind is FailureKind.CRASH
@@ -438,6 +445,7 @@ def test_dangerous_system_calls_answer_not_permitted(
     }  # fmt: skip
     number = numbers[name][os.uname().machine == "aarch64"]
     body = f"""
+    {KEEPS_CTYPES}
     import ctypes
     libc = ctypes.CDLL(None, use_errno=True)
     code = libc.syscall({number}, 0, 0, 0, 0, 0)
@@ -449,7 +457,7 @@ def test_dangerous_system_calls_answer_not_permitted(
 def test_a_call_of_a_foreign_architecture_kills(launcher: ForkServerLauncher) -> None:
     if os.uname().machine != "x86_64":
         pytest.skip("the x32 table exists only on x86_64")
-    body = "import ctypes\nctypes.CDLL(None).syscall(0x40000000 + 39)"
+    body = f"{KEEPS_CTYPES}\nimport ctypes\nctypes.CDLL(None).syscall(0x40000000 + 39)"
     assert failure(launcher, encoder(body)).kind is FailureKind.FORBIDDEN
 
 

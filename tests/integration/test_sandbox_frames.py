@@ -96,6 +96,7 @@ def test_the_input_cannot_be_written_to(launcher: ForkServerLauncher) -> None:
     """Every mapping of the process is tried: the one that frames come through stays read-only."""
     body = """
 import ctypes, gc
+if 0: import numba  # with which a program keeps ctypes
 import numpy as np
 def encode(frames, stream, qp):
     next(frames)
