@@ -25,6 +25,8 @@ LOSE = Answer(0)
 """The server does the work, and its answer never arrives."""
 CUT = Answer(-1)
 """Half of the body arrives."""
+PASS = Answer(-2)
+"""No harm is done."""
 
 
 @dataclass

@@ -11,6 +11,7 @@ from aws_servers import REGION, aws_environment, options_for
 from lab import laboratory
 from persisting_servers import Server, dynamodb_local, localbucket
 
+from evocodec.app.store_care import migrate_stores
 from evocodec.domain.errors import InfrastructureFailure
 from evocodec.domain.events import Event
 from evocodec.store.aws import connect
@@ -114,4 +115,26 @@ def test_a_run_whose_store_stays_away_ends_and_resumes(cloud: Cloud, tmp_path: P
         assert view.outcome == "finished"
         assert view.resumed == 1
         assert list(lab.events())[: len(before)] == before
+        check_nothing_lost_or_doubled(lab, view, 3)
+
+
+def test_a_run_begun_on_files_goes_on_in_the_cloud_without_checkpoints(
+    cloud: Cloud, tmp_path: Path
+) -> None:
+    stop = threading.Event()
+
+    def stop_at(event: Event) -> None:
+        if event.candidate_id == "c0002" and event.kind == "screened":
+            stop.set()
+
+    changes = cloud.settings(run__candidates=3, run__slots=1)
+    with laboratory(tmp_path / "w", **changes | {"store__backend": "sqlite"}) as lab:
+        begun = lab.run(listeners=[stop_at], stop=stop)
+        assert begun.outcome == "interrupted"
+        before = [event for _, event in lab.events()]
+        migrate_stores(lab.settings, lab.workspace, origin="sqlite", runs=(begun.run_id,))
+    with laboratory(tmp_path / "w", **changes) as lab:
+        view = lab.run(resume=begun.run_id)
+        assert view.outcome == "finished"
+        assert [event for _, event in lab.events(begun.run_id)][: len(before)] == before
         check_nothing_lost_or_doubled(lab, view, 3)
