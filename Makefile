@@ -11,7 +11,7 @@ ARGS ?=
 WANT_TORCH := $(if $(filter yes,$(TORCH)),yes,$(if $(filter auto,$(TORCH)),$(if $(shell command -v nvidia-smi),yes,),))
 
 .DEFAULT_GOAL := help
-.PHONY: help run test bench lint format install clean distclean
+.PHONY: help run test bench lint format install dashboards clean distclean
 
 help:  ## show this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -47,6 +47,9 @@ lint: $(VENV)/.dev  ## types, style, layers
 format: $(VENV)/.dev  ## rewrite files in the house style
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+dashboards: $(VENV)/.dev  ## make Grafana's dashboards again
+	$(BIN)/python observability/generate.py
 
 clean:  ## remove caches; runs and adopted versions stay
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist *.egg-info

@@ -25,8 +25,14 @@ from evocodec.domain.errors import (
 COMMANDS = (
     *("run", "status", "ls", "show", "log", "diff", "eval", "compare", "anchors"),
     *("encode", "decode", "champions", "config", "doctor"),
+    *("brief", "submit", "redteam", "pareto", "metrics"),
 )
-NESTED = [["champions", name] for name in ("list", "show", "export", "rollback")]
+NESTED = [
+    *(["champions", name] for name in ("list", "show", "export", "rollback")),
+    *(["clips", name] for name in ("list", "add", "remove", "verify", "describe")),
+    *(["store", name] for name in ("check", "migrate")),
+    ["cluster", "check"],
+]
 
 runner = CliRunner(env={"COLUMNS": "100", "NO_COLOR": "1"})
 
