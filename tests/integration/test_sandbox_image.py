@@ -283,7 +283,7 @@ def test_memory_and_processes_are_limited_by_the_container(image: str) -> None:
     assert "survived" not in run(image, glutton, flags="--memory 128m", check=False)
 
 
-def test_no_attack_of_the_red_team_gets_through_in_it(image: str) -> None:
+def test_every_attack_of_the_red_team_is_held_in_it(image: str) -> None:
     program = (
         "import importlib.util, sys\n"
         "if importlib.util.find_spec('evocodec.sandbox.redteam') is None: sys.exit()\n"
@@ -294,9 +294,11 @@ def test_no_attack_of_the_red_team_gets_through_in_it(image: str) -> None:
     answer = run(image, program, check=False)
     if not answer:
         pytest.skip("this image was built before the red team")
-    attacks = json.loads(answer)["attacks"]
-    assert len(attacks) >= 60
-    assert [row["name"] for row in attacks if row["verdict"] == "BROKEN"] == []
+    report = json.loads(answer)
+    attacks, hidden = report["attacks"], not report["layers"]["path_broker"].startswith("off")
+    accepted = {"held"} if hidden else {"held", "documented"}
+    assert len(attacks) >= 190
+    assert [row for row in attacks if row["verdict"] not in accepted] == []
 
 
 def test_ray_runs_a_task_in_it(image: str) -> None:
