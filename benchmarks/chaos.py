@@ -51,6 +51,7 @@ from evocodec.store.ledger import Ledger  # noqa: E402
 WORKERS = {"w1": "127.0.0.31", "w2": "127.0.0.32", "w3": "127.0.0.33"}
 HEAD = "127.0.0.30"
 AGAIN = 25
+RECOVERY_SECONDS = 120.0
 
 
 @dataclass
@@ -165,6 +166,14 @@ class Killer:
                 node.kill()
             self.killed.append(what)
             print(f"{time.strftime('%H:%M:%S')} killed on {name}: {what}", flush=True)
+            if kind == "head":  # or the next one dies before anything has recovered
+                self._wait_for_work()
+
+    def _wait_for_work(self) -> None:
+        until = time.monotonic() + RECOVERY_SECONDS
+        while time.monotonic() < until and not self._over.wait(1.0):
+            if any(self._nodes.nodes[name].workers() for name in WORKERS):
+                return
 
 
 @contextmanager

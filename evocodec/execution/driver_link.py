@@ -8,12 +8,16 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from multiprocessing import Pipe
 
 from evocodec.execution.driver_messages import Answer, Ask, Beat, Close, Opened, Order, Ready, Take
 
+_OPEN = 0  # the number under which what came of Open is waited for
+
 _END_SECONDS = 10.0
 _TAIL_BYTES = 4096
+_WORDS = 160  # characters of them that go into a reason
 _numbers = itertools.count(1)
 
 
@@ -27,18 +31,18 @@ class LinkLostError(Exception):
 
 
 class DriverLink:
-    """Owns the process. Any thread may call; ``on_change`` is told of beats and of the end."""
+    """Owns the process. Any thread may call; ``on_change`` is told of its end."""
 
     def __init__(self, on_change: Callable[[], None]) -> None:
         self._on_change = on_change
-        self._changed = threading.Condition()
-        self._answers: dict[int, object] = {}
-        self._opened: Opened | None = None
+        self._waiting_lock = threading.Lock()  # between asking and giving up
+        self._waiting: dict[int, Future[object]] = {}
         self._beat_at = time.monotonic()
         self._lost = ""
         self._sending = threading.Lock()  # a message is several writes
         self.slots = 1
         self._output = tempfile.TemporaryFile()  # noqa: SIM115 - as long as the process
+        self._opened = self._question(_OPEN)
         ours, theirs = Pipe()
         self._connection = ours
         with theirs:
@@ -63,16 +67,20 @@ class DriverLink:
         """How long ago the head last answered."""
         return time.monotonic() - self._beat_at
 
-    def opened(self, stop: threading.Event) -> object:
-        """Wait for what came of Open; raises ``LinkLostError``."""
-        with self._changed:
-            while self._opened is None:
-                self._require()
+    def opened(self, seconds: float, stop: threading.Event) -> object:
+        """Wait for what came of Open; raises ``LinkLostError``, after ``seconds`` too."""
+        until = time.monotonic() + seconds
+        while True:
+            try:
+                answer = self._opened.result(0.2)
+            except TimeoutError:
                 if stop.is_set():
-                    raise LinkLostError("the engine closes")
-                self._changed.wait(0.2)
-            self._beat_at = time.monotonic()
-            return self._opened.answer
+                    raise LinkLostError("the engine closes") from None
+                if time.monotonic() > until:
+                    raise LinkLostError(f"Ray did not answer within {seconds:g} s") from None
+            else:
+                self._beat_at = time.monotonic()
+                return answer
 
     def tell(self, order: Order) -> None:
         """Give an order that is not answered, or not here; raises ``LinkLostError``."""
@@ -86,16 +94,13 @@ class DriverLink:
     def ask(self, request: Ready | Take, seconds: float) -> object:
         """Return the answer; raises ``LinkLostError``, and ``TimeoutError`` after ``seconds``."""
         number = new_number()
-        self.tell(Ask(number, request))
-        until = time.monotonic() + seconds
-        with self._changed:
-            while number not in self._answers:
-                self._require()
-                left = until - time.monotonic()
-                if left <= 0:
-                    raise TimeoutError
-                self._changed.wait(left)
-            return self._answers.pop(number)
+        answer = self._question(number)
+        try:
+            self.tell(Ask(number, request))
+            return answer.result(seconds)
+        finally:
+            with self._waiting_lock:
+                self._waiting.pop(number, None)
 
     def end(self, reason: str, *, kindly: bool = False) -> None:
         """End the process; ``kindly``: let it leave the cluster first."""
@@ -117,16 +122,32 @@ class DriverLink:
         size = self._output.seek(0, os.SEEK_END)
         self._output.seek(max(0, size - _TAIL_BYTES))
         lines = self._output.read().decode(errors="replace").strip().splitlines()
-        return lines[-1] if lines else "it printed nothing"
+        return lines[-1][:_WORDS] if lines else "it printed nothing"
 
     def _require(self) -> None:
         if self._lost:
             raise LinkLostError(self._lost)
 
+    def _question(self, number: int) -> Future[object]:
+        answer: Future[object] = Future()
+        with self._waiting_lock:
+            self._require()
+            self._waiting[number] = answer
+        return answer
+
+    def _answer(self, number: int, value: object) -> None:
+        with self._waiting_lock:
+            answer = self._waiting.pop(number, None)  # None: nobody waits for it any more
+        if answer is not None:
+            answer.set_result(value)
+
     def _give_up(self, reason: str) -> None:
-        with self._changed:
+        with self._waiting_lock:
             self._lost = self._lost or reason
-            self._changed.notify_all()
+            waiting = tuple(self._waiting.values())
+            self._waiting.clear()
+        for answer in waiting:
+            answer.set_exception(LinkLostError(self._lost))
 
     def _read(self) -> None:
         try:
@@ -138,12 +159,10 @@ class DriverLink:
             self._on_change()
 
     def _take_in(self, report: object) -> None:
-        with self._changed:
-            match report:
-                case Beat(slots):
-                    self.slots, self._beat_at = slots, time.monotonic()
-                case Answer(number, value):
-                    self._answers[number] = value
-                case Opened():
-                    self._opened = report
-            self._changed.notify_all()
+        match report:
+            case Beat(slots):
+                self.slots, self._beat_at = slots, time.monotonic()
+            case Answer(number, value):
+                self._answer(number, value)
+            case Opened(answer):
+                self._answer(_OPEN, answer)

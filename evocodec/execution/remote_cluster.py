@@ -1,8 +1,8 @@
 """A cluster that is joined through another process, and joined again when its head was lost.
 
-A head that comes back without its memory is a new cluster: tasks of the old one are lost, each
-costs a retry that is not counted against its job, and values are put again when a task needs them.
-While there is no cluster, tasks wait.
+A head that comes back without its memory is a new cluster. Tasks that ran on the old one are lost,
+and each costs its job a retry that is not counted; those that waited wait on, and so do new ones
+while there is no cluster. Values are put again when a task needs them.
 """
 
 import logging
@@ -39,6 +39,7 @@ _logger = logging.getLogger(__name__)
 _FIRST_DELAY_SECONDS = 1.0
 _MOST_DELAY_SECONDS = 15.0
 _FIRST_TRIES = 8
+_JOIN_SECONDS = 120.0
 _WATCH_SECONDS = 0.5
 _READY_GRACE_SECONDS = 5.0
 _TAKE_SECONDS = 60.0
@@ -70,7 +71,14 @@ class _Stream:
     arguments: tuple[object, ...]
     number: int = field(default_factory=new_number)
     link: DriverLink | None = None
+    begun: bool = False
     cancelled: bool = False
+
+    def wait_anew(self) -> None:
+        """Forget a lost link, if all that was lost with it is a place in the queue."""
+        kept = any(isinstance(argument, _Kept) for argument in self.arguments)
+        if self.link is not None and self.link.lost and not (self.begun or kept):
+            self.number, self.link = new_number(), None
 
 
 class RemoteCluster:
@@ -119,6 +127,7 @@ class RemoteCluster:
     def ready(self, streams: Sequence[_Stream], seconds: float) -> Sequence[_Stream]:
         """Return those with something to take, the lost ones first."""
         for stream in streams:
+            stream.wait_anew()
             self._submit(stream)
         lost = [stream for stream in streams if stream.link is not None and stream.link.lost]
         if lost:
@@ -180,6 +189,7 @@ class RemoteCluster:
             raise TaskLostError(f"the cluster was lost: {lost}", with_node=True) from lost
         except TimeoutError as late:
             raise TaskLostError("the task's answer did not arrive") from late
+        stream.begun = True
         match answer:
             case Over():
                 raise StopIteration
@@ -199,7 +209,6 @@ class RemoteCluster:
             arguments = tuple(self._placed(argument, link) for argument in stream.arguments)
             link.tell(Start(stream.number, stream.step, stream.name, arguments))
             stream.link = link
-            stream.arguments = ()
             weakref.finalize(stream, self._dropped.append, stream.number)
             self._send_drops(link)
         except LinkLostError as lost:
@@ -253,7 +262,8 @@ class RemoteCluster:
         link = DriverLink(self._wake)
         try:
             link.tell(Open(self._options, wait_for_worker))
-            answer = link.opened(self._closing)
+            more = self._options.first_worker_seconds if wait_for_worker else 0.0
+            answer = link.opened(_JOIN_SECONDS + more, self._closing)
             if isinstance(answer, EvocodecError):
                 raise answer
         except BaseException:
