@@ -71,7 +71,8 @@ def dynamodb_local(folder: Path) -> Iterator[Server]:
 
     def command() -> "subprocess.Popen[bytes]":
         path.unlink(missing_ok=True)
-        return _quiet([unshare, "-rn", sys.executable, script, str(path), "8000", *engine])
+        words = [unshare, "-rn", sys.executable, script, str(path), "8000", *engine]
+        return _quiet(words, data)
 
     def connect() -> socket.socket:
         far = socket.socket(socket.AF_UNIX)
@@ -100,7 +101,7 @@ def localbucket(folder: Path) -> Iterator[Server]:
     url = f"http://127.0.0.1:{port}"
     words = [sys.executable, "-m", "localbucket", str(data), "--host", "127.0.0.1"]
     yield from _running(
-        Server(url, lambda: _quiet([*words, "--port", str(port)]), lambda: _answers(url))
+        Server(url, lambda: _quiet([*words, "--port", str(port)], data), lambda: _answers(url))
     )
 
 
@@ -116,9 +117,10 @@ def _fails(command: list[str]) -> bool:
     return subprocess.run(command, check=False, capture_output=True).returncode != 0
 
 
-def _quiet(command: list[str]) -> "subprocess.Popen[bytes]":
+def _quiet(command: list[str], folder: Path) -> "subprocess.Popen[bytes]":
     quiet = subprocess.DEVNULL
-    return subprocess.Popen(command, stdout=quiet, stderr=quiet, start_new_session=True)
+    # DynamoDB Local leaves a file wherever it is started.
+    return subprocess.Popen(command, stdout=quiet, stderr=quiet, start_new_session=True, cwd=folder)
 
 
 def _answers(url: str) -> bool:

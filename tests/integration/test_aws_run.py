@@ -88,13 +88,13 @@ def check_nothing_lost_or_doubled(lab: Any, view: RunView, candidates: int) -> N
 
 def test_a_run_outlives_the_death_of_both_stores(cloud: Cloud, tmp_path: Path) -> None:
     killer = Killer([cloud.dynamodb, cloud.s3], "point_measured", after_seconds=0.5)
-    changes = cloud.settings(run__candidates=4, store__retry_seconds=90.0)
+    changes = cloud.settings(run__candidates=3, store__retry_seconds=90.0)
     with laboratory(tmp_path / "w", **changes) as lab:
         view = lab.run(listeners=[killer])
         assert killer.restarting is not None, [c.reason for c in view.candidates]
         killer.restarting.join()
         assert view.outcome == "finished"
-        check_nothing_lost_or_doubled(lab, view, 4)
+        check_nothing_lost_or_doubled(lab, view, 3)
         assert lab.runs()[0] == view.run_id
     assert not (tmp_path / "w" / "ledger.sqlite").exists()
     assert not (tmp_path / "w" / "blobs").exists()
