@@ -131,6 +131,7 @@ class Killer:
         self._nodes = nodes
         self._every = every_seconds
         self._over = threading.Event()
+        self._closed = threading.Event()  # a candidate was, lately
         self._thread = threading.Thread(target=self._kill, daemon=True)
         self._random = random.Random(5)
         self.killed: list[str] = []
@@ -142,11 +143,13 @@ class Killer:
         """Begin with the first result."""
         if isinstance(event, CandidateClosed):
             print(f"{time.strftime('%H:%M:%S')} {event.candidate_id}: {event.status}", flush=True)
+            self._closed.set()
             if self._thread.ident is None:
                 self._thread.start()
 
     def __exit__(self, *_: object) -> None:
         self._over.set()
+        self._closed.set()
         if self._thread.ident is not None:
             self._thread.join()
 
@@ -167,13 +170,8 @@ class Killer:
             self.killed.append(what)
             print(f"{time.strftime('%H:%M:%S')} killed on {name}: {what}", flush=True)
             if kind == "head":  # or the next one dies before anything has recovered
-                self._wait_for_work()
-
-    def _wait_for_work(self) -> None:
-        until = time.monotonic() + RECOVERY_SECONDS
-        while time.monotonic() < until and not self._over.wait(1.0):
-            if any(self._nodes.nodes[name].workers() for name in WORKERS):
-                return
+                self._closed.clear()
+                self._closed.wait(RECOVERY_SECONDS)
 
 
 @contextmanager

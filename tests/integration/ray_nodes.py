@@ -129,7 +129,7 @@ class Nodes:
         folder = self.root / name
         folder.mkdir()
         host, port = self.address.split(":")
-        place = ["--head", f"--port={port}", "--include-dashboard=false"]
+        place = ["--head", f"--port={port}", "--include-dashboard=false", "--no-monitor"]
         command = [
             *(["ip", "netns", "exec", namespace] if namespace else []),
             *(str(_RAY), "start", "--block", "--disable-usage-stats"),
