@@ -58,3 +58,4 @@ distclean: clean  ## remove .venv as well
 	rm -rf $(VENV)
 
 include sandbox-image/image.mk
+include controller-image/image.mk
