@@ -1,7 +1,6 @@
 """From measured curves to a report's facts: comparisons, means, the machine and its software."""
 
 import importlib.metadata
-import lzma
 import os
 import platform
 import shlex
@@ -15,6 +14,7 @@ from evocodec.config import Settings
 from evocodec.domain.results import Comparison, Metric, RdCurve
 from evocodec.evaluation.bdrate import MIN_POINTS
 from evocodec.evaluation.confidence import mean_interval
+from evocodec.evaluation.cost import packed_program_bytes
 from evocodec.evaluation.ffmpeg import ffmpeg_version
 from evocodec.sandbox.launcher import IsolationReport
 
@@ -29,7 +29,7 @@ def program_facts(source: str) -> ProgramFacts:
     return ProgramFacts(
         sha256=hashlib.sha256(data).hexdigest(),
         source_bytes=len(data),
-        packed_bytes=len(lzma.compress(data, preset=9 | lzma.PRESET_EXTREME)),
+        packed_bytes=packed_program_bytes(source),
         lines=len(source.splitlines()),
     )
 
