@@ -56,7 +56,7 @@ def typed(workspace: Path, settings: dict[str, Any], *words: str, code: int = 0)
 
 
 def fill(workspace: Path) -> None:
-    """A laboratory with the beginnings of two runs, their programs, and a blob that no event names."""
+    """A laboratory with the beginnings of two runs, their programs, and a blob of no event."""
     with Laboratory.open(load_settings(flags={"workspace": workspace})) as lab:
         for run_id, events in (
             ("old", story.fruitless("old")[:12]),
