@@ -257,10 +257,12 @@ def test_a_node_behind_a_cut_cable_is_given_up_and_comes_back(patience: None, ca
             wait_for(lambda: engine.slots() == 2, 60)
             with load_on(engine) as load:
                 wait_for(far.workers, 40)
+                far.stay_dead = True  # a start without a network hangs for a minute
                 cut(cable)
                 wait_for(lambda: load.retries, 60)
                 load.more(4, 40)
                 cut(cable, again=True)
+                far.stay_dead = False
                 wait_for(lambda: engine.slots() == 2, 60)
                 load.more(2, 40)
         finally:
