@@ -1,7 +1,7 @@
 {{/* What the chart knows, under what the user sets. */}}
 {{- define "evocodec.settings" -}}
 {{- $worker := .Values.ray.worker -}}
-{{- $ray := dict "address" (include "evocodec.rayAddress" .) -}}
+{{- $ray := dict "address" (include "evocodec.rayAddress" .) "sandboxes_per_task" 1.0 -}}
 {{- if gt (int $worker.gpus) 0 -}}
 {{- $_ := set $ray "gpus_per_task" (divf $worker.gpus $worker.slots | printf "%.4f" | float64) -}}
 {{- end -}}
