@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 # torch: "auto" installs it only where an NVIDIA GPU is found, because what pip picks may weigh
 # gigabytes; TORCH=yes always, TORCH=no never. Nothing in `make run` needs it.
 TORCH ?= auto
+# Test files at a time; a file's tests stay together and in order.
+TEST_JOBS ?= 2
 # Flags for the run, e.g. make run ARGS="--minutes 20 --set run.seed=7"
 ARGS ?=
 
@@ -33,7 +35,7 @@ run: $(VENV)/.base  ## evolve a codec on real video for five minutes
 	$(BIN)/evocodec run --minutes 3.5 $(ARGS)
 
 test: $(VENV)/.dev lint  ## set up everything and run all checks and tests
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n $(TEST_JOBS) --dist loadfile
 
 bench: $(VENV)/.dev  ## measure; the tables of docs/benchmarks.md
 	$(BIN)/python benchmarks/bench.py $(ARGS)
