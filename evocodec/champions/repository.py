@@ -285,7 +285,9 @@ class ChampionRepository:
     def _writing(self) -> Iterator[None]:
         # Two runs, or two threads, would otherwise give the same number to different programs.
         folder = self.path / ".git"
-        if not folder.exists() and self.path.is_dir() and any(self.path.iterdir()):
+        # Asked for last: another thread that begins here makes it before anything else.
+        others = self.path.is_dir() and any(child != folder for child in self.path.iterdir())
+        if others and not folder.exists():
             raise UserError(
                 f"{self.path} is not empty and is no git repository; choose another place for "
                 "champions with --set champions.path=FOLDER"
