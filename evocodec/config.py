@@ -63,7 +63,9 @@ class EvaluationSettings(Section):
         "random_access", description="coding structure of the anchors that are compared with"
     )
     anchors: tuple[str, ...] = Field(
-        (), description="anchors that eval compares with besides x265 medium; none: all of them"
+        (),
+        description="anchors that eval and runs compare with besides x265 medium; none: all of "
+        "them, in runs those that were measured before",
     )
     vmaf: Literal["never", "eval", "always"] = Field(
         "eval", description="when VMAF is computed: it costs more than the other metrics"

@@ -48,10 +48,16 @@ class Journal:
 
     def publish(self, event: Event) -> None:
         """Record the event; one that is already known changes nothing and is told to nobody."""
+        self.claim(event)
+
+    def claim(self, event: Event) -> bool:
+        """Publish the event; False when one of its key was recorded before, here or elsewhere."""
         with self._lock:
-            if self.ledger.record(event):
-                self.state.apply(event)
-                self._listeners(event)
+            if not self.ledger.record(event):
+                return False
+            self.state.apply(event)
+            self._listeners(event)
+            return True
 
     def find(self, key: str) -> Event | None:
         """The recorded event of that key in this run."""

@@ -1,4 +1,8 @@
-"""Writes Grafana's dashboards as JSON: ``python observability/generate.py [FOLDER]``."""
+"""Writes Grafana's dashboards as JSON: ``python observability/generate.py [--web] [FOLDER]``.
+
+``--web`` adds links to the web dashboard and to a candidate's page there. Without it there is none:
+a link has to lead somewhere.
+"""
 
 import json
 import sys
@@ -17,15 +21,19 @@ TAG = "evocodec"
 
 def main() -> None:
     """Write one file a dashboard, into the chart unless another folder is named."""
-    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else FOLDER
+    folders = [Path(word) for word in sys.argv[1:] if word != "--web"]
+    folder = folders[0] if folders else FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     for board in BOARDS:
-        (folder / f"{board.uid.removeprefix('evocodec-')}.json").write_text(rendered(board))
+        text = rendered(board, web="--web" in sys.argv)
+        (folder / f"{board.uid.removeprefix('evocodec-')}.json").write_text(text)
 
 
-def rendered(board: Board) -> str:
+def rendered(board: Board, *, web: bool) -> str:
     """Return a dashboard as JSON that is the same every time."""
     made = _frame(board)
+    if web:
+        _link_web(made)
     number, y = 0, 0
     for section in board.sections:
         number += 1
@@ -70,16 +78,6 @@ def _frame(board: Board) -> Any:
             .all_value(".*")
         )
         .with_variable(_typed("ray", "Ray dashboard", "http://127.0.0.1:8265"))
-        .with_variable(_typed("web", "Web dashboard", "http://127.0.0.1:8080"))
-        .with_variable(
-            dashboard.QueryVariable("run")
-            .label("Run")
-            .datasource(SOURCE)
-            .query('label_values(evocodec_run_info{instance=~"$controller"}, run_id)')
-            .refresh(models.VariableRefresh.ON_TIME_RANGE_CHANGED)
-            .sort(models.VariableSort.ALPHABETICAL_DESC)
-        )
-        .with_variable(_typed("candidate", "Candidate", "c0001"))
         .link(
             dashboard.DashboardLink("Evocodec")
             .type(models.DashboardLinkType.DASHBOARDS)
@@ -89,9 +87,22 @@ def _frame(board: Board) -> Any:
             .include_vars(True)
         )
         .link(_link("Ray dashboard", "${ray}/#/jobs"))
-        .link(_link("Web dashboard", "${web}/"))
-        .link(_link("Candidate", "${web}/runs/${run}/candidates/${candidate}"))
     )
+
+
+def _link_web(made: Any) -> None:
+    made.with_variable(_typed("web", "Web dashboard", "http://127.0.0.1:8080"))
+    made.with_variable(
+        dashboard.QueryVariable("run")
+        .label("Run")
+        .datasource(SOURCE)
+        .query('label_values(evocodec_run_info{instance=~"$controller"}, run_id)')
+        .refresh(models.VariableRefresh.ON_TIME_RANGE_CHANGED)
+        .sort(models.VariableSort.ALPHABETICAL_DESC)
+    )
+    made.with_variable(_typed("candidate", "Candidate", "c0001"))
+    made.link(_link("Web dashboard", "${web}/"))
+    made.link(_link("Candidate", "${web}/runs/${run}/candidates/${candidate}"))
 
 
 def _typed(name: str, label: str, value: str) -> Any:

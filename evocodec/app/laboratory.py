@@ -151,9 +151,10 @@ class Laboratory:
         from evocodec.telemetry.log import log_event, run_log
 
         log = self.workspace.run(plan.run_id) / "log.jsonl"
+        stop = stop or threading.Event()
         with (
             run_log(log, plan.run_id, redact=redactor(self.settings)),
-            watched(self.settings, self.ledger, plan.run_id) as watch,
+            watched(self.settings, self.ledger, plan.run_id, stop) as watch,
         ):
             stores = Stores(
                 watch.ledger(self.ledger),
@@ -162,7 +163,7 @@ class Laboratory:
                 self.champions,
             )
             everyone = (watch.observe, log_event, *listeners)
-            Runner(plan, stores, everyone, stop or threading.Event(), watch).run()
+            Runner(plan, stores, everyone, stop, watch).run()
         return self.view(plan.run_id)
 
     def record_place(self, experiment_id: str) -> str:
@@ -450,12 +451,9 @@ class Laboratory:
             self.blobs.put(source.encode())
             for source in baseline_sources(self.settings, self.champions)
         )
-        run_id, taken = new_run_id(), set(self.ledger.runs())
-        unique, copy = run_id, 2
-        while unique in taken:
-            unique, copy = f"{run_id}-{copy}", copy + 1
+        run_id = new_run_id()
         secret = self.blobs.put(new_secret()) if self.settings.held_out.enabled else ""
-        return RunPlan(unique, 0, self.settings, self.workspace, baselines, held_out_secret=secret)
+        return RunPlan(run_id, 0, self.settings, self.workspace, baselines, held_out_secret=secret)
 
     def _plan_resumed(self, resume: str) -> "RunPlan":
         from evocodec.app.running import (

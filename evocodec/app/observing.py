@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
+from evocodec.app.recorded_metrics import bd_rate_percent
 from evocodec.config import Settings
 from evocodec.domain.errors import InfrastructureFailure
 from evocodec.domain.events import Event
@@ -35,7 +36,7 @@ class RunWatch:
     """Metrics of one run, and what its parts are wrapped in so that they can be counted."""
 
     def __init__(self) -> None:
-        self.metrics = RunMetrics()
+        self.metrics = RunMetrics(bd_rate_percent)
         self._stores = StoreMetrics(self.metrics.registry)
         self._slots = WatchedSlots(1)
 
@@ -92,8 +93,12 @@ class RunWatch:
 
 
 @contextmanager
-def watched(settings: Settings, ledger: Ledger, run_id: str) -> Iterator[RunWatch]:
+def watched(
+    settings: Settings, ledger: Ledger, run_id: str, stop: threading.Event
+) -> Iterator[RunWatch]:
     """Watch a run while the context lasts; what it did before is counted first.
+
+    A Prometheus that follows the run is given the time to see how it ended, until ``stop``.
 
     Raises UserError when metrics are to be served on an address that cannot be had.
     """
@@ -120,6 +125,7 @@ def watched(settings: Settings, ledger: Ledger, run_id: str) -> Iterator[RunWatc
                 watch.metrics.registry, host=telemetry.metrics_bind, port=telemetry.metrics_port
             )
             closing.enter_context(server)
+            closing.callback(server.await_last_scrape, stop.is_set)
             _logger.info("metrics are served on %s", server.url)
         yield watch
 
@@ -175,7 +181,9 @@ class _CountedEngine:
             )
         except InfrastructureFailure as failure:
             self._on_failure()
-            _logger.warning("%s stays open: %s", candidate_id, failure)
+            _logger.warning(
+                "%s stays open: %s", candidate_id, failure, extra={"candidate_id": candidate_id}
+            )
             raise
 
     def close(self) -> None:

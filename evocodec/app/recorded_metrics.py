@@ -4,8 +4,16 @@ import threading
 
 from prometheus_client import CollectorRegistry
 
+from evocodec.domain.results import Metric, RdCurve
+from evocodec.evaluation.compare import compare_curves
 from evocodec.store.ledger import Ledger
 from evocodec.telemetry.metrics import RunMetrics
+
+
+def bd_rate_percent(anchor: RdCurve, test: RdCurve) -> float | None:
+    """BD-rate at equal PSNR-Y, as reports have it; None where they have none."""
+    (found,) = compare_curves(anchor, test, (Metric.PSNR_Y,))
+    return found.bd_rate.akima_percent if found.bd_rate else None
 
 
 class RecordedMetrics:
@@ -17,7 +25,7 @@ class RecordedMetrics:
     def __init__(self, ledger: Ledger, run_id: str) -> None:
         self.run_id = run_id
         self._ledger = ledger
-        self._metrics = RunMetrics()
+        self._metrics = RunMetrics(bd_rate_percent)
         # Scrapes may overlap, and an event counts once.
         self._lock = threading.Lock()
         self._after = 0

@@ -3,6 +3,7 @@
 import importlib.metadata
 import json
 import platform
+import secrets
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -21,6 +22,7 @@ from evocodec.app.engine import engine_options, make_policy, require_floor, want
 from evocodec.app.held_out import HeldOutMaterial, require_held_out
 from evocodec.app.models import gateway_settings
 from evocodec.app.observing import RunWatch
+from evocodec.app.other_anchors import OtherAnchors, require_anchors
 from evocodec.app.plotting import FaultPictures
 from evocodec.app.programs import built_in, looks_like_file, read_program
 from evocodec.app.stages import reference_costs, stage_settings, thresholds
@@ -46,6 +48,7 @@ from evocodec.domain.events import (
     RunStarted,
     RunStopped,
 )
+from evocodec.domain.results import RdCurve
 from evocodec.evaluation.screening import ScreenErrors
 from evocodec.execution.contract import Engine, EngineInfo, Interrupted
 from evocodec.execution.engine import RayEngine
@@ -126,6 +129,7 @@ class Runner:
         self._journal = Journal(stores.ledger, plan.run_id, self._state, self._bus.publish)
         self._own_stop = threading.Event()
         self._closing = ExitStack()
+        self._ours = False
 
     def run(self) -> Ending:
         """Do it all; the ledger has a RunStopped whatever happens short of a kill."""
@@ -144,6 +148,7 @@ class Runner:
     def _run(self) -> Ending:
         require_clips(self._plan.settings)
         require_held_out(self._plan.settings)
+        require_anchors(self._plan.settings)
         engine = RayEngine(engine_options(self._plan.settings))
         # Starting Ray is mostly waiting, and so is x265: they are done side by side. Ray is started
         # here, because Linux ends its processes together with the thread that started them.
@@ -177,32 +182,51 @@ class Runner:
         team_name = "model" if settings.model.configured else "mutation"
         team_name = "replay" if settings.run.replay else team_name
         team_name = "submission" if plan.submission else team_name
-        self._journal.publish(
-            RunStarted(
-                run_id=plan.run_id,
-                at=utc_now(),
-                proposer=team_name,
-                seed=settings.run.seed,
-                clips=tuple(anchored),
-                settings=_flat_settings(plan, info),
-                software=_software(),
-                isolation=dict(info.isolation.layers),
-                unsafe=settings.sandbox.unsafe,
-                resumed=plan.resumed,
-            )
+        started = RunStarted(
+            run_id=plan.run_id,
+            at=utc_now(),
+            proposer=team_name,
+            seed=settings.run.seed,
+            clips=tuple(anchored),
+            settings=_flat_settings(plan, info),
+            software=_software(),
+            isolation=dict(info.isolation.layers),
+            unsafe=settings.sandbox.unsafe,
+            resumed=plan.resumed,
         )
+        self._ours = self._journal.claim(started)
+        if not self._ours:
+            raise _taken(plan)
         for one in anchored.values():
-            self._journal.publish(
-                AnchorReady(
-                    run_id=plan.run_id,
-                    at=utc_now(),
-                    curve=one.curve,
-                    stream=one.clip.stream,
-                    operating_psnr_y_db=one.operating_psnr_y_db,
-                    cached=one.cached,
-                    clip_sha256=one.clip.sha256,
-                )
-            )
+            self._journal.publish(self._ready(one, one.curve, cached=one.cached, primary=True))
+        others = OtherAnchors(
+            settings,
+            plan.workspace.cache,
+            anchored,
+            recorded=self._has_anchor,
+            on_curve=lambda one, curve, cached: self._journal.publish(
+                self._ready(one, curve, cached=cached, primary=False)
+            ),
+        )
+        self._closing.callback(others.close)
+
+    def _ready(
+        self, one: AnchoredClip, curve: RdCurve, *, cached: bool, primary: bool
+    ) -> AnchorReady:
+        return AnchorReady(
+            run_id=self._plan.run_id,
+            at=utc_now(),
+            curve=curve,
+            stream=one.clip.stream,
+            operating_psnr_y_db=one.operating_psnr_y_db,
+            cached=cached,
+            clip_sha256=one.clip.sha256,
+            primary=primary,
+        )
+
+    def _has_anchor(self, codec: str, one: AnchoredClip) -> bool:
+        ready = self._ready(one, RdCurve(codec, one.clip.name, ()), cached=False, primary=False)
+        return self._journal.find(ready.key) is not None
 
     def _evolve(self, engine: Engine, anchored: Mapping[str, AnchoredClip]) -> Ending:
         plan, settings = self._plan, self._plan.settings
@@ -362,8 +386,8 @@ class Runner:
                 board.crown(event.candidate_id, version, scores[event.candidate_id])
 
     def _record_stop(self, ending: Ending) -> None:
-        if not self._state.view().started_at:
-            return  # it never began: nothing to resume, and nothing to look at
+        if not self._ours:
+            return  # it did not begin here: there is nothing to end
         counts: dict[str, int] = {}
         for _, event in self._stores.ledger.events(self._plan.run_id, kinds=("candidate_closed",)):
             if isinstance(event, CandidateClosed):
@@ -404,6 +428,20 @@ def _named_program(name: str) -> str:
     except (FileNotFoundError, ModuleNotFoundError) as error:
         message = f"there is no built-in program {name!r}; name a file, or one of: inter, per_frame"
         raise UserError(message) from error
+
+
+def _taken(plan: RunPlan) -> UserError:
+    if plan.resumed:
+        message = (
+            f"{plan.run_id} was resumed elsewhere at the same moment, and goes on there; "
+            "`evocodec status` shows it. Begin another run with `evocodec run`"
+        )
+    else:
+        message = (
+            f"another controller has just begun a run of the same name, {plan.run_id}; "
+            "begin again with `evocodec run`"
+        )
+    return UserError(message)
 
 
 def _flat_settings(plan: RunPlan, info: EngineInfo) -> dict[str, str]:
@@ -463,5 +501,8 @@ def with_fixed(settings: Settings, fixed: str) -> Settings:
 
 
 def new_run_id() -> str:
-    """A name for a run that sorts by time: ``run-20261017-013635``."""
-    return time.strftime("run-%Y%m%d-%H%M%S", time.gmtime())
+    """A name for a run that sorts by time: ``run-20261017-013635-4f0c``.
+
+    The end is drawn at random: controllers that share tables may begin in the same second.
+    """
+    return time.strftime(f"run-%Y%m%d-%H%M%S-{secrets.token_hex(2)}", time.gmtime())

@@ -50,7 +50,11 @@ class RunStarted(EventBase):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnchorReady(EventBase):
-    """An anchor's curve for one clip is known."""
+    """An anchor's curve for one clip is known.
+
+    ``primary``: the one that scores are made with; any other is only there to be compared with.
+    ``operating_psnr_y_db`` is the primary anchor's.
+    """
 
     kind: Literal["anchor_ready"] = "anchor_ready"
     curve: RdCurve
@@ -58,6 +62,7 @@ class AnchorReady(EventBase):
     operating_psnr_y_db: float
     cached: bool
     clip_sha256: str
+    primary: bool = True
 
     @property
     def key(self) -> str:

@@ -85,6 +85,7 @@ class RunView:
     killed run stays ``running``. ``outcome`` and ``message`` are those of the stop. ``counts`` has
     every candidate status, ``failures`` every failure kind that ended a candidate. ``best`` is the
     adopted candidate with the lowest bitrate, or the evaluated one when none was adopted.
+    ``anchors`` are the primary one's curves, ``other_anchors`` those it is compared with besides.
     ``elapsed_seconds`` adds up the sessions of a run, each until its stop or its last event.
     """
 
@@ -103,6 +104,7 @@ class RunView:
     software: Mapping[str, str] = field(default_factory=dict)
     isolation: Mapping[str, str] = field(default_factory=dict)
     anchors: tuple[AnchorView, ...] = ()
+    other_anchors: tuple[AnchorView, ...] = ()
     candidates: tuple[CandidateView, ...] = ()
     counts: Mapping[str, int] = field(default_factory=dict)
     failures: Mapping[str, int] = field(default_factory=dict)
@@ -144,6 +146,7 @@ class RunState:
         self._last_at = ""
         self._stopped: ev.RunStopped | None = None
         self._anchors: dict[tuple[str, str], AnchorView] = {}
+        self._other_anchors: dict[tuple[str, str], AnchorView] = {}
         self._candidates: dict[str, CandidateView] = {}
         self._versions: list[VersionView] = []
         self._calls: list[ev.ModelCalled] = []
@@ -189,6 +192,7 @@ class RunState:
                 software=started.software if started else {},
                 isolation=started.isolation if started else {},
                 anchors=tuple(self._anchors.values()),
+                other_anchors=tuple(self._other_anchors.values()),
                 candidates=candidates,
                 counts=_count_statuses(candidates),
                 failures=Counter(_ending_failures(candidates)),
@@ -216,7 +220,8 @@ class RunState:
                 view = AnchorView(
                     event.curve, event.stream, event.operating_psnr_y_db, event.cached
                 )
-                self._anchors[event.curve.codec, event.curve.clip] = view
+                known = self._anchors if event.primary else self._other_anchors
+                known[event.curve.codec, event.curve.clip] = view
             case ev.ModelCalled():
                 self._calls.append(event)
             case ev.InfrastructureRetried():

@@ -19,7 +19,7 @@ from evocodec.telemetry.labels import Family
 
 _STAGE_BUCKETS = (0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800)
 _MODEL_BUCKETS = (0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300)
-_RUN_ID = re.compile(r"run-\d{8}-\d{6}(-\d{1,4})?")
+_RUN_ID = re.compile(r"run-\d{8}-\d{6}(-[0-9a-f]{1,4})?")
 
 # A series with the time of birth beside every counter: twice the series, and nobody asks for them.
 disable_created_metrics()  # type: ignore[no-untyped-call]

@@ -50,7 +50,15 @@ LAYERS = (
 )
 RUN_STATES = ("running", "finished", "interrupted", "endpoint_gone", "budget", "failed")
 PROPOSERS = ("model", "mutation", "replay", "submission")
-ANCHORS = ("hevc", "av1", "vvc")
+ANCHORS = tuple(
+    f"{encoder}{track}"
+    for track in ("", "-ld")
+    for encoder in (
+        *("x265-medium", "x264-medium", "x265-veryslow", "svt-av1-p8", "svt-av1-p6", "aom-cpu4"),
+        *("vvenc-faster", "vvenc-medium"),
+    )
+)
+"""Both tracks, as ``evocodec anchors`` calls them; x265-medium is what scores are made with."""
 STORES: Mapping[str, tuple[str, ...]] = {
     "ledger": ("record", "events", "get", "runs"),
     "blobs": ("put", "get", "has"),

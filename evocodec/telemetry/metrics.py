@@ -32,10 +32,11 @@ from evocodec.domain.events import (
 )
 from evocodec.domain.results import RatePoint, Score, Stage
 from evocodec.telemetry import labels
+from evocodec.telemetry.champion import BdRateOf, ChampionRates, no_comparison
 from evocodec.telemetry.instruments import Instruments
 
 _HEVC_MBPS = 10.0
-_PROGRESS = (AnchorReady, PointMeasured, Screened, Evaluated, HeldOutTested, CandidateClosed)
+_PROGRESS = (PointMeasured, Screened, Evaluated, HeldOutTested, CandidateClosed)
 
 
 @dataclass(slots=True)
@@ -48,12 +49,14 @@ class _OpenStage:
 class RunMetrics:
     """Subscribe ``observe`` to the bus; calls must not overlap, which the bus sees to.
 
-    ``exposition`` may be called by any thread at any time.
+    ``exposition`` may be called by any thread at any time. ``bd_rate`` compares two curves, which
+    the figures against anchors other than the primary one need.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, bd_rate: BdRateOf = no_comparison) -> None:
         self.registry = CollectorRegistry()
         self._show = Instruments(self.registry)
+        self._rates = ChampionRates(self._show.bd_rate, bd_rate)
         self._stages: dict[str, _OpenStage] = {}
         self._scores: dict[str, Score] = {}
         self._verdicts: dict[str, Verdict] = {}
@@ -98,13 +101,15 @@ class RunMetrics:
     def observe(self, event: Event) -> None:
         """Count one event."""
         self._show.last_event.set(_moment(event.at).timestamp())
-        if isinstance(event, _PROGRESS):
+        if isinstance(event, _PROGRESS) or (isinstance(event, AnchorReady) and event.primary):
             self._show.last_progress.set(_moment(event.at).timestamp())
         match event:
             case RunStarted():
                 self._begin(event)
             case RunStopped(outcome=outcome):
                 self._enter_state(outcome)
+            case AnchorReady():
+                self._rates.learn(event)
             case ModelCalled():
                 self._count_call(event)
             case InfrastructureRetried():
@@ -233,7 +238,7 @@ class RunMetrics:
         if score is not None:
             self._show.bitrate.set(score.bitrate_mbps)
             self._show.ratio.set(score.compression_ratio)
-            self._show.bd_rate.of("hevc").set(score.bd_rate_percent)
+            self._rates.crown(score)
             self._show.saving.set(100.0 * (1.0 - score.bitrate_mbps / _HEVC_MBPS))
 
 

@@ -4,6 +4,7 @@ import logging
 import socket
 import socketserver
 import threading
+import time
 from collections.abc import Callable
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -17,6 +18,8 @@ from evocodec.domain.errors import EvocodecError, UserError
 
 _logger = logging.getLogger(__name__)
 _REQUEST_SECONDS = 10.0
+_LONGEST_INTERVAL_SECONDS = 60.0
+_SCRAPER = "X-Prometheus-Scrape-Timeout-Seconds"
 
 
 class MetricsServer:
@@ -38,7 +41,8 @@ class MetricsServer:
 
         Raises UserError when the address cannot be had.
         """
-        handler = _handler(registry, refresh)
+        self._scrapes = _Scrapes()
+        handler = _handler(registry, refresh, self._scrapes)
         try:
             self._server = _Server((host, port), handler)
         except (OSError, OverflowError) as error:
@@ -58,6 +62,14 @@ class MetricsServer:
         host = f"[{name}]" if ":" in name else name
         return f"http://{host}:{self._server.server_port}/metrics"
 
+    def await_last_scrape(self, over: Callable[[], bool]) -> None:
+        """Return once Prometheus has read what is there now, or ``over`` answers yes.
+
+        At once where it never came, or came only once; and it is not waited for much longer than it
+        took between its last two visits.
+        """
+        self._scrapes.await_next(over)
+
     def __enter__(self) -> Self:
         self._thread.start()
         return self
@@ -71,6 +83,32 @@ class MetricsServer:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+
+
+class _Scrapes:
+    """When Prometheus came; people who look at the page are not counted."""
+
+    def __init__(self) -> None:
+        self._came = threading.Condition()
+        self._begun: list[float] = []  # the last two that were answered
+
+    def answered(self, begun: float) -> None:
+        with self._came:
+            self._begun = [*self._begun[-1:], begun]
+            self._came.notify_all()
+
+    def await_next(self, over: Callable[[], bool]) -> None:
+        now = time.monotonic()
+        with self._came:
+            if len(self._begun) < 2:
+                return
+            before, last = self._begun
+            until = now + 1.5 * min(last - before, _LONGEST_INTERVAL_SECONDS)
+            while self._begun[-1] < now and not over():
+                left = until - time.monotonic()
+                if left <= 0:
+                    return
+                self._came.wait(min(left, 0.2))
 
 
 class _Server(ThreadingHTTPServer):
@@ -91,7 +129,7 @@ class _Server(ThreadingHTTPServer):
 
 
 def _handler(
-    registry: CollectorRegistry, refresh: Callable[[], None]
+    registry: CollectorRegistry, refresh: Callable[[], None], scrapes: _Scrapes
 ) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         timeout = _REQUEST_SECONDS
@@ -108,6 +146,7 @@ def _handler(
                 self._answer(HTTPStatus.NOT_FOUND, b"try /metrics\n", "text/plain")
 
         def _scrape(self) -> None:
+            begun = time.monotonic()
             try:
                 refresh()
             except EvocodecError as error:
@@ -116,6 +155,8 @@ def _handler(
                 return
             encode, content_type = choose_encoder(self.headers.get("Accept", ""))
             self._answer(HTTPStatus.OK, encode(registry), content_type)
+            if _SCRAPER in self.headers:
+                scrapes.answered(begun)
 
         def log_message(self, format: str, *args: object) -> None:
             _logger.debug(format, *args)

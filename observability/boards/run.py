@@ -4,6 +4,7 @@ from panels import GREEN, RED, YELLOW, Board, Panel, Query, Section
 from queries import grown, of, percentile
 
 HEVC_MBPS = 10.0
+PRIMARY = 'anchor=~"x265-medium.*"'
 
 BOARD = Board(
     "evocodec-run",
@@ -36,9 +37,9 @@ BOARD = Board(
                 ),
                 Panel(
                     "BD-rate",
-                    "Bits over the whole range of qualities, by anchor; below 0 is better.",
+                    "Bits over the whole range of qualities, against HEVC; below 0 is better.",
                     "percent",
-                    [Query(of("champion_bd_rate_percent"), "{{anchor}}")],
+                    [Query(of("champion_bd_rate_percent", PRIMARY), "{{anchor}}")],
                     width=4,
                     kind="number",
                     thresholds=((None, GREEN), (-10.0, YELLOW), (0.0, RED)),
@@ -90,6 +91,25 @@ BOARD = Board(
                     [Query(of("champion_version"), "version")],
                     width=8,
                     decimals=0,
+                ),
+                Panel(
+                    "BD-rate by anchor",
+                    "Of the current version against each encoder that the run has curves of; "
+                    "below 0 it needs fewer bits.",
+                    "percent",
+                    [Query(of("champion_bd_rate_percent"), "{{anchor}}")],
+                    kind="ranking",
+                    thresholds=((None, GREEN), (0.0, RED)),
+                    decimals=1,
+                    floor=None,
+                ),
+                Panel(
+                    "BD-rate over time",
+                    "Of the version that was current then, against each encoder.",
+                    "percent",
+                    [Query(of("champion_bd_rate_percent"), "{{anchor}}")],
+                    decimals=1,
+                    floor=None,
                 ),
             ),
         ),

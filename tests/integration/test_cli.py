@@ -519,7 +519,7 @@ def test_a_real_run_is_stopped_by_ctrl_c_and_resumed_to_its_end(
     child.press_ctrl_c()
     child.read_until(lambda text: "stopping cleanly" in text, seconds=10)
     assert child.wait(seconds=60) == ExitCode.INTERRUPTED
-    run_id = re.search(r"run --resume (run-[0-9-]+)", child.output)[1]
+    run_id = re.search(r"run --resume (run-[0-9a-f-]+)", child.output)[1]
     assert ok_json(tmp_path, "status")["outcome"] == "interrupted"
 
     command = [EVOCODEC, "-w", tmp_path, "run", "--resume", "--candidates", "2", "--json"]

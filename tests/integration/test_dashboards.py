@@ -22,11 +22,16 @@ UNITS = {"none", "short", "s", "percent", "percentunit", "Mbits", "currencyUSD",
 
 
 def test_the_committed_files_are_what_the_code_makes(tmp_path: Path) -> None:
+    made = generated(tmp_path)
+    assert made == {file.name: file.read_text(encoding="utf-8") for file in FILES}
+
+
+def generated(folder: Path, *words: str) -> dict[str, str]:
+    """What the code makes now, by the name of the file."""
     pytest.importorskip("grafana_foundation_sdk", reason="the dashboards' generator needs it")
     generator = ROOT / "observability" / "generate.py"
-    subprocess.run([sys.executable, str(generator), str(tmp_path)], check=True, timeout=60)
-    made = {file.name: file.read_text(encoding="utf-8") for file in tmp_path.iterdir()}
-    assert made == {file.name: file.read_text(encoding="utf-8") for file in FILES}
+    subprocess.run([sys.executable, str(generator), *words, str(folder)], check=True, timeout=60)
+    return {file.name: file.read_text(encoding="utf-8") for file in folder.iterdir()}
 
 
 def test_there_are_four_dashboards_each_with_a_name_of_its_own() -> None:
@@ -77,12 +82,19 @@ def test_every_variable_that_is_used_is_defined(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", BOARDS)
-def test_ray_the_candidate_and_the_other_dashboards_are_one_click_away(name: str) -> None:
+def test_ray_and_the_other_dashboards_are_one_click_away_and_nothing_else_is(name: str) -> None:
     links: dict[str, dict[str, Any]] = {link["title"]: link for link in BOARDS[name]["links"]}
-    assert links["Ray dashboard"]["url"].startswith("${ray}")
-    assert "${candidate}" in links["Candidate"]["url"]
+    assert set(links) == {"Evocodec", "Ray dashboard"}
+    assert links["Ray dashboard"]["url"].startswith("${ray}/")
     assert links["Evocodec"]["tags"] == ["evocodec"]
     assert "evocodec" in BOARDS[name]["tags"]
+
+
+def test_pages_of_candidates_are_linked_where_there_is_a_web_dashboard(tmp_path: Path) -> None:
+    for board in map(json.loads, generated(tmp_path, "--web").values()):
+        (link,) = [link["url"] for link in board["links"] if link["title"] == "Candidate"]
+        variables = {variable["name"] for variable in board["templating"]["list"]}
+        assert set(re.findall(r"\$\{(\w+)", link)) == {"web", "run", "candidate"} <= variables
 
 
 def test_promtool_parses_every_expression(tmp_path: Path) -> None:

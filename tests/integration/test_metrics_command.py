@@ -3,6 +3,7 @@
 import json
 import logging
 import socket
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -119,6 +120,37 @@ def test_a_peer_that_says_nothing_holds_up_neither_others_nor_the_end() -> None:
         read(server.url)
         begun = time.monotonic()
     assert time.monotonic() - begun < 5
+
+
+def scrape(url: str) -> None:
+    """Read as Prometheus does."""
+    asked = urllib.request.Request(url, headers={"X-Prometheus-Scrape-Timeout-Seconds": "10"})
+    with urllib.request.urlopen(asked, timeout=10) as reply:
+        reply.read()
+
+
+def test_who_follows_a_run_is_waited_for_once_more_and_people_are_not() -> None:
+    over = threading.Event()
+
+    def waited(server: MetricsServer) -> float:
+        begun = time.monotonic()
+        server.await_last_scrape(over.is_set)
+        return time.monotonic() - begun
+
+    with MetricsServer(CollectorRegistry(), host="127.0.0.1", port=0) as server:
+        read(server.url)
+        read(server.url)
+        assert waited(server) < 0.1
+        scrape(server.url)
+        time.sleep(1)
+        scrape(server.url)
+        again = threading.Timer(0.5, scrape, [server.url])
+        again.start()
+        assert 0.4 < waited(server) < 1.2
+        again.join()
+        assert 0.5 < waited(server) < 2  # it does not come any more
+        over.set()
+        assert waited(server) < 0.1
 
 
 def test_ipv6_is_served_and_an_address_of_somebody_else_is_a_message() -> None:

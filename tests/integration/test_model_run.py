@@ -2,7 +2,7 @@
 
 import itertools
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from lab import TOY, laboratory
 
 from evocodec.domain.candidate import CandidateStatus
 from evocodec.domain.errors import FailureKind
-from evocodec.domain.events import ModelCalled
+from evocodec.domain.events import Event, ModelCalled
 from evocodec.store.views import RunView
 
 TOY_SOURCE = TOY.read_text()
@@ -49,6 +49,7 @@ def run_with(
     *,
     candidates: int,
     resume: str | None = None,
+    listeners: Sequence[Callable[[Event], None]] = (),
     **changes: Any,
 ) -> tuple[RunView, tuple[ModelCalled, ...]]:
     options: dict[str, Any] = {
@@ -66,7 +67,7 @@ def run_with(
         "sandbox__wall_seconds": 4.0,
     }
     with laboratory(workspace, **(options | changes)) as lab:
-        view = lab.run(resume=resume)
+        view = lab.run(resume=resume, listeners=listeners)
         calls = [event for _, event in lab.events() if isinstance(event, ModelCalled)]
     return view, tuple(calls)
 

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from fractions import Fraction
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -10,6 +11,7 @@ from evocodec.domain.candidate import CandidateStatus, Finding, Verdict
 from evocodec.domain.errors import FailureKind, InfrastructureFailure
 from evocodec.domain.events import (
     Adopted,
+    AnchorReady,
     AttemptFailed,
     CandidateClosed,
     CandidateOpened,
@@ -27,14 +29,20 @@ from evocodec.domain.events import (
     StageStarted,
 )
 from evocodec.domain.results import (
+    BdRate,
+    ClipScore,
     Cost,
     HeldOutResult,
     Quality,
     RatePoint,
+    RdCurve,
     Score,
     ScreenResult,
     Stage,
+    Track,
 )
+from evocodec.domain.video import StreamInfo
+from evocodec.evaluation.anchor_encoders import anchor_encoders
 from evocodec.sandbox import static_rules
 from evocodec.telemetry import labels
 from evocodec.telemetry.metrics import RunMetrics
@@ -159,6 +167,12 @@ def test_every_rule_of_the_gate_has_a_label() -> None:
     assert rules <= set(labels.GATE_RULES)
 
 
+def test_every_anchor_has_a_label() -> None:
+    assert set(labels.ANCHORS) == {
+        encoder.name for track in Track for encoder in anchor_encoders(track)
+    }
+
+
 STORY: tuple[Event, ...] = (
     STARTED,
     CandidateOpened(run_id="r", at=AT, candidate_id="c0001", parent_id="", number=1),
@@ -213,7 +227,7 @@ def test_a_story_is_told_in_stages_money_and_versions() -> None:
     assert value("model_budget_usd") == 5
     assert value("gpu_seconds_total") == 2 * 0.5 * (3 + 1)
     assert value("champion_version") == 2
-    assert value("champion_bd_rate_percent", anchor="hevc") == -22
+    assert value("champion_bd_rate_percent", anchor="x265-medium") == -22
     assert value("champion_hevc_saving_percent") == pytest.approx(20)
     assert value("champion_improvement_percent") == 20
     assert value("sandbox_layer", layer="seccomp") == 1
@@ -234,6 +248,76 @@ def test_a_version_that_was_there_before_is_the_champion_at_first() -> None:
     found = samples(metrics)
     assert found["evocodec_champion_version", frozenset()] == 7
     assert found["evocodec_champion_bitrate_mbps", frozenset()] == 8
+
+
+def ready(codec: str, clip: str, *, primary: bool = False) -> AnchorReady:
+    return AnchorReady(
+        run_id="r", at=AT, curve=RdCurve(codec, clip, ()), stream=StreamInfo(16, 16, Fraction(25), 8),
+        operating_psnr_y_db=38.0, cached=True, clip_sha256="ab", primary=primary,
+    )  # fmt: skip
+
+
+def scored(candidate_id: str, bd_rate_percent: float) -> Evaluated:
+    clips = tuple(
+        ClipScore(name, RdCurve(candidate_id, name, ()), BdRate(0, 0, 1), 38, 1, 1, 1, 1)
+        for name in ("city", "dog")
+    )
+    score = replace(SCORE, bd_rate_percent=bd_rate_percent, clips=clips)
+    return Evaluated(run_id="r", at=AT, candidate_id=candidate_id, attempt=0, score=score)
+
+
+def adopted(candidate_id: str, version: int) -> Adopted:
+    return Adopted(
+        run_id="r", at=AT, candidate_id=candidate_id, version=version, commit="", tag="",
+        pushed=False,
+    )  # fmt: skip
+
+
+RATES = {
+    ("svt-av1-p6", "c0001", "city"): 10.0,
+    ("svt-av1-p6", "c0001", "dog"): 30.0,
+    ("vvenc-medium", "c0001", "city"): 70.0,
+    ("vvenc-medium", "c0001", "dog"): 90.0,
+    ("svt-av1-p6", "c0002", "city"): -2.0,
+    ("svt-av1-p6", "c0002", "dog"): 6.0,
+    ("vvenc-medium", "c0002", "city"): 40.0,  # with the other clip there is no figure
+}
+
+
+def test_the_champion_is_set_against_each_anchor_whose_curves_are_known() -> None:
+    metrics = RunMetrics(lambda anchor, test: RATES.get((anchor.codec, test.codec, test.clip)))
+
+    def shown() -> dict[str, float]:
+        name = "evocodec_champion_bd_rate_percent"
+        return {dict(pairs)["anchor"]: v for (n, pairs), v in samples(metrics).items() if n == name}
+
+    for clip in ("city", "dog"):
+        metrics.observe(ready("x265-medium", clip, primary=True))
+        metrics.observe(ready("svt-av1-p6", clip))
+    metrics.observe(ready("vvenc-medium", "city"))
+    assert shown() == {}
+    metrics.observe(scored("c0001", -5.0))
+    assert shown() == {}, "evaluated, and not yet the champion"
+    metrics.observe(adopted("c0001", 1))
+    assert shown() == {"x265-medium": -5, "svt-av1-p6": 20}
+    metrics.observe(ready("vvenc-medium", "dog"))  # encoded in the background, it comes late
+    assert shown() == {"x265-medium": -5, "svt-av1-p6": 20, "vvenc-medium": 80}
+    metrics.observe(scored("c0002", -9.0))
+    metrics.observe(adopted("c0002", 2))
+    gone = shown().pop("vvenc-medium")
+    assert math.isnan(gone), "the figure of the version before must not stay"
+    assert shown() | {"vvenc-medium": 0} == {"x265-medium": -9, "svt-av1-p6": 2, "vvenc-medium": 0}
+
+
+def test_another_anchor_of_the_background_is_no_progress() -> None:
+    metrics = RunMetrics()
+    metrics.observe(STARTED)
+    late = "2026-01-01T01:00:00.000"
+    metrics.observe(replace(ready("svt-av1-p6", "city"), at=late))
+    progress = "evocodec_last_progress_timestamp_seconds", frozenset[tuple[str, str]]()
+    began = samples(metrics)[progress]
+    metrics.observe(replace(ready("x265-medium", "city", primary=True), at=late))
+    assert samples(metrics)[progress] == began + 3600
 
 
 def test_a_resumed_run_counts_on_where_it_was_killed() -> None:

@@ -103,6 +103,9 @@ def introduce(event: ev.RunStarted) -> tuple[Line, ...]:
 def _(event: ev.AnchorReady) -> Line:
     curve = event.curve
     how = "cached" if event.cached else f"{len(curve.points)} encodes"
+    if not event.primary:
+        text = f"{curve.codec} on {curve.clip}, for versions to be compared with ({how})"
+        return Line("anchor", text, Tone.QUIET, main=False)
     text = f"{curve.codec} on {curve.clip}: {event.operating_psnr_y_db:.2f} dB"
     return Line("anchor", f"{text} at its 10 Mbit/s ({how})", Tone.QUIET)
 

@@ -1,0 +1,91 @@
+"""What versions of a run are compared with besides the primary anchor; encoded while it goes on."""
+
+import logging
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+from evocodec.app.background import InBackground
+from evocodec.app.clips import AnchoredClip
+from evocodec.app.report.gather import within_range
+from evocodec.config import Settings
+from evocodec.domain.errors import InfrastructureFailure
+from evocodec.domain.results import RdCurve, Track
+from evocodec.evaluation.anchor_encoders import AnchorEncoder, chosen_encoders
+from evocodec.evaluation.anchors import covering_curve, is_cached
+
+_logger = logging.getLogger(__name__)
+
+OnCurve = Callable[[AnchoredClip, RdCurve, bool], None]
+"""Hears of a clip, another anchor's curve for it, and whether nothing had to be encoded."""
+
+
+def require_anchors(settings: Settings) -> None:
+    """Check the names of anchors before anything slow begins.
+
+    Raises:
+        ConfigError: there is none of that name.
+    """
+    chosen_encoders(settings.evaluation.anchors, Track(settings.evaluation.track))
+
+
+class OtherAnchors:
+    """Finds curves in a thread of its own, until there are no more or it is closed.
+
+    Curves that were measured before come first, and cost nothing. What is missing is encoded, one
+    rate after the other, only for anchors that ``evaluation.anchors`` names: nobody who names none
+    waits for encoders that are twenty times slower than x265.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        cache: Path,
+        anchored: Mapping[str, AnchoredClip],
+        *,
+        recorded: Callable[[str, AnchoredClip], bool],
+        on_curve: OnCurve,
+    ) -> None:
+        """Begin at once; ``recorded`` says which anchor a run has already for a clip."""
+        evaluation = settings.evaluation
+        _, *encoders = chosen_encoders(evaluation.anchors, Track(evaluation.track))
+        self._wanted = [
+            (encoder, one)
+            for encoder in encoders
+            for one in anchored.values()
+            if not recorded(encoder.name, one)
+        ]
+        self._encoding = bool(evaluation.anchors)
+        self._cache = cache
+        self._on_curve = on_curve
+        self._stop = threading.Event()
+        self._work = InBackground(self._find)
+
+    def close(self) -> None:
+        """Give up on what is not known yet; rates that were encoded stay in the cache."""
+        self._stop.set()
+        self._work.wait()
+
+    def _find(self) -> None:
+        for encoder, one, cached in self._in_order():
+            if self._stop.is_set():
+                return
+            try:
+                curve = covering_curve(one.clip, encoder, one.curve, self._cache, stop=self._stop)
+                if not self._stop.is_set():
+                    self._on_curve(one, within_range(curve, one.curve), cached)
+            except InfrastructureFailure as failure:
+                if not self._stop.is_set():
+                    # SVT-AV1 needs 64 samples a side: one anchor less is no reason to end a run.
+                    _logger.warning("no %s on %s: %s", encoder.name, one.clip.name, failure)
+
+    def _in_order(self) -> Iterator[tuple[AnchorEncoder, AnchoredClip, bool]]:
+        missing = []
+        for encoder, one in self._wanted:
+            if is_cached(one.clip, encoder, self._cache, primary=one.curve):
+                yield encoder, one, True
+            else:
+                missing.append((encoder, one))
+        if self._encoding:
+            for encoder, one in missing:
+                yield encoder, one, False

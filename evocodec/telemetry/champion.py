@@ -1,0 +1,63 @@
+"""BD-rate of the current version against every anchor whose curves the run has."""
+
+import math
+from collections.abc import Callable
+
+from prometheus_client import Gauge
+
+from evocodec.domain.events import AnchorReady
+from evocodec.domain.results import RdCurve, Score
+from evocodec.telemetry import labels
+from evocodec.telemetry.labels import Family
+
+BdRateOf = Callable[[RdCurve, RdCurve], float | None]
+"""BD-rate in per cent of the second curve against the first; None where there is no figure."""
+
+
+def no_comparison(anchor: RdCurve, test: RdCurve) -> None:
+    """What there is without whoever can compare curves: no figure."""
+
+
+class ChampionRates:
+    """Fills one gauge an anchor: the mean over all clips of the score, or nothing.
+
+    The primary anchor's figure is the score's own.
+    """
+
+    def __init__(self, show: Family[Gauge], bd_rate: BdRateOf) -> None:
+        self._show = show
+        self._bd_rate = bd_rate
+        self._primary = labels.ANCHORS[0]
+        self._curves: dict[str, dict[str, RdCurve]] = {}
+        self._shown: set[str] = set()
+        self._score: Score | None = None
+
+    def learn(self, event: AnchorReady) -> None:
+        """Take in an anchor's curve; one that comes late is compared with the version at once."""
+        codec = event.curve.codec
+        if event.primary:
+            self._primary = codec
+            return
+        self._curves.setdefault(codec, {})[event.curve.clip] = event.curve
+        self._compare(codec)
+
+    def crown(self, score: Score) -> None:
+        """Show another version's figures."""
+        self._score = score
+        self._show.of(self._primary).set(score.bd_rate_percent)
+        for codec in self._curves:
+            self._compare(codec)
+
+    def _compare(self, codec: str) -> None:
+        curves = self._curves[codec]
+        measured = self._score.clips if self._score else ()
+        rates = [
+            self._bd_rate(curves[clip.clip], clip.curve) for clip in measured if clip.clip in curves
+        ]
+        known = [rate for rate in rates if rate is not None]
+        # A mean over some of the clips only would be another quantity under the same name.
+        if known and len(known) == len(measured):
+            self._shown.add(codec)
+            self._show.of(codec).set(math.fsum(known) / len(known))
+        elif codec in self._shown:
+            self._show.of(codec).set(math.nan)

@@ -1,0 +1,99 @@
+"""A model that goes away, as a real Prometheus sees and tells it; money and tokens before that."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import scripted_endpoint as scripted
+from dashboards import RULES, expressions
+from prometheus_server import Prometheus, free_port, prometheus
+from test_model_run import BETTER, by_role, run_with
+
+from evocodec.domain.events import CandidateClosed, Event, ModelCalled
+from evocodec.store.views import RunView
+
+ALERT = 'ALERTS{alertname="EvocodecEndpointDown",alertstate="%s"}'
+MONEY: dict[str, Any] = {
+    "model__price_input_usd_per_million": 3.0,
+    "model__price_output_usd_per_million": 15.0,
+    "model__budget_usd": 50.0,
+    "model__budget_tokens": 1_000_000,
+}
+
+
+@dataclass(frozen=True)
+class Watched:
+    """A run that lost its endpoint, and the Prometheus that followed it."""
+
+    view: RunView
+    calls: tuple[ModelCalled, ...]
+    server: Prometheus
+    well_at: float
+    """When the model still answered, and Prometheus had seen that."""
+
+
+@pytest.fixture(scope="module")
+def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
+    folder, port = tmp_path_factory.mktemp("endpoint"), free_port()
+    rules = folder / "rules.yaml"
+    # Nobody waits for twelve minutes here; what is asked stays the same.
+    rules.write_text(RULES.read_text().replace("[10m]", "[10s]").replace("for: 2m", "for: 1s"))
+    well_at: list[float] = []
+    with prometheus(folder, f"127.0.0.1:{port}", rules=rules) as server:
+
+        def hold(event: Event) -> None:
+            if isinstance(event, CandidateClosed) and event.candidate_id == "c0002":
+                server.wait('evocodec_model_calls_total{role="coder",outcome="ok"} == 1')
+                well_at[:] = [time.time()]
+
+        replies = [scripted.code(BETTER), scripted.drops()]
+        with scripted.scripted_endpoint([by_role(replies)]) as endpoint:
+            view, calls = run_with(
+                endpoint,
+                folder / "w",
+                candidates=3,
+                listeners=[hold],
+                telemetry__metrics_port=port,
+                **MONEY,
+            )
+        yield Watched(view, calls, server, well_at[0])
+
+
+def test_the_alert_fires_although_the_run_ended_with_its_endpoint(watched: Watched) -> None:
+    assert watched.view.outcome == "endpoint_gone"
+    assert watched.server.query(ALERT % "firing", at=watched.well_at) == []
+    assert watched.server.wait(ALERT % "firing", seconds=30) == 1
+    (target,) = watched.server.targets()
+    assert target["health"] == "down"
+
+
+def test_prometheus_saw_how_the_run_ended(watched: Watched) -> None:
+    last = watched.server.value('last_over_time(evocodec_run_state{state="endpoint_gone"}[5m])')
+    assert last == 1
+
+
+def test_calls_tokens_and_money_are_those_of_the_ledger(watched: Watched) -> None:
+    def last(series: str) -> float | None:
+        return watched.server.value(f"sum(last_over_time({series}[5m]))")
+
+    calls = watched.calls
+    assert {call.outcome for call in calls} == {"ok", "connection"}
+    assert last('evocodec_model_calls_total{outcome="connection"}') == 1
+    assert last('evocodec_model_calls_total{outcome="ok"}') == len(calls) - 1
+    assert last("evocodec_model_call_seconds_count") == len(calls)
+    assert last("evocodec_model_retries_total") == sum(call.tries - 1 for call in calls) == 1
+    prompts = last('evocodec_model_tokens_total{direction="prompt"}')
+    assert prompts == sum(call.prompt_tokens for call in calls)
+    assert last("evocodec_model_cost_usd_total") == pytest.approx(sum(c.cost_usd for c in calls))
+    assert last("evocodec_model_budget_usd") == 50
+
+
+def test_every_query_of_the_models_dashboard_has_data(watched: Watched) -> None:
+    empty = {
+        where
+        for where, expression in expressions()
+        if where.startswith("models/") and not watched.server.query(expression, at=watched.well_at)
+    }
+    assert empty == set()
