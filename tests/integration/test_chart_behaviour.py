@@ -55,6 +55,24 @@ def test_settings_of_the_user_win_over_those_of_the_chart(tmp_path: Path) -> Non
     assert found.ray.address
 
 
+@pytest.mark.parametrize(
+    ("values", "slots"),
+    [
+        ({"ray__worker__maxReplicas": 50, "ray__worker__slots": 6}, 300),
+        ({"ray__autoscaling__enabled": False, "ray__worker__minReplicas": 3}, 12),
+        ({"controller__settings": {"run": {"slots": 40}}}, 40),
+    ],
+    ids=["scaled", "fixed", "given"],
+)
+def test_as_many_candidates_are_measured_as_the_largest_cluster_has_room_for(
+    values: dict[str, object], slots: int, tmp_path: Path
+) -> None:
+    words = chart.settings(**values)
+    assert _settings(words, tmp_path).run.slots == slots
+    done = chart.run("helm", "install", "lab", str(chart.CHART), "--dry-run=client", *words)
+    assert f" {slots} candidates at once" in done.stdout.partition("NOTES:")[2], done.stderr
+
+
 def test_a_model_server_in_the_cluster_is_the_endpoint(tmp_path: Path) -> None:
     found = _settings(EVERYTHING, tmp_path)
     objects = chart.render(*EVERYTHING)
@@ -73,7 +91,7 @@ def test_a_change_of_settings_restarts_the_controller_and_nothing_else_does() ->
         return str(pod["metadata"]["annotations"]["checksum/settings"])
 
     assert digest() != digest(*chart.settings(controller__settings={"run": {"seed": 2}}))
-    assert digest() == digest(*chart.settings(ray__worker__maxReplicas=9))
+    assert digest() == digest(*chart.settings(ray__worker__memory="48Gi"))
 
 
 def _flag(command: list[str], name: str) -> str:

@@ -171,6 +171,8 @@ def test_no_pod_needs_a_shell(words: tuple[str, ...]) -> None:
             ), name
             for kind in ("startupProbe", "livenessProbe", "readinessProbe"):
                 assert "exec" not in container.get(kind, {}), name
+            for hook in container.get("lifecycle", {}).values():
+                assert hook["exec"]["command"][0] == "/opt/evocodec/bin/python", name
 
 
 @matrix

@@ -1,3 +1,10 @@
+{{/* Of the largest cluster: one that scales from nothing has none when a run begins. */}}
+{{- define "evocodec.slots" -}}
+{{- $worker := .Values.ray.worker -}}
+{{- $workers := ternary $worker.maxReplicas $worker.minReplicas .Values.ray.autoscaling.enabled -}}
+{{- mul (int $workers) (int $worker.slots) -}}
+{{- end -}}
+
 {{/* What the chart knows, under what the user sets. */}}
 {{- define "evocodec.settings" -}}
 {{- $worker := .Values.ray.worker -}}
@@ -6,7 +13,7 @@
 {{- $_ := set $ray "gpus_per_task" (divf $worker.gpus $worker.slots | printf "%.4f" | float64) -}}
 {{- end -}}
 {{- $model := dict "base_url" (include "evocodec.modelUrl" .) "model" (include "evocodec.modelName" .) -}}
-{{- $known := dict "workspace" "/data" "ray" $ray "model" $model "run" (dict "minutes" 480) "sandbox" (dict "mode" "pod") -}}
+{{- $known := dict "workspace" "/data" "ray" $ray "model" $model "run" (dict "minutes" 480 "slots" (include "evocodec.slots" . | int)) "sandbox" (dict "mode" "pod") -}}
 {{- if .Values.metrics.enabled -}}
 {{- $_ := set $known "telemetry" (dict "metrics_port" (int .Values.metrics.port) "metrics_bind" "0.0.0.0" "log_to" "stdout" "log_format" "json") -}}
 {{- end -}}

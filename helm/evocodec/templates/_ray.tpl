@@ -253,3 +253,15 @@ readinessProbe:
         path: bash.py
 {{- end }}
 {{- end -}}
+
+{{/* Nothing expands variables in a hook, so files/drain.py looks for itself what Ray calls the node. */}}
+{{- define "evocodec.drainHook" -}}
+preStop:
+  exec:
+    command:
+      - /opt/evocodec/bin/python
+      - /scripts/drain.py
+      # What is left of the grace period is for Ray to stop.
+      - {{ sub (int .Values.ray.worker.terminationGracePeriodSeconds) 15 | quote }}
+      - {{ include "evocodec.rayAddress" . }}
+{{- end -}}
