@@ -74,20 +74,26 @@ def _remove(original: object) -> None:
 
 def cut_off(function: object) -> None:
     """Have the library's own table of functions lead to an error instead of the function."""
+    entry = table_entry(function)
+    if entry is not None:
+        entry.value = linux.address_of(ctypes.pythonapi.PyErr_BadArgument)
+
+
+def table_entry(function: object) -> ctypes.c_void_p | None:
+    """Where a library's table says where the function begins, made writable; None if unknown."""
     function = function.__func__ if isinstance(function, staticmethod) else function
     offset = _OFFSET_OF_TABLE_ENTRY.get(type(function))
     if offset is None or object.__basicsize__ != _PLAIN_OBJECT_BYTES:
-        return
+        return None
     pointer = ctypes.sizeof(ctypes.c_void_p)
     entry = ctypes.c_void_p.from_address(id(function) + offset).value
     if entry is None:
-        return
+        return None
     name = ctypes.c_char_p.from_address(entry).value
     if name != getattr(function, "__name__", "").encode():
-        return
-    error = linux.address_of(ctypes.pythonapi.PyErr_BadArgument)
+        return None
     linux.make_writable(entry + pointer, pointer)
-    ctypes.c_void_p.from_address(entry + pointer).value = error
+    return ctypes.c_void_p.from_address(entry + pointer)
 
 
 def _unmap(libraries: str) -> None:

@@ -20,18 +20,14 @@ _STACK_BYTES = 8 << 20
 
 @dataclass(frozen=True, slots=True)
 class Confinement:
-    """What the supervisor asks for; ``ruleset_fd`` is -1 without Landlock.
+    """What the supervisor asks for, for all jobs of a fork server; -1 for no descriptor.
 
-    ``broker_fd`` leads to the path broker, and is -1 without one; ``broker_state`` says why.
-    ``proc_fd`` is the real /proc, which programs do not see; it is closed before they run.
-    ``memory_bytes`` and ``processes`` count what the job adds to what the fork server has loaded.
+    ``ruleset_fd`` is of Landlock. ``broker_fd`` leads to the path broker; ``broker_state`` says why
+    not. ``proc_fd`` is the real /proc, which programs do not see; it is closed before they run.
     ``address_limit`` is off where CUDA, which reserves address space by the terabyte, is used.
     ``scratch_bytes`` is 0 for no scratch; ``no_scratch`` says why there can be none.
     """
 
-    cpu_seconds: int
-    memory_bytes: int
-    processes: int
     ruleset_fd: int
     landlock_state: str
     pid_namespace: str
@@ -47,34 +43,63 @@ class Confinement:
     no_scratch: str = ""
 
 
-def enter(wanted: Confinement) -> dict[str, str]:
-    """Apply every layer; returns layer → ``on``, ``abi N`` or ``off: reason``."""
-    base_address_bytes = _address_space_bytes(wanted.proc_fd)
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """What one job may use; memory and processes beyond what the fork server has loaded."""
+
+    cpu_seconds: int
+    memory_bytes: int
+    processes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """The layers entered so far, layer → state, and the filter to come."""
+
+    layers: Mapping[str, str]
+    filter: seccomp.Filter | None
+
+
+def prepare(wanted: Confinement) -> Prepared:
+    """Go as far as is possible without a job: to another user, other namespaces, own scratch."""
     layers = {"pid_namespace": wanted.pid_namespace}
     if wanted.leave_root:
         layers["unprivileged_user"] = _attempt(_become_nobody)
     layers |= _enter_namespaces(wanted)
     layers["scratch"] = _enter_scratch(wanted)
+    if not seccomp.supported():
+        return Prepared(layers, None)
+    files = wanted.ruleset_fd >= 0
+    scratch = files and bool(_file_bytes(wanted, layers))
+    return Prepared(layers, seccomp.Filter(devices=wanted.devices, files=files, scratch=scratch))
+
+
+def enter(wanted: Confinement, prepared: Prepared, allowance: Allowance) -> dict[str, str]:
+    """Apply every other layer; returns layer → ``on``, ``abi N`` or ``off: reason`` for all."""
+    base_address_bytes = _address_space_bytes(wanted.proc_fd)
+    layers = dict(prepared.layers)
     memory_fd = _own_memory(wanted)
     os.close(wanted.proc_fd)
     layers["capabilities"] = _attempt(linux.drop_capabilities, "none")
+    limits = _limits(wanted, allowance, base_address_bytes, _file_bytes(wanted, layers))
     # Without its own user namespace the user's other processes would count against the limit.
-    own_count = layers["user_namespace"] == "on" or layers.get("unprivileged_user") == "on"
-    file_bytes = 0 if layers["scratch"].startswith("off") else wanted.scratch_bytes
-    limits = _limits(wanted, base_address_bytes, file_bytes)
-    if own_count:
-        limits[resource.RLIMIT_NPROC] = wanted.processes
+    if layers["user_namespace"] == "on" or layers.get("unprivileged_user") == "on":
+        limits[resource.RLIMIT_NPROC] = allowance.processes
     layers["rlimits"] = _attempt(lambda: _set_limits(limits))
     linux.prctl(linux.PR_SET_DUMPABLE, 0)
     # After the last change of credentials, which would clear it.
     linux.prctl(linux.PR_SET_PDEATHSIG, 9)
     layers["no_new_privs"] = _attempt(lambda: linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1))
-    layers |= _restrict_files_and_calls(wanted, memory_fd, scratch=file_bytes > 0)
+    layers |= _restrict_files_and_calls(wanted, memory_fd, prepared.filter)
     return layers
 
 
+def _file_bytes(wanted: Confinement, layers: Mapping[str, str]) -> int:
+    return 0 if layers["scratch"].startswith("off") else wanted.scratch_bytes
+
+
 def _restrict_files_and_calls(
-    wanted: Confinement, memory_fd: int, *, scratch: bool
+    wanted: Confinement, memory_fd: int, calls: seccomp.Filter | None
 ) -> dict[str, str]:
     landlock_state = wanted.landlock_state
     if wanted.ruleset_fd >= 0:
@@ -86,10 +111,10 @@ def _restrict_files_and_calls(
         fds = (wanted.broker_fd, memory_fd)
         broker_state = broker_process.enter(*fds, devices=wanted.devices)
     seccomp_state = "off: no system call table for this architecture"
-    if seccomp.supported():
-        seccomp_state = _attempt(
-            lambda: seccomp.install(devices=wanted.devices, files=files, scratch=scratch and files)
-        )
+    if calls is not None:
+        if calls.files and not files:
+            calls = seccomp.Filter(devices=wanted.devices, files=False)
+        seccomp_state = _attempt(calls.install)
     if files:
         access = "landlock"
     elif seccomp_state == "on":
@@ -170,9 +195,11 @@ def _enter_scratch(wanted: Confinement) -> str:
     return made
 
 
-def _limits(wanted: Confinement, base_address_bytes: int, file_bytes: int) -> dict[int, int]:
+def _limits(
+    wanted: Confinement, allowance: Allowance, base_address_bytes: int, file_bytes: int
+) -> dict[int, int]:
     limits = {
-        resource.RLIMIT_CPU: wanted.cpu_seconds,
+        resource.RLIMIT_CPU: allowance.cpu_seconds,
         resource.RLIMIT_FSIZE: file_bytes,
         resource.RLIMIT_NOFILE: _OPEN_FILES,
         resource.RLIMIT_CORE: 0,
@@ -181,9 +208,9 @@ def _limits(wanted: Confinement, base_address_bytes: int, file_bytes: int) -> di
         resource.RLIMIT_MSGQUEUE: 0,
     }
     if wanted.address_limit:
-        limits[resource.RLIMIT_AS] = base_address_bytes + wanted.memory_bytes
+        limits[resource.RLIMIT_AS] = base_address_bytes + allowance.memory_bytes
     else:
-        limits[resource.RLIMIT_DATA] = wanted.memory_bytes
+        limits[resource.RLIMIT_DATA] = allowance.memory_bytes
     return limits
 
 

@@ -5,11 +5,12 @@ what they all go through is cut off, in the job's process, once its layers are e
 function object is called, and the functions that open libraries or take an address.
 """
 
+import _ctypes
 import ast
 import ctypes
 from collections.abc import Collection
 
-from evocodec.guest.codecs import cut_off
+from evocodec.guest.codecs import table_entry
 from evocodec.guest.linux import address_of
 
 _POINTER = ctypes.sizeof(ctypes.c_void_p)
@@ -38,23 +39,34 @@ def needed_by(program: str, libraries: Collection[str]) -> bool:
     return not imported.isdisjoint(libraries)
 
 
+def prepare() -> None:
+    """Copy the memory that ``remove`` will write, before there is a hurry."""
+    if _KNOWN_LAYOUT:
+        for slot in (*_entries(), *_calls()):
+            slot.value = slot.value
+
+
 def remove() -> None:
     """Have every such call, by whatever object, end in an error; for good."""
     if not _KNOWN_LAYOUT:
         return
-    import _ctypes  # noqa: PLC0415 - its names are private to CPython
-
-    for name in _FUNCTIONS:
-        cut_off(getattr(_ctypes, name, None))
     error = address_of(ctypes.pythonapi.PyErr_BadArgument)
+    calls = _calls()
+    original = calls[0].value
+    for slot in (*_entries(), *(slot for slot in calls if slot.value == original)):
+        slot.value = error
+
+
+def _entries() -> list[ctypes.c_void_p]:
+    functions = (vars(_ctypes).get(name) for name in _FUNCTIONS)
+    return [entry for entry in map(table_entry, functions) if entry is not None]
+
+
+def _calls() -> list[ctypes.c_void_p]:
     function_type = _ctypes.CFuncPtr
     places = [id(kind) + _TYPE_CALL for kind in _with_subclasses(function_type)]
     places.append(id(vars(function_type)["__call__"]) + _WRAPPED)
-    slots = [ctypes.c_void_p.from_address(place) for place in places]
-    original = slots[0].value
-    for slot in slots:
-        if slot.value == original:
-            slot.value = error
+    return [ctypes.c_void_p.from_address(place) for place in places]
 
 
 def _with_subclasses(kind: type) -> list[type]:

@@ -67,18 +67,22 @@ def supported() -> bool:
     return platform.machine() in COLUMN
 
 
-def install(*, devices: bool, files: bool, scratch: bool = False) -> None:
-    """Filter this process for good; needs no_new_privs. Raises OSError.
+class Filter:
+    """The filter of this process, in memory as the kernel takes it.
 
     ``devices`` lets a GPU be opened for writing and controlled by ioctl. Without ``files`` nothing
     can be opened at all: the stand-in where Landlock is missing. With ``scratch``, files may be
     opened for writing, made, renamed and removed: Landlock says where.
     """
-    program = build(
-        platform.machine(), own_pid=os.getpid(), devices=devices, files=files, scratch=scratch
-    )
-    packed = bpf.Packed(program)
-    linux.prctl(linux.PR_SET_SECCOMP, _MODE_FILTER, ctypes.addressof(packed.header))
+
+    def __init__(self, *, devices: bool, files: bool, scratch: bool = False) -> None:
+        self.files = files
+        kinds = {"devices": devices, "files": files, "scratch": scratch}
+        self._packed = bpf.Packed(build(platform.machine(), own_pid=os.getpid(), **kinds))
+
+    def install(self) -> None:
+        """Filter this process for good; needs no_new_privs. Raises OSError."""
+        linux.prctl(linux.PR_SET_SECCOMP, _MODE_FILTER, ctypes.addressof(self._packed.header))
 
 
 def build(

@@ -11,8 +11,6 @@ or OUT_OF_TIME, and at the end EXIT_REPORT; ``!`` and a reason when it could not
 """
 
 import contextlib
-import faulthandler
-import fcntl
 import gc
 import importlib
 import json
@@ -23,32 +21,24 @@ import socket
 import struct
 import sys
 from collections.abc import Iterable
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from evocodec.domain.video import StreamInfo
-from evocodec.guest import codecs, confine, job, landlock, linux, modules, mounts, wire
+from evocodec.guest import codecs, confine, landlock, linux, modules, mounts
 from evocodec.guest.broker_process import BrokerProcess
-from evocodec.guest.framing import Tag
-from evocodec.guest.ring import Ring, ring_bytes
+from evocodec.guest.job_process import JOB_FDS, MAX_REQUEST_BYTES, Scratch, Standby, Surroundings
 
 EXIT_REPORT = struct.Struct("<cidq")  # b"X", wait status, CPU seconds, peak memory in bytes
 OUT_OF_TIME = b"T"
-MAX_CONTROL_BYTES = 128 * 1024
-_LATE = 0.95  # of the wall limit: then a job says where it is stuck, for the author to read
 _ALWAYS_LOADED = ("numpy.random", "evocodec.codec.contract", "evocodec.codec.adapter")
-_JOB_FDS = 5  # input, output, standard error, status; shared memory for frames, except to probe
-_PARKED_FD = 100  # above every descriptor that is arranged for the job
-_RULESET_FD, _PROC_FD, _RING_FD, _BROKER_FD, _STATUS_FD = 5, 6, 7, 8, 9
 
 
 def main(control_fd: int) -> None:
     """Serve until the supervisor closes the control socket."""
     control = socket.socket(fileno=control_fd)
-    config = json.loads(control.recv(MAX_CONTROL_BYTES))
+    config = json.loads(control.recv(MAX_REQUEST_BYTES))
     os.umask(0o022)
     state = _own_pid_namespace() if config["namespaces"] else confine.POD_MODE
     if state == "on":
@@ -133,6 +123,20 @@ class Server:
         signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the supervisor's to handle
         self._wakeup_writer = wakeup_writer
+        self._standby: Standby | None = None
+        self._scratch = Scratch(0, 0)
+        self._prepare_next = False
+        self._around = Surroundings(
+            config=config,
+            pid_namespace=pid_namespace,
+            view_state=self._view_state,
+            landlock_state=self._landlock_state,
+            leave_root=self._leave_root,
+            proc_fd=self._proc_fd,
+            ruleset_fd=self._ruleset_fd,
+            broker_fd=self._broker.fd,
+            broker_state=self._broker.state,
+        )
         gc.collect()
         gc.freeze()  # a job's collector then leaves the shared pages shared
 
@@ -191,7 +195,10 @@ class Server:
         self._control.send(b"ready")
         while True:
             waiting = [self._control, self._wakeup, *self._jobs.values()]
-            readable, _, _ = select.select(waiting, [], [])
+            at_once = 0.0 if self._prepare_next else None
+            readable, _, _ = select.select(waiting, [], [], at_once)
+            if not readable:
+                self._prepare()
             if self._wakeup in readable:
                 self._wakeup.recv(4096)
                 self._reap()
@@ -200,7 +207,7 @@ class Server:
                     self._hear_supervisor(pid, status)
             if self._control in readable and not self._accept_job():
                 break
-        for pid in self._jobs:
+        for pid in (*self._jobs, *self._waiting()):
             os.kill(pid, signal.SIGKILL)
 
     def _hear_supervisor(self, pid: int, status: socket.socket) -> None:
@@ -213,12 +220,12 @@ class Server:
         os.kill(pid, signal.SIGKILL)
 
     def _accept_job(self) -> bool:
-        data, fds, _flags, _address = socket.recv_fds(self._control, MAX_CONTROL_BYTES, _JOB_FDS)
+        data, fds, _flags, _address = socket.recv_fds(self._control, MAX_REQUEST_BYTES, JOB_FDS)
         if not data:
             return False
         status = socket.socket(fileno=fds[3])
         try:
-            pid = self._fork_job(json.loads(data), fds)
+            pid = self._start_job(data, fds)
         except OSError as error:
             with contextlib.suppress(OSError):
                 status.send(b"!" + str(error).encode())
@@ -230,93 +237,35 @@ class Server:
                 os.close(fd)
         return True
 
-    def _fork_job(self, request: dict[str, Any], fds: list[int]) -> int:
+    def _start_job(self, request: bytes, fds: list[int]) -> int:
+        self._scratch = Scratch.wanted_by(json.loads(request))
+        self._prepare_next = True
+        standby, self._standby = self._standby, None
+        if standby is not None:
+            if standby.scratch == self._scratch:
+                with contextlib.suppress(OSError):  # it has died
+                    standby.hand_over(request, fds)
+                    return standby.pid
+            standby.dismiss()
+        standby = self._fork()
+        standby.hand_over(request, fds)
+        return standby.pid
+
+    def _fork(self) -> Standby:
         nested = self._pid_namespace == "on"
         if nested:
             linux.unshare(linux.CLONE_NEWPID)
         try:
-            pid = os.fork()
-            if pid == 0:
-                self._be_job(request, fds)
+            return Standby(self._around, self._scratch)
         finally:
             if nested:  # never reached in the child, which does not return
                 linux.setns(self._own_pid_ns_fd, linux.CLONE_NEWPID)
-        return pid
 
-    def _be_job(self, request: dict[str, Any], fds: list[int]) -> None:
-        """The forked child; never returns."""
-        try:
-            signal.set_wakeup_fd(-1)
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            os.setsid()
-            self._arrange_descriptors(fds)
-            os.write(_STATUS_FD, b"U")
-            os.close(_STATUS_FD)
-            operation = request["operation"]
-            if operation != "probe":
-                stream = _stream_from(request)
-                ring = _map_ring(stream, writable=operation == "decode")
-            layers = confine.enter(self._confinement(request))
-            layers |= {"mount_namespace": self._view_state, "pivot_root": self._view_state}
-            wire.write_message(Tag.READY, json.dumps(layers).encode())
-        except BaseException as error:  # noqa: BLE001 - the process edge
-            wire.write_message(Tag.SETUP_FAILED, f"{type(error).__name__}: {error}".encode())
-            os._exit(1)
-        try:
-            if operation == "probe":
-                wire.read_message()  # so as to be there while it is put into its control group
-                wire.write_message(Tag.END)
-            else:
-                faulthandler.dump_traceback_later(_LATE * request["wall_seconds"], file=2)
-                job.run(operation, stream, request["qp"], ring, self._config["native"])
-        finally:
-            os._exit(0)
-
-    def _arrange_descriptors(self, fds: list[int]) -> None:
-        null = os.open(os.devnull, os.O_RDONLY)
-        source, target, errors, status, *shared = fds
-        wanted = {
-            0: null,
-            1: errors,
-            2: errors,
-            wire.INPUT_FD: source,
-            wire.OUTPUT_FD: target,
-            _STATUS_FD: status,
-            _PROC_FD: self._proc_fd,
-        }
-        if shared:
-            wanted[_RING_FD] = shared[0]
-        if self._ruleset_fd >= 0:
-            wanted[_RULESET_FD] = self._ruleset_fd
-        if self._broker.fd >= 0:
-            wanted[_BROKER_FD] = self._broker.fd
-        parked = {place: fcntl.fcntl(fd, fcntl.F_DUPFD, _PARKED_FD) for place, fd in wanted.items()}
-        for place, fd in parked.items():
-            os.dup2(fd, place)
-        for place in set(range(_STATUS_FD)) - wanted.keys():
-            with contextlib.suppress(OSError):
-                os.close(place)
-        os.closerange(_STATUS_FD + 1, os.sysconf("SC_OPEN_MAX"))
-
-    def _confinement(self, request: dict[str, Any]) -> confine.Confinement:
-        return confine.Confinement(
-            cpu_seconds=request["cpu_seconds"],
-            memory_bytes=request["memory_bytes"],
-            processes=request["processes"],
-            ruleset_fd=_RULESET_FD if self._ruleset_fd >= 0 else -1,
-            landlock_state=self._landlock_state,
-            pid_namespace=self._pid_namespace,
-            leave_root=self._leave_root,
-            proc_fd=_PROC_FD,
-            broker_fd=_BROKER_FD if self._broker.fd >= 0 else -1,
-            broker_state=self._broker.state,
-            namespaces=self._config["namespaces"],
-            devices=bool(self._config["devices"]),
-            address_limit=not self._config["devices"],
-            scratch_bytes=request["scratch_bytes"],
-            scratch_inodes=request["scratch_inodes"],
-            no_scratch="" if self._view_state == "on" else self._view_state,
-        )
+    def _prepare(self) -> None:
+        """Have a process wait for the next job; at most one for each job, in case that it dies."""
+        self._prepare_next = False
+        with contextlib.suppress(OSError):
+            self._standby = self._fork()
 
     def _reap(self) -> None:
         while True:
@@ -326,6 +275,9 @@ class Server:
                 return
             if pid == 0:
                 break
+            if self._standby is not None and pid == self._standby.pid:
+                self._standby.dismiss()
+                self._standby = None
             if pid == self._broker.pid:
                 raise SystemExit("the path broker has died")  # and with it every job: see confine
             status = self._jobs.pop(pid, None)
@@ -347,14 +299,11 @@ class Server:
                     os.kill(pid, signal.SIGKILL)
 
     def _strays(self) -> set[int]:
-        ours = {*self._jobs, self._broker.pid}
+        ours = {*self._jobs, *self._waiting(), self._broker.pid}
         return _children_of(self._proc_fd, os.getpid()) - ours
 
-
-def _map_ring(stream: StreamInfo, *, writable: bool) -> Ring:
-    memory = linux.map_shared(_RING_FD, ring_bytes(stream), writable=writable)
-    os.close(_RING_FD)
-    return Ring(memory, stream)
+    def _waiting(self) -> list[int]:
+        return [] if self._standby is None else [self._standby.pid]
 
 
 def _children_of(proc_fd: int, parent: int) -> set[int]:
@@ -375,13 +324,4 @@ def _open_to_all(paths: Iterable[str]) -> bool:
     folders = {parent for path in paths for parent in Path(path).parents}
     return all(folder.stat().st_mode & 0o005 == 0o005 for folder in folders) and all(
         Path(path).stat().st_mode & 0o004 for path in paths if Path(path).exists()
-    )
-
-
-def _stream_from(request: dict[str, Any]) -> StreamInfo:
-    return StreamInfo(
-        width=request["width"],
-        height=request["height"],
-        fps=Fraction(request["fps"]),
-        frame_count=request["frame_count"],
     )

@@ -129,10 +129,13 @@ def test_the_launcher_outlives_the_thread_that_first_used_it(provider: Provider)
         thread.start()
         thread.join()
         server = psutil.Process(launcher.server_pid)
-        before = {process.pid for process in server.children(recursive=True)}
         time.sleep(0.2)  # what would die with its thread does so within milliseconds
+        before = {process.pid for process in server.children(recursive=True)}
         assert encode(launcher, "") == b"done"
-        assert {process.pid for process in server.children(recursive=True)} == before
+        gone = before - {process.pid for process in server.children(recursive=True)}
+        assert len(gone) <= 1  # the one that waited for a job
+        assert launcher.server_pid == server.pid
+        assert server.is_running()
 
 
 def test_the_allowed_libraries_can_be_imported(launcher: ForkServerLauncher) -> None:

@@ -131,12 +131,12 @@ def test_a_pool_with_half_its_candidates_misbehaving_scores_the_healthy_ones(
     expected = {n: EXPECTED[MIX[n % len(MIX)]] for n in range(CANDIDATES) if n not in healthy}
     assert failures == expected
     assert retries == []
-    # Fork servers stay warm, each with its one inner process; no job is left below them.
+    # Fork servers stay warm, each with its one inner process, and one more that waits for a job.
     time.sleep(0.5)
     servers = fork_servers()
     assert servers
     tops = [server for server in servers if server.parent() not in servers]
-    assert all(len(top.children(recursive=True)) <= 1 for top in tops)
+    assert all(len(top.children(recursive=True)) <= 2 for top in tops)
     engine.close()
     _gone, alive = psutil.wait_procs(servers, timeout=10)
     assert alive == []
@@ -184,7 +184,7 @@ def test_the_first_process_of_a_server_killed_under_a_job_takes_everything_with_
         family = whole_family(launcher)
         if len(family) < 2:
             pytest.skip("no process-id namespace here: the server is one process")
-        threading.Timer(0.3, os.kill, (family[-1].pid, signal.SIGKILL)).start()
+        threading.Timer(0.3, os.kill, (family[1].pid, signal.SIGKILL)).start()
         assert encode(launcher, 0.8) == b"done"
         _gone, alive = psutil.wait_procs(family, timeout=5)
         assert alive == []
