@@ -1,7 +1,8 @@
 """Write k8s/ from the chart: python tools/render_kustomize.py
 
-The base is what the chart renders with its defaults, the overlays are patches to what it renders
-with other values. So there is one description, for people with Helm and without.
+The base is what the chart renders with its defaults; overlays and components are patches that make
+of it what the chart renders with other values. So there is one description, for people with Helm
+and without.
 """
 
 import shutil
@@ -18,21 +19,27 @@ ROOT = Path(__file__).parents[1]
 CHART = ROOT / "helm" / "evocodec"
 NAME = "evocodec"
 Object: TypeAlias = dict[str, Any]
+Key: TypeAlias = tuple[str, str, str]
 
-# Words of `helm template` for the base and for each overlay.
+# Words of `helm template` for the base, and for what is made of it.
 BASE: tuple[str, ...] = ("--set", "ray.tls.existingSecret=evocodec-ray-authority")
-OVERLAYS: dict[str, tuple[str, ...]] = {
-    "local": ("--values", str(CHART / "values-local.yaml")),
-    "small": ("--values", str(CHART / "values-small.yaml")),
-    "large": (
-        *("--values", str(CHART / "values-large.yaml")),
-        *("--set", "metrics.prometheusRule.enabled=false,metrics.dashboards.enabled=false"),
-    ),
+COMPONENTS: dict[str, tuple[str, ...]] = {
     "gvisor": ("--set", "gvisor.enabled=true"),
     "openshift": ("--set", "seccompProfile.enabled=false"),
-    "monitoring": ("--set", "metrics.serviceMonitor.enabled=true"),
+    "monitoring": tuple(
+        word
+        for part in ("serviceMonitor", "prometheusRule", "dashboards")
+        for word in ("--set", f"metrics.{part}.enabled=true")
+    ),
 }
+PROFILES = ("local", "small", "large")
+# The profile whose monitors, alerts and dashboards are the component's.
+WATCHED = "large"
+# Kustomize makes these of the chart's own files, by a kustomization.yaml beside them.
+DASHBOARDS = "helm/evocodec/dashboards"
 _HELMS = ("helm.sh/chart", "app.kubernetes.io/managed-by", "helm.sh/resource-policy")
+_OVERLAY = ("kustomize.config.k8s.io/v1beta1", "Kustomization")
+_COMPONENT = ("kustomize.config.k8s.io/v1alpha1", "Component")
 _FILE = "# Made from helm/evocodec by tools/render_kustomize.py: change it there.\n"
 
 
@@ -82,7 +89,7 @@ def _plain(each: Object) -> Object:
     return each
 
 
-def key(each: Object) -> tuple[str, str, str]:
+def key(each: Object) -> Key:
     """Return what tells an object from the others."""
     return each["apiVersion"], each["kind"], each["metadata"]["name"]
 
@@ -106,22 +113,46 @@ def difference(old: Any, new: Any, path: str = "") -> list[Object]:
     return [] if old == new else [{"op": "replace", "path": path, "value": new}]
 
 
+def words(profile: str) -> tuple[str, ...]:
+    """Return the words of ``helm template`` for one of the chart's profiles."""
+    return ("--values", str(CHART / f"values-{profile}.yaml"))
+
+
 def write(helm: Path, target: Path) -> None:
-    """Write base and overlays below ``target``."""
+    """Write base, components and overlays below ``target``."""
     base = render(helm)
     folder = _empty(target / "base", keep=("namespace.yaml",))
     for name, objects in base.items():
         _dump_all(folder / f"{name}.yaml", objects)
     resources = ["namespace.yaml", *(f"{name}.yaml" for name in sorted(base))]
     _dump(folder / "kustomization.yaml", _kustomization(namespace=NAME, resources=resources))
-    before = {key(each): each for objects in base.values() for each in objects}
-    for name, words in OVERLAYS.items():
-        rendered = render(helm, *words)
-        after = {key(each): each for objects in rendered.values() for each in objects}
-        _overlay(_empty(target / "overlays" / name), before, after)
+    before = _by_key(base)
+    made = {name: _by_key(render(helm, *given)) for name, given in COMPONENTS.items()}
+    for name, after in made.items():
+        found = _changes(_empty(target / "components" / name), before, after)
+        _dump(
+            target / "components" / name / "kustomization.yaml", _kustomization(*_COMPONENT) | found
+        )
+        used = {"resources": ["../../base"], "components": [f"../../components/{name}"]}
+        folder = _empty(target / "overlays" / name)
+        _dump(folder / "kustomization.yaml", _kustomization(namespace=NAME, **used))
+    for name in PROFILES:
+        parts = ["monitoring"] if name == WATCHED else []
+        start = before | {key: each for part in parts for key, each in made[part].items()}
+        folder = _empty(target / "overlays" / name)
+        found = _changes(folder, start, _by_key(render(helm, *words(name))))
+        used = {"resources": ["../../base", *found.pop("resources", [])]}
+        if parts:
+            used["components"] = [f"../../components/{part}" for part in parts]
+        _dump(folder / "kustomization.yaml", _kustomization(namespace=NAME, **used) | found)
 
 
-def _overlay(folder: Path, before: dict[Any, Object], after: dict[Any, Object]) -> None:
+def _by_key(rendered: dict[str, list[Object]]) -> dict[Key, Object]:
+    return {key(each): each for objects in rendered.values() for each in objects}
+
+
+def _changes(folder: Path, before: dict[Key, Object], after: dict[Key, Object]) -> Object:
+    """Return what a kustomization must say to make ``after``; new objects go to a file."""
     patches: list[Object] = []
     for each, old in before.items():
         version, kind, name = each
@@ -133,16 +164,20 @@ def _overlay(folder: Path, before: dict[Any, Object], after: dict[Any, Object]) 
             target = {"group": group, "version": version, "kind": kind, "name": name}
             target = {key: value for key, value in target.items() if value}
             patches.append({"target": target, "patch": _yaml(changes)})
-    resources = ["../../base"]
-    if more := [value for each, value in after.items() if each not in before]:
-        _dump_all(folder / "more.yaml", more)
+    more = [value for each, value in after.items() if each not in before]
+    plain = [each for each in more if "-dashboard-" not in each["metadata"]["name"]]
+    resources = []
+    if plain:
+        _dump_all(folder / "more.yaml", plain)
         resources.append("more.yaml")
-    found = _kustomization(namespace=NAME, resources=resources)
-    _dump(folder / "kustomization.yaml", found | ({"patches": patches} if patches else {}))
+    if plain != more:
+        resources.append(f"../../../{DASHBOARDS}")
+    found = {"resources": resources, "patches": patches}
+    return {key: value for key, value in found.items() if value}
 
 
-def _kustomization(**fields: object) -> Object:
-    return {"apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization"} | fields
+def _kustomization(version: str = _OVERLAY[0], kind: str = _OVERLAY[1], **fields: object) -> Object:
+    return {"apiVersion": version, "kind": kind} | fields
 
 
 def _empty(folder: Path, keep: tuple[str, ...] = ()) -> Path:
@@ -177,7 +212,8 @@ def main() -> int:
         fresh = Path(name) / "k8s"
         shutil.copytree(ROOT / "k8s", fresh)
         write(helm, fresh)
-        shutil.copytree(fresh, ROOT / "k8s", dirs_exist_ok=True)
+        shutil.rmtree(ROOT / "k8s")
+        shutil.copytree(fresh, ROOT / "k8s")
     return 0
 
 

@@ -1,12 +1,14 @@
 """k8s/: what kubectl makes of it is what the chart renders, restricted and closed like that."""
 
 import functools
+import os
 import shutil
 import sys
 from pathlib import Path
 
 import chart_tools as chart
 import pytest
+import yaml
 from pod_security import stricter, violations
 
 sys.path.insert(0, str(chart.ROOT / "tools"))
@@ -15,7 +17,11 @@ import render_kustomize
 sys.path.remove(str(chart.ROOT / "tools"))
 
 K8S = chart.ROOT / "k8s"
-WORDS = {"base": ()} | {f"overlays/{name}": w for name, w in render_kustomize.OVERLAYS.items()}
+WORDS = (
+    {"base": ()}
+    | {f"overlays/{name}": words for name, words in render_kustomize.COMPONENTS.items()}
+    | {f"overlays/{name}": render_kustomize.words(name) for name in render_kustomize.PROFILES}
+)
 everywhere = pytest.mark.parametrize("folder", WORDS)
 
 
@@ -42,6 +48,8 @@ def test_kubectl_makes_of_it_what_helm_makes_of_the_chart(folder: str) -> None:
         if each[1] not in {"PriorityClass", "RuntimeClass"}:
             assert found["metadata"].pop("namespace") == "evocodec", each
         wanted[each]["metadata"].pop("namespace", None)
+        if "-dashboard-" in each[2]:  # Helm's template ends without a newline, the file with one
+            found["data"] = {name: text.rstrip("\n") for name, text in found["data"].items()}
         assert found == wanted[each], each
 
 
@@ -75,11 +83,46 @@ def test_it_is_what_the_chart_makes_today(tmp_path: Path) -> None:
     def files(root: Path) -> dict[str, str]:
         return {
             str(path.relative_to(root)): path.read_text(encoding="utf-8")
-            for part in ("base", "overlays")
+            for part in ("base", "components", "overlays")
             for path in sorted((root / part).rglob("*.yaml"))
         }
 
     assert files(tmp_path) == files(K8S), "python tools/render_kustomize.py"
+
+
+def test_who_has_no_helm_gets_the_alerts_and_every_dashboard_too() -> None:
+    alerts = yaml.safe_load((chart.CHART / "alerts" / "evocodec.rules.yaml").read_text())
+    boards = {path.name: path.read_text() for path in (chart.CHART / "dashboards").glob("*.json")}
+    assert boards
+    for folder in ("overlays/monitoring", "overlays/large"):
+        objects = chart.load(_built(folder))
+        assert chart.only(objects, "PrometheusRule")["spec"] == alerts
+        found = [each for each in objects if "-dashboard-" in each["metadata"]["name"]]
+        assert {name: text for each in found for name, text in each["data"].items()} == boards
+        assert all(each["metadata"]["labels"]["grafana_dashboard"] == "1" for each in found)
+
+
+@pytest.mark.parametrize("name", ["small", "local"])
+def test_components_go_with_every_overlay(name: str, tmp_path: Path) -> None:
+    mine = tmp_path / "a" / "b" / "mine"
+    mine.mkdir(parents=True)
+    root = Path(os.path.relpath(K8S, mine.resolve()))
+    parts = "".join(f"  - {root}/components/{part}\n" for part in render_kustomize.COMPONENTS)
+    text = f"resources: [{root}/overlays/{name}]\ncomponents:\n{parts}"
+    (mine / "kustomization.yaml").write_text(text, encoding="utf-8")
+    done = chart.run("kubectl", "kustomize", str(mine))
+    assert done.returncode == 0, done.stderr
+    built = _by_key(chart.load(done.stdout))
+    rendered = render_kustomize.render(
+        chart.program("helm"),
+        *render_kustomize.words(name),
+        *(word for given in render_kustomize.COMPONENTS.values() for word in given),
+    )
+    wanted = _by_key([each for objects in rendered.values() for each in objects])
+    assert built.keys() - wanted.keys() == {("v1", "Namespace", "evocodec")}
+    assert wanted.keys() <= built.keys()
+    cluster = ("ray.io/v1", "RayCluster", "evocodec")
+    assert built[cluster]["spec"] == wanted[cluster]["spec"]
 
 
 def test_a_difference_is_told_as_the_patch_that_makes_it() -> None:
@@ -97,6 +140,7 @@ def test_a_difference_is_told_as_the_patch_that_makes_it() -> None:
 
 def test_images_can_be_replaced_in_the_ray_cluster_too(tmp_path: Path) -> None:
     shutil.copytree(K8S, tmp_path / "k8s")
+    shutil.copytree(chart.CHART / "dashboards", tmp_path / render_kustomize.DASHBOARDS)
     mine = tmp_path / "mine"
     mine.mkdir()
     (mine / "kustomization.yaml").write_text(
