@@ -341,19 +341,19 @@ def test_workers_wait_until_the_head_answers_whatever_shell_script_they_are_give
     )
     environment = os.environ | {
         "RAY_PROGRAM": str(_stub(tmp_path, body)),
-        "FQ_RAY_IP": "head.evo.svc",
         "WAIT_SECONDS": "0.01",
     }
+    script = "while ! ray health-check --address head.evo.svc:7000 > /dev/null; do sleep 5; done"
     done = subprocess.run(
-        [sys.executable, str(_script("bash.py", tmp_path)), "-c", "--", "ray health-check"],
+        [sys.executable, str(_script("bash.py", tmp_path)), "-c", "--", script],
         capture_output=True,
         text=True,
         check=True,
         env=environment,
     )
     assert done.stdout.splitlines() == [
-        "waiting for head.evo.svc:6379: nobody is there",
-        "Ray's head answers at head.evo.svc:6379",
+        "waiting for head.evo.svc:7000: nobody is there",
+        "Ray's head answers at head.evo.svc:7000",
     ]
 
 

@@ -7,6 +7,7 @@ done instead of the script. Anything else is refused.
 """
 
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -22,15 +23,14 @@ def main() -> int:
         words = shlex.split(text)[1:]
         sys.stdout.flush()
         os.execvp(words[0], words)  # noqa: S606 - there is no shell, and need not be
-    if "ray health-check" in text:
-        return wait_for_head()
+    if asked := re.search(r"\bray health-check --address (\S+)", text):
+        return wait_for_head(asked[1])
     sys.stderr.write("this image has no shell\n")
     return 126
 
 
-def wait_for_head() -> int:
+def wait_for_head(address: str) -> int:
     """Ask until there is an answer; Kubernetes shows what is printed."""
-    address = f"{os.environ['FQ_RAY_IP']}:{os.environ.get('RAY_PORT', '6379')}"
     while True:
         asked = subprocess.run(
             [RAY, "health-check", "--address", address], capture_output=True, text=True, check=False
