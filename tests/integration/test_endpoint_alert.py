@@ -9,9 +9,10 @@ import pytest
 import scripted_endpoint as scripted
 from dashboards import RULES, expressions
 from prometheus_server import Prometheus, free_port, prometheus
-from test_model_run import BETTER, by_role, run_with
+from test_model_run import BETTER, by_role, run_with, with_encode
 
-from evocodec.domain.events import CandidateClosed, Event, ModelCalled
+from evocodec.domain.events import CandidateClosed, Event, ModelCalled, PointMeasured
+from evocodec.domain.results import RatePoint
 from evocodec.store.views import RunView
 
 ALERT = 'ALERTS{alertname="EvocodecEndpointDown",alertstate="%s"}'
@@ -29,6 +30,7 @@ class Watched:
 
     view: RunView
     calls: tuple[ModelCalled, ...]
+    points: tuple[RatePoint, ...]
     server: Prometheus
     well_at: float
     """When the model still answered, and Prometheus had seen that."""
@@ -41,24 +43,35 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
     # Nobody waits for twelve minutes here; what is asked stays the same.
     rules.write_text(RULES.read_text().replace("[10m]", "[10s]").replace("for: 2m", "for: 1s"))
     well_at: list[float] = []
+    points: list[RatePoint] = []
     with prometheus(folder, f"127.0.0.1:{port}", rules=rules) as server:
 
         def hold(event: Event) -> None:
-            if isinstance(event, CandidateClosed) and event.candidate_id == "c0002":
-                server.wait('evocodec_model_calls_total{role="coder",outcome="ok"} == 1')
+            if isinstance(event, PointMeasured):
+                points.append(event.point)
+            if isinstance(event, CandidateClosed) and event.candidate_id == "c0003":
+                server.wait('evocodec_model_calls_total{role="coder",outcome="ok"} == 2')
                 well_at[:] = [time.time()]
 
-        replies = [scripted.code(BETTER), scripted.drops()]
-        with scripted.scripted_endpoint([by_role(replies)]) as endpoint:
+        greedy = scripted.code(with_encode("while True: yield bytes(1 << 20)"))
+        replies = [greedy, scripted.code(BETTER), scripted.drops()]
+        # Ray takes a machine's word for its GPUs.
+        with (
+            pytest.MonkeyPatch.context() as environment,
+            scripted.scripted_endpoint([by_role(replies)]) as endpoint,
+        ):
+            environment.setenv("RAY_OVERRIDE_RESOURCES", '{"GPU": 1}')
             view, calls = run_with(
                 endpoint,
                 folder / "w",
-                candidates=3,
+                candidates=4,
                 listeners=[hold],
                 telemetry__metrics_port=port,
+                sandbox__output_mib=8,
+                ray__gpus_per_task=0.25,
                 **MONEY,
             )
-        yield Watched(view, calls, server, well_at[0])
+        yield Watched(view, calls, tuple(points), server, well_at[0])
 
 
 def test_the_alert_fires_although_the_run_ended_with_its_endpoint(watched: Watched) -> None:
@@ -88,6 +101,23 @@ def test_calls_tokens_and_money_are_those_of_the_ledger(watched: Watched) -> Non
     assert prompts == sum(call.prompt_tokens for call in calls)
     assert last("evocodec_model_cost_usd_total") == pytest.approx(sum(c.cost_usd for c in calls))
     assert last("evocodec_model_budget_usd") == 50
+
+
+def test_what_the_sandbox_ended_a_program_for_is_counted_by_kind(watched: Watched) -> None:
+    for kind, count in {"output_limit": 1, "forbidden": 0, "memory": 0, "timeout": 0}.items():
+        series = f'evocodec_sandbox_violations_total{{kind="{kind}"}}'
+        assert watched.server.value(f"last_over_time({series}[5m])") == count, kind
+    failures = 'evocodec_attempt_failures_total{stage="smoke",failure="output_limit"}'
+    assert watched.server.value(f"last_over_time({failures}[5m])") == 1
+
+
+def test_gpu_seconds_are_those_set_aside_for_what_was_measured(watched: Watched) -> None:
+    seconds = sum(
+        point.cost.encode_wall_seconds + point.cost.decode_wall_seconds for point in watched.points
+    )
+    series = "last_over_time(evocodec_gpu_seconds_total[5m])"
+    assert watched.server.value(series) == pytest.approx(0.25 * seconds)
+    assert seconds > 0
 
 
 def test_every_query_of_the_models_dashboard_has_data(watched: Watched) -> None:

@@ -1,5 +1,6 @@
 """Metrics of a real run as a real Prometheus keeps them: live, after a resume, from the ledger."""
 
+import json
 import re
 import socket
 import threading
@@ -117,6 +118,70 @@ def test_prometheus_sees_the_run_while_it_goes_on(watched: Watched) -> None:
     assert recorded > 10
     seccomp = not view.isolation["seccomp"].startswith("off")
     assert last('evocodec_sandbox_layer{layer="seccomp"}') == seccomp
+
+
+MOVED = (
+    'candidates_total{status="adopted"}',
+    'stages_total{stage="full",outcome="passed"}',
+    'stage_seconds_bucket{stage="full",le="+Inf"}',
+    'verdicts_total{rule="first_chance"}',
+    "adoptions_total",
+    "champion_bitrate_mbps",
+    "champion_compression_ratio",
+    "best_bitrate_mbps",
+    'points_total{stage="smoke"}',
+    'codec_cpu_seconds_total{step="encode"}',
+    "slots",
+    'store_seconds_bucket{store="ledger",operation="record",le="+Inf"}',
+    'store_seconds_bucket{store="blobs",operation="put",le="+Inf"}',
+    'store_seconds_bucket{store="records",operation="put",le="+Inf"}',
+)
+STILL = (
+    "champion_improvement_percent",
+    "champion_hevc_saving_percent",
+    "slots_busy",
+    "tasks_waiting",
+    "proposals_waiting",
+    "candidates_in_flight",
+    'attempt_failures_total{stage="smoke",failure="timeout"}',
+    'sandbox_violations_total{kind="forbidden"}',
+    "infrastructure_retries_total",
+    "infrastructure_failures_total",
+    'store_errors_total{store="ledger",operation="record"}',
+    "ledger_lag_seconds",
+    "gpu_seconds_total",
+    'log_messages_total{level="error"}',
+    'model_calls_total{role="coder",outcome="ok"}',
+)
+
+
+def test_prometheus_has_every_quantity_and_what_moved_is_above_zero(watched: Watched) -> None:
+    missing = {series for series in (*MOVED, *STILL) if watched.last(f"evocodec_{series}") is None}
+    assert missing == set()
+    zero = {series for series in MOVED if not watched.last(f"evocodec_{series}")}
+    assert zero == set()
+
+
+def test_neither_runs_nor_candidates_multiply_the_series(watched: Watched) -> None:
+    samples = [
+        sample
+        for family in text_string_to_metric_families(watched.served)
+        for sample in family.samples
+    ]
+    named = {sample.name for sample in samples if "run_id" in sample.labels}
+    assert named == {"evocodec_run_info"}
+    values = {value for sample in samples for value in sample.labels.values()}
+    assert not any(re.fullmatch(r"c\d{4}|[0-9a-f]{40,}|v\d+", value) for value in values)
+
+
+def test_every_line_of_the_log_is_json_with_its_run_and_its_candidate(watched: Watched) -> None:
+    run_id = watched.view.run_id
+    path = watched.opened.workspace.run(run_id) / "log.jsonl"
+    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    assert {line["run_id"] for line in lines} == {run_id}
+    told = [(line["event"], line.get("candidate_id", "")) for line in lines if "event" in line]
+    kept = [(event.kind, event.candidate_id) for _, event in watched.opened.events(run_id)]
+    assert told == kept
 
 
 def test_the_champion_is_set_against_every_anchor_that_was_asked_for(watched: Watched) -> None:

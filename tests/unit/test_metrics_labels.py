@@ -252,7 +252,8 @@ def test_a_version_that_was_there_before_is_the_champion_at_first() -> None:
 
 def ready(codec: str, clip: str, *, primary: bool = False) -> AnchorReady:
     return AnchorReady(
-        run_id="r", at=AT, curve=RdCurve(codec, clip, ()), stream=StreamInfo(16, 16, Fraction(25), 8),
+        run_id="r", at=AT, curve=RdCurve(codec, clip, ()),
+        stream=StreamInfo(16, 16, Fraction(25), 8),
         operating_psnr_y_db=38.0, cached=True, clip_sha256="ab", primary=primary,
     )  # fmt: skip
 
