@@ -14,10 +14,12 @@ from aws_servers import REGION, fresh_name, moto_server
 from typer.testing import CliRunner
 
 from evocodec.app import Laboratory
-from evocodec.cli.main import app
+from evocodec.cli.main import application
 from evocodec.config import load_settings
 from evocodec.domain.events import CandidateOpened
 from evocodec.store.records import experiment_record
+
+APP = application()
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +52,7 @@ def settings(door: Door, tmp_path: Path) -> dict[str, Any]:
 def typed(workspace: Path, settings: dict[str, Any], *words: str, code: int = 0) -> Any:
     """Run ``evocodec store …``; returns its JSON."""
     sets = [f"--set={name}={json.dumps(value)}" for name, value in settings.items()]
-    done = CliRunner().invoke(app, ["-w", str(workspace), *sets, "--json", "store", *words])
+    done = CliRunner().invoke(APP, ["-w", str(workspace), *sets, "--json", "store", *words])
     assert done.exit_code == code, done.output
     return json.loads(done.stdout)
 
@@ -120,7 +122,7 @@ def test_a_migration_that_is_cut_off_goes_on_where_it_stopped(
     writes = [Answer(500, "InternalServerError")] * 60
     door.harm("TransactWriteItems", PASS, PASS, *writes)
     sets = [f"--set={name}={json.dumps(value)}" for name, value in settings.items()]
-    done = CliRunner().invoke(app, ["-w", str(home), *sets, "store", *words])
+    done = CliRunner().invoke(APP, ["-w", str(home), *sets, "store", *words])
     assert done.exit_code == 1
     assert "cannot record an event" in done.output
     door.heal()
@@ -153,7 +155,7 @@ def test_a_run_that_went_on_in_both_places_is_not_touched(
     typed(tmp_path / "one", settings, "migrate", "--to", "dynamodb")
     sets = [f"--set={name}={json.dumps(value)}" for name, value in settings.items()]
     words = ["-w", str(tmp_path / "two"), *sets, "store", "migrate", "--to", "dynamodb"]
-    done = CliRunner().invoke(app, words)
+    done = CliRunner().invoke(APP, words)
     assert done.exit_code == 2
     assert "differs from event 2" in " ".join(done.output.split())
     kept = content(tmp_path / "one", settings, "dynamodb")
@@ -174,7 +176,7 @@ def test_events_of_a_newer_version_are_not_left_behind_in_silence(
     typed(home, settings, "tables", "--create")
     sets = [f"--set={name}={json.dumps(value)}" for name, value in settings.items()]
     words = ["-w", str(home), *sets, "store", "migrate", "--to", "dynamodb"]
-    done = CliRunner().invoke(app, words)
+    done = CliRunner().invoke(APP, words)
     assert done.exit_code == 2
     assert "old has 1 events of kinds" in " ".join(done.output.split())
 
@@ -200,13 +202,13 @@ def test_a_check_says_what_works_and_what_does_not(
 
 @pytest.mark.parametrize("words", [[], ["--to", "sqlite", "--from", "sqlite"]])
 def test_a_migration_wants_a_direction(tmp_path: Path, words: list[str]) -> None:
-    done = CliRunner().invoke(app, ["-w", str(tmp_path), "store", "migrate", *words])
+    done = CliRunner().invoke(APP, ["-w", str(tmp_path), "store", "migrate", *words])
     assert done.exit_code == 2
     assert "--to dynamodb" in done.output
 
 
 def test_a_migration_wants_a_bucket(tmp_path: Path) -> None:
     words = ["-w", str(tmp_path), "store", "migrate", "--to", "dynamodb"]
-    done = CliRunner().invoke(app, words)
+    done = CliRunner().invoke(APP, words)
     assert done.exit_code == 2
     assert "store.bucket" in done.output

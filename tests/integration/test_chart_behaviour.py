@@ -160,14 +160,14 @@ def test_an_upgrade_does_not_say_how_many_workers_run_while_the_autoscaler_does(
 def test_evocodec_understands_the_commands_of_its_pods(words: tuple[str, ...]) -> None:
     from typer.testing import CliRunner
 
-    from evocodec.cli.main import app
+    from evocodec.cli.main import application
 
     seen = []
     for _, pod in chart.pods(chart.render(*words)):
         command = pod["spec"]["containers"][0]["command"]
         if command[0] == "/opt/evocodec/bin/evocodec":
             # An option that does not exist is refused before help is given.
-            done = CliRunner().invoke(app, [*command[1:], "--help"])
+            done = CliRunner().invoke(application(), [*command[1:], "--help"])
             assert done.exit_code == 0, done.output
             seen.append(next(word for word in command[1:] if not word.startswith("-")))
     assert sorted(seen) == ["redteam", "run"]

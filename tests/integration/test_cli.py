@@ -22,13 +22,15 @@ from typer.testing import CliRunner, Result
 from evocodec.champions.repository import AdoptionEntry, ChampionRepository
 from evocodec.cli.command import guarded
 from evocodec.cli.exits import ExitCode
-from evocodec.cli.main import app
+from evocodec.cli.main import application
 from evocodec.cli.session import GlobalOptions, Session
 from evocodec.domain.candidate import Verdict
 from evocodec.domain.events import Event
 from evocodec.evaluation.clips import default_clips
 from evocodec.store.blobs import FileBlobStore
 from evocodec.store.sqlite_ledger import SqliteLedger
+
+APP = application()
 
 UNIT = Path(__file__).parents[1] / "unit"
 EVOCODEC = Path(sys.executable).with_name("evocodec")
@@ -103,7 +105,7 @@ def versions(tmp_path: Path) -> Path:
 
 def evocodec(workspace: Path, *args: str, columns: int = 100) -> Result:
     runner = CliRunner(env={"COLUMNS": str(columns), "NO_COLOR": "1"})
-    return runner.invoke(app, ["--workspace", str(workspace), *args])
+    return runner.invoke(APP, ["--workspace", str(workspace), *args])
 
 
 def ok(workspace: Path, *args: str) -> str:

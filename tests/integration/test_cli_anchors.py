@@ -8,8 +8,10 @@ import pytest
 from typer.testing import CliRunner
 
 from evocodec.cli.exits import ExitCode
-from evocodec.cli.main import app
+from evocodec.cli.main import application
 from evocodec.evaluation.clips import default_clips
+
+APP = application()
 
 CLIP = f"{default_clips()[0].path}@0-9"
 
@@ -21,7 +23,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def anchors(workspace: Path, *arguments: str, code: ExitCode = ExitCode.OK) -> str:
     command = ["-w", str(workspace), "anchors", "--clip", CLIP, *arguments]
-    result = CliRunner().invoke(app, command, env={"COLUMNS": "160"})
+    result = CliRunner().invoke(APP, command, env={"COLUMNS": "160"})
     assert result.exit_code == code, result.output
     return result.output
 

@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from evocodec.app.clips import clip_sources
-from evocodec.cli.main import app
+from evocodec.cli.main import application
 from evocodec.config import load_settings
 from evocodec.domain.errors import SourceError
 from evocodec.evaluation.catalogue import check_samples, named_clips
@@ -21,6 +21,8 @@ from evocodec.evaluation.clips import default_clips, load_clip, parse_clip, writ
 from evocodec.evaluation.data_options import data_options, use_options
 from evocodec.evaluation.ffmpeg import ffmpeg_exe
 from evocodec.evaluation.y4m import pack_frame
+
+APP = application()
 
 CARPHONE, CITY, _ = default_clips()
 
@@ -40,7 +42,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def clips(*arguments: str, code: int = 0) -> dict[str, object]:
-    done = CliRunner().invoke(app, ["clips", *arguments, "--json"])
+    done = CliRunner().invoke(APP, ["clips", *arguments, "--json"])
     assert done.exit_code == code, done.output
     answer: dict[str, object] = json.loads(done.stdout)
     return answer
@@ -68,7 +70,7 @@ def test_a_set_is_made_described_verified_and_removed(folder: Path) -> None:
     moved.mkdir()
     for name in (".evocodec", "film.mkv"):
         (folder / name).rename(moved / name)
-    done = CliRunner().invoke(app, ["-w", "elsewhere/.evocodec", "clips", "verify"])
+    done = CliRunner().invoke(APP, ["-w", "elsewhere/.evocodec", "clips", "verify"])
     assert (done.exit_code, done.stdout.split()[0]) == (0, "ok")
 
 

@@ -15,7 +15,9 @@ import pytest
 from lab import CARPHONE, TOY
 from typer.testing import CliRunner, Result
 
-from evocodec.cli.main import app
+from evocodec.cli.main import application
+
+APP = application()
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the sandbox is made of Linux")
 
@@ -39,7 +41,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def invoke(workspace: Path, *words: str) -> Result:
     return CliRunner(env={"COLUMNS": "160", "NO_COLOR": "1"}).invoke(
-        app, ["-w", str(workspace), *words]
+        APP, ["-w", str(workspace), *words]
     )
 
 

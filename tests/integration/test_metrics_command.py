@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from evocodec.app.recorded_metrics import RecordedMetrics
 from evocodec.cli.display.silent import SilentDisplay
-from evocodec.cli.main import app
+from evocodec.cli.main import application
 from evocodec.cli.run import make_display
 from evocodec.cli.session import Session
 from evocodec.config import load_settings
@@ -25,6 +25,8 @@ from evocodec.domain.errors import InfrastructureFailure, UserError
 from evocodec.domain.events import CandidateClosed, RunStarted
 from evocodec.store.sqlite_ledger import SqliteLedger
 from evocodec.telemetry.server import MetricsServer
+
+APP = application()
 
 RUN = "run-20260101-000000"
 AT = "2026-01-01T00:00:00.000"
@@ -58,7 +60,7 @@ def read(url: str) -> str:
 
 
 def test_metrics_are_printed_as_prometheus_reads_them(tmp_path: Path, ledger: SqliteLedger) -> None:
-    result = runner.invoke(app, ["metrics", "-w", str(tmp_path)])
+    result = runner.invoke(APP, ["metrics", "-w", str(tmp_path)])
     assert result.exit_code == 0
     assert 'evocodec_candidates_total{status="rejected"} 1.0\n' in result.output
     assert f'evocodec_run_info{{proposer="mutation",run_id="{RUN}"}} 1.0' in result.output
@@ -70,7 +72,7 @@ def test_metrics_are_printed_as_prometheus_reads_them(tmp_path: Path, ledger: Sq
 def test_metrics_as_json_have_no_number_that_json_lacks(
     tmp_path: Path, ledger: SqliteLedger
 ) -> None:
-    result = runner.invoke(app, ["metrics", "--run", RUN, "--json", "-w", str(tmp_path)])
+    result = runner.invoke(APP, ["metrics", "--run", RUN, "--json", "-w", str(tmp_path)])
     payload = json.loads(result.output)
     values = {sample["name"]: sample["value"] for sample in payload["samples"]}
     assert payload["run_id"] == RUN
@@ -78,7 +80,7 @@ def test_metrics_as_json_have_no_number_that_json_lacks(
 
 
 def test_an_unknown_run_is_a_message(tmp_path: Path, ledger: SqliteLedger) -> None:
-    result = runner.invoke(app, ["metrics", "--run", "none", "-w", str(tmp_path)])
+    result = runner.invoke(APP, ["metrics", "--run", "none", "-w", str(tmp_path)])
     assert result.exit_code == 2
     assert "there is no run" in result.output
 

@@ -15,7 +15,7 @@ import pytest
 from typer.testing import CliRunner
 from weak_launcher import SharedLauncher, WeakLauncher
 
-from evocodec.cli.main import app
+from evocodec.cli.main import application
 from evocodec.sandbox import conformance
 from evocodec.sandbox.forkserver import DEFAULT_PRELOAD, ForkServerLauncher
 from evocodec.sandbox.policy import Mode, Policy
@@ -25,6 +25,8 @@ from evocodec.sandbox.redteam.attack import VIEWS, Verdict
 from evocodec.sandbox.redteam.attacks import ALL_ATTACKS, select_attacks
 from evocodec.sandbox.redteam.report import RedTeamReport
 from evocodec.sandbox.redteam.runner import run_attacks
+
+APP = application()
 
 PERSISTENT = ("module-state", "patched-guest", "environment", "random-state", "clip-by-memory")
 HIDDEN = (
@@ -196,7 +198,7 @@ def test_the_suite_takes_its_bait_away_again() -> None:
 def test_the_command_prints_a_report_and_says_so_by_its_exit_code(tmp_path: Path) -> None:
     runner = CliRunner(env={"COLUMNS": "120", "NO_COLOR": "1"})
     words = ["-w", str(tmp_path), "redteam", "--only", "network", "--only", "results/early-end"]
-    result = runner.invoke(app, words)
+    result = runner.invoke(APP, words)
     assert result.exit_code == 0, result.output
     assert "tcp-ipv4" in result.output
     assert "early-end" in result.output
@@ -206,13 +208,13 @@ def test_the_command_prints_a_report_and_says_so_by_its_exit_code(tmp_path: Path
 
 def test_the_command_loads_only_libraries_that_are_there(tmp_path: Path) -> None:
     words = ["-w", str(tmp_path), "redteam", "--only", "fork", "--preload"]
-    assert CliRunner().invoke(app, [*words, "numba", "--json"]).exit_code == 0
-    assert CliRunner().invoke(app, [*words, "nonsense"]).exit_code != 0
+    assert CliRunner().invoke(APP, [*words, "numba", "--json"]).exit_code == 0
+    assert CliRunner().invoke(APP, [*words, "nonsense"]).exit_code != 0
 
 
 def test_the_command_gives_json(tmp_path: Path) -> None:
     words = ["-w", str(tmp_path), "redteam", "--only", "fork", "--mode", "pod", "--json"]
-    result = CliRunner().invoke(app, words)
+    result = CliRunner().invoke(APP, words)
     payload = json.loads(result.stdout)
     assert result.exit_code == 0
     assert payload["ok"] is True

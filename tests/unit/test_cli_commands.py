@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from evocodec import __version__
 from evocodec.cli.errors import report, split_advice
 from evocodec.cli.exits import ExitCode
-from evocodec.cli.main import app
+from evocodec.cli.main import MODULES, application, needed
 from evocodec.cli.run import with_value
 from evocodec.cli.session import GlobalOptions, Session
 from evocodec.domain.errors import (
@@ -21,6 +21,8 @@ from evocodec.domain.errors import (
     FailureKind,
     InfrastructureFailure,
 )
+
+APP = application()
 
 COMMANDS = (
     *("run", "status", "ls", "show", "log", "diff", "eval", "compare", "anchors"),
@@ -39,7 +41,7 @@ runner = CliRunner(env={"COLUMNS": "100", "NO_COLOR": "1"})
 
 @pytest.mark.parametrize("words", [*([name] for name in COMMANDS if name != "champions"), *NESTED])
 def test_every_command_explains_itself_with_an_example(words: list[str]) -> None:
-    result = runner.invoke(app, [*words, "--help"])
+    result = runner.invoke(APP, [*words, "--help"])
     assert result.exit_code == 0
     assert f"evocodec {' '.join(words)}" in result.output.split("Examples")[1]
     assert "--json" in result.output
@@ -47,7 +49,7 @@ def test_every_command_explains_itself_with_an_example(words: list[str]) -> None
 
 
 def test_the_overview_lists_all_commands_and_the_exit_codes() -> None:
-    result = runner.invoke(app, ["--help"])
+    result = runner.invoke(APP, ["--help"])
     assert result.exit_code == 0
     for name in COMMANDS:
         assert f" {name} " in result.output
@@ -56,20 +58,20 @@ def test_the_overview_lists_all_commands_and_the_exit_codes() -> None:
 
 
 def test_no_command_shows_the_overview() -> None:
-    assert "Usage: evocodec" in runner.invoke(app, []).output
+    assert "Usage: evocodec" in runner.invoke(APP, []).output
 
 
 def test_brackets_in_help_are_not_taken_for_markup() -> None:
-    assert "PATH[@START-END][:WxH]" in runner.invoke(app, ["run", "--help"]).output
+    assert "PATH[@START-END][:WxH]" in runner.invoke(APP, ["run", "--help"]).output
 
 
 def test_the_version_is_printed() -> None:
-    assert runner.invoke(app, ["--version"]).output == f"evocodec {__version__}\n"
+    assert runner.invoke(APP, ["--version"]).output == f"evocodec {__version__}\n"
 
 
 def test_a_misspelt_command_or_option_is_a_usage_error() -> None:
-    assert runner.invoke(app, ["staus"]).exit_code == ExitCode.USAGE
-    assert runner.invoke(app, ["status", "--jsn"]).exit_code == ExitCode.USAGE
+    assert runner.invoke(APP, ["staus"]).exit_code == ExitCode.USAGE
+    assert runner.invoke(APP, ["status", "--jsn"]).exit_code == ExitCode.USAGE
 
 
 def test_help_does_not_import_what_is_slow() -> None:
@@ -109,7 +111,7 @@ def test_options_after_the_command_win_and_settings_add_up() -> None:
 def test_global_options_work_on_either_side_of_the_command(place: str) -> None:
     options = ["--json", "--set", "run.minutes=7"]
     args = [*options, "config"] if place == "before" else ["config", *options]
-    result = runner.invoke(app, args)
+    result = runner.invoke(APP, args)
     assert result.exit_code == 0
     assert json.loads(result.output)["run.minutes"] == 7.0
 
@@ -117,14 +119,14 @@ def test_global_options_work_on_either_side_of_the_command(place: str) -> None:
 def test_config_masks_secrets_and_marks_what_differs() -> None:
     args = ["config", "--set", "model.api_key='sk-hush'"]
     for extra in ([], ["--json"]):
-        result = runner.invoke(app, [*args, *extra])
+        result = runner.invoke(APP, [*args, *extra])
         assert result.exit_code == 0
         assert "sk-hush" not in result.output
         assert "(set)" in result.output
 
 
 def test_a_mistake_is_one_plain_message_with_what_to_type() -> None:
-    result = runner.invoke(app, ["config", "--set", "minutes"])
+    result = runner.invoke(APP, ["config", "--set", "minutes"])
     assert result.exit_code == ExitCode.USAGE
     assert result.stdout == ""
     assert result.stderr.startswith("error: --set wants section.name=value")
@@ -133,7 +135,7 @@ def test_a_mistake_is_one_plain_message_with_what_to_type() -> None:
 
 
 def test_a_mistake_with_json_is_json_on_stdout() -> None:
-    result = runner.invoke(app, ["--json", "config", "--set", "run.minuts=5"])
+    result = runner.invoke(APP, ["--json", "config", "--set", "run.minuts=5"])
     assert result.exit_code == ExitCode.USAGE
     error = json.loads(result.stdout)["error"]
     assert error["type"] == "ConfigError"
@@ -181,3 +183,28 @@ def test_advice_is_told_apart_from_what_happened(message: str, advice: str) -> N
     assert found == advice
     assert what
     assert not found or found not in what
+
+
+@pytest.mark.parametrize(
+    ("words", "modules"),
+    [
+        (["eval", "inter"], ["evaluate"]),
+        (["-w", "run", "--json", "ls"], ["inspect"]),
+        (["--set=run.seed=1", "store", "check"], ["store"]),
+        (["--set", "run.seed=1", "decode"], ["codec"]),
+        (["evl"], list(MODULES)),
+        (["--help", "eval"], list(MODULES)),
+        (["-v"], list(MODULES)),
+        ([], list(MODULES)),
+    ],
+)
+def test_a_command_line_loads_what_its_command_needs(words: list[str], modules: list[str]) -> None:
+    assert needed(words) == modules
+
+
+def test_every_module_adds_the_commands_that_are_said_of_it() -> None:
+    for module, names in MODULES.items():
+        app = application([module])
+        added = [command.name for command in app.registered_commands]
+        added += [group.name for group in app.registered_groups]
+        assert added == list(names)

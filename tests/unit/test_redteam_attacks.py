@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from evocodec.cli.main import app
+from evocodec.cli.main import application
 from evocodec.domain.candidate import Review
 from evocodec.domain.errors import CandidateFailure, FailureKind, UserError
 from evocodec.domain.video import Frame
@@ -26,6 +26,8 @@ from evocodec.sandbox.redteam.attack import (
 from evocodec.sandbox.redteam.attacks import ALL_ATTACKS, select_attacks
 from evocodec.sandbox.redteam.bait import Bait
 from evocodec.sandbox.redteam.report import markdown_table
+
+APP = application()
 
 ALL_LAYERS = IsolationReport({"seccomp": "on", "landlock": "abi 7", "pivot_root": "on"})
 NO_LAYERS = IsolationReport({})
@@ -161,13 +163,13 @@ def test_selection_is_by_theme_name_or_both() -> None:
 
 
 def test_the_list_shows_every_attack_and_runs_none() -> None:
-    result = CliRunner(env={"COLUMNS": "120"}).invoke(app, ["redteam", "--list"])
+    result = CliRunner(env={"COLUMNS": "120"}).invoke(APP, ["redteam", "--list"])
     assert result.exit_code == 0
     assert all(f"{attack.theme}/{attack.name}" in result.output for attack in ALL_ATTACKS)
 
 
 def test_the_help_has_examples() -> None:
-    result = CliRunner(env={"COLUMNS": "100", "NO_COLOR": "1"}).invoke(app, ["redteam", "--help"])
+    result = CliRunner(env={"COLUMNS": "100", "NO_COLOR": "1"}).invoke(APP, ["redteam", "--help"])
     assert "evocodec redteam --mode pod" in result.output
 
 
