@@ -21,8 +21,7 @@ NAME = "evocodec"
 Object: TypeAlias = dict[str, Any]
 Key: TypeAlias = tuple[str, str, str]
 
-# Words of `helm template` for the base, and for what is made of it.
-BASE: tuple[str, ...] = ("--set", "ray.tls.existingSecret=evocodec-ray-authority")
+# Words of `helm template` for what is made of the base.
 COMPONENTS: dict[str, tuple[str, ...]] = {
     "gvisor": ("--set", "gvisor.enabled=true"),
     "openshift": ("--set", "seccompProfile.enabled=false"),
@@ -32,7 +31,12 @@ COMPONENTS: dict[str, tuple[str, ...]] = {
         for word in ("--set", f"metrics.{part}.enabled=true")
     ),
 }
-PROFILES = ("local", "small", "large")
+# Each with its values-*.yaml. kustomize cannot make an authority for TLS, and names one.
+PROFILES: dict[str, tuple[str, ...]] = {
+    "local": (),
+    "small": (),
+    "large": ("--set", "ray.tls.existingSecret=evocodec-ray-authority"),
+}
 # The profile whose monitors, alerts and dashboards are the component's.
 WATCHED = "large"
 # Kustomize makes these of the chart's own files, by a kustomization.yaml beside them.
@@ -62,7 +66,7 @@ _Dumper.add_representer(str, _text)
 def render(helm: Path, *words: str) -> dict[str, list[Object]]:
     """Return the objects of each template, without what only Helm uses."""
     command = [str(helm), "template", NAME, str(CHART), "--namespace", NAME, "--skip-tests"]
-    command += ["--kube-version", "1.35.0", *BASE, *words]
+    command += ["--kube-version", "1.35.0", *words]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     found: dict[str, list[Object]] = {}
     for part in done.stdout.split("\n---\n"):
@@ -115,7 +119,7 @@ def difference(old: Any, new: Any, path: str = "") -> list[Object]:
 
 def words(profile: str) -> tuple[str, ...]:
     """Return the words of ``helm template`` for one of the chart's profiles."""
-    return ("--values", str(CHART / f"values-{profile}.yaml"))
+    return ("--values", str(CHART / f"values-{profile}.yaml"), *PROFILES[profile])
 
 
 def write(helm: Path, target: Path) -> None:

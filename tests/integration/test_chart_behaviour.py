@@ -40,7 +40,7 @@ def test_settings_of_the_user_win_over_those_of_the_chart(tmp_path: Path) -> Non
     words = chart.settings(
         model__baseUrl="https://m.example.com/v1",
         model__name="coder-large",
-        champions__remote="git@git.example.com:lab/codecs.git",
+        champions__remote="https://git.example.com/lab/codecs.git",
         controller__settings={
             "run": {"minutes": 20, "seed": 7},
             "ray": {"retries": 5},
@@ -51,7 +51,7 @@ def test_settings_of_the_user_win_over_those_of_the_chart(tmp_path: Path) -> Non
     assert (found.run.minutes, found.run.seed, found.ray.retries) == (20, 7, 5)
     assert found.evaluation.clips == ("s3://videos/a.mp4@0-48:320x180",)
     assert (found.model.model, found.model.base_url) == ("coder-large", "https://m.example.com/v1")
-    assert found.champions.remote == "git@git.example.com:lab/codecs.git"
+    assert found.champions.remote == "https://git.example.com/lab/codecs.git"
     assert found.ray.address
 
 
@@ -71,6 +71,19 @@ def test_as_many_candidates_are_measured_as_the_largest_cluster_has_room_for(
     assert _settings(words, tmp_path).run.slots == slots
     done = chart.run("helm", "install", "lab", str(chart.CHART), "--dry-run=client", *words)
     assert f" {slots} candidates at once" in done.stdout.partition("NOTES:")[2], done.stderr
+
+
+@pytest.mark.parametrize(
+    ("memory", "shared", "slots", "each"),
+    [("32Gi", "4Gi", 4, 2048), ("8Gi", "512Mi", 4, 1408), ("6000M", "1.5Gi", 2, 1069)],
+)
+def test_jobs_get_no_more_memory_than_their_worker_has(
+    memory: str, shared: str, slots: int, each: int, tmp_path: Path
+) -> None:
+    words = chart.settings(
+        ray__worker__memory=memory, ray__worker__sharedMemory=shared, ray__worker__slots=slots
+    )
+    assert _settings(words, tmp_path).sandbox.memory_mib == each
 
 
 def test_a_model_server_in_the_cluster_is_the_endpoint(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import yaml
 
 sys.path.insert(0, str(chart.ROOT / "tools"))
 import chart_readme
+import chart_settings
 
 sys.path.remove(str(chart.ROOT / "tools"))
 
@@ -31,7 +32,50 @@ _REFUSED = {
     "a choice": ({"image__pullPolicy": "Sometimes"}, "'Always', 'IfNotPresent', 'Never'"),
     "a number as text": ({"ray__worker__gpus": "two"}, "want integer"),
     "a negative number": ({"ray__worker__minReplicas": -1}, "minimum"),
-    "a quantity": ({"ray__worker__memory": "lots"}, '"lots" is no quantity; write it as'),
+    "a size": ({"ray__worker__memory": "lots"}, '"lots" is no size; write it as'),
+    "bytes, where gigabytes are meant": ({"ray__worker__memory": 32}, "would be bytes"),
+    "processors": ({"ray__head__resources__limits__cpu": "2x"}, "write it as 500m or 2"),
+    "a request above its limit": (
+        {"ray__head__resources__limits__memory": "1Gi"},
+        "ray.head.resources.limits.memory (1Gi); raise the limit",
+    ),
+    "objects larger than the pod": ({"controller__sharedMemory": "9Gi"}, "lower it"),
+    "too little for a job": (
+        {"ray__worker__memory": "7Gi"},
+        "leaves 256 MiB for each of ray.worker.slots (4)",
+    ),
+    "a setting that does not exist": (
+        {"controller__settings": {"run": {"minuts": 5}}},
+        "additional properties 'minuts' not allowed",
+    ),
+    "a setting out of range": (
+        {"controller__settings": {"held_out": {"keep": 3}}},
+        "maximum: got 3, want 1",
+    ),
+    "a key in a ConfigMap": (
+        {"controller__settings": {"model": {"api_key": "sk-1"}}},
+        "name it in controller.existingSecret",
+    ),
+    "data beside the volume": (
+        {"controller__settings": {"workspace": "/tmp/runs"}},
+        "the volume is at /data",
+    ),
+    "a port that no policy opens": (
+        {"model__baseUrl": "http://vllm.models:8000/v1", "model__name": "m"},
+        "is at port 8000, and networkPolicy.outside.ports",
+    ),
+    "git by ssh": ({"champions__remote": "git@git.example.com:lab.git"}, "image has no ssh"),
+    "TLS half set": ({"ray__tls__existingSecret": "ca"}, "set ray.tls.enabled=true"),
+    "a token unused": (
+        {"ray__auth__enabled": False, "ray__auth__existingSecret": "t"},
+        "set ray.auth.enabled=true",
+    ),
+    "a queue unused": ({"kueue__queueName": "gpus"}, "set kueue.enabled=true"),
+    "a nameless class": ({"gvisor__runtimeClassName": ""}, "/gvisor/runtimeClassName"),
+    "dashboards without metrics": (
+        {"metrics__enabled": False, "metrics__dashboards__enabled": True},
+        "would show nothing",
+    ),
     "a block": ({"networkPolicy__outside__cidrs": ["all"]}, "write it as 10.0.0.0/8"),
     "an address": ({"model__baseUrl": "models:8000"}, "write it as https://host/path"),
     "a digest": ({"image__sandbox__digest": "latest"}, "or set the tag instead"),
@@ -125,7 +169,7 @@ def test_the_table_of_the_readme_is_current() -> None:
 
 def test_the_schema_knows_every_value_and_no_other() -> None:
     def compare(node: object, schema: dict[str, object], path: str) -> None:
-        if "properties" not in schema:
+        if "properties" not in schema or path == ".controller.settings":
             return
         assert schema["additionalProperties"] is False or path.endswith(("requests", "limits")), (
             path
@@ -137,6 +181,20 @@ def test_the_schema_knows_every_value_and_no_other() -> None:
             compare(child, schema["properties"][key], f"{path}.{key}")
 
     compare(yaml.safe_load(VALUES), SCHEMA, "")
+
+
+def test_the_schema_knows_the_settings_of_the_program() -> None:
+    text = (chart.CHART / "values.schema.json").read_text(encoding="utf-8")
+    assert chart_settings.schema(text) == text, "python tools/chart_settings.py"
+
+
+def test_an_endpoint_behind_an_opened_port_is_taken() -> None:
+    words = chart.settings(
+        model__baseUrl="http://vllm.models:8000/v1",
+        model__name="m",
+        networkPolicy__outside__ports=[443, 8000],
+    )
+    assert chart.render(*words)
 
 
 def test_the_version_is_that_of_the_program() -> None:

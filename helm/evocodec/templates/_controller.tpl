@@ -13,7 +13,7 @@
 {{- $_ := set $ray "gpus_per_task" (divf $worker.gpus $worker.slots | printf "%.4f" | float64) -}}
 {{- end -}}
 {{- $model := dict "base_url" (include "evocodec.modelUrl" .) "model" (include "evocodec.modelName" .) -}}
-{{- $known := dict "workspace" "/data" "ray" $ray "model" $model "run" (dict "minutes" 480 "slots" (include "evocodec.slots" . | int)) "sandbox" (dict "mode" "pod") -}}
+{{- $known := dict "workspace" "/data" "ray" $ray "model" $model "run" (dict "minutes" 480 "slots" (include "evocodec.slots" . | int)) "sandbox" (dict "mode" "pod" "memory_mib" (min 2048 (include "evocodec.jobMemory" . | int))) -}}
 {{- if .Values.metrics.enabled -}}
 {{- $_ := set $known "telemetry" (dict "metrics_port" (int .Values.metrics.port) "metrics_bind" "0.0.0.0" "log_to" "stdout" "log_format" "json") -}}
 {{- end -}}

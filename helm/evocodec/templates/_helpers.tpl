@@ -106,3 +106,18 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- printf "%s-%s-worker" .Release.Namespace (include "evocodec.fullname" .) -}}
 {{- end -}}
 {{- end -}}
+
+{{/* A size as Kubernetes writes it, in whole mebibytes. */}}
+{{- define "evocodec.mebibytes" -}}
+{{- $number := regexFind "^[0-9.]+" (toString .) -}}
+{{- $units := dict "" 1 "k" 1e3 "M" 1e6 "G" 1e9 "T" 1e12 "P" 1e15 "E" 1e18 "Ki" 1024 "Mi" 1048576 "Gi" 1073741824 "Ti" 1099511627776 "Pi" 1125899906842624 "Ei" 1152921504606846976 -}}
+{{- $unit := index $units (trimPrefix $number (toString .)) -}}
+{{- divf (mulf (float64 $number) (float64 $unit)) 1048576 | floor | int64 -}}
+{{- end -}}
+
+{{/* What a worker has for each job, in mebibytes: the pod's memory without objects and Ray itself. */}}
+{{- define "evocodec.jobMemory" -}}
+{{- $worker := .Values.ray.worker -}}
+{{- $free := sub (include "evocodec.mebibytes" $worker.memory | int64) (include "evocodec.mebibytes" $worker.sharedMemory | int64) -}}
+{{- div (sub $free 2048) (int64 $worker.slots) -}}
+{{- end -}}

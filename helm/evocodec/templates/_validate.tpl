@@ -41,7 +41,77 @@
 {{- if and $v.model.name (not $v.model.baseUrl) (not $v.vllm.enabled) -}}
 {{- fail "model.name is set without an endpoint; set model.baseUrl, or vllm.enabled=true and vllm.model" -}}
 {{- end -}}
+{{- include "evocodec.validateMemory" . -}}
+{{- include "evocodec.validateDoors" . -}}
+{{- include "evocodec.validateSettings" . -}}
 {{- include "evocodec.validateOptional" . -}}
+{{- end -}}
+
+{{/* What is on a memory volume counts as the memory of the pod. */}}
+{{- define "evocodec.validateMemory" -}}
+{{- $v := .Values -}}
+{{- $pods := dict
+  "controller" (list $v.controller.resources.requests.memory $v.controller.resources.limits.memory $v.controller.sharedMemory)
+  "ray.head" (list $v.ray.head.resources.requests.memory $v.ray.head.resources.limits.memory $v.ray.head.sharedMemory) -}}
+{{- range $name, $sizes := $pods -}}
+{{- if gt (include "evocodec.mebibytes" (index $sizes 0) | int) (include "evocodec.mebibytes" (index $sizes 1) | int) -}}
+{{- fail (printf "%s.resources.requests.memory (%v) is more than %s.resources.limits.memory (%v); raise the limit" $name (index $sizes 0) $name (index $sizes 1)) -}}
+{{- end -}}
+{{- if ge (include "evocodec.mebibytes" (index $sizes 2) | int) (include "evocodec.mebibytes" (index $sizes 1) | int) -}}
+{{- fail (printf "%s.sharedMemory (%v) would leave nothing of %s.resources.limits.memory (%v); lower it" $name (index $sizes 2) $name (index $sizes 1)) -}}
+{{- end -}}
+{{- end -}}
+{{- $each := include "evocodec.jobMemory" . | int -}}
+{{- if lt $each 512 -}}
+{{- fail (printf "ray.worker.memory (%v) leaves %d MiB for each of ray.worker.slots (%v) beside sharedMemory (%v) and 2Gi for Ray, and a job wants 512; raise memory or lower slots" $v.ray.worker.memory (max 0 $each) $v.ray.worker.slots $v.ray.worker.sharedMemory) -}}
+{{- end -}}
+{{- end -}}
+
+{{/* An address that no policy lets the controller reach would only show as time-outs. */}}
+{{- define "evocodec.validateDoors" -}}
+{{- $v := .Values -}}
+{{- $outside := $v.networkPolicy.outside -}}
+{{- if and $v.networkPolicy.enabled $outside.cidrs -}}
+{{- $open := list -}}
+{{- range $outside.ports -}}
+{{- $open = append $open (int .) -}}
+{{- end -}}
+{{- range $name, $url := dict "model.baseUrl" $v.model.baseUrl "stores.dynamodbEndpoint" $v.stores.dynamodbEndpoint "stores.s3Endpoint" $v.stores.s3Endpoint "champions.remote" $v.champions.remote -}}
+{{- if $url -}}
+{{- $given := regexFind "^[a-z]+://[^/]*:[0-9]+(/|$)" $url -}}
+{{- $port := ternary 443 80 (hasPrefix "https:" $url) -}}
+{{- if $given -}}
+{{- $port = regexFind "[0-9]+$" (trimSuffix "/" $given) | int -}}
+{{- end -}}
+{{- if not (has $port $open) -}}
+{{- fail (printf "%s is at port %d, and networkPolicy.outside.ports lets the controller connect to %v only; add %d there" $name $port $outside.ports $port) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* What the rest of the chart counts on. */}}
+{{- define "evocodec.validateSettings" -}}
+{{- $owned := dict
+  "workspace" "the volume is at /data; leave it"
+  "ray.address" "the chart has a cluster of its own; leave it"
+  "telemetry.metrics_port" "the Service and the policies would not know; set metrics.port"
+  "store.backend" "set stores.backend"
+  "store.bucket" "set stores.bucket"
+  "model.base_url" "set model.baseUrl"
+  "model.api_key" "a ConfigMap is no place for a key; put EVOCODEC_MODEL__API_KEY into a secret and name it in controller.existingSecret"
+  "champions.remote" "set champions.remote" -}}
+{{- $settings := .Values.controller.settings -}}
+{{- range $path, $advice := $owned -}}
+{{- $node := $settings -}}
+{{- range splitList "." $path -}}
+{{- $node = ternary (get (ternary $node dict (kindIs "map" $node)) .) nil (kindIs "map" $node) -}}
+{{- end -}}
+{{- if $node -}}
+{{- fail (printf "controller.settings has %s: %s" $path $advice) -}}
+{{- end -}}
+{{- end -}}
 {{- end -}}
 
 {{- define "evocodec.validateOptional" -}}
@@ -84,8 +154,17 @@
 {{- if and $v.gvisor.enabled $v.ray.worker.runtimeClassName (ne $v.ray.worker.runtimeClassName $v.gvisor.runtimeClassName) -}}
 {{- fail (printf "gvisor.enabled=true, but ray.worker.runtimeClassName is %q; unset it" $v.ray.worker.runtimeClassName) -}}
 {{- end -}}
-{{- if and (not $v.metrics.enabled) (or $v.metrics.serviceMonitor.enabled $v.metrics.prometheusRule.enabled) -}}
-{{- fail "metrics.serviceMonitor or metrics.prometheusRule is on, but metrics.enabled is false; set metrics.enabled=true" -}}
+{{- if and (not $v.metrics.enabled) (or $v.metrics.serviceMonitor.enabled $v.metrics.prometheusRule.enabled $v.metrics.dashboards.enabled) -}}
+{{- fail "metrics.serviceMonitor, prometheusRule or dashboards is on, but metrics.enabled is false, and they would show nothing; set metrics.enabled=true" -}}
+{{- end -}}
+{{- if and $v.ray.tls.existingSecret (not $v.ray.tls.enabled) -}}
+{{- fail "ray.tls.existingSecret is set, but ray.tls.enabled is false, and nothing would be encrypted; set ray.tls.enabled=true" -}}
+{{- end -}}
+{{- if and $v.ray.auth.existingSecret (not $v.ray.auth.enabled) -}}
+{{- fail "ray.auth.existingSecret is set, but ray.auth.enabled is false, and Ray would ask for no token; set ray.auth.enabled=true" -}}
+{{- end -}}
+{{- if and $v.kueue.queueName (not $v.kueue.enabled) -}}
+{{- fail "kueue.queueName is set, but kueue.enabled is false; set kueue.enabled=true" -}}
 {{- end -}}
 {{- end -}}
 
@@ -111,21 +190,23 @@
 
 {{/* A schema refuses a form by showing a regular expression; here it can say what to write. */}}
 {{- define "evocodec.validateForms" -}}
-{{- $quantity := list "^[0-9]+(\\.[0-9]+)?([EPTGMK]i?|k|m)?$" "is no quantity; write it as 500m, 2, 512Mi or 8Gi" -}}
+{{- $cores := list "^[0-9]+(\\.[0-9]+)?m?$" "is no number of processors; write it as 500m or 2" -}}
+{{- $quantity := list "^[0-9]+(\\.[0-9]+)?([EPTGM]i?|Ki|k)$|^[0-9]{7,}$" "is no size; write it as 512Mi or 8Gi (a bare number would be bytes)" -}}
 {{- $url := list "^$|^https?://[^\\s]+$" "is no address; write it as https://host/path" -}}
+{{- $git := list "^$|^https?://[^\\s]+$" "cannot be pushed to: the controller's image has no ssh; write it as https://host/path, and give controller.gitSecret" -}}
 {{- $digest := list "^$|^sha256:[0-9a-f]{64}$" "is no digest; write sha256: and 64 hexadecimal digits, or set the tag instead" -}}
 {{- $duration := list "^([0-9]+(ms|s|m|h))+$" "is no duration; write it as 30s, 5m or 1h" -}}
 {{- $block := list "^([0-9]{1,3}(\\.[0-9]{1,3}){3}/([0-9]|[12][0-9]|3[0-2])|[0-9a-fA-F:]+/[0-9]{1,3})$" "is no block of addresses; write it as 10.0.0.0/8, one address as 10.1.2.3/32" -}}
 {{- $forms := dict
-  "controller.resources.requests.cpu" $quantity "controller.resources.requests.memory" $quantity
+  "controller.resources.requests.cpu" $cores "controller.resources.requests.memory" $quantity
   "controller.resources.limits.memory" $quantity "controller.persistence.size" $quantity
   "controller.tmpSize" $quantity "controller.sharedMemory" $quantity
-  "ray.head.resources.requests.cpu" $quantity "ray.head.resources.requests.memory" $quantity
-  "ray.head.resources.limits.cpu" $quantity "ray.head.resources.limits.memory" $quantity
+  "ray.head.resources.requests.cpu" $cores "ray.head.resources.requests.memory" $quantity
+  "ray.head.resources.limits.cpu" $cores "ray.head.resources.limits.memory" $quantity
   "ray.head.tmpSize" $quantity "ray.head.sharedMemory" $quantity
   "ray.worker.memory" $quantity "ray.worker.tmpSize" $quantity "ray.worker.sharedMemory" $quantity
   "vllm.memory" $quantity "vllm.cache.size" $quantity
-  "model.baseUrl" $url "stores.dynamodbEndpoint" $url "stores.s3Endpoint" $url
+  "champions.remote" $git "model.baseUrl" $url "stores.dynamodbEndpoint" $url "stores.s3Endpoint" $url
   "vllm.keda.prometheus" $url
   "image.controller.digest" $digest "image.sandbox.digest" $digest "vllm.image.digest" $digest
   "externalSecret.refreshInterval" $duration "metrics.serviceMonitor.interval" $duration
