@@ -178,13 +178,21 @@ class LocalEngine:
         self._running: list[Dispatch] = []
 
     def start(self) -> EngineInfo:
-        """Start a fork server a slot, and ask the first that is ready; see ``Engine.start``."""
+        """Start a fork server a slot, and ask the first that is ready; see ``Engine.start``.
+
+        Those that would take the processor from the first ones, and from the caller, come after.
+        """
         self._workers = workers = LocalWorkers(self._slots)
         policy = self._options.policy
-        waiting = [
-            workers.submit("warm-up", lambda: iter((tasks.describe_task(policy),)))
-            for _ in range(self._slots)
-        ]
+        at_once = min(self._slots, max(1, (os.cpu_count() or 1) // 2))
+
+        def warm_up(count: int) -> list[_Task]:
+            return [
+                workers.submit("warm-up", lambda: iter((tasks.describe_task(policy),)))
+                for _ in range(count)
+            ]
+
+        waiting = warm_up(at_once)
         try:
             first = workers.ready(waiting, _START_SECONDS)
             if not first:
@@ -193,6 +201,7 @@ class LocalEngine:
             _, report = workers.take_reference(first[0])
             if isinstance(report, Lost):
                 raise InfrastructureFailure(report.reason)
+            warm_up(self._slots - at_once)
         except TaskLostError as error:
             self.close()
             raise InfrastructureFailure(str(error)) from error

@@ -15,7 +15,7 @@ import os
 import re
 import sys
 import types
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from evocodec.guest import linux
@@ -37,39 +37,48 @@ def remove(names: Mapping[str, str], libraries: str) -> None:
 
     ``libraries`` is a pattern for the file names of shared objects that hold nothing but codecs.
     """
+    originals: list[object] = []
     for module_name, pattern in names.items():
         module = sys.modules.get(module_name)
-        found = dict(vars(module)) if module else {}
-        originals = [value for name, value in found.items() if re.fullmatch(pattern, name)]
-        for original in originals:
-            _remove(original)
+        found = vars(module).items() if module else ()
+        originals += [value for name, value in found if re.fullmatch(pattern, name)]
+    _remove(originals)
     gc.collect()
     _unmap(libraries)
 
 
 def remove_modules(pattern: str) -> None:
     """Remove whole modules, by their full names, that were loaded for whatever reason."""
+    originals: list[object] = []
     for name in [name for name in sys.modules if re.fullmatch(pattern, name)]:
         module = sys.modules.pop(name)
-        for value in list(vars(module).values()):
-            if getattr(value, "__module__", None) == name:
-                _remove(value)
-        _remove(module)
+        originals.append(module)
+        originals += [
+            value for value in vars(module).values() if getattr(value, "__module__", None) == name
+        ]
+    _remove(originals)
 
 
-def _remove(original: object) -> None:
-    if isinstance(original, type):
-        for name, value in dict(vars(original)).items():
-            if not name.startswith("__"):  # such as __new__, whose entry all classes share
-                cut_off(value)
-            if callable(value) or isinstance(value, staticmethod):
-                with contextlib.suppress(TypeError, AttributeError):
-                    setattr(original, name, refuse)
-    cut_off(original)
-    for holder in gc.get_referrers(original):
+def _remove(originals: Sequence[object]) -> None:
+    for original in originals:
+        if isinstance(original, type):
+            _remove_methods(original)
+        cut_off(original)
+    places = set(map(id, originals))
+    # Once for all of them: it looks at every object there is.
+    for holder in gc.get_referrers(*originals):
         if isinstance(holder, dict):
-            for name in [name for name, value in holder.items() if value is original]:
+            for name in [name for name, value in holder.items() if id(value) in places]:
                 holder[name] = refuse
+
+
+def _remove_methods(kind: type) -> None:
+    for name, value in dict(vars(kind)).items():
+        if not name.startswith("__"):  # such as __new__, whose entry all classes share
+            cut_off(value)
+        if callable(value) or isinstance(value, staticmethod):
+            with contextlib.suppress(TypeError, AttributeError):
+                setattr(kind, name, refuse)
 
 
 def cut_off(function: object) -> None:

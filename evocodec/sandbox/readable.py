@@ -11,8 +11,10 @@ import os
 import re
 import sys
 import sysconfig
+import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from evocodec.sandbox.static_rules import CODEC_LIBRARIES, CODEC_MODULES
@@ -32,6 +34,7 @@ PILLOW_MODULES = (
     *("ImageMath", "ImageOps", "ImageStat", "_imagingft", "_imagingmath", "_imagingmorph"),
 )
 _WITHOUT_NATIVE_CALLS = {"numpy", "cv2", "constriction", "PIL", "evocodec"}
+_looking = threading.Lock()
 _NOT_STANDARD = frozenset({"site-packages", "dist-packages", "test", "__pycache__"})
 _SYSTEM = (
     "/etc/ld.so.cache",
@@ -65,7 +68,15 @@ class ReadablePaths:
 
 
 def readable_paths(allowed_imports: Iterable[str], *, gpu: bool = False) -> ReadablePaths:
-    """The paths for jobs that may import ``allowed_imports``."""
+    """The paths for jobs that may import ``allowed_imports``; looked up once in a process."""
+    with _looking:  # fork servers start side by side
+        return _readable_paths(frozenset(allowed_imports), gpu, tuple(sys.path))
+
+
+@cache
+def _readable_paths(
+    allowed_imports: frozenset[str], gpu: bool, search_path: tuple[str, ...]
+) -> ReadablePaths:
     scheme = sysconfig.get_paths()
     listable = {scheme["stdlib"], scheme["platstdlib"], scheme["purelib"], scheme["platlib"]}
     paths: set[Path] = {Path(path) for path in (*_SYSTEM, *(_GPU_DRIVER if gpu else ()))}
@@ -80,7 +91,7 @@ def readable_paths(allowed_imports: Iterable[str], *, gpu: bool = False) -> Read
             paths |= _paths_of_library(name)
     existing = {str(path.resolve()) for path in paths if path.exists()}
     folders = tuple(sorted(filter(_is_folder, listable)))
-    links = _links_to([*map(str, paths), *folders, *sys.path])
+    links = _links_to([*map(str, paths), *folders, *search_path])
     return ReadablePaths(tuple(sorted(existing)), folders, links)
 
 
