@@ -9,6 +9,7 @@ from evocodec.cluster.findings import ClusterReport, Finding
 from evocodec.cluster.permissions import permissions
 from evocodec.cluster.probe_pods import ProbeOptions
 from evocodec.cluster.probing import Progress, probe
+from evocodec.cluster.quotas import quotas
 
 _LOOKS: Final[tuple[tuple[str, Callable[[ClusterApi, str], Iterator[Finding]]], ...]] = (
     ("version", facts.server_version),
@@ -17,7 +18,7 @@ _LOOKS: Final[tuple[tuple[str, Callable[[ClusterApi, str], Iterator[Finding]]], 
     ("runtime classes", facts.runtime_classes),
     ("storage", facts.storage),
     ("pod security", facts.pod_security),
-    ("quotas", facts.quotas),
+    ("quotas", quotas),
     ("permissions", permissions),
 )
 

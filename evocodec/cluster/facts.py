@@ -15,16 +15,11 @@ OLDEST_LANDLOCK: Final = (5, 13)
 # Without the first Ray would run without a token, without the second lack its autoscaler.
 RAY_FIELDS: Final = (("authOptions",), ("autoscalerOptions", "command"))
 
-# What the chart's values ask for: controller and its Ray node, head and autoscaler, one worker.
-WORKER_CPUS: Final = 8.0
-WORKER_MEMORY_BYTES: Final = 32 * 2.0**30
-TOTAL_CPUS: Final = 2.25 + 1.25 + WORKER_CPUS
-TOTAL_MEMORY_BYTES: Final = (5 + 4.5) * 2.0**30 + WORKER_MEMORY_BYTES
-
+# Any version of Kueue will do: the chart makes nothing of it, and only names a queue.
 OPTIONAL_KINDS: Final = (
-    ("external-secrets.io/v1", "externalsecrets", "externalSecret.enabled"),
-    ("kueue.x-k8s.io/v1beta1", "localqueues", "kueue.enabled"),
-    ("keda.sh/v1alpha1", "scaledobjects", "vllm.keda.enabled"),
+    (("external-secrets.io/v1",), "externalsecrets", "externalSecret.enabled"),
+    (("kueue.x-k8s.io/v1beta2", "kueue.x-k8s.io/v1beta1"), "localqueues", "kueue.enabled"),
+    (("keda.sh/v1alpha1",), "scaledobjects", "vllm.keda.enabled"),
 )
 
 
@@ -61,8 +56,10 @@ def custom_resources(api: ClusterApi, _namespace: str) -> Iterator[Finding]:
     else:
         yield Finding("prometheus operator", "pass", "ServiceMonitor, PodMonitor, PrometheusRule")
     there = [
-        f"{plural} {'there' if _serves(api, group, plural) else f'absent: leave {value} off'}"
-        for group, plural, value in OPTIONAL_KINDS
+        f"{plural} there"
+        if any(_serves(api, group, plural) for group in groups)
+        else f"{plural} absent: leave {value} off"
+        for groups, plural, value in OPTIONAL_KINDS
     ]
     yield Finding("optional kinds", "pass", "; ".join(there))
 
@@ -279,67 +276,6 @@ def _default_class(default: list[Json]) -> Finding:
             "set controller.persistence.size generously, or use another class",
         )
     return Finding("storage", "pass", f"{words}; volumes can grow")
-
-
-def quotas(api: ClusterApi, namespace: str) -> Iterator[Finding]:
-    """Does what the chart asks for fit into quotas and limit ranges?"""
-    problems: list[str] = []
-    seen: list[str] = []
-    for quota in api.items(f"/api/v1/namespaces/{namespace}/resourcequotas"):
-        seen.append(_name(quota))
-        problems += _tight_quota(quota)
-    for limits in api.items(f"/api/v1/namespaces/{namespace}/limitranges"):
-        seen.append(_name(limits))
-        problems += _tight_range(limits)
-    if problems:
-        yield Finding(
-            "quotas",
-            "fail",
-            "; ".join(problems),
-            "have them raised, or ask for less: ray.worker.cpus, memory, gpus",
-        )
-    elif seen:
-        yield Finding("quotas", "pass", f"{', '.join(seen)} leave room for one worker")
-    else:
-        yield Finding("quotas", "pass", "no quotas or limit ranges")
-
-
-def _tight_quota(quota: Json) -> Iterator[str]:
-    status = quota.get("status") or {}
-    hard = status.get("hard") or (quota.get("spec") or {}).get("hard") or {}
-    used = status.get("used") or {}
-    needs = {
-        "requests.cpu": TOTAL_CPUS,
-        "cpu": TOTAL_CPUS,
-        "requests.memory": TOTAL_MEMORY_BYTES,
-        "memory": TOTAL_MEMORY_BYTES,
-        f"requests.{GPU}": 1.0,
-        "pods": 3.0,
-        "persistentvolumeclaims": 1.0,
-    }
-    for name, need in needs.items():
-        if name in hard and quantity(hard[name]) - quantity(used.get(name, 0)) < need:
-            yield (
-                f"quota {_name(quota)} leaves too little {name}: "
-                f"{used.get(name, 0)} of {hard[name]} used, {_words(name, need)} needed"
-            )
-
-
-def _tight_range(limits: Json) -> Iterator[str]:
-    for entry in (limits.get("spec") or {}).get("limits") or []:
-        if entry.get("type") not in {"Container", "Pod"}:
-            continue
-        most = entry.get("max") or {}
-        for name, need in (("cpu", WORKER_CPUS), ("memory", WORKER_MEMORY_BYTES)):
-            if name in most and quantity(most[name]) < need:
-                yield (
-                    f"limit range {_name(limits)} allows a {str(entry['type']).lower()} "
-                    f"{most[name]} of {name}, a worker asks for {_words(name, need)}"
-                )
-
-
-def _words(name: str, need: float) -> str:
-    return f"{need / 2**30:.0f}Gi" if name.endswith("memory") else f"{need:g}"
 
 
 def _serves(api: ClusterApi, group_version: str, plural: str) -> bool:

@@ -21,6 +21,7 @@ pytest.importorskip("kubernetes", reason="not installed: pip install -c constrai
 pytest.importorskip("kmock", reason="not installed: pip install -c constraints.txt kmock")
 
 from fake_cluster import (
+    DISCOVERY,
     NAMESPACE,
     RESTRICTED,
     FakeCluster,
@@ -29,7 +30,7 @@ from fake_cluster import (
     node,
 )
 
-from evocodec.cluster import facts
+from evocodec.cluster import facts, quotas
 from evocodec.cluster.api import ClusterApi, connect
 from evocodec.cluster.check import check_cluster
 from evocodec.cluster.findings import ClusterReport, Finding
@@ -239,7 +240,9 @@ def test_without_the_namespace_no_probe_is_tried(cluster: FakeCluster) -> None:
     [
         ("requests.cpu", "12", "1", "fail"),
         ("requests.cpu", "40", "1", "pass"),
-        ("limits.memory", "1Gi", "0", "pass"),
+        ("limits.memory", "1Gi", "0", "fail"),
+        ("limits.memory", "64Gi", "0", "pass"),
+        ("services", "1", "1", "pass"),
         ("requests.memory", "40Gi", "0", "fail"),
         ("requests.nvidia.com/gpu", "4", "4", "fail"),
     ],
@@ -249,13 +252,31 @@ def test_a_quota_must_leave_room_for_one_worker(
 ) -> None:
     status = {"hard": {name: hard}, "used": {name: used}}
     cluster.put("v1/resourcequotas", "team", {"status": status}, namespace=NAMESPACE)
-    assert of_facts(facts.quotas, "quotas").state == state
+    assert of_facts(quotas.quotas, "quotas").state == state
+
+
+def test_a_quota_of_processor_limits_needs_a_default_for_those_without(
+    cluster: FakeCluster,
+) -> None:
+    status = {"hard": {"limits.cpu": "400"}, "used": {}}
+    cluster.put("v1/resourcequotas", "team", {"status": status}, namespace=NAMESPACE)
+    found = of_facts(quotas.quotas, "quotas")
+    assert (found.state, "add a LimitRange" in found.detail) == ("fail", True)
+    limits = [{"type": "Container", "default": {"cpu": "2"}}]
+    cluster.put("v1/limitranges", "defaults", {"spec": {"limits": limits}}, namespace=NAMESPACE)
+    assert of_facts(quotas.quotas, "quotas").state == "pass"
+
+
+def test_any_kueue_will_do(cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "localqueues absent" in of_facts(facts.custom_resources, "optional kinds").detail
+    monkeypatch.setitem(DISCOVERY, "kueue.x-k8s.io/v1beta2", ["localqueues"])
+    assert "localqueues there" in of_facts(facts.custom_resources, "optional kinds").detail
 
 
 def test_a_limit_range_smaller_than_a_worker_fails(cluster: FakeCluster) -> None:
     limits = [{"type": "Container", "max": {"memory": "16Gi"}}]
     cluster.put("v1/limitranges", "small", {"spec": {"limits": limits}}, namespace=NAMESPACE)
-    found = of_facts(facts.quotas, "quotas")
+    found = of_facts(quotas.quotas, "quotas")
     assert (found.state, "16Gi" in found.detail) == ("fail", True)
 
 
@@ -293,14 +314,19 @@ def test_permissions_are_asked_for_every_kind_that_the_chart_makes() -> None:
 def test_a_worker_is_as_large_as_the_chart_says() -> None:
     values = yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8"))
     worker, head, controller = values["ray"]["worker"], values["ray"]["head"], values["controller"]
-    assert quantity(worker["cpus"]) == facts.WORKER_CPUS
-    assert quantity(worker["memory"]) == facts.WORKER_MEMORY_BYTES
+    assert quantity(worker["cpus"]) == quotas.WORKER_CPUS
+    assert quantity(worker["memory"]) == quotas.WORKER_MEMORY_BYTES
     asked = [part["resources"]["requests"] for part in (head, controller)]
-    cpus = sum(quantity(each["cpu"]) for each in asked) + facts.WORKER_CPUS
-    memory = sum(quantity(each["memory"]) for each in asked) + facts.WORKER_MEMORY_BYTES
+    cpus = sum(quantity(each["cpu"]) for each in asked) + quotas.WORKER_CPUS
+    memory = sum(quantity(each["memory"]) for each in asked) + quotas.WORKER_MEMORY_BYTES
     # Besides: the autoscaler's container and the controller's node of Ray.
-    assert 0 <= facts.TOTAL_CPUS - cpus <= 1
-    assert 0 <= facts.TOTAL_MEMORY_BYTES - memory <= 2 * 2**30
+    assert 0 <= quotas.TOTAL_CPUS - cpus <= 1
+    assert 0 <= quotas.TOTAL_MEMORY_BYTES - memory <= 2 * 2**30
+    limited = sum(quantity(part["resources"]["limits"]["memory"]) for part in (head, controller))
+    beside = quotas.TOTAL_MEMORY_LIMIT_BYTES - limited - quotas.WORKER_MEMORY_BYTES
+    assert 0 <= beside <= 4 * 2**30
+    # What a quota of processor limits is told about.
+    assert "cpu" not in controller["resources"]["limits"]
 
 
 # -- what probes find --
