@@ -22,7 +22,7 @@ from chaos_parts import Controller, Killer, say_with_time, still_running
 from cloud import Cloud, persisting_cloud
 from lab import WIDE
 from persisting_servers import Server
-from ray_nodes import PATIENCE, Nodes, ray_nodes, wait_for
+from ray_nodes import PATIENCE, Nodes, ray_nodes
 
 from evocodec.app import Laboratory
 from evocodec.config import load_settings
@@ -137,16 +137,14 @@ def _parts(nodes: Nodes, cloud: Cloud | None) -> dict[str, Callable[[], str]]:
     chance = random.Random(5)
 
     def worker() -> str:
-        def busy() -> list[str]:
-            return [name for name in WORKERS if nodes.nodes[name].workers()]
-
-        try:
-            wait_for(busy, _TASK_SECONDS)
-            name = chance.choice(busy())
-            nodes.nodes[name].workers()[0].kill()
-        except (AssertionError, IndexError):
-            return ""  # all tasks are over, this moment or for good
-        return f"a worker process on {name}"
+        until = time.monotonic() + _TASK_SECONDS
+        while time.monotonic() < until:
+            for name in chance.sample(list(WORKERS), len(WORKERS)):
+                for process in nodes.nodes[name].workers():
+                    process.kill()
+                    return f"a worker process on {name}"
+            time.sleep(0.05)
+        return ""  # all tasks are over
 
     def node() -> str:
         name = chance.choice(list(WORKERS))
