@@ -40,6 +40,8 @@ class Plan:
     deaths: Iterable[str]
     every_seconds: float
     stores: bool
+    away_seconds: tuple[float, float] = (0.5, 5.0)
+    """How long a store stays away, at least and at most, before it starts again."""
     again: int = 25
     """How many points are measured again without Ray."""
     most_seconds: float = 3600.0
@@ -68,7 +70,7 @@ def evolve(plan: Plan, folder: Path, *, say: Callable[[str], None] = say_with_ti
         cloud = stack.enter_context(persisting_cloud(folder)) if plan.stores else None
         nodes = stack.enter_context(cluster())
         flags = _flags(plan, folder, nodes, cloud)
-        parts = _parts(nodes, cloud)
+        parts = _parts(nodes, cloud, plan.away_seconds)
         began = time.monotonic()
         killer = Killer(parts, plan.deaths, plan.every_seconds, say)
         controller = Controller(flags, folder / "controller.log", killer.watch)
@@ -133,7 +135,9 @@ def _flags(plan: Plan, folder: Path, nodes: Nodes, cloud: Cloud | None) -> dict[
     return {**WIDE, "workspace": str(folder / "workspace"), **named, **plan.extra}
 
 
-def _parts(nodes: Nodes, cloud: Cloud | None) -> dict[str, Callable[[], str]]:
+def _parts(
+    nodes: Nodes, cloud: Cloud | None, away_seconds: tuple[float, float]
+) -> dict[str, Callable[[], str]]:
     chance = random.Random(5)
 
     def worker() -> str:
@@ -158,7 +162,7 @@ def _parts(nodes: Nodes, cloud: Cloud | None) -> dict[str, Callable[[], str]]:
     def away(what: str, *servers: Server) -> str:
         for server in servers:
             server.kill()
-        time.sleep(chance.uniform(0.5, 5.0))
+        time.sleep(chance.uniform(*away_seconds))
         for server in servers:
             server.start()
         return what

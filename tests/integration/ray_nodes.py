@@ -16,6 +16,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -170,8 +171,8 @@ class Nodes:
 
     def close(self) -> None:
         self.closing.set()
-        for node in self.nodes.values():
-            node.kill()
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(Node.kill, self.nodes.values()))
         shutil.rmtree(self.root, ignore_errors=True)
 
 
