@@ -19,13 +19,15 @@ def no_comparison(anchor: RdCurve, test: RdCurve) -> None:
 
 
 class ChampionRates:
-    """Fills one gauge an anchor: the mean over all clips of the score, or nothing.
+    """Fills two gauges an anchor: a mean over clips, as reports have it, and over how many.
 
-    The primary anchor's figure is the score's own.
+    The primary anchor's figure is the score's own. An anchor without a figure on any clip has no
+    series, or not-a-number once it had one.
     """
 
-    def __init__(self, show: Family[Gauge], bd_rate: BdRateOf) -> None:
-        self._show = show
+    def __init__(self, rates: Family[Gauge], clips: Family[Gauge], bd_rate: BdRateOf) -> None:
+        self._rates = rates
+        self._clips = clips
         self._bd_rate = bd_rate
         self._primary = labels.ANCHORS[0]
         self._curves: dict[str, dict[str, RdCurve]] = {}
@@ -44,7 +46,7 @@ class ChampionRates:
     def crown(self, score: Score) -> None:
         """Show another version's figures."""
         self._score = score
-        self._show.of(self._primary).set(score.bd_rate_percent)
+        self._show(self._primary, score.bd_rate_percent, len(score.clips))
         for codec in self._curves:
             self._compare(codec)
 
@@ -55,9 +57,11 @@ class ChampionRates:
             self._bd_rate(curves[clip.clip], clip.curve) for clip in measured if clip.clip in curves
         ]
         known = [rate for rate in rates if rate is not None]
-        # A mean over some of the clips only would be another quantity under the same name.
-        if known and len(known) == len(measured):
-            self._shown.add(codec)
-            self._show.of(codec).set(math.fsum(known) / len(known))
-        elif codec in self._shown:
-            self._show.of(codec).set(math.nan)
+        if known or codec in self._shown:
+            mean = math.fsum(known) / len(known) if known else math.nan
+            self._show(codec, mean, len(known))
+
+    def _show(self, codec: str, percent: float, clips: int) -> None:
+        self._shown.add(codec)
+        self._rates.of(codec).set(percent)
+        self._clips.of(codec).set(clips)

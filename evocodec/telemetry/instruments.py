@@ -136,15 +136,12 @@ class Instruments:
         self.version = self._gauge("champion_version", "Version number of the champion")
         self.bitrate = self._gauge("champion_bitrate_mbps", "bitrate_mbps of the champion")
         self.ratio = self._gauge("champion_compression_ratio", "Compression ratio of the champion")
-        self.bd_rate = Family(
-            Gauge(
-                "evocodec_champion_bd_rate_percent",
-                "BD-rate of the champion; below 0 means fewer bits than the anchor",
-                ("anchor",),
-                registry=self._registry,
-            ),
-            {"anchor": labels.ANCHORS},
-            from_zero=False,
+        self.bd_rate = self._per_anchor(
+            "champion_bd_rate_percent",
+            "BD-rate of the champion; below 0 means fewer bits than the anchor",
+        )
+        self.bd_rate_clips = self._per_anchor(
+            "champion_bd_rate_clips", "Clips that the BD-rate against an anchor is a mean of"
         )
         self.saving = self._gauge(
             "champion_hevc_saving_percent", "Bits that the champion saves over HEVC"
@@ -172,6 +169,10 @@ class Instruments:
             "evocodec_build_info", "The program", ("version", "python"), registry=self._registry
         )
         build.labels(__version__, platform.python_version()).set(1)
+
+    def _per_anchor(self, name: str, text: str) -> Family[Gauge]:
+        gauge = Gauge(f"evocodec_{name}", text, ("anchor",), registry=self._registry)
+        return Family(gauge, {"anchor": labels.ANCHORS}, from_zero=False)
 
     def _counter(self, name: str, text: str) -> Counter:
         return Counter(f"evocodec_{name}", text, registry=self._registry)

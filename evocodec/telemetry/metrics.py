@@ -56,7 +56,7 @@ class RunMetrics:
     def __init__(self, bd_rate: BdRateOf = no_comparison) -> None:
         self.registry = CollectorRegistry()
         self._show = Instruments(self.registry)
-        self._rates = ChampionRates(self._show.bd_rate, bd_rate)
+        self._rates = ChampionRates(self._show.bd_rate, self._show.bd_rate_clips, bd_rate)
         self._stages: dict[str, _OpenStage] = {}
         self._scores: dict[str, Score] = {}
         self._verdicts: dict[str, Verdict] = {}

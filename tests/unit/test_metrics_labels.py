@@ -281,15 +281,15 @@ RATES = {
     ("vvenc-medium", "c0001", "dog"): 90.0,
     ("svt-av1-p6", "c0002", "city"): -2.0,
     ("svt-av1-p6", "c0002", "dog"): 6.0,
-    ("vvenc-medium", "c0002", "city"): 40.0,  # with the other clip there is no figure
+    ("vvenc-medium", "c0002", "city"): 40.0,  # on the other clip there is no figure
 }
 
 
 def test_the_champion_is_set_against_each_anchor_whose_curves_are_known() -> None:
     metrics = RunMetrics(lambda anchor, test: RATES.get((anchor.codec, test.codec, test.clip)))
 
-    def shown() -> dict[str, float]:
-        name = "evocodec_champion_bd_rate_percent"
+    def shown(what: str = "percent") -> dict[str, float]:
+        name = f"evocodec_champion_bd_rate_{what}"
         return {dict(pairs)["anchor"]: v for (n, pairs), v in samples(metrics).items() if n == name}
 
     for clip in ("city", "dog"):
@@ -300,14 +300,20 @@ def test_the_champion_is_set_against_each_anchor_whose_curves_are_known() -> Non
     metrics.observe(scored("c0001", -5.0))
     assert shown() == {}, "evaluated, and not yet the champion"
     metrics.observe(adopted("c0001", 1))
-    assert shown() == {"x265-medium": -5, "svt-av1-p6": 20}
+    assert shown() == {"x265-medium": -5, "svt-av1-p6": 20, "vvenc-medium": 70}
+    assert shown("clips") == {"x265-medium": 2, "svt-av1-p6": 2, "vvenc-medium": 1}
     metrics.observe(ready("vvenc-medium", "dog"))  # encoded in the background, it comes late
     assert shown() == {"x265-medium": -5, "svt-av1-p6": 20, "vvenc-medium": 80}
+    assert set(shown("clips").values()) == {2}
     metrics.observe(scored("c0002", -9.0))
     metrics.observe(adopted("c0002", 2))
-    gone = shown().pop("vvenc-medium")
-    assert math.isnan(gone), "the figure of the version before must not stay"
-    assert shown() | {"vvenc-medium": 0} == {"x265-medium": -9, "svt-av1-p6": 2, "vvenc-medium": 0}
+    assert shown() == {"x265-medium": -9, "svt-av1-p6": 2, "vvenc-medium": 40}
+    assert shown("clips") == {"x265-medium": 2, "svt-av1-p6": 2, "vvenc-medium": 1}
+    metrics.observe(scored("c0003", -12.0))
+    metrics.observe(adopted("c0003", 3))
+    assert shown()["x265-medium"] == -12
+    assert math.isnan(shown()["vvenc-medium"]), "the version before must not stay"
+    assert shown("clips") == {"x265-medium": 2, "svt-av1-p6": 0, "vvenc-medium": 0}
 
 
 def test_another_anchor_of_the_background_is_no_progress() -> None:
