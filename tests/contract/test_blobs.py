@@ -20,7 +20,7 @@ def server() -> Iterator[str]:
         yield url
 
 
-@pytest.fixture(params=["memory", "files", "s3", "s3-parts"])
+@pytest.fixture(params=["memory", "files", "s3", "s3-parts", "localbucket"])
 def blobs(request: pytest.FixtureRequest, tmp_path: Path) -> BlobStore:
     match request.param:
         case "memory":
@@ -31,7 +31,8 @@ def blobs(request: pytest.FixtureRequest, tmp_path: Path) -> BlobStore:
 
     # Parts of 5 MiB are the smallest that S3 takes; the last one may be smaller.
     part_bytes = 5 << 20 if request.param == "s3-parts" else 16 << 20
-    url: str = request.getfixturevalue("server")
+    place = "persisting_s3" if request.param == "localbucket" else "server"
+    url: str = request.getfixturevalue(place)
     return s3_blobs(url, fresh_name("blobs"), part_bytes=part_bytes)
 
 

@@ -22,17 +22,19 @@ def server() -> Iterator[str]:
         yield url
 
 
-@pytest.fixture
-def dynamodb(server: str) -> BaseCheckpointSaver[str]:
+@pytest.fixture(params=["server", "real_dynamodb"])
+def dynamodb(request: pytest.FixtureRequest) -> BaseCheckpointSaver[str]:
     from aws_servers import dynamo_checkpoints, fresh_name
 
-    return dynamo_checkpoints(server, fresh_name("checkpoints"))
+    return dynamo_checkpoints(request.getfixturevalue(request.param), fresh_name("checkpoints"))
 
 
-@pytest.fixture(params=["sqlite", "dynamodb"])
+@pytest.fixture(params=["sqlite", "server", "real_dynamodb"])
 def saver(request: pytest.FixtureRequest) -> Iterator[BaseCheckpointSaver[str]]:
-    if request.param == "dynamodb":
-        yield request.getfixturevalue("dynamodb")
+    if request.param != "sqlite":
+        from aws_servers import dynamo_checkpoints, fresh_name
+
+        yield dynamo_checkpoints(request.getfixturevalue(request.param), fresh_name("checkpoints"))
         return
     connection = sqlite3.connect(":memory:", check_same_thread=False)
     yield SqliteSaver(connection)

@@ -156,7 +156,7 @@ def server() -> Iterator[str]:
         yield url
 
 
-@pytest.fixture(params=["memory", "sqlite", "dynamodb"])
+@pytest.fixture(params=["memory", "sqlite", "dynamodb", "dynamodb-local"])
 def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ledger]:
     match request.param:
         case "memory":
@@ -166,7 +166,8 @@ def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ledger]:
         case _:
             from aws_servers import dynamo_ledger, fresh_name
 
-            opened = dynamo_ledger(request.getfixturevalue("server"), fresh_name("ledger"))
+            engine = "server" if request.param == "dynamodb" else "real_dynamodb"
+            opened = dynamo_ledger(request.getfixturevalue(engine), fresh_name("ledger"))
     with closing(opened):
         yield opened
 

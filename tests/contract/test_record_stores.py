@@ -18,7 +18,7 @@ def server() -> Iterator[str]:
         yield url
 
 
-@pytest.fixture(params=["memory", "files", "dynamodb"])
+@pytest.fixture(params=["memory", "files", "dynamodb", "dynamodb-local"])
 def records(request: pytest.FixtureRequest, tmp_path: Path) -> RecordStore:
     match request.param:
         case "memory":
@@ -27,7 +27,8 @@ def records(request: pytest.FixtureRequest, tmp_path: Path) -> RecordStore:
             return FileRecordStore(tmp_path / "r")
     from aws_servers import dynamo_records, fresh_name
 
-    return dynamo_records(request.getfixturevalue("server"), fresh_name("records"))
+    engine = "server" if request.param == "dynamodb" else "real_dynamodb"
+    return dynamo_records(request.getfixturevalue(engine), fresh_name("records"))
 
 
 def test_a_record_comes_back(records: RecordStore) -> None:
