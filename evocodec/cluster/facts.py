@@ -12,8 +12,9 @@ from evocodec.cluster.quantities import quantity
 GPU: Final = "nvidia.com/gpu"
 OLDEST_SERVER: Final = (1, 29)  # sidecar containers, which the controller's Ray node is
 OLDEST_LANDLOCK: Final = (5, 13)
-# Without the first Ray would run without a token, without the second lack its autoscaler.
-RAY_FIELDS: Final = (("authOptions",), ("autoscalerOptions", "command"))
+# Without the first Ray would run without a token, without the second lack its autoscaler, and
+# without the third keep its pods when the chart is upgraded.
+RAY_FIELDS: Final = (("authOptions",), ("autoscalerOptions", "command"), ("upgradeStrategy",))
 
 # Any version of Kueue will do: the chart makes nothing of it, and only names a queue.
 OPTIONAL_KINDS: Final = (
@@ -66,7 +67,7 @@ def custom_resources(api: ClusterApi, _namespace: str) -> Iterator[Finding]:
 
 def _kuberay(api: ClusterApi) -> Finding:
     fix = (
-        "install KubeRay 1.5 or newer: helm install kuberay-operator kuberay/kuberay-operator "
+        "install KubeRay 1.6 or newer: helm install kuberay-operator kuberay/kuberay-operator "
         "--namespace kuberay --create-namespace"
     )
     if not _serves(api, "ray.io/v1", "rayclusters"):
@@ -92,7 +93,7 @@ def _kuberay(api: ClusterApi) -> Finding:
             "kuberay",
             "fail",
             f"RayCluster knows no {', '.join(unknown)}: the API server would drop that without a "
-            "word, and Ray would run without its token or its autoscaler",
+            "word, and Ray would run without its token or its autoscaler, or never be upgraded",
             fix,
         )
     return Finding("kuberay", "pass", "RayCluster of ray.io/v1, with token authentication")

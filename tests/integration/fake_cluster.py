@@ -278,7 +278,8 @@ def make_healthy(cluster: FakeCluster) -> None:
         },
     )
     cluster.put("node.k8s.io/v1/runtimeclasses", "gvisor", {"handler": "runsc"})
-    fields = {"authOptions": {}, "autoscalerOptions": {"properties": {"command": {}}}}
+    scaler = {"properties": {"command": {}}}
+    fields = {"authOptions": {}, "autoscalerOptions": scaler, "upgradeStrategy": {}}
     schema = {"openAPIV3Schema": {"properties": {"spec": {"properties": fields}}}}
     cluster.put(
         "apiextensions.k8s.io/v1/customresourcedefinitions",

@@ -165,15 +165,19 @@ def test_without_kuberay_it_says_how_to_install_it(cluster: FakeCluster) -> None
 
 
 @pytest.mark.parametrize(
-    ("fields", "missing"),
+    ("without", "missing"),
     [
-        ({"autoscalerOptions": {"properties": {"command": {}}}}, "authOptions"),
-        ({"authOptions": {}, "autoscalerOptions": {"properties": {}}}, "autoscalerOptions.command"),
+        ("authOptions", "authOptions"),
+        ("autoscalerOptions", "autoscalerOptions.command"),
+        ("upgradeStrategy", "upgradeStrategy"),
     ],
 )
 def test_a_kuberay_that_would_drop_fields_of_the_chart_fails(
-    cluster: FakeCluster, fields: Json, missing: str
+    cluster: FakeCluster, without: str, missing: str
 ) -> None:
+    scaler = {"properties": {"command": {}}}
+    fields = {"authOptions": {}, "autoscalerOptions": scaler, "upgradeStrategy": {}}
+    del fields[without]
     schema = {"openAPIV3Schema": {"properties": {"spec": {"properties": fields}}}}
     cluster.put(
         "apiextensions.k8s.io/v1/customresourcedefinitions",
