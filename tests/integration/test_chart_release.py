@@ -104,7 +104,9 @@ def test_a_volume_that_has_grown_stops_a_rollback_and_an_upgrade_goes_back_inste
     assert "evocodec-controller:0.1.0" in str(controller)
 
 
-def test_another_storage_class_is_refused_and_other_changes_are_not(server: ReleaseServer, helm: Helm) -> None:
+def test_another_storage_class_is_refused_and_other_changes_are_not(
+    server: ReleaseServer, helm: Helm
+) -> None:
     ok(helm("install"))
     refused = helm("upgrade", "--set", "controller.persistence.storageClass=other")
     assert refused.returncode != 0

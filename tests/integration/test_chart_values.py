@@ -2,6 +2,8 @@
 
 import json
 import sys
+import tarfile
+from pathlib import Path
 
 import chart_tools as chart
 import pytest
@@ -216,3 +218,21 @@ def test_the_notes_say_what_to_do_next() -> None:
     for step in ("kubectl label namespace evo", "evocodec cluster check", "helm test lab", "logs"):
         assert step in notes
     assert "No model is set" in notes
+    assert "helm upgrade --force-conflicts" in notes
+
+
+def test_a_packaged_chart_explains_itself_and_carries_what_it_renders(tmp_path: Path) -> None:
+    done = chart.run("helm", "package", str(chart.CHART), "--destination", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    [package] = tmp_path.glob("*.tgz")
+    assert "## Values" in chart.run("helm", "show", "readme", str(package)).stdout
+    words = (*chart.profile("large"), "--kube-version", "1.35.0")
+    texts = [
+        chart.run("helm", "template", "lab", str(where), *words) for where in (package, chart.CHART)
+    ]
+    kinds = [sorted(each["kind"] for each in chart.load(done.stdout)) for done in texts]
+    assert kinds[0] == kinds[1] != []
+    with tarfile.open(package) as tar:
+        assert not [
+            name for name in tar.getnames() if "kustomization" in name or "test.yaml" in name
+        ]
