@@ -7,11 +7,18 @@ happens to be called like one should not be. Where the two cannot be told apart,
 import ast
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import cache
 
 _FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 _Comprehension = ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp
+_Binding = (
+    *(ast.Name, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.ExceptHandler),
+    *(ast.MatchMapping, ast.MatchAs, ast.MatchStar),
+)
 _MAX_ALIAS_STEPS = 10
-_MEANINGLESS = frozenset({"ctx", "op", "ops", "kind", "type_comment", "type_ignores"})
+_MEANINGLESS = frozenset(
+    {"ctx", "op", "ops", "kind", "type_comment", "type_ignores", "id", "attr", "arg", "n", "s"}
+)
 
 
 @dataclass(slots=True)
@@ -72,15 +79,18 @@ def nodes_with_scopes(tree: ast.Module) -> list[tuple[ast.AST, Scope]]:
 def children_of(node: ast.AST) -> list[ast.AST]:
     """The direct children that can mean something: operators and load/store marks cannot."""
     children: list[ast.AST] = []
-    for name in node._fields:
-        if name in _MEANINGLESS:
-            continue
+    for name in _meaningful_fields(type(node)):
         value = getattr(node, name, None)
         if isinstance(value, list):
             children += [item for item in value if isinstance(item, ast.AST)]
         elif isinstance(value, ast.AST):
             children.append(value)
     return children
+
+
+@cache
+def _meaningful_fields(kind: type[ast.AST]) -> tuple[str, ...]:
+    return tuple(name for name in kind._fields if name not in _MEANINGLESS)
 
 
 def _shared_names(tree: ast.Module) -> Iterator[str]:
@@ -118,7 +128,8 @@ def _local_names(arguments: ast.arguments, body: list[ast.AST]) -> set[str]:
     stack = list(body)
     while stack:
         node = stack.pop()
-        names.update(_names_bound_by(node))
+        if isinstance(node, _Binding):
+            names.update(_names_bound_by(node))
         if not isinstance(node, _FunctionNode | _Comprehension | ast.ClassDef):
             stack += children_of(node)
     return names
