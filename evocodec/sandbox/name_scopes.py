@@ -7,7 +7,6 @@ happens to be called like one should not be. Where the two cannot be told apart,
 import ast
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from functools import cache
 
 _FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 _Comprehension = ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp
@@ -19,6 +18,7 @@ _MAX_ALIAS_STEPS = 10
 _MEANINGLESS = frozenset(
     {"ctx", "op", "ops", "kind", "type_comment", "type_ignores", "id", "attr", "arg", "n", "s"}
 )
+_fields: dict[type[ast.AST], tuple[str, ...]] = {}  # the meaningful ones of node types seen so far
 
 
 @dataclass(slots=True)
@@ -79,18 +79,18 @@ def nodes_with_scopes(tree: ast.Module) -> list[tuple[ast.AST, Scope]]:
 def children_of(node: ast.AST) -> list[ast.AST]:
     """The direct children that can mean something: operators and load/store marks cannot."""
     children: list[ast.AST] = []
-    for name in _meaningful_fields(type(node)):
+    kind = type(node)
+    fields = _fields.get(kind)
+    if fields is None:
+        fields = tuple(name for name in kind._fields if name not in _MEANINGLESS)
+        _fields[kind] = fields
+    for name in fields:
         value = getattr(node, name, None)
         if isinstance(value, list):
             children += [item for item in value if isinstance(item, ast.AST)]
         elif isinstance(value, ast.AST):
             children.append(value)
     return children
-
-
-@cache
-def _meaningful_fields(kind: type[ast.AST]) -> tuple[str, ...]:
-    return tuple(name for name in kind._fields if name not in _MEANINGLESS)
 
 
 def _shared_names(tree: ast.Module) -> Iterator[str]:
