@@ -3,9 +3,8 @@
 import hashlib
 import random
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from cloud import BUCKET
 
@@ -93,19 +92,21 @@ def problems_of_ledger(left: Left, candidates: int) -> Iterator[str]:
     yield from (f"{key} measured {n} times" for key, n in left.points.items() if n > 1)
 
 
-def problems_of_sayings(left: Left, said: Sequence[Mapping[str, Any]], kills: int) -> Iterator[str]:
+def problems_of_sayings(left: Left, said: Sequence[Event], kills: int) -> Iterator[str]:
     """What the controllers said that they had recorded is there, in that order, and said once.
 
     One event for each killed controller may have been recorded and not said any more.
     """
-    recorded = [(event.kind, event.candidate_id, event.at) for event in left.events]
-    heard = [(event["kind"], event["candidate_id"], event["at"]) for event in said]
-    if lost := Counter(heard) - Counter(recorded):
-        yield f"said and not recorded: {list(lost)}"
-    silent = Counter(recorded) - Counter(heard)
-    if silent.total() > kills:
-        yield f"recorded and not said, with {kills} controllers killed: {list(silent)}"
-    if [event for event in recorded if event not in silent] != heard:
+    recorded = {event.key: event for event in left.events}
+    heard = {event.key: event for event in said}
+    if len(heard) != len(said):
+        yield f"said twice: {list(Counter(event.key for event in said) - Counter(list(heard)))}"
+    if lost := [key for key, event in heard.items() if recorded.get(key) != event]:
+        yield f"said and not recorded like that: {lost}"
+    silent = [key for key in recorded if key not in heard]
+    if len(silent) > kills:
+        yield f"recorded and not said, with {kills} controllers killed: {silent}"
+    if [key for key in recorded if key in heard] != list(heard):
         yield "said in another order than recorded"
 
 

@@ -13,6 +13,9 @@ from typing import Any
 
 import psutil
 
+from evocodec.domain.events import CandidateClosed, Event
+from evocodec.store.event_json import event_from_json
+
 Json = dict[str, Any]
 
 RECOVERY_SECONDS = 120.0
@@ -28,7 +31,7 @@ class Controller:
     """
 
     def __init__(
-        self, settings: Mapping[str, Any], log: Path, watch: Callable[[Json], None]
+        self, settings: Mapping[str, Any], log: Path, watch: Callable[[Event], None]
     ) -> None:
         flags = [f"--set={name}={json.dumps(value)}" for name, value in settings.items()]
         self._command = [sys.executable, "-c", _PROGRAM, *flags, "run", "--json"]
@@ -40,7 +43,7 @@ class Controller:
         self._closing = False
         self._keeper = threading.Thread(target=self._keep, daemon=True)
         self._summary: Json = {}
-        self.said: list[Json] = []
+        self.said: list[Event] = []
         self.kills = 0
         self.ended_early: list[str] = []
         """Ends that nobody asked for."""
@@ -103,11 +106,12 @@ class Controller:
                 if not text.endswith("\n"):
                     break  # it died in the middle of a line
                 line: Json = json.loads(text)
-                if "kind" not in line:
+                event = event_from_json(text) if "kind" in line else None
+                if event is None:
                     last = line
                     continue
-                self.said.append(line)
-                self._watch(line)
+                self.said.append(event)
+                self._watch(event)
         return last
 
 
@@ -146,11 +150,11 @@ class Killer:
         self._moved.set()
         self._thread.join()
 
-    def watch(self, event: Json) -> None:
+    def watch(self, event: Event) -> None:
         """Hear an event of the run."""
         self._moved.set()
-        if event["kind"] == "candidate_closed":
-            self._say(f"{event['candidate_id']}: {event['status']}")
+        if isinstance(event, CandidateClosed):
+            self._say(f"{event.candidate_id}: {event.status}")
             self._closed.set()
 
     def _kill(self) -> None:

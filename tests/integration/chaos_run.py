@@ -81,14 +81,15 @@ def evolve(plan: Plan, folder: Path, *, say: Callable[[str], None] = say_with_ti
         settings = load_settings(flags=flags)
         with Laboratory.open(settings) as opened:
             runs = opened.runs()
-            left = read_ledger(opened, runs[0])
+            run_id = next(iter(runs), "")
+            left = read_ledger(opened, run_id)
             problems = [
                 *controller.ended_early,
                 *killer.standstills,
                 *problems_of_ledger(left, plan.candidates),
                 *problems_of_sayings(left, controller.said, controller.kills),
                 *problems_of_versions(opened, left),
-                *(problems_of_tables(settings, left, runs[0]) if cloud else ()),
+                *(problems_of_tables(settings, left, run_id) if cloud else ()),
                 *problems_of_numbers(opened, settings, left, plan.again),
                 *still_running(controller.children, 10.0),
             ]

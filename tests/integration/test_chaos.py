@@ -15,6 +15,7 @@ def test_nothing_is_lost_or_doubled_when_worker_head_and_stores_die(tmp_path: Pa
         stores=True,
         away_seconds=(0.2, 1.0),
         again=6,
+        most_seconds=200.0,
         extra={"run.slots": 2, "ray.head_seconds": 5.0},
     )
     result = evolve(plan, tmp_path)
