@@ -217,13 +217,13 @@ def fetch(folder: Path) -> str:
     partial = folder.with_name(f"{folder.name}.{os.getpid()}")
     try:
         partial.mkdir(parents=True)
-        command = [npm, "pack", _PACKAGE, "--silent", "--pack-destination", str(partial)]
+        command = [npm, "pack", _PACKAGE, "--loglevel=error", "--pack-destination", str(partial)]
         command += ["--fetch-retries=1", "--fetch-retry-mintimeout=1000"]
         done = subprocess.run(
             command, check=False, capture_output=True, text=True, timeout=_FETCH_SECONDS
         )
         if done.returncode:
-            return f"npm says {done.stderr.strip()[-200:] or done.returncode}"
+            return f"npm says {' '.join(done.stderr.split())[:200] or done.returncode}"
         return _unpack(partial, folder)
     except subprocess.TimeoutExpired:
         return f"npm did not bring it within {_FETCH_SECONDS:g} s"
