@@ -1,8 +1,9 @@
 """From settings to loaded clips and their anchors."""
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,6 +66,7 @@ def anchored_clips(
     settings: Settings,
     cache: Path,
     *,
+    clips: Iterable[Clip] | None = None,
     encoder: AnchorEncoder | None = None,
     on_clip: Callable[[AnchoredClip], None] | None = None,
     on_point: Callable[[RatePoint], None] | None = None,
@@ -76,32 +78,38 @@ def anchored_clips(
     """Decode every clip and get its anchor curve, from the cache where it is known.
 
     The anchor is x265 medium in the track that the settings name, unless ``encoder`` is given.
+    ``clips`` are those of the settings, where somebody is ``loading`` them already.
     """
     encoder = encoder or primary_encoder(Track(settings.evaluation.track))
     anchored: dict[str, AnchoredClip] = {}
-    for clip in _loaded(clip_sources(settings)):
-        cached = not fresh and is_cached(clip, encoder, cache, vmaf=vmaf)
-        curve = anchor_curve(
-            clip,
-            encoder,
-            cache,
-            jobs=jobs,
-            on_point=on_point,
-            on_event=on_event,
-            fresh=fresh,
-            vmaf=vmaf,
-        )
-        one = AnchoredClip(clip, curve, operating_quality_db(curve, clip.stream), cached)
-        anchored[clip.name] = one
-        if on_clip:
-            on_clip(one)
+    with nullcontext(clips) if clips is not None else loading(settings) as loaded:
+        for clip in loaded:
+            cached = not fresh and is_cached(clip, encoder, cache, vmaf=vmaf)
+            curve = anchor_curve(
+                clip,
+                encoder,
+                cache,
+                jobs=jobs,
+                on_point=on_point,
+                on_event=on_event,
+                fresh=fresh,
+                vmaf=vmaf,
+            )
+            one = AnchoredClip(clip, curve, operating_quality_db(curve, clip.stream), cached)
+            anchored[clip.name] = one
+            if on_clip:
+                on_clip(one)
     return anchored
 
 
-def _loaded(sources: Sequence[ClipSource]) -> Iterator[Clip]:
-    """Clips in order, the next ones decoding while one is used."""
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0)), "clip") as pool:
-        yield from pool.map(lambda source: check_samples(load_clip(source)), sources)
+@contextmanager
+def loading(settings: Settings) -> Iterator[Iterator[Clip]]:
+    """Decode the clips side by side from now on; yields them in order."""
+    pool = ThreadPoolExecutor(len(os.sched_getaffinity(0)), "clip")
+    try:
+        yield pool.map(lambda source: check_samples(load_clip(source)), clip_sources(settings))
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)  # an error is not to wait for the rest
 
 
 def baseline_curves(

@@ -6,18 +6,13 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
+from evocodec.app.assembling import assemble, program_codec, with_views
+from evocodec.app.bench import Bench, open_bench, review
 from evocodec.app.engine import local_launcher, make_limits
-from evocodec.app.evaluating import (
-    Bench,
-    assemble,
-    open_bench,
-    program_codec,
-    review,
-    short_name,
-    with_views,
-)
+from evocodec.app.listening import OnAnchor
 from evocodec.app.measuring import EvaluationRequest, StartingEngine
-from evocodec.app.references import OnAnchor, anchor_codecs
+from evocodec.app.programs import short_name
+from evocodec.app.references import anchor_codecs
 from evocodec.app.report.model import Codec, Report
 from evocodec.app.report.pictures import Renderer, anchor_renderer, program_renderer
 from evocodec.app.workspace import Workspace
@@ -83,11 +78,17 @@ def compare_sides(
         UserError: both are one.
     """
     a, b = _told_apart(a, b)
-    for side in (a, b):
-        if side.source is not None:
-            review(settings, side.source)
+
+    def review_both() -> None:
+        for side in (a, b):
+            if side.source is not None:
+                review(settings, side.source)
+
     bench = open_bench(
-        starting, settings, workspace, listeners, stop, on_anchor=on_anchor, repeat=request.repeat
+        *(starting, settings, workspace, listeners, stop),
+        on_anchor=on_anchor,
+        repeat=request.repeat,
+        meanwhile=review_both,
     )
     first, second = (
         _measure(bench, side, name, request, on_anchor) for side, name in ((a, "A"), (b, "B"))

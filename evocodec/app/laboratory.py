@@ -23,9 +23,9 @@ from evocodec.store.views import CandidateView, RunState, RunView
 if TYPE_CHECKING:  # Ray, LangGraph and OpenCV take seconds to import: only who needs them pays
     from evocodec.app.anchoring import AnchorsRequest, PlannedAnchor
     from evocodec.app.coding import OnProgress
+    from evocodec.app.listening import OnAnchor
     from evocodec.app.measuring import EvaluationRequest
     from evocodec.app.recorded_metrics import RecordedMetrics
-    from evocodec.app.references import OnAnchor
     from evocodec.app.report.model import Report
     from evocodec.app.reports import (
         AnchorReport,

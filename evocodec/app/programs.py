@@ -29,3 +29,8 @@ def read_program(path: Path) -> str:
 def looks_like_file(ref: str) -> bool:
     """Whether a reference means a file rather than a version, a candidate or a built-in name."""
     return ref.endswith(".py") or ("/" in ref and Path(ref).exists())
+
+
+def short_name(ref: str) -> str:
+    """What a report calls a program: a file by its name alone, wherever it lies."""
+    return Path(ref).name if looks_like_file(ref) else ref

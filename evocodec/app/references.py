@@ -1,28 +1,22 @@
 """What a program is compared with: real encoders, and a person's own encodes."""
 
-import os
-import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from evocodec.app.clips import baseline_curves
 from evocodec.app.engine import wants_vmaf
+from evocodec.app.listening import OnAnchor, anchor_jobs, heard
 from evocodec.app.report.gather import within_range
 from evocodec.app.report.model import Codec, Kind
 from evocodec.domain.errors import InfrastructureFailure
 from evocodec.domain.results import RdCurve
 from evocodec.evaluation.anchor_encoders import AnchorEncoder
-from evocodec.evaluation.anchors import AnchorEvent, covering_curve
+from evocodec.evaluation.anchors import covering_curve
 from evocodec.evaluation.baseline import BASELINE, bits_ratio
 from evocodec.evaluation.bdrate import MIN_POINTS
-from evocodec.execution.contract import Interrupted
 
 if TYPE_CHECKING:
-    from evocodec.app.evaluating import Bench
-
-_MOST_JOBS = 8
-
-OnAnchor = Callable[[str, str, float], None]  # clip, encoder, rate: an encode that begins now
+    from evocodec.app.bench import Bench
 
 
 def anchor_codecs(
@@ -68,11 +62,6 @@ def anchor_codecs(
     return tuple(codecs), tuple(notices)
 
 
-def anchor_jobs() -> int:
-    """How many encoders run at a time."""
-    return min(_MOST_JOBS, len(os.sched_getaffinity(0)))
-
-
 def baseline_codec(bench: "Bench", files: Sequence[str]) -> Codec | None:
     """A person's own encodes as one side of a comparison; None without any.
 
@@ -102,11 +91,3 @@ def baseline_notices(subject: Codec, baseline: Codec | None) -> tuple[str, ...]:
                     "bits."
                 )
     return tuple(found)
-
-
-def heard(event: AnchorEvent, stop: threading.Event, on_anchor: OnAnchor | None) -> None:
-    """Tell what begins to be encoded, unless it is time to stop."""
-    if stop.is_set():
-        raise Interrupted("stopped; anchors measured so far are kept")
-    if event.point is None and on_anchor is not None:
-        on_anchor(event.clip, event.encoder.name, event.rate)
