@@ -13,12 +13,12 @@ ARGS ?=
 WANT_TORCH := $(if $(filter yes,$(TORCH)),yes,$(if $(filter auto,$(TORCH)),$(if $(shell command -v nvidia-smi),yes,),))
 
 .DEFAULT_GOAL := help
-.PHONY: help run test bench lint format install dashboards clean distclean
+.PHONY: always help run test bench lint format install dashboards chart clean distclean
 
 help:  ## show this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
-$(VENV)/.base: pyproject.toml constraints.txt
+$(VENV)/.base: pyproject.toml constraints.txt $(if $(WANT_TORCH),$(if $(wildcard $(VENV)/lib/python*/site-packages/torch),,always))
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Evocodec needs Python 3.11 or newer; try: make PYTHON=python3.11 run")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e .
@@ -52,6 +52,11 @@ format: $(VENV)/.dev  ## rewrite files in the house style
 
 dashboards: $(VENV)/.dev  ## make Grafana's dashboards again
 	$(BIN)/python observability/generate.py
+
+chart: $(VENV)/.dev  ## make what the chart and k8s/ take from settings and alerts again
+	$(BIN)/python tools/chart_settings.py
+	$(BIN)/python tools/chart_readme.py
+	$(BIN)/python tools/render_kustomize.py
 
 clean:  ## remove caches; runs and adopted versions stay
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist *.egg-info
