@@ -13,6 +13,7 @@ from evocodec.domain.errors import (
     ConfigError,
     EndpointUnavailable,
     InfrastructureFailure,
+    SupersededError,
 )
 from evocodec.domain.events import CandidateClosed, CandidateOpened
 from evocodec.execution.contract import Interrupted
@@ -125,6 +126,9 @@ class Campaign:
             future.result()
         except Interrupted:
             return
+        except SupersededError:
+            self._services.stop.set()
+            raise
         except BudgetExhausted as error:
             self._end("budget", str(error))
         except EndpointUnavailable as error:
@@ -170,7 +174,11 @@ class Campaign:
             parent_id=parent_id,
             number=number,
         )
-        self._services.journal.publish(event)
+        try:
+            self._services.journal.publish(event)
+        except SupersededError:
+            self._services.stop.set()  # or what is in flight is waited for
+            raise
         return event
 
     def _why_no_start(self) -> str:

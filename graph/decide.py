@@ -81,6 +81,7 @@ class DecideNodes:
             current = services.board.facts
             if current is not None and verdict.compared_with != current.version:
                 return {"outcome": "stale"}
+            services.journal.require_ours()
             adoption = services.champions.adopt(self._entry(state, score, verdict))
             services.journal.publish(
                 Adopted(

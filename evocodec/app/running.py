@@ -7,8 +7,8 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from agents.judge import Thresholds
@@ -36,7 +36,7 @@ from evocodec.config import (
     LimitSettings,
     Settings,
 )
-from evocodec.domain.errors import UserError
+from evocodec.domain.errors import SupersededError, UserError
 from evocodec.domain.events import (
     Adopted,
     AnchorReady,
@@ -137,8 +137,11 @@ class Runner:
         try:
             with self._closing:
                 ending = self._run()
+        except SupersededError:
+            raise  # how it ends is for whoever has it now to say
         except BaseException as error:
-            self._record_stop(Ending("failed", f"{type(error).__name__}: {error}"))
+            with suppress(SupersededError):
+                self._record_stop(Ending("failed", f"{type(error).__name__}: {error}"))
             raise
         finally:
             self._own_stop.set()
@@ -197,6 +200,7 @@ class Runner:
         self._ours = self._journal.claim(started)
         if not self._ours:
             raise _taken(plan)
+        self._journal.successor = replace(started, resumed=plan.resumed + 1).key
         for one in anchored.values():
             self._journal.publish(self._ready(one, one.curve, cached=one.cached, primary=True))
         others = OtherAnchors(

@@ -6,6 +6,7 @@
     ├── UserError (ValueError)              a person can fix it; message says how; no traceback
     │   ├── ConfigError
     │   ├── SourceError                     a video file that is missing, empty or unreadable
+    │   ├── SupersededError                 another controller resumed the run: this one lets go
     │   └── ContainerError                  a truncated, foreign or hostile .evc file
     ├── CandidateFailure (RuntimeError)     the program under test failed; never retried
     ├── InfrastructureFailure (OSError)     our side failed; retried, never blamed on a candidate
@@ -34,6 +35,10 @@ class ConfigError(UserError):
 
 class SourceError(UserError):
     """A video source is missing, empty, or not something ffmpeg can decode."""
+
+
+class SupersededError(UserError):
+    """Another controller has resumed this run; whoever meets this must not write to it any more."""
 
 
 class ContainerError(UserError):

@@ -1,6 +1,7 @@
 """Whose run it is: who could not begin it does not end it either."""
 
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,8 +9,8 @@ from lab import laboratory
 
 from evocodec.app.observing import RunWatch
 from evocodec.app.running import Runner, RunPlan, Stores
-from evocodec.domain.errors import UserError
-from evocodec.domain.events import RunStarted
+from evocodec.domain.errors import SupersededError, UserError
+from evocodec.domain.events import CandidateClosed, Event, RunStarted
 
 
 def test_a_resume_that_cannot_begin_leaves_the_run_as_it_is(tmp_path: Path) -> None:
@@ -30,3 +31,26 @@ def test_a_resume_that_cannot_begin_leaves_the_run_as_it_is(tmp_path: Path) -> N
         with pytest.raises(UserError, match="no such file"):
             runner.run()
         assert [event for _, event in opened.events(started.run_id)] == [started]
+
+
+def test_a_controller_whose_run_was_resumed_elsewhere_lets_go_of_it(tmp_path: Path) -> None:
+    """As one that was thought dead, behind a network that has come back."""
+    with laboratory(tmp_path / "w", run__candidates=6) as opened:
+
+        def take_over(event: Event) -> None:
+            if isinstance(event, CandidateClosed):
+                [started] = [
+                    one for _, one in opened.ledger.events(event.run_id, kinds=("run_started",))
+                ]
+                assert isinstance(started, RunStarted)
+                opened.ledger.record(replace(started, resumed=1))
+
+        with pytest.raises(SupersededError, match="resumed elsewhere"):
+            opened.run(listeners=[take_over])
+        [run_id] = opened.runs()
+        kinds = [event.kind for _, event in opened.events(run_id)]
+        after = kinds[len(kinds) - kinds[::-1].index("run_started") :]
+        assert not {"candidate_opened", "judged", "adopted", "candidate_closed"} & set(after)
+        assert "run_stopped" not in kinds
+        assert opened.view(run_id).candidates
+        assert not opened.view(run_id).outcome
