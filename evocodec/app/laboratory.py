@@ -34,7 +34,7 @@ if TYPE_CHECKING:  # Ray, LangGraph and OpenCV take seconds to import: only who 
         EncodeReport,
         EvaluationReport,
     )
-    from evocodec.app.running import RunPlan
+    from evocodec.app.run_plan import RunPlan
     from evocodec.champions.repository import ChampionRepository
     from evocodec.evaluation.anchors import AnchorEvent
     from evocodec.sandbox.policy import Mode
@@ -438,7 +438,7 @@ class Laboratory:
 
     def _plan_new(self) -> "RunPlan":
         from evocodec.app.held_out import new_secret
-        from evocodec.app.running import RunPlan, baseline_sources, new_run_id
+        from evocodec.app.run_plan import RunPlan, baseline_sources, new_run_id
         from evocodec.models.replay import replay_from
 
         if self.settings.run.replay:
@@ -456,7 +456,7 @@ class Laboratory:
         return RunPlan(run_id, 0, self.settings, self.workspace, baselines, held_out_secret=secret)
 
     def _plan_resumed(self, resume: str) -> "RunPlan":
-        from evocodec.app.running import (
+        from evocodec.app.run_plan import (
             BASELINES_KEY,
             DRAWS_KEY,
             FIXED_KEY,

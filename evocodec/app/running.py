@@ -1,42 +1,23 @@
 """Wires one run: clips, anchors, engine, team, graph, ledger, listeners."""
 
-import importlib.metadata
-import json
-import platform
-import secrets
 import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
-from pathlib import Path
 
-from agents.judge import Thresholds
-from agents.submission import Submission, submission_team
-from agents.team import MUTATION_NOTICE, Team, model_team, mutation_team
-from evocodec import __version__
 from evocodec.app.background import InBackground
-from evocodec.app.briefing import make_prompts
 from evocodec.app.clips import AnchoredClip, anchored_clips, require_clips
 from evocodec.app.engine import engine_options, make_policy, require_floor, wants_vmaf
 from evocodec.app.held_out import HeldOutMaterial, require_held_out
-from evocodec.app.models import gateway_settings
 from evocodec.app.observing import RunWatch
 from evocodec.app.other_anchors import OtherAnchors, require_anchors
 from evocodec.app.plotting import FaultPictures
-from evocodec.app.programs import built_in, looks_like_file, read_program
+from evocodec.app.run_plan import RunPlan, flat_settings, software, taken
+from evocodec.app.run_team import TeamBuilder, team_name
 from evocodec.app.stages import reference_costs, stage_settings, thresholds
 from evocodec.app.storing import open_checkpoints
-from evocodec.app.workspace import Workspace
 from evocodec.champions.repository import ChampionRepository
-from evocodec.config import (
-    EvaluationSettings,
-    HeldOutSettings,
-    JudgeSettings,
-    LimitSettings,
-    Settings,
-)
-from evocodec.domain.errors import SupersededError, UserError
+from evocodec.domain.errors import SupersededError
 from evocodec.domain.events import (
     Adopted,
     AnchorReady,
@@ -50,14 +31,11 @@ from evocodec.domain.events import (
 )
 from evocodec.domain.results import RdCurve
 from evocodec.evaluation.screening import ScreenErrors
-from evocodec.execution.contract import Engine, EngineInfo, Interrupted
+from evocodec.execution.contract import Engine, EngineInfo
 from evocodec.execution.engine import RayEngine
 from evocodec.execution.staged import StagedEvaluator
-from evocodec.models.gateway import ModelGateway
-from evocodec.models.replay import ReplayGateway, replay_from
-from evocodec.sandbox.policy import Policy, available_imports
+from evocodec.sandbox.policy import available_imports
 from evocodec.search.archive import Archive, restore
-from evocodec.search.mutation import MutationProposer
 from evocodec.search.novelty import Novelty
 from evocodec.store.blobs import BlobStore
 from evocodec.store.ledger import Ledger
@@ -69,11 +47,6 @@ from graph.campaign import Campaign, CampaignOptions, Ending, stop_when
 from graph.routing import LoopBounds
 from graph.services import ChampionBoard, HeldOutTerms, Journal, Services, utc_now
 
-LIBRARY_CODECS_NOTICE = "Candidates may call existing codecs in this run: its numbers say so."
-BASELINES_KEY = "run.baselines"
-FIXED_KEY = "run.fixed"
-SUBMISSION_KEY = "run.submission"
-DRAWS_KEY = "run.held_out_draws"
 _FINISH_SHARE = 0.25
 """Candidates in flight may go on for this share of the run's time after it is up."""
 
@@ -86,22 +59,6 @@ class Stores:
     blobs: BlobStore
     records: RecordStore
     champions: ChampionRepository
-
-
-@dataclass(frozen=True, slots=True)
-class RunPlan:
-    """A run to begin or to go on with."""
-
-    run_id: str
-    resumed: int
-    settings: Settings
-    workspace: Workspace
-    baselines: tuple[str, ...]
-    """Hashes of the programs that open it, in the blob store."""
-    submission: tuple[str, str] | None = None
-    """Hash and note of a program from outside, when the run is there to measure that."""
-    held_out_secret: str = ""
-    """Hash of what the held-out clips are drawn of, in the blob store; empty: not drawn yet."""
 
 
 class Runner:
@@ -182,24 +139,21 @@ class Runner:
 
     def _announce(self, info: EngineInfo, anchored: Mapping[str, AnchoredClip]) -> None:
         plan, settings = self._plan, self._plan.settings
-        team_name = "model" if settings.model.configured else "mutation"
-        team_name = "replay" if settings.run.replay else team_name
-        team_name = "submission" if plan.submission else team_name
         started = RunStarted(
             run_id=plan.run_id,
             at=utc_now(),
-            proposer=team_name,
+            proposer=team_name(plan),
             seed=settings.run.seed,
             clips=tuple(anchored),
-            settings=_flat_settings(plan, info),
-            software=_software(),
+            settings=flat_settings(plan, info),
+            software=software(),
             isolation=dict(info.isolation.layers),
             unsafe=settings.sandbox.unsafe,
             resumed=plan.resumed,
         )
         self._ours = self._journal.claim(started)
         if not self._ours:
-            raise _taken(plan)
+            raise taken(plan)
         self._journal.successor = replace(started, resumed=plan.resumed + 1).key
         for one in anchored.values():
             self._journal.publish(self._ready(one, one.curve, cached=one.cached, primary=True))
@@ -241,6 +195,14 @@ class Runner:
         novelty = Novelty(near=uses_model)
         board = ChampionBoard(archive)
         self._restore(archive, novelty, board)
+        team = TeamBuilder(
+            plan,
+            self._stores.ledger,
+            self._stores.blobs,
+            self._journal.publish,
+            self._own_stop,
+            self._closing,
+        )
         bounds = LoopBounds(
             max_revisions=settings.run.max_revisions if uses_model else 0,
             max_repairs=settings.run.max_repairs if uses_model else 0,
@@ -251,7 +213,7 @@ class Runner:
             journal=self._journal,
             blobs=self._stores.blobs,
             records=self._stores.records,
-            team=self._team(archive),
+            team=team.build(archive),
             archive=archive,
             novelty=novelty,
             champions=self._stores.champions,
@@ -314,63 +276,6 @@ class Runner:
             thresholds=thresholds(settings),
         )
 
-    def _team(self, archive: Archive) -> Team:
-        settings = self._plan.settings
-        rules = thresholds(settings)
-        policy = make_policy(settings)
-        if self._plan.submission:
-            sha256, note = self._plan.submission
-            submitted = Submission(self._stores.blobs.get(sha256).decode(), note)
-            return submission_team(submitted, policy=policy, thresholds=rules)
-        if settings.run.replay:
-            return self._replay_team(policy, rules)
-        if not settings.model.configured:
-            return mutation_team(
-                proposer=MutationProposer(settings.run.seed),
-                archive=archive,
-                policy=policy,
-                thresholds=rules,
-            )
-        gateway = ModelGateway(
-            gateway_settings(settings.model),
-            run_id=self._plan.run_id,
-            ledger=self._stores.ledger,
-            blobs=self._stores.blobs,
-            record=self._journal.publish,
-            stop=self._own_stop,
-            interrupted=Interrupted,
-        )
-        self._closing.callback(gateway.close)
-        return model_team(
-            gateway=gateway,
-            prompts=make_prompts(settings),
-            policy=policy,
-            thresholds=rules,
-            model_reviews=settings.model.model_review,
-            model_judges=settings.model.model_judge,
-        )
-
-    def _replay_team(self, policy: Policy, rules: Thresholds) -> Team:
-        """Recorded replies in place of a model: no endpoint, no cost, the same gates."""
-        settings = self._plan.settings
-        gateway = ReplayGateway(
-            replay_from(self._stores.ledger, self._stores.blobs, settings.run.replay),
-            run_id=self._plan.run_id,
-            ledger=self._stores.ledger,
-            blobs=self._stores.blobs,
-            record=self._journal.publish,
-            now=utc_now,
-        )
-        return model_team(
-            gateway=gateway,
-            prompts=make_prompts(settings),
-            policy=policy,
-            thresholds=rules,
-            model_reviews=settings.model.model_review,
-            model_judges=settings.model.model_judge,
-            proposer_name="replay",
-        )
-
     def _restore(self, archive: Archive, novelty: Novelty, board: ChampionBoard) -> None:
         """Bring back what a run that was stopped already knew."""
         blobs = self._stores.blobs
@@ -406,107 +311,3 @@ class Runner:
                 counts=counts,
             )
         )
-
-
-def baseline_sources(settings: Settings, champions: ChampionRepository) -> tuple[str, ...]:
-    """The programs a new run opens with: the current version if there is one, then the seed.
-
-    A program that is named with ``--program`` is measured even where a version exists; without
-    one, evolution goes on from the current version.
-    """
-    current = champions.current()
-    sources = [champions.source(current.version)] if current else []
-    name = settings.run.program
-    if name or not sources:
-        named = _named_program(name or "inter")
-        if named not in sources:
-            sources.append(named)
-    return tuple(sources)
-
-
-def _named_program(name: str) -> str:
-    if looks_like_file(name):
-        return read_program(Path(name))
-    try:
-        return built_in(name)
-    except (FileNotFoundError, ModuleNotFoundError) as error:
-        message = f"there is no built-in program {name!r}; name a file, or one of: inter, per_frame"
-        raise UserError(message) from error
-
-
-def _taken(plan: RunPlan) -> UserError:
-    if plan.resumed:
-        message = (
-            f"{plan.run_id} was resumed elsewhere at the same moment, and goes on there; "
-            "`evocodec status` shows it. Begin another run with `evocodec run`"
-        )
-    else:
-        message = (
-            f"another controller has just begun a run of the same name, {plan.run_id}; "
-            "begin again with `evocodec run`"
-        )
-    return UserError(message)
-
-
-def _flat_settings(plan: RunPlan, info: EngineInfo) -> dict[str, str]:
-    settings = plan.settings
-    flat = {"ray.dashboard": info.dashboard_url, "ray.address_used": info.address}
-    quiet = settings.model.configured or settings.run.replay or plan.submission
-    notices = [] if quiet else [MUTATION_NOTICE]
-    if settings.sandbox.allow_library_codecs:
-        notices.append(LIBRARY_CODECS_NOTICE)
-    flat["notice"] = " ".join(notices)
-    if plan.submission:
-        flat[SUBMISSION_KEY] = json.dumps(plan.submission)
-    flat[BASELINES_KEY] = ",".join(plan.baselines)
-    flat[FIXED_KEY] = fixed_settings(settings)
-    flat[DRAWS_KEY] = plan.held_out_secret
-    flat["machine"] = f"{info.cpus:g} CPUs, {info.gpus:g} GPUs"
-    for section, values in settings.model_dump(mode="json").items():
-        if isinstance(values, dict):
-            flat.update({f"{section}.{name}": str(value) for name, value in values.items()})
-        else:
-            flat[section] = str(values)
-    return flat
-
-
-def _software() -> dict[str, str]:
-    names = ("ray", "langgraph", "numpy", "opencv-python-headless", "constriction", "scipy")
-    found = {name: importlib.metadata.version(name) for name in (*names, "imageio-ffmpeg")}
-    return {"evocodec": __version__, "python": platform.python_version(), **found}
-
-
-def fixed_settings(settings: Settings) -> str:
-    """What a resumed run keeps from its beginning, as JSON: clips, stages, rules, seed."""
-    return json.dumps(
-        {
-            "evaluation": settings.evaluation.model_dump(mode="json"),
-            "judge": settings.judge.model_dump(mode="json"),
-            "held_out": settings.held_out.model_dump(mode="json"),
-            "limits": settings.limits.model_dump(mode="json"),
-            "seed": settings.run.seed,
-        }
-    )
-
-
-def with_fixed(settings: Settings, fixed: str) -> Settings:
-    """Today's settings, with what the run was begun with where that must not change."""
-    kept = json.loads(fixed)
-    return settings.model_copy(
-        update={
-            "evaluation": EvaluationSettings.model_validate(kept["evaluation"]),
-            "judge": JudgeSettings.model_validate(kept["judge"]),
-            # Runs begun before these sections existed knew no gate and no limits.
-            "held_out": HeldOutSettings.model_validate(kept.get("held_out", {"enabled": False})),
-            "limits": LimitSettings.model_validate(kept.get("limits", {})),
-            "run": settings.run.model_copy(update={"seed": kept["seed"]}),
-        }
-    )
-
-
-def new_run_id() -> str:
-    """A name for a run that sorts by time: ``run-20261017-013635-4f0c``.
-
-    The end is drawn at random: controllers that share tables may begin in the same second.
-    """
-    return time.strftime(f"run-%Y%m%d-%H%M%S-{secrets.token_hex(2)}", time.gmtime())

@@ -207,7 +207,7 @@ def test_a_name_that_another_controller_took_is_no_second_run(
 ) -> None:
     opened, run_id = watched.opened, watched.view.run_id
     before = list(opened.events(run_id))
-    monkeypatch.setattr("evocodec.app.running.new_run_id", lambda: run_id)
+    monkeypatch.setattr("evocodec.app.run_plan.new_run_id", lambda: run_id)
     with pytest.raises(UserError, match="another controller has just begun"):
         opened.run()
     assert list(opened.events(run_id)) == before

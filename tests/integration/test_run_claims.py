@@ -8,7 +8,8 @@ import pytest
 from lab import laboratory
 
 from evocodec.app.observing import RunWatch
-from evocodec.app.running import Runner, RunPlan, Stores
+from evocodec.app.run_plan import RunPlan
+from evocodec.app.running import Runner, Stores
 from evocodec.domain.errors import SupersededError, UserError
 from evocodec.domain.events import CandidateClosed, Event, RunStarted
 

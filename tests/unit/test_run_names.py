@@ -6,7 +6,7 @@ import time
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from evocodec.app.running import new_run_id
+from evocodec.app.run_plan import new_run_id
 from evocodec.domain.events import Event, RunStarted
 from evocodec.store.memory import MemoryLedger
 from evocodec.store.views import RunState

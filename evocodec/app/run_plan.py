@@ -1,0 +1,153 @@
+"""A run before it runs: its plan, its name, and what its first event says of it."""
+
+import importlib.metadata
+import json
+import platform
+import secrets
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from agents.team import MUTATION_NOTICE
+from evocodec import __version__
+from evocodec.app.programs import built_in, looks_like_file, read_program
+from evocodec.app.workspace import Workspace
+from evocodec.champions.repository import ChampionRepository
+from evocodec.config import (
+    EvaluationSettings,
+    HeldOutSettings,
+    JudgeSettings,
+    LimitSettings,
+    Settings,
+)
+from evocodec.domain.errors import UserError
+from evocodec.execution.contract import EngineInfo
+
+LIBRARY_CODECS_NOTICE = "Candidates may call existing codecs in this run: its numbers say so."
+BASELINES_KEY = "run.baselines"
+FIXED_KEY = "run.fixed"
+SUBMISSION_KEY = "run.submission"
+DRAWS_KEY = "run.held_out_draws"
+
+
+@dataclass(frozen=True, slots=True)
+class RunPlan:
+    """A run to begin or to go on with."""
+
+    run_id: str
+    resumed: int
+    settings: Settings
+    workspace: Workspace
+    baselines: tuple[str, ...]
+    """Hashes of the programs that open it, in the blob store."""
+    submission: tuple[str, str] | None = None
+    """Hash and note of a program from outside, when the run is there to measure that."""
+    held_out_secret: str = ""
+    """Hash of what the held-out clips are drawn of, in the blob store; empty: not drawn yet."""
+
+
+def baseline_sources(settings: Settings, champions: ChampionRepository) -> tuple[str, ...]:
+    """The programs a new run opens with: the current version if there is one, then the seed.
+
+    A program that is named with ``--program`` is measured even where a version exists; without
+    one, evolution goes on from the current version.
+    """
+    current = champions.current()
+    sources = [champions.source(current.version)] if current else []
+    name = settings.run.program
+    if name or not sources:
+        named = _named_program(name or "inter")
+        if named not in sources:
+            sources.append(named)
+    return tuple(sources)
+
+
+def _named_program(name: str) -> str:
+    if looks_like_file(name):
+        return read_program(Path(name))
+    try:
+        return built_in(name)
+    except (FileNotFoundError, ModuleNotFoundError) as error:
+        message = f"there is no built-in program {name!r}; name a file, or one of: inter, per_frame"
+        raise UserError(message) from error
+
+
+def taken(plan: RunPlan) -> UserError:
+    """What to say when another controller has begun or resumed it at the same moment."""
+    if plan.resumed:
+        message = (
+            f"{plan.run_id} was resumed elsewhere at the same moment, and goes on there; "
+            "`evocodec status` shows it. Begin another run with `evocodec run`"
+        )
+    else:
+        message = (
+            f"another controller has just begun a run of the same name, {plan.run_id}; "
+            "begin again with `evocodec run`"
+        )
+    return UserError(message)
+
+
+def flat_settings(plan: RunPlan, info: EngineInfo) -> dict[str, str]:
+    """What the run's first event keeps of its settings, and of what a resume needs."""
+    settings = plan.settings
+    flat = {"ray.dashboard": info.dashboard_url, "ray.address_used": info.address}
+    quiet = settings.model.configured or settings.run.replay or plan.submission
+    notices = [] if quiet else [MUTATION_NOTICE]
+    if settings.sandbox.allow_library_codecs:
+        notices.append(LIBRARY_CODECS_NOTICE)
+    flat["notice"] = " ".join(notices)
+    if plan.submission:
+        flat[SUBMISSION_KEY] = json.dumps(plan.submission)
+    flat[BASELINES_KEY] = ",".join(plan.baselines)
+    flat[FIXED_KEY] = fixed_settings(settings)
+    flat[DRAWS_KEY] = plan.held_out_secret
+    flat["machine"] = f"{info.cpus:g} CPUs, {info.gpus:g} GPUs"
+    for section, values in settings.model_dump(mode="json").items():
+        if isinstance(values, dict):
+            flat.update({f"{section}.{name}": str(value) for name, value in values.items()})
+        else:
+            flat[section] = str(values)
+    return flat
+
+
+def software() -> dict[str, str]:
+    """Versions of what the numbers depend on."""
+    names = ("ray", "langgraph", "numpy", "opencv-python-headless", "constriction", "scipy")
+    found = {name: importlib.metadata.version(name) for name in (*names, "imageio-ffmpeg")}
+    return {"evocodec": __version__, "python": platform.python_version(), **found}
+
+
+def fixed_settings(settings: Settings) -> str:
+    """What a resumed run keeps from its beginning, as JSON: clips, stages, rules, seed."""
+    return json.dumps(
+        {
+            "evaluation": settings.evaluation.model_dump(mode="json"),
+            "judge": settings.judge.model_dump(mode="json"),
+            "held_out": settings.held_out.model_dump(mode="json"),
+            "limits": settings.limits.model_dump(mode="json"),
+            "seed": settings.run.seed,
+        }
+    )
+
+
+def with_fixed(settings: Settings, fixed: str) -> Settings:
+    """Today's settings, with what the run was begun with where that must not change."""
+    kept = json.loads(fixed)
+    return settings.model_copy(
+        update={
+            "evaluation": EvaluationSettings.model_validate(kept["evaluation"]),
+            "judge": JudgeSettings.model_validate(kept["judge"]),
+            # Runs begun before these sections existed knew no gate and no limits.
+            "held_out": HeldOutSettings.model_validate(kept.get("held_out", {"enabled": False})),
+            "limits": LimitSettings.model_validate(kept.get("limits", {})),
+            "run": settings.run.model_copy(update={"seed": kept["seed"]}),
+        }
+    )
+
+
+def new_run_id() -> str:
+    """A name for a run that sorts by time: ``run-20261017-013635-4f0c``.
+
+    The end is drawn at random: controllers that share tables may begin in the same second.
+    """
+    return time.strftime(f"run-%Y%m%d-%H%M%S-{secrets.token_hex(2)}", time.gmtime())

@@ -1,0 +1,103 @@
+"""Who proposes, reviews and judges: a model, its recorded replies, mutation, or a person."""
+
+import threading
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from agents.judge import Thresholds
+from agents.submission import Submission, submission_team
+from agents.team import Team, model_team, mutation_team
+from evocodec.app.briefing import make_prompts
+from evocodec.app.engine import make_policy
+from evocodec.app.models import gateway_settings
+from evocodec.app.run_plan import RunPlan
+from evocodec.app.stages import thresholds
+from evocodec.domain.events import Event
+from evocodec.execution.contract import Interrupted
+from evocodec.models.gateway import ModelGateway
+from evocodec.models.replay import ReplayGateway, replay_from
+from evocodec.sandbox.policy import Policy
+from evocodec.search.archive import Archive
+from evocodec.search.mutation import MutationProposer
+from evocodec.store.blobs import BlobStore
+from evocodec.store.ledger import Ledger
+from graph.services import utc_now
+
+
+def team_name(plan: RunPlan) -> str:
+    """What the run's first event calls it."""
+    if plan.submission:
+        return "submission"
+    if plan.settings.run.replay:
+        return "replay"
+    return "model" if plan.settings.model.configured else "mutation"
+
+
+@dataclass(frozen=True, slots=True)
+class TeamBuilder:
+    """Builds the team of a run; what must be closed with the run is left with ``closing``."""
+
+    plan: RunPlan
+    ledger: Ledger
+    blobs: BlobStore
+    record: Callable[[Event], None]
+    stop: threading.Event
+    closing: ExitStack
+
+    def build(self, archive: Archive) -> Team:
+        """The team that the plan and its settings ask for."""
+        settings = self.plan.settings
+        rules, policy = thresholds(settings), make_policy(settings)
+        if self.plan.submission:
+            sha256, note = self.plan.submission
+            submitted = Submission(self.blobs.get(sha256).decode(), note)
+            return submission_team(submitted, policy=policy, thresholds=rules)
+        if settings.run.replay:
+            return self._replay_team(policy, rules)
+        if not settings.model.configured:
+            return mutation_team(
+                proposer=MutationProposer(settings.run.seed),
+                archive=archive,
+                policy=policy,
+                thresholds=rules,
+            )
+        gateway = ModelGateway(
+            gateway_settings(settings.model),
+            run_id=self.plan.run_id,
+            ledger=self.ledger,
+            blobs=self.blobs,
+            record=self.record,
+            stop=self.stop,
+            interrupted=Interrupted,
+        )
+        self.closing.callback(gateway.close)
+        return model_team(
+            gateway=gateway,
+            prompts=make_prompts(settings),
+            policy=policy,
+            thresholds=rules,
+            model_reviews=settings.model.model_review,
+            model_judges=settings.model.model_judge,
+        )
+
+    def _replay_team(self, policy: Policy, rules: Thresholds) -> Team:
+        """Recorded replies in place of a model: no endpoint, no cost, the same gates."""
+        settings = self.plan.settings
+        gateway = ReplayGateway(
+            replay_from(self.ledger, self.blobs, settings.run.replay),
+            run_id=self.plan.run_id,
+            ledger=self.ledger,
+            blobs=self.blobs,
+            record=self.record,
+            now=utc_now,
+        )
+        return model_team(
+            gateway=gateway,
+            prompts=make_prompts(settings),
+            policy=policy,
+            thresholds=rules,
+            model_reviews=settings.model.model_review,
+            model_judges=settings.model.model_judge,
+            proposer_name="replay",
+        )
