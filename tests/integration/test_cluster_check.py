@@ -577,14 +577,17 @@ def test_an_interrupted_check_deletes_what_it_made(
     cluster: FakeCluster, tmp_path: Path, number: signal.Signals
 ) -> None:
     cluster.behaviour.stuck["floor"] = {"phase": "Pending"}
-    running = command(cluster, tmp_path, "--timeout", "100")
-    deadline = time.monotonic() + 60
-    while len(cluster.names("v1/pods")) < 4:
-        assert running.poll() is None, running.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    running.send_signal(number)
-    running.communicate(timeout=30)
+    with command(cluster, tmp_path, "--timeout", "100") as running:
+        try:
+            deadline = time.monotonic() + 60
+            while len(cluster.names("v1/pods")) < 4:
+                assert running.poll() is None, running.communicate()
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+            running.send_signal(number)
+            running.communicate(timeout=30)
+        finally:
+            running.kill()
     assert running.returncode == 130
     assert cluster.names("v1/pods") == []
     assert cluster.names(POLICIES) == []
