@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -180,6 +179,8 @@ def _chroma_matrix(matrix: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
 def _prefilter(plane: Plane, scale: float) -> _Image:
     """Take out what a coarser grid cannot hold."""
+    import cv2
+
     image = plane.astype(np.float32)
     if scale <= 1.0:
         return image
@@ -189,6 +190,8 @@ def _prefilter(plane: Plane, scale: float) -> _Image:
 
 
 def _warp(image: _Image, matrix: npt.NDArray[np.float64], width: int, height: int) -> _Image:
+    import cv2
+
     flags = cv2.INTER_LANCZOS4 | cv2.WARP_INVERSE_MAP
     warped: _Image = cv2.warpAffine(
         image, matrix, (width, height), flags=flags, borderMode=cv2.BORDER_REFLECT_101
@@ -198,6 +201,8 @@ def _warp(image: _Image, matrix: npt.NDArray[np.float64], width: int, height: in
 
 def _expose(image: _Image, noise: float, rng: np.random.Generator) -> Plane:
     """Add noise that is alike over neighbouring samples, as after demosaicing, and round."""
+    import cv2
+
     grain = cv2.GaussianBlur(rng.standard_normal(image.shape).astype(np.float32), (3, 3), 0.6)
     deviation = float(grain.std()) or 1.0
     exposed = np.rint(image + grain * np.float32(noise / deviation))

@@ -10,7 +10,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -68,6 +67,8 @@ class CpuKernels:
 
     def squared_error(self, ours: Array, theirs: Array) -> int:
         """See Kernels."""
+        import cv2
+
         # OpenCV squares a square root in 64 bits: off by less than a half for any real picture.
         return round(cv2.norm(ours, theirs, cv2.NORM_L2SQR))
 
@@ -82,6 +83,8 @@ class CpuKernels:
 
     def blur(self, images: Sequence[Array]) -> Sequence[Array]:
         """See Kernels."""
+        import cv2
+
         edge = GAUSSIAN_TAPS // 2
         taps = gaussian_taps()
         return [
@@ -93,6 +96,8 @@ class CpuKernels:
 
     def halve(self, image: Array) -> Array:
         """See Kernels."""
+        import cv2
+
         height, width = image.shape
         if height % 2 or width % 2:
             image = cv2.copyMakeBorder(image, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
@@ -101,6 +106,8 @@ class CpuKernels:
 
     def total(self, image: Array) -> float:
         """See Kernels."""
+        import cv2
+
         return float(cv2.sumElems(image)[0])
 
 
@@ -129,6 +136,6 @@ def _cuda_kernels() -> Kernels | None:
     if not Path("/dev/nvidiactl").exists() or importlib.util.find_spec("torch") is None:
         return None
     # The import must wait until it is known to be worth its seconds.
-    from evocodec.evaluation.torch_kernels import cuda_device  # noqa: PLC0415
+    from evocodec.evaluation.torch_kernels import cuda_device
 
     return cuda_device()

@@ -11,8 +11,7 @@ import os
 import platform
 import threading
 from collections.abc import Iterator, Sequence
-
-import cv2
+from functools import cache
 
 from evocodec.codec.container import EvcHeader, write_evc
 from evocodec.domain.errors import (
@@ -90,6 +89,7 @@ def decode_task(
     yield Decoded(frames_digest(frames_out))
     reference = frames[: spec.stream.frame_count]
     packed = _pack(spec, packets)
+    _score_with_one_thread()
     try:
         quality, series = measure(reference, frames_out, vmaf=spec.vmaf)
     except InfrastructureFailure as failure:
@@ -188,11 +188,17 @@ def worker_pool() -> LauncherPool:
     """Return the fork servers of this thread, which is a worker: it runs one task at a time."""
     pool: LauncherPool | None = getattr(_here, "pool", None)
     if pool is None:
-        # One task is one core: OpenCV would take all of them for the scorer's filters.
-        cv2.setNumThreads(1)
         pool = _here.pool = LauncherPool()
         atexit.register(pool.close)
     return pool
+
+
+@cache
+def _score_with_one_thread() -> None:
+    """One task is one core: OpenCV would take all of them for the scorer's filters."""
+    import cv2  # noqa: PLC0415 - not while a first program waits to be encoded
+
+    cv2.setNumThreads(1)
 
 
 def _began() -> Began:

@@ -5,11 +5,12 @@ happens to be called like one should not be. Where the two cannot be told apart,
 """
 
 import ast
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 _FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 _Comprehension = ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp
+_Children = Callable[[ast.AST], list[ast.AST]]
 _Binding = (
     *(ast.Name, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.ExceptHandler),
     *(ast.MatchMapping, ast.MatchAs, ast.MatchStar),
@@ -63,9 +64,10 @@ class Scope:
 
 def nodes_with_scopes(tree: ast.Module) -> list[tuple[ast.AST, Scope]]:
     """Every node with the scope in which its names are looked up."""
-    shared = set(_shared_names(tree))
+    children = _remembered()
+    shared = set(_shared_names(tree, children))
     root = Scope()
-    nodes = _assign_scopes(tree, root, shared)
+    nodes = _assign_scopes(tree, root, shared, children)
     for node, scope in nodes:
         if isinstance(node, ast.Import | ast.ImportFrom):
             for name, path in _imported(node):
@@ -93,34 +95,49 @@ def children_of(node: ast.AST) -> list[ast.AST]:
     return children
 
 
-def _shared_names(tree: ast.Module) -> Iterator[str]:
+def _remembered() -> _Children:
+    """``children_of`` for nodes that stay alive: each is visited twice or more."""
+    known: dict[int, list[ast.AST]] = {}
+
+    def children(node: ast.AST) -> list[ast.AST]:
+        found = known.get(id(node))
+        if found is None:
+            found = known[id(node)] = children_of(node)
+        return found
+
+    return children
+
+
+def _shared_names(tree: ast.Module, children: _Children) -> Iterator[str]:
     stack: list[ast.AST] = [tree]
     while stack:
         node = stack.pop()
         if isinstance(node, ast.Global | ast.Nonlocal):
             yield from node.names
         if not isinstance(node, ast.expr):  # these are statements, and no expression holds any
-            stack += children_of(node)
+            stack += children(node)
 
 
-def _assign_scopes(tree: ast.Module, root: Scope, shared: set[str]) -> list[tuple[ast.AST, Scope]]:
+def _assign_scopes(
+    tree: ast.Module, root: Scope, shared: set[str], children: _Children
+) -> list[tuple[ast.AST, Scope]]:
     nodes: list[tuple[ast.AST, Scope]] = []
     stack: list[tuple[ast.AST, Scope]] = [(tree, root)]
     while stack:
         node, scope = stack.pop()
         nodes.append((node, scope))
         if not isinstance(node, _FunctionNode):
-            stack += [(child, scope) for child in children_of(node)]
+            stack += [(child, scope) for child in children(node)]
             continue
         # Decorators, defaults and annotations are looked up outside the function.
         body: list[ast.AST] = [node.body] if isinstance(node, ast.Lambda) else [*node.body]
-        inner = Scope(scope, others=frozenset(_local_names(node.args, body) - shared))
+        inner = Scope(scope, others=frozenset(_local_names(node.args, body, children) - shared))
         inside = {id(part) for part in body}
-        stack += [(child, inner if id(child) in inside else scope) for child in children_of(node)]
+        stack += [(child, inner if id(child) in inside else scope) for child in children(node)]
     return nodes
 
 
-def _local_names(arguments: ast.arguments, body: list[ast.AST]) -> set[str]:
+def _local_names(arguments: ast.arguments, body: list[ast.AST], children: _Children) -> set[str]:
     """Names a function binds itself; what comprehensions and nested functions bind is theirs."""
     every = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
     every += [star for star in (arguments.vararg, arguments.kwarg) if star]
@@ -131,7 +148,7 @@ def _local_names(arguments: ast.arguments, body: list[ast.AST]) -> set[str]:
         if isinstance(node, _Binding):
             names.update(_names_bound_by(node))
         if not isinstance(node, _FunctionNode | _Comprehension | ast.ClassDef):
-            stack += children_of(node)
+            stack += children(node)
     return names
 
 

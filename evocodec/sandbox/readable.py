@@ -193,7 +193,14 @@ def _top_level_paths(distribution: importlib.metadata.Distribution) -> set[Path]
 
 
 def _required_names(distribution: importlib.metadata.Distribution) -> list[str]:
-    wanted = [line for line in distribution.requires or () if "extra ==" not in line]
+    # ``distribution.requires`` has the whole description parsed as a mail.
+    text = distribution.read_text("METADATA")
+    if text:
+        header = text.partition("\n\n")[0]
+        lines = re.findall(r"^Requires-Dist:\s*(.*)$", header, re.M | re.I)
+    else:
+        lines = distribution.requires or []
+    wanted = [line for line in lines if "extra ==" not in line]
     matches = [re.match(r"[A-Za-z0-9][A-Za-z0-9._-]*", line) for line in wanted]
     return [match.group() for match in matches if match]
 
