@@ -195,6 +195,10 @@ class WeakLauncher:
             os.close(read)
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+            # Until then it holds what it has read: our launchers wait for that, too.
+            until = time.monotonic() + PATIENCE_SECONDS
+            while os.path.exists(f"/proc/{pid}") and time.monotonic() < until:
+                time.sleep(0.001)
 
 
 class SharedLauncher(WeakLauncher):
