@@ -20,8 +20,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import psutil
+
+T = TypeVar("T")
 
 TOKEN = "chaos-" + "0123456789abcdef" * 3
 PATIENCE: Mapping[str, str] = {
@@ -38,11 +41,13 @@ PATIENCE: Mapping[str, str] = {
 _RAY = Path(sys.executable).parent / "ray"
 
 
-def wait_for(condition: Callable[[], object], seconds: float) -> None:
+def wait_for(condition: Callable[[], T], seconds: float) -> T:
+    """What the condition gives once that is true."""
     until = time.monotonic() + seconds
-    while not condition():
+    while not (found := condition()):
         assert time.monotonic() < until, f"not within {seconds} s"
         time.sleep(0.1)
+    return found
 
 
 @dataclass
