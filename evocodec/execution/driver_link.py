@@ -18,6 +18,10 @@ _OPEN = 0  # the number under which what came of Open is waited for
 _END_SECONDS = 10.0
 _TAIL_BYTES = 4096
 _WORDS = 160  # characters of them that go into a reason
+# With Ray's own two minutes, what was sent to a machine that went without a word keeps waiting for
+# its answer, and so do the tasks that were to come after it (ray-project/ray#63405). The chart sets
+# the same for all nodes.
+_RAY_SETTINGS = {"RAY_grpc_client_keepalive_timeout_ms": "20000"}
 _numbers = itertools.count(1)
 
 
@@ -50,6 +54,7 @@ class DriverLink:
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "evocodec.execution.ray_driver", str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
+                env={**_RAY_SETTINGS, **os.environ},
                 stdin=subprocess.DEVNULL,
                 stdout=self._output,
                 stderr=self._output,

@@ -33,6 +33,7 @@ class Began:
 
     pid: int
     node: str
+    node_id: str = ""  # what its cluster calls the node, where there is one
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ the head never return. Both happen here, where they cost nothing but this proces
 (``remote_cluster``) starts another one.
 """
 
+import itertools
 import logging
 import os
 import sys
@@ -40,6 +41,7 @@ from evocodec.execution.driver_messages import (
 from evocodec.execution.ray_cluster import RayCluster
 
 _BEAT_SECONDS = 1.0
+_BEATS_A_LOOK = 3  # at all nodes, of which there may be hundreds
 _MOST_THREADS = 256  # one for each of the controller's that asks
 
 
@@ -110,7 +112,9 @@ class Driver:
     def _beat(self) -> None:
         """Ask the head over and over; while it is away the question hangs, and no beat comes."""
         pause = threading.Event()
-        while True:
+        for beat in itertools.count():
+            if beat % _BEATS_A_LOOK == 0:
+                self._ray.look_at_nodes()
             self._send(Beat(self._ray.slots()))
             pause.wait(_BEAT_SECONDS)
 

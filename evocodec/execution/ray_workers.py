@@ -1,7 +1,10 @@
 """The workers that Ray schedules: each task is a streaming Ray task with a name."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import wraps
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import ray
 from ray.exceptions import (
@@ -15,7 +18,7 @@ from ray.exceptions import (
 from evocodec.execution import tasks
 from evocodec.execution.contract import EngineOptions
 from evocodec.execution.dispatch import ObjectRef, Step, TaskLostError, TaskStream
-from evocodec.execution.messages import TaskItem
+from evocodec.execution.messages import Began, TaskItem
 
 _ITEM_SECONDS = 30.0
 
@@ -32,10 +35,21 @@ class RayWorkers:
             **task_resources(options),
         )
         self._functions = {
-            Step.ENCODE: remote(tasks.encode_task),
-            Step.DECODE: remote(tasks.decode_task),
-            Step.VERIFY: remote(tasks.verify_task),
+            Step.ENCODE: remote(_naming_its_node(tasks.encode_task)),
+            Step.DECODE: remote(_naming_its_node(tasks.decode_task)),
+            Step.VERIFY: remote(_naming_its_node(tasks.verify_task)),
         }
+        self._places: WeakKeyDictionary[TaskStream, str] = WeakKeyDictionary()  # node ids
+        self._gone: dict[str, str] = {}  # dead nodes' ids, and what they died of
+
+    def look_at_nodes(self) -> None:
+        """Ask the head which nodes are dead: their tasks will not answer any more.
+
+        Ray itself waits for the connection to break. That of a machine which went without a word,
+        with its cable or its power, does so only after minutes.
+        """
+        dead = [node for node in ray.nodes() if not node["Alive"]]
+        self._gone = {node["NodeID"]: node["DeathReasonMessage"] for node in dead}
 
     def put(self, value: object) -> ObjectRef:
         """Put a value into the object store."""
@@ -52,7 +66,7 @@ class RayWorkers:
         if done and len(every) > 1:
             done, _ = ray.wait(every, num_returns=len(every), timeout=0, fetch_local=False)
         found: list[TaskStream] = done
-        return found
+        return [*found, *(one for one in every if self._is_gone(one) and one not in found)]
 
     def take(self, stream: TaskStream) -> TaskItem:
         """Fetch the next value of a task."""
@@ -63,10 +77,15 @@ class RayWorkers:
             raise TaskLostError("the task's answer did not arrive") from error
         except RayError as error:
             raise _lost(error) from error
+        if isinstance(item, Began):
+            self._places[stream] = item.node_id
         return item
 
     def take_reference(self, stream: TaskStream) -> ObjectRef:
         """Return the reference to the next value."""
+        if self._is_gone(stream) and not ray.wait([stream], timeout=0, fetch_local=False)[0]:
+            died_of = self._gone[self._places[stream]]
+            raise TaskLostError(f"its node is gone: {died_of}", with_node=True)
         try:
             return next(stream)
         except RayError as error:
@@ -75,6 +94,9 @@ class RayWorkers:
     def cancel(self, stream: TaskStream, *, force: bool) -> None:
         """Cancel a task; with ``force`` its worker process dies."""
         ray.cancel(stream, force=force)
+
+    def _is_gone(self, stream: TaskStream) -> bool:
+        return self._places.get(stream) in self._gone
 
 
 def task_resources(options: EngineOptions) -> dict[str, Any]:
@@ -85,6 +107,20 @@ def task_resources(options: EngineOptions) -> dict[str, Any]:
         "num_gpus": options.gpus_per_task,
         "resources": {"sandbox": sandboxes} if sandboxes else {},
     }
+
+
+def _naming_its_node(
+    task: Callable[..., Iterator[object]],
+) -> Callable[..., Iterator[object]]:
+    @wraps(task)
+    def named(*arguments: object) -> Iterator[object]:
+        for item in task(*arguments):
+            if isinstance(item, Began):
+                yield replace(item, node_id=ray.get_runtime_context().get_node_id())
+            else:
+                yield item
+
+    return named
 
 
 def _lost(error: RayError) -> TaskLostError:

@@ -38,6 +38,8 @@ PATIENCE: Mapping[str, str] = {
     "RAY_health_check_timeout_ms": "3000",
     "RAY_health_check_failure_threshold": "4",
 }
+# As the chart has it.
+CHART: Mapping[str, str] = {"RAY_grpc_client_keepalive_timeout_ms": "20000"}
 _RAY = Path(sys.executable).parent / "ray"
 
 
@@ -65,7 +67,7 @@ class Node:
         with self.lock, (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(
                 self.command,
-                env={**os.environ, **PATIENCE},
+                env={**os.environ, **PATIENCE, **CHART},
                 stdout=log,
                 stderr=log,
                 start_new_session=True,

@@ -263,10 +263,13 @@ def test_a_node_behind_a_cut_cable_is_given_up_and_comes_back(patience: None, ca
                 far.stay_dead = True  # a start without a network hangs for a minute
                 cut(cable)
                 wait_for(lambda: load.retries, 60)
-                load.more(4, 90)
+                load.more(4, 90)  # less than the two minutes that Ray waits by itself
                 cut(cable, again=True)
                 far.stay_dead = False
-                wait_for(lambda: engine.slots() == 2, 60)
+                # It hears that it was given up when it next tries to send, ever more seldom.
+                wait_for(lambda: engine.slots() == 2, 120)
                 load.more(2, 90)
+            _task, _number, reason = load.retries[0]
+            assert "its node is gone" in reason
         finally:
             engine.close()

@@ -67,6 +67,9 @@ metrics-export-port: {{ $ports.metrics | quote }}
       fieldPath: status.podIP
 - name: RAY_USAGE_STATS_ENABLED
   value: "0"
+{{/* Ray's two minutes are how long tasks wait for a node that went without a word. */ -}}
+- name: RAY_grpc_client_keepalive_timeout_ms
+  value: "20000"
 {{- if $tls }}
 - name: RAY_USE_TLS
   value: "1"
