@@ -8,4 +8,4 @@ controller-image: $(VENV)/.base  ## build the controller's image (BASE=..., WHEE
 	IMAGE=$(CONTROLLER_IMAGE) PYTHON=$(abspath $(BIN)/python) controller-image/build.sh
 
 controller-image-test: $(VENV)/.dev  ## check the built controller image from inside, locked down
-	EVOCODEC_TEST_IMAGE=1 EVOCODEC_CONTROLLER_IMAGE=$(CONTROLLER_IMAGE) $(BIN)/python -m pytest -q tests/integration/test_controller_image.py
+	EVOCODEC_CONTROLLER_IMAGE=$(CONTROLLER_IMAGE) $(BIN)/python -m pytest -q tests/integration/test_controller_image.py

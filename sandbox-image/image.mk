@@ -10,7 +10,7 @@ image: $(VENV)/.base  ## build the image that candidates run in (IMAGE_TORCH=non
 	IMAGE=$(IMAGE) TORCH=$(IMAGE_TORCH) PYTHON=$(abspath $(BIN)/python) sandbox-image/build.sh
 
 image-test: $(VENV)/.dev  ## check the built image from inside, locked down
-	EVOCODEC_TEST_IMAGE=1 EVOCODEC_IMAGE=$(IMAGE) $(BIN)/python -m pytest -q tests/integration/test_sandbox_image.py
+	EVOCODEC_IMAGE=$(IMAGE) $(BIN)/python -m pytest -q tests/integration/test_sandbox_image.py
 
 sbom:  ## write build/sbom.cdx.json, what the built image contains (CycloneDX)
 	mkdir -p build

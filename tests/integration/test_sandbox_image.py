@@ -3,22 +3,20 @@
 import json
 import os
 import re
-import shutil
 import subprocess
-import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from images import ROOT, built_image
 
 from evocodec.guest.syscalls import ALLOWED, CONDITIONAL
 
-pytestmark = pytest.mark.timeout(1200)  # the first test that needs the image builds it
+pytestmark = pytest.mark.timeout(1800)  # the first test that needs the image builds it
 
-ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "sandbox-image"
 LOCKS = sorted(FOLDER.glob("*.lock"))
-IMAGE = os.environ.get("EVOCODEC_IMAGE", "localhost/evocodec-sandbox:dev")
 
 
 def pins(path: Path) -> dict[str, str]:
@@ -109,23 +107,10 @@ def test_the_last_stage_starts_from_nothing_and_is_not_root() -> None:
 # -- the image itself --
 
 
-@pytest.fixture(scope="session")
-def image() -> str:
-    """The image, built when it is not there yet: some three minutes."""
-    if os.environ.get("EVOCODEC_TEST_IMAGE") != "1":
-        pytest.skip("building the image takes minutes: set EVOCODEC_TEST_IMAGE=1 for it")
-    missing = [tool for tool in ("podman", "buildah") if shutil.which(tool) is None]
-    if missing:
-        pytest.skip(f"not installed: {', '.join(missing)} (apt-get install podman buildah runc)")
-    if os.getuid() != 0:
-        pytest.skip("rootless containers need set-up that this test does not make: run as root")
-    if subprocess.run(["podman", "image", "exists", IMAGE], check=False).returncode != 0:
-        if not os.environ.get("BASE") and shutil.which("mmdebstrap") is None:
-            pytest.skip("no base: name one in BASE, or apt-get install mmdebstrap to make one")
-        settings = {"BASE": "local", "WHEELS": "fetch", "PYTHON": sys.executable}
-        environment = {**settings, **os.environ, "IMAGE": IMAGE}
-        subprocess.run([FOLDER / "build.sh"], env=environment, check=True, timeout=900)
-    return IMAGE
+@pytest.fixture(scope="module")
+def image() -> Iterator[str]:
+    with built_image("sandbox", os.environ.get("EVOCODEC_IMAGE")) as name:
+        yield name
 
 
 def run(image: str, program: str, *, flags: str = "", check: bool = True) -> str:
