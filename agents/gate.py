@@ -10,6 +10,7 @@ from evocodec.evaluation.held_out import Gain
 PASSED_WORDS = "The gain held on held-out clips."
 FAILED_WORDS = "The development gain did not survive on held-out clips."
 BROKEN_WORDS = "It failed on held-out material."
+_FIRST = frozenset({"first_under_adopt", "first_chance"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +51,9 @@ def hold_out(
     """Decide whether a gain survived; pure.
 
     A first version has to stay under the line that its clause uses. A later one has to keep the
-    share ``keep`` of its development gain, and to gain something at all. The interval is reported
-    and does not decide: over two or three clips it is as wide as the gain itself, and would turn
-    away most of what is good.
+    share ``keep`` of its development gain, and to gain something at all. The interval does not
+    decide: over a few clips it is as wide as the gain itself, and would turn away most of what is
+    good. It says whether more clips are worth drawing (``left_open``).
     """
     passed, reason = _decide(verdict, development_percent, measured, keep, thresholds)
     return HeldOutResult(
@@ -65,6 +66,28 @@ def hold_out(
         clips=measured.clips,
         seed_sha256=measured.seed_sha256,
     )
+
+
+def left_open(
+    verdict: Verdict,
+    development_percent: float,
+    measured: HeldOutMeasurement,
+    *,
+    keep: float,
+    thresholds: Thresholds,
+) -> bool:
+    """Whether what is needed lies within the interval of what was measured; pure.
+
+    A gain in all bits together (rule ``compression``) has no interval of its own: that of the
+    mean is moved to it.
+    """
+    gain, interval = measured.gain, measured.interval_percent
+    figure = _figure(verdict, gain)
+    if measured.broken or gain is None or figure is None or interval is None:
+        return False
+    needed = _needed_percent(verdict, development_percent, keep, thresholds)
+    moved = figure - gain.mean_percent
+    return interval.low + moved < needed <= interval.high + moved
 
 
 def gated(verdict: Verdict, result: HeldOutResult) -> Verdict:
@@ -96,9 +119,9 @@ def _decide(
             f"{verdict.compared_with} itself fails on all {measured.left_out} held-out clips, and "
             "the candidate on none"
         )
-    if verdict.rule in {"first_under_adopt", "first_chance"}:
+    if verdict.rule in _FIRST:
         return _decide_first(verdict, development_percent, gain, measured, thresholds)
-    needed = max(keep * development_percent, 0.0)
+    needed = _needed_percent(verdict, development_percent, keep, thresholds)
     passed = gain > 0.0 and gain >= needed
     outcome = PASSED_WORDS if passed else FAILED_WORDS
     return passed, (
@@ -115,8 +138,7 @@ def _decide_first(
     measured: HeldOutMeasurement,
     thresholds: Thresholds,
 ) -> tuple[bool, str]:
-    strict = verdict.rule == "first_under_adopt"
-    line = thresholds.adopt_first_below_mbps if strict else thresholds.chance_first_below_mbps
+    line = _line_mbps(verdict, thresholds)
     bitrate = HEVC_BITRATE_MBPS * (1.0 - gain / 100.0)
     development = HEVC_BITRATE_MBPS * (1.0 - development_percent / 100.0)
     passed = bitrate < line
@@ -125,6 +147,19 @@ def _decide_first(
         f"{outcome} {bitrate:.2f} Mbit/s on {measured.clips} held-out clips against "
         f"{development:.2f} on the development clips; it must stay under {line:g}."
     )
+
+
+def _needed_percent(
+    verdict: Verdict, development_percent: float, keep: float, thresholds: Thresholds
+) -> float:
+    if verdict.rule in _FIRST:
+        return 100.0 * (1.0 - _line_mbps(verdict, thresholds) / HEVC_BITRATE_MBPS)
+    return max(keep * development_percent, 0.0)
+
+
+def _line_mbps(verdict: Verdict, thresholds: Thresholds) -> float:
+    strict = verdict.rule == "first_under_adopt"
+    return thresholds.adopt_first_below_mbps if strict else thresholds.chance_first_below_mbps
 
 
 def _figure(verdict: Verdict, gain: Gain | None) -> float | None:

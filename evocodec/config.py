@@ -91,6 +91,9 @@ class HeldOutSettings(Section):
     derived: int = Field(
         3, ge=0, description="clips drawn afresh per adoption: crops, flips, reversals, motion"
     )
+    derived_most: int = Field(
+        9, ge=0, description="while those leave it open, as many again, up to so many in all"
+    )
     frames: int = Field(9, ge=2, description="frames of a derived clip")
     keep: float = Field(
         0.5, ge=0, le=1, description="share of the development gain that must survive"

@@ -3,14 +3,16 @@
 Nothing of it may reach an agent but pass or fail: no node hands anything from here to a team.
 """
 
+import itertools
 import statistics
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from agents.gate import (
     HeldOutMeasurement,
     development_gain_percent,
     gated,
     hold_out,
+    left_open,
 )
 from evocodec.domain.candidate import Verdict
 from evocodec.domain.errors import CandidateFailure
@@ -30,6 +32,25 @@ class Rival:
 
     candidate_id: str = ""
     compression_ratio: float | None = None
+
+
+@dataclass(slots=True)
+class _Sample:
+    """Bits by clip as far as they are known; without a reference where that one failed."""
+
+    candidate: dict[str, float] = field(default_factory=dict)
+    reference: dict[str, float] = field(default_factory=dict)
+    drawn: int = 0
+
+    def measurement(self, seed_sha256: str, confidence: float) -> HeldOutMeasurement:
+        shared = {clip: bits for clip, bits in self.candidate.items() if clip in self.reference}
+        return HeldOutMeasurement(
+            gain=gain_over(self.reference, shared) if shared else None,
+            interval_percent=gain_interval(shared, self.reference, confidence),
+            clips=len(shared),
+            seed_sha256=seed_sha256,
+            left_out=self.drawn - len(shared),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,41 +83,40 @@ class HeldOutGate:
     def _test(
         self, state: CandidateState, verdict: Verdict, score: Score, rival: Rival
     ) -> HeldOutResult:
+        """Measure on clips, and on more while it is open whether enough of the gain survived."""
+        terms = self.terms
         development = development_gain_percent(verdict, rival.compression_ratio)
-        draw = self.terms.draw(
-            f"{state['candidate_id']}/{state['attempt']}/{verdict.compared_with}"
-        )
-        try:
-            measured = self._measure(state, score, rival, draw)
-        except CandidateFailure as failure:
-            measured = HeldOutMeasurement(
-                None, None, len(draw.clips), draw.seed_sha256, broken=str(failure)
-            )
-        return hold_out(
-            verdict,
-            development,
-            measured,
-            keep=self.terms.keep,
-            thresholds=self.terms.thresholds,
-        )
+        keep, thresholds = terms.keep, terms.thresholds
+        name = f"{state['candidate_id']}/{state['attempt']}/{verdict.compared_with}"
+        sample = _Sample()
+        for again in itertools.count():
+            draw = terms.draw(name, again)
+            if again and not draw.clips:
+                break
+            try:
+                self._measure(state, score, rival, draw, sample)
+            except CandidateFailure as failure:
+                clips = sample.drawn + len(draw.clips)
+                measured = HeldOutMeasurement(
+                    None, None, clips, draw.seed_sha256, broken=str(failure)
+                )
+                break
+            measured = sample.measurement(draw.seed_sha256, terms.confidence)
+            if not left_open(verdict, development, measured, keep=keep, thresholds=thresholds):
+                break
+        return hold_out(verdict, development, measured, keep=keep, thresholds=thresholds)
 
     def _measure(
-        self, state: CandidateState, score: Score, rival: Rival, draw: Draw
-    ) -> HeldOutMeasurement:
+        self, state: CandidateState, score: Score, rival: Rival, draw: Draw, sample: _Sample
+    ) -> None:
+        """Add what the candidate and what it is compared with need on these clips."""
         services = self.services
         source = services.blobs.get(state["source_sha256"]).decode()
-        candidate = services.evaluator.held_out(
+        sample.candidate |= services.evaluator.held_out(
             state["candidate_id"], state["attempt"], source, draw.clips, _around(score, draw.clips)
         )
-        reference = self._reference(rival, draw.clips)
-        shared = {clip: bits for clip, bits in candidate.items() if clip in reference}
-        return HeldOutMeasurement(
-            gain=gain_over(reference, shared) if shared else None,
-            interval_percent=gain_interval(shared, reference, self.terms.confidence),
-            clips=len(shared),
-            seed_sha256=draw.seed_sha256,
-            left_out=len(draw.clips) - len(shared),
-        )
+        sample.reference |= self._reference(rival, draw.clips)
+        sample.drawn += len(draw.clips)
 
     def _reference(self, rival: Rival, clips: tuple[HeldOutClip, ...]) -> dict[str, float]:
         """Bits of HEVC, or of the version to beat, whose program runs again on the same clips.

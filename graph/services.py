@@ -119,11 +119,12 @@ class ChampionBoard:
 class HeldOutTerms:
     """How the held-out gate draws and decides.
 
-    ``draw`` gives the same clips for the same name within a run, and others for any other.
+    ``draw`` gives the same clips for the same name within a run, and others for any other; the
+    number says how often more were asked for, and none are given when there are no more.
     ``keep`` is the share of a development gain that must survive.
     """
 
-    draw: Callable[[str], Draw]
+    draw: Callable[[str, int], Draw]
     keep: float
     confidence: float
     thresholds: Thresholds

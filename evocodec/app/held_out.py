@@ -83,26 +83,33 @@ class HeldOutMaterial:
         # Two candidates at the gate at once: the pool is decoded once.
         self._lock = threading.Lock()
 
-    def draw(self, name: str) -> Draw:
+    def draw(self, name: str, again: int = 0) -> Draw:
         """The clips for one decision: the same for the same name, unforeseeable for any other.
+
+        ``again`` counts how often more were asked for: those are derived ones that were not drawn
+        before, and none once there have been ``held_out.derived_most``.
 
         Raises:
             ConfigError: the development clips yield nothing that could be measured.
         """
         seed = hmac.digest(self._secret, name.encode(), "sha256")
+        each = self._settings.derived
+        start = again * each
+        count = min(each, max(each, self._settings.derived_most) - start)
         derived: tuple[HeldOutClip, ...] = ()
-        if self._settings.derived:
+        if count > 0:
             try:
                 derived = draw_clips(
                     self._derivable(),
                     seed,
-                    count=self._settings.derived,
+                    count=count,
                     frames=self._settings.frames,
                     anchor_of=self._anchor,
+                    start=start,
                 )
             except SourceError as error:
                 raise ConfigError(str(error)) from error
-        return Draw(seed_name(seed), (*self._configured, *derived))
+        return Draw(seed_name(seed), derived if again else (*self._configured, *derived))
 
     def _load(self, source: ClipSource) -> HeldOutClip:
         clip = check_samples(load_clip(source))

@@ -48,18 +48,25 @@ def seed_name(seed: bytes) -> str:
 
 
 def draw_clips(
-    pool: Sequence[Clip], seed: bytes, *, count: int, frames: int, anchor_of: AnchorOf
+    pool: Sequence[Clip],
+    seed: bytes,
+    *,
+    count: int,
+    frames: int,
+    anchor_of: AnchorOf,
+    start: int = 0,
 ) -> tuple[HeldOutClip, ...]:
     """Derive ``count`` usable clips, from as many different sources as there are.
 
-    A clip on which the anchor does not reach the operating rate from both sides is drawn again.
-    Raises ``SourceError`` when a source yields none.
+    ``start`` is how many of this seed were drawn before. A clip on which the anchor does not reach
+    the operating rate from both sides is drawn again. Raises ``SourceError`` when a source yields
+    none.
     """
     name = seed_name(seed)
     first = int(name[:8], 16)
     return tuple(
         _draw(pool[(first + index) % len(pool)], seed, index, frames, f"held-{name[:8]}", anchor_of)
-        for index in range(count)
+        for index in range(start, start + count)
     )
 
 

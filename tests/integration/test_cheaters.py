@@ -22,7 +22,7 @@ from evocodec.champions.repository import ChampionRepository
 from evocodec.domain.candidate import Origin, Verdict
 from evocodec.domain.errors import CandidateFailure, FailureKind
 from evocodec.domain.events import CandidateOpened, CodeWritten, HeldOutTested, Judged, Planned
-from evocodec.domain.results import RatePoint, Score, Stage
+from evocodec.domain.results import HeldOutResult, RatePoint, Score, Stage
 from evocodec.evaluation.anchors import X265_MEDIUM, anchor_curve, operating_quality_db
 from evocodec.evaluation.clips import ClipSource, load_clip
 from evocodec.evaluation.guards import Guards
@@ -336,11 +336,17 @@ class Bench:
         return [event for _, event in events if isinstance(event, HeldOutTested)][-1]
 
 
-def bench_of(course: Course, folder: Path, *, gate: bool) -> Bench:
-    settings = settings_for(folder, held_out__enabled=True, held_out__derived=2, held_out__frames=5)
+def bench_of(course: Course, folder: Path, *, gate: bool, keep: float = 0.5) -> Bench:
+    settings = settings_for(
+        folder,
+        held_out__enabled=True,
+        held_out__derived=2,
+        held_out__derived_most=5,
+        held_out__frames=5,
+    )
     development = {course.anchored.clip.name: course.anchored}
     material = HeldOutMaterial(settings, folder / "held-out", development, b"secret of a test")
-    terms = HeldOutTerms(material.draw, keep=0.5, confidence=0.9, thresholds=WIDE)
+    terms = HeldOutTerms(material.draw, keep=keep, confidence=0.9, thresholds=WIDE)
     archive, ledger = Archive(), MemoryLedger()
     journal = Journal(ledger, RUN, RunState(), lambda event: None)
     evaluator = course.evaluator(journal.publish, journal.find)
@@ -422,4 +428,24 @@ def test_an_honest_gain_passes_the_gate_that_stops_the_cheat(
     assert result.passed
     assert result.held_out_gain_percent is not None
     assert result.held_out_gain_percent > 0.5 * result.development_gain_percent
+    assert result.clips == 2  # they left no doubt
     assert "held on held-out clips" in bench.verdict("c0002").reason
+
+
+def test_a_gain_that_is_left_open_is_measured_on_more_clips(course: Course, tmp_path: Path) -> None:
+    def result_of(keep: float) -> HeldOutResult:
+        bench = bench_of(course, tmp_path / f"{keep}", gate=True, keep=keep)
+        nodes = DecideNodes(bench.services)
+        first = bench.measured("c0001", PLAIN)
+        nodes.judge(first)
+        nodes.adopt(first)
+        nodes.judge(bench.measured("c0002", edited(PLAIN, ('"none"  #', '"left"  #'))))
+        return bench.held_out("c0002").result
+
+    clear = result_of(0.01)
+    assert clear.clips == 2
+    assert clear.held_out_gain_percent is not None
+    doubtful = result_of(clear.held_out_gain_percent / clear.development_gain_percent)
+    assert doubtful.clips in {4, 5}  # two at a time, five at most
+    assert doubtful.seed_sha256 == clear.seed_sha256
+    assert doubtful.held_out_gain_percent != clear.held_out_gain_percent

@@ -72,3 +72,19 @@ def test_a_secret_draws_the_same_clips_for_a_name_and_others_for_another(tmp_pat
     first = drawn(b"secret", "c0002/0/v1")
     assert drawn(b"secret", "c0002/0/v1") == first
     assert len({first, drawn(b"secret", "c0002/0/v2"), drawn(b"other", "c0002/0/v1")}) == 3
+
+
+def test_more_clips_of_a_decision_are_others_and_come_to_an_end(tmp_path: Path) -> None:
+    settings = settings_for(
+        tmp_path, held_out__derived=2, held_out__derived_most=3, held_out__frames=3
+    )
+    development = anchored_clips(settings, tmp_path / "cache")
+    material = HeldOutMaterial(settings, tmp_path / "held-out", development, b"secret")
+    first, more, none = (material.draw("c0002/0/v1", again) for again in range(3))
+    names = [held.clip.name for draw in (first, more) for held in draw.clips]
+    assert [len(draw.clips) for draw in (first, more, none)] == [2, 1, 0]
+    assert len({*names}) == 3
+    assert len({draw.seed_sha256 for draw in (first, more, none)}) == 1
+    fewer = settings_for(tmp_path, held_out__derived=1, held_out__derived_most=0)
+    alone = HeldOutMaterial(fewer, tmp_path / "held-out", development, b"secret")
+    assert [len(alone.draw("x", again).clips) for again in range(2)] == [1, 0]

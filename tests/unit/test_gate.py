@@ -1,5 +1,7 @@
 """What the held-out gate asks for, at its boundaries."""
 
+from dataclasses import replace
+
 import pytest
 
 from agents.gate import (
@@ -10,6 +12,7 @@ from agents.gate import (
     development_gain_percent,
     gated,
     hold_out,
+    left_open,
     told,
 )
 from agents.judge import Thresholds
@@ -118,3 +121,43 @@ def test_gains_are_means_of_ratios_and_sums_of_bits() -> None:
     assert gain.total_percent == pytest.approx(10.0)
     with pytest.raises(ValueError, match="clips differ"):
         gain_over({"a": 1.0}, {"b": 1.0})
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "is_open"),
+    [(5.9, 20.0, True), (6.0, 20.0, False), (-9.0, 6.0, True), (-9.0, 5.9, False)],
+)
+def test_more_clips_are_worth_drawing_while_what_is_needed_lies_within_the_interval(
+    low: float, high: float, *, is_open: bool
+) -> None:
+    gain = Gain((low + high) / 2, 0.0, (0.9, 0.95))
+    measurement = HeldOutMeasurement(gain, Interval(low, high, 0.9, 2), 2, "5eed" * 16)
+    assert left_open(LATER, 12.0, measurement, keep=0.5, thresholds=Thresholds()) is is_open
+    moved = HeldOutMeasurement(
+        replace(gain, total_percent=gain.mean_percent + 1),
+        Interval(low - 1, high - 1, 0.9, 2),
+        2,
+        "",
+    )
+    by_total = replace(LATER, rule="compression")
+    assert left_open(by_total, 12.0, moved, keep=0.5, thresholds=Thresholds()) is is_open
+
+
+def test_a_first_version_is_left_open_around_its_line() -> None:
+    def is_open(low: float, high: float) -> bool:
+        gain = Gain((low + high) / 2, 0.0, (1.4, 1.5))
+        measurement = HeldOutMeasurement(gain, Interval(low, high, 0.9, 2), 2, "")
+        verdict = first("first_chance", 13.5)
+        return left_open(verdict, -35.0, measurement, keep=0.5, thresholds=Thresholds())
+
+    assert is_open(-51.0, -30.0)
+    assert not is_open(-49.0, -30.0)
+    assert not is_open(-70.0, -51.0)
+
+
+def test_nothing_is_left_open_without_an_interval_or_with_a_broken_program() -> None:
+    one = HeldOutMeasurement(Gain(1.0, 1.0, (0.99,)), None, 1, "")
+    broken = measured(None, broken="exception: ValueError")
+    unbeaten = HeldOutMeasurement(None, None, 0, "", left_out=3)
+    for measurement in (one, broken, unbeaten):
+        assert not left_open(LATER, 12.0, measurement, keep=0.5, thresholds=Thresholds())
