@@ -1,7 +1,5 @@
 """The laboratory as the faces see it: one object, opened on a workspace."""
 
-import json
-import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -9,16 +7,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from evocodec.app.lookup import Lookup
 from evocodec.app.storing import open_stores
 from evocodec.app.workspace import Workspace
 from evocodec.config import Settings
-from evocodec.domain.errors import UserError
-from evocodec.domain.events import Event, RunStarted
+from evocodec.domain.events import Event
 from evocodec.evaluation.data_options import use_options
 from evocodec.store.blobs import BlobStore
 from evocodec.store.ledger import Ledger
 from evocodec.store.records import RecordStore
-from evocodec.store.views import CandidateView, RunState, RunView
+from evocodec.store.views import CandidateView, RunView
 
 if TYPE_CHECKING:  # Ray, LangGraph and OpenCV take seconds to import: only who needs them pays
     from evocodec.app.anchoring import AnchorsRequest, PlannedAnchor
@@ -41,10 +39,6 @@ if TYPE_CHECKING:  # Ray, LangGraph and OpenCV take seconds to import: only who 
     from evocodec.sandbox.redteam.attack import Attack
     from evocodec.sandbox.redteam.report import AttackResult, RedTeamReport
 
-_HASH = re.compile(r"[0-9a-f]{64}")
-_CANDIDATE = re.compile(r"(?:(?P<run>[^/]+)/)?(?P<id>c\d+)")
-_VERSION = re.compile(r"v\d+|current")
-
 
 class Laboratory:
     """Runs, looks back, encodes and decodes; a context manager.
@@ -59,6 +53,7 @@ class Laboratory:
         self.blobs = blobs
         self.records = records
         self._champions: ChampionRepository | None = None
+        self._lookup = Lookup(ledger, blobs, lambda: self.champions, self.workspace.root)
 
     @classmethod
     def open(cls, settings: Settings) -> "Laboratory":
@@ -120,7 +115,7 @@ class Laboratory:
             InfrastructureFailure: the engine does not start.
         """
         return self._carry_out(
-            self._plan_resumed(resume) if resume else self._plan_new(), listeners, stop
+            self._resumed_plan(resume) if resume else self._new_plan(), listeners, stop
         )
 
     def submit(
@@ -137,7 +132,7 @@ class Laboratory:
         rules. Raises as ``run`` does.
         """
         source = self.source(ref)
-        plan = replace(self._plan_new(), submission=(self.blobs.put(source.encode()), note))
+        plan = replace(self._new_plan(), submission=(self.blobs.put(source.encode()), note))
         return self._carry_out(plan, listeners, stop)
 
     def _carry_out(
@@ -166,6 +161,17 @@ class Laboratory:
             Runner(plan, stores, everyone, stop, watch).run()
         return self.view(plan.run_id)
 
+    def _new_plan(self) -> "RunPlan":
+        from evocodec.app.run_plan import new_plan
+
+        return new_plan(self.settings, self.workspace, self.ledger, self.blobs, self.champions)
+
+    def _resumed_plan(self, resume: str) -> "RunPlan":
+        from evocodec.app.run_plan import resumed_plan
+
+        run_id = self._lookup.run_id(resume)
+        return resumed_plan(run_id, self.settings, self.workspace, self.ledger)
+
     def record_place(self, experiment_id: str) -> str:
         """Where an experiment record lies, for people: a file, or a table and its key."""
         if not experiment_id:
@@ -180,36 +186,25 @@ class Laboratory:
 
     def view(self, run_id: str | None = None) -> RunView:
         """A run as it is now; the newest when none is named."""
-        return self._state(self._run_id(run_id)).view()
+        return self._lookup.view(run_id)
 
     def events(
         self, run_id: str | None = None, *, candidate_id: str | None = None, after: int = 0
     ) -> Iterator[tuple[int, Event]]:
         """A run's events in order, with their positions."""
-        return self.ledger.events(self._run_id(run_id), after=after, candidate_id=candidate_id)
+        return self.ledger.events(
+            self._lookup.run_id(run_id), after=after, candidate_id=candidate_id
+        )
 
     def metrics(self, run_id: str | None = None) -> "RecordedMetrics":
         """A run's Prometheus metrics, as far as its events tell them; the newest run's."""
         from evocodec.app.recorded_metrics import RecordedMetrics
 
-        return RecordedMetrics(self.ledger, self._run_id(run_id))
+        return RecordedMetrics(self.ledger, self._lookup.run_id(run_id))
 
     def candidate(self, ref: str) -> CandidateView:
         """A candidate: ``c0007`` of the newest run, or ``RUN/c0007``."""
-        match = _CANDIDATE.fullmatch(ref)
-        if match is None:
-            message = f"{ref!r} is no candidate; they are called c0007, or RUN/c0007"
-            raise UserError(message)
-        run = self.view(match["run"])
-        for candidate in run.candidates:
-            if candidate.candidate_id == match["id"]:
-                return candidate
-        last = run.candidates[-1].candidate_id if run.candidates else "none yet"
-        message = (
-            f"run {run.run_id} has no candidate {match['id']}; its last is {last}. "
-            "`evocodec ls` lists them"
-        )
-        raise UserError(message)
+        return self._lookup.candidate(ref)
 
     # --- programs ---
 
@@ -218,28 +213,12 @@ class Laboratory:
         return self.resolve(ref)[1]
 
     def resolve(self, ref: str) -> tuple[str, str]:
-        """A program and the writer id that names it in ``.evc`` files.
-
-        A version's id is its own; any other program is kept as a blob and named by its hash.
+        """The writer id that names a program in ``.evc`` files, and its text.
 
         Raises:
             UserError: nothing is called that.
         """
-        from evocodec.app.programs import BUILT_IN, built_in
-        from evocodec.champions.publish import resolve as resolve_published
-
-        if _HASH.fullmatch(ref):
-            return ref, self.blobs.get(ref).decode()
-        if _CANDIDATE.fullmatch(ref):
-            source = self._candidate_source(ref)
-        elif ref in BUILT_IN:
-            source = built_in(ref)
-        else:
-            published = resolve_published(ref, self.champions)
-            if not published.writer_id.startswith("file+"):
-                return published.writer_id, published.source
-            source = published.source
-        return self.blobs.put(source.encode()), source
+        return self._lookup.program(ref)
 
     def evaluate(
         self,
@@ -257,7 +236,7 @@ class Laboratory:
         """
         from evocodec.app.measuring import starting_engine
 
-        source, origin = self.source(ref), self._origin(ref)
+        source, origin = self.source(ref), self._lookup.origin(ref)
         with starting_engine(self.settings) as starting:
             from evocodec.app.evaluating import evaluate_program
 
@@ -273,20 +252,6 @@ class Laboratory:
                 stop=stop or threading.Event(),
                 on_anchor=on_anchor,
             )
-
-    def _origin(self, ref: str) -> tuple[RunView, str] | None:
-        """The run that a candidate or version comes from, and its id there."""
-        match = _CANDIDATE.fullmatch(ref)
-        if match:
-            return self.view(match["run"]), match["id"]
-        if not _VERSION.fullmatch(ref):
-            return None
-        champions = self.champions
-        known = {version.tag: version for version in champions.versions()}
-        version = champions.current() if ref == "current" else known.get(ref)
-        if version is None or version.run_id not in self.runs():
-            return None
-        return self.view(version.run_id), version.candidate_id
 
     def compare(
         self,
@@ -433,85 +398,3 @@ class Laboratory:
 
         view = self.view(run_id)
         return plot_run(view, self.workspace.run(view.run_id))
-
-    # --- inside ---
-
-    def _plan_new(self) -> "RunPlan":
-        from evocodec.app.held_out import new_secret
-        from evocodec.app.run_plan import RunPlan, baseline_sources, new_run_id
-        from evocodec.models.replay import replay_from
-
-        if self.settings.run.replay:
-            # Asked for now: a run that cannot be replayed must not begin another one.
-            replay_from(self.ledger, self.blobs, self.settings.run.replay)
-        if self.champions.remote:
-            # Versions of another machine are the ones to beat, too.
-            self.champions.prepare()
-        baselines = tuple(
-            self.blobs.put(source.encode())
-            for source in baseline_sources(self.settings, self.champions)
-        )
-        run_id = new_run_id()
-        secret = self.blobs.put(new_secret()) if self.settings.held_out.enabled else ""
-        return RunPlan(run_id, 0, self.settings, self.workspace, baselines, held_out_secret=secret)
-
-    def _plan_resumed(self, resume: str) -> "RunPlan":
-        from evocodec.app.run_plan import (
-            BASELINES_KEY,
-            DRAWS_KEY,
-            FIXED_KEY,
-            SUBMISSION_KEY,
-            RunPlan,
-            with_fixed,
-        )
-
-        run_id = self._run_id(None if resume == "latest" else resume)
-        starts = [
-            event
-            for _, event in self.ledger.events(run_id, kinds=("run_started",))
-            if isinstance(event, RunStarted)
-        ]
-        if not starts:
-            message = f"{run_id} stopped before it began; start anew with `evocodec run`"
-            raise UserError(message)
-        first = starts[0].settings
-        return RunPlan(
-            run_id,
-            len(starts),
-            with_fixed(self.settings, first[FIXED_KEY]),
-            self.workspace,
-            tuple(first[BASELINES_KEY].split(",")),
-            tuple(json.loads(first[SUBMISSION_KEY])) if SUBMISSION_KEY in first else None,
-            first.get(DRAWS_KEY, ""),
-        )
-
-    def _state(self, run_id: str) -> RunState:
-        state = RunState()
-        for _, event in self.ledger.events(run_id):
-            state.apply(event)
-        return state
-
-    def _run_id(self, run_id: str | None) -> str:
-        runs = self.ledger.runs()
-        if run_id is None or run_id == "latest":
-            if not runs:
-                message = f"no run is recorded in {self.workspace.root}; begin with `evocodec run`"
-                raise UserError(message)
-            return runs[0]
-        if run_id in runs:
-            return run_id
-        near = [known for known in runs if run_id in known]
-        if len(near) == 1:
-            return near[0]
-        hint = f"; did you mean one of {', '.join(near[:5])}" if near else ""
-        message = f"there is no run {run_id!r} in {self.workspace.root}{hint}"
-        raise UserError(message)
-
-    def _candidate_source(self, ref: str) -> str:
-        candidate = self.candidate(ref)
-        hashes = [a.source_sha256 for a in candidate.attempts if a.source_sha256]
-        if not hashes:
-            why = candidate.reason or "it is still being planned"
-            message = f"{ref} never had a program: {why}"
-            raise UserError(message)
-        return self.blobs.get(hashes[-1]).decode()

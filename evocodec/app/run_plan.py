@@ -10,6 +10,7 @@ from pathlib import Path
 
 from agents.team import MUTATION_NOTICE
 from evocodec import __version__
+from evocodec.app.held_out import new_secret
 from evocodec.app.programs import built_in, looks_like_file, read_program
 from evocodec.app.workspace import Workspace
 from evocodec.champions.repository import ChampionRepository
@@ -21,7 +22,11 @@ from evocodec.config import (
     Settings,
 )
 from evocodec.domain.errors import UserError
+from evocodec.domain.events import RunStarted
 from evocodec.execution.contract import EngineInfo
+from evocodec.models.replay import replay_from
+from evocodec.store.blobs import BlobStore
+from evocodec.store.ledger import Ledger
 
 LIBRARY_CODECS_NOTICE = "Candidates may call existing codecs in this run: its numbers say so."
 BASELINES_KEY = "run.baselines"
@@ -44,6 +49,49 @@ class RunPlan:
     """Hash and note of a program from outside, when the run is there to measure that."""
     held_out_secret: str = ""
     """Hash of what the held-out clips are drawn of, in the blob store; empty: not drawn yet."""
+
+
+def new_plan(
+    settings: Settings,
+    workspace: Workspace,
+    ledger: Ledger,
+    blobs: BlobStore,
+    champions: ChampionRepository,
+) -> RunPlan:
+    """Plan a run that has not begun; raises ``UserError`` for one that could not."""
+    if settings.run.replay:
+        # Asked for now: a run that cannot be replayed must not begin another one.
+        replay_from(ledger, blobs, settings.run.replay)
+    if champions.remote:
+        # Versions of another machine are the ones to beat, too.
+        champions.prepare()
+    baselines = tuple(
+        blobs.put(source.encode()) for source in baseline_sources(settings, champions)
+    )
+    secret = blobs.put(new_secret()) if settings.held_out.enabled else ""
+    return RunPlan(new_run_id(), 0, settings, workspace, baselines, held_out_secret=secret)
+
+
+def resumed_plan(run_id: str, settings: Settings, workspace: Workspace, ledger: Ledger) -> RunPlan:
+    """Plan to go on with a run; raises ``UserError`` for one that never began."""
+    starts = [
+        event
+        for _, event in ledger.events(run_id, kinds=("run_started",))
+        if isinstance(event, RunStarted)
+    ]
+    if not starts:
+        message = f"{run_id} stopped before it began; start anew with `evocodec run`"
+        raise UserError(message)
+    first = starts[0].settings
+    return RunPlan(
+        run_id,
+        len(starts),
+        with_fixed(settings, first[FIXED_KEY]),
+        workspace,
+        tuple(first[BASELINES_KEY].split(",")),
+        tuple(json.loads(first[SUBMISSION_KEY])) if SUBMISSION_KEY in first else None,
+        first.get(DRAWS_KEY, ""),
+    )
 
 
 def baseline_sources(settings: Settings, champions: ChampionRepository) -> tuple[str, ...]:
@@ -137,8 +185,10 @@ def with_fixed(settings: Settings, fixed: str) -> Settings:
         update={
             "evaluation": EvaluationSettings.model_validate(kept["evaluation"]),
             "judge": JudgeSettings.model_validate(kept["judge"]),
-            # Runs begun before these sections existed knew no gate and no limits.
-            "held_out": HeldOutSettings.model_validate(kept.get("held_out", {"enabled": False})),
+            # Runs begun before these existed knew no gate, drew once for it, and knew no limits.
+            "held_out": HeldOutSettings.model_validate(
+                {"derived_most": 0, **kept.get("held_out", {"enabled": False})}
+            ),
             "limits": LimitSettings.model_validate(kept.get("limits", {})),
             "run": settings.run.model_copy(update={"seed": kept["seed"]}),
         }
