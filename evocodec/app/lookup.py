@@ -49,7 +49,9 @@ class Lookup:
         near = [known for known in runs if run_id in known]
         if len(near) == 1:
             return near[0]
-        hint = f"; did you mean one of {', '.join(near[:5])}" if near else ""
+        some = near or runs
+        asked = "did you mean one of" if near else "the newest are"
+        hint = f"; {asked} {', '.join(some[:5])}" if some else "; begin one with `evocodec run`"
         message = f"there is no run {run_id!r} in {self._place}{hint}"
         raise UserError(message)
 

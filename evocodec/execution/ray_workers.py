@@ -83,8 +83,8 @@ class RayWorkers:
 
     def take_reference(self, stream: TaskStream) -> ObjectRef:
         """Return the reference to the next value."""
-        if self._is_gone(stream) and not ray.wait([stream], timeout=0, fetch_local=False)[0]:
-            died_of = self._gone[self._places[stream]]
+        died_of = self._gone.get(self._places.get(stream, ""))
+        if died_of is not None and not ray.wait([stream], timeout=0, fetch_local=False)[0]:
             raise TaskLostError(f"its node is gone: {died_of}", with_node=True)
         try:
             return next(stream)

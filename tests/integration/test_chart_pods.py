@@ -5,6 +5,7 @@ import copy
 import chart_tools as chart
 import pytest
 from pod_security import stricter, violations
+from ray_nodes import CHART
 
 EVERYTHING = (
     *chart.profile("large"),
@@ -198,3 +199,15 @@ def test_a_driver_shares_with_its_node_of_ray_what_it_finds_it_by(words: tuple[s
             ]
             for path in ("/tmp", "/dev/shm"):
                 assert places[0][path] == places[1][path], name
+
+
+@matrix
+def test_what_joins_ray_breaks_silent_connections_as_the_nodes_of_the_tests_do(words) -> None:
+    joined = 0
+    for name, pod in chart.pods(chart.render(*words)):
+        for container in chart.containers(pod):
+            found = {one["name"]: one.get("value") for one in container.get("env", ())}
+            if "RAY_USAGE_STATS_ENABLED" in found:
+                joined += 1
+                assert found.items() >= CHART.items(), f"{name}: {container['name']}"
+    assert joined >= 3  # head, workers, the controller
