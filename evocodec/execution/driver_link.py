@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from multiprocessing import Pipe
 
 from evocodec.execution.driver_messages import Answer, Ask, Beat, Close, Opened, Order, Ready, Take
@@ -110,16 +111,13 @@ class DriverLink:
     def end(self, reason: str, *, kindly: bool = False) -> None:
         """End the process; ``kindly``: let it leave the cluster first."""
         if kindly:
-            try:
-                self.tell(Close())
-                self._process.wait(_END_SECONDS)
-            except (LinkLostError, subprocess.TimeoutExpired):
-                pass
+            self._ask_to_leave()
         self._give_up(reason)
         self._process.kill()
         self._process.wait()
         self._reader.join()
-        self._connection.close()
+        with self._sending:  # whoever is in the middle of it fails, now that nobody reads
+            self._connection.close()
         self._output.close()
 
     def last_words(self) -> str:
@@ -128,6 +126,15 @@ class DriverLink:
         self._output.seek(max(0, size - _TAIL_BYTES))
         lines = self._output.read().decode(errors="replace").strip().splitlines()
         return lines[-1][:_WORDS] if lines else "it printed nothing"
+
+    def _ask_to_leave(self) -> None:
+        # A driver that hangs takes nothing in: telling it may wait as long as it lives.
+        limit = threading.Timer(_END_SECONDS, self._process.kill)
+        limit.start()
+        with suppress(LinkLostError):
+            self.tell(Close())
+            self._process.wait()
+        limit.cancel()
 
     def _require(self) -> None:
         if self._lost:
