@@ -94,7 +94,7 @@ class HeldOutGate:
             if again and not draw.clips:
                 break
             try:
-                self._measure(state, score, rival, draw, sample)
+                self._measure(state, score, rival, draw, sample, first=not again)
             except CandidateFailure as failure:
                 clips = sample.drawn + len(draw.clips)
                 measured = HeldOutMeasurement(
@@ -107,13 +107,25 @@ class HeldOutGate:
         return hold_out(verdict, development, measured, keep=keep, thresholds=thresholds)
 
     def _measure(
-        self, state: CandidateState, score: Score, rival: Rival, draw: Draw, sample: _Sample
+        self,
+        state: CandidateState,
+        score: Score,
+        rival: Rival,
+        draw: Draw,
+        sample: _Sample,
+        *,
+        first: bool,
     ) -> None:
         """Add what the candidate and what it is compared with need on these clips."""
         services = self.services
         source = services.blobs.get(state["source_sha256"]).decode()
         sample.candidate |= services.evaluator.held_out(
-            state["candidate_id"], state["attempt"], source, draw.clips, _around(score, draw.clips)
+            state["candidate_id"],
+            state["attempt"],
+            source,
+            draw.clips,
+            _around(score, draw.clips),
+            announce=first,
         )
         sample.reference |= self._reference(rival, draw.clips)
         sample.drawn += len(draw.clips)
@@ -133,8 +145,9 @@ class HeldOutGate:
         around = _around(evaluated.score, clips)
 
         def bits_on(some: tuple[HeldOutClip, ...]) -> dict[str, float]:
+            # Not announced: the rival has had its turn, and serves another's.
             return services.evaluator.held_out(
-                rival.candidate_id, evaluated.attempt, source, some, around
+                rival.candidate_id, evaluated.attempt, source, some, around, announce=False
             )
 
         try:

@@ -1,24 +1,18 @@
-"""A candidate's way through the stages: what to measure, what is measured already, what follows.
+"""A candidate's way through the stages: what to measure next, and what follows from it.
 
-Every point is an event, recorded before the next step relies on it. Coming back after a crash, a
-stage measures only the points that have no event yet.
+Each stage can be asked for again after a crash: what was measured is not measured twice.
 """
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import count, pairwise
+from itertools import pairwise
 from statistics import fmean
 
 from evocodec.domain.errors import CandidateFailure
 from evocodec.domain.events import (
     Evaluated,
-    Event,
-    InfrastructureRetried,
-    PointMeasured,
     Screened,
-    StageStarted,
-    point_key,
 )
 from evocodec.domain.results import Cost, RatePoint, RdCurve, Score, ScreenResult, Stage
 from evocodec.evaluation.clips import Clip
@@ -29,12 +23,10 @@ from evocodec.evaluation.held_out import HeldOutClip, first_qps, more_qps
 from evocodec.evaluation.rateplan import initial_qps, next_qps
 from evocodec.evaluation.scoring import score_candidate
 from evocodec.evaluation.screening import ScreenErrors, WinLine, first_version_line, screen
-from evocodec.evaluation.series import store_series
 from evocodec.evaluation.stages import RateJob, full_jobs, screen_jobs, smoke_jobs
 from evocodec.execution.contract import Engine
+from evocodec.execution.measuring import Measuring, Record, Recorded, Visit
 
-Record = Callable[[Event], None]
-Recorded = Callable[[str], Event | None]
 Relative = Mapping[str, Sequence[RatePoint]] | None
 
 _QP_STEP = 0.5
@@ -72,23 +64,12 @@ class ScreenReference:
     line: WinLine
 
 
-@dataclass(frozen=True, slots=True)
-class _Visit:
-    """One attempt of one candidate in one stage."""
-
-    candidate_id: str
-    attempt: int
-    stage: Stage
-    source: str
-
-
 class StagedEvaluator:
     """Runs stages on an engine; any number of threads, one for each candidate.
 
-    ``record`` must be durable when it returns; ``recorded`` gives the event that has a key.
-    ``keep_series`` stores bytes and names them: per-frame figures go there before the event is
-    recorded; without it they stay in the points. ``reference_costs`` gives what the anchor costs on
-    this machine, by clip, when a score is made; ``errors`` what the run knows of its screen.
+    ``record``, ``recorded`` and ``keep_series`` are those of ``Measuring``. ``reference_costs``
+    gives what the anchor costs on this machine, by clip, when a score is made; ``errors`` what the
+    run knows of its screen.
     CandidateFailure passes through with its ``stage`` set; InfrastructureFailure and Interrupted
     pass through as they are.
     """
@@ -113,6 +94,9 @@ class StagedEvaluator:
         self._engine = engine
         self._run_id = run_id
         self._clips = dict(clips)
+        self._measuring = Measuring(
+            engine, run_id, self._clips, record, recorded, now, stop, keep_series
+        )
         self._anchors = anchors
         self._operating_db = operating_db
         self._record = record
@@ -121,15 +105,13 @@ class StagedEvaluator:
         self._settings = settings or StageSettings()
         self._reference_costs = reference_costs
         self._errors = errors or ScreenErrors()
-        self._stop = stop
-        self._keep_series = keep_series
         for clip in self._clips.values():
             engine.put_clip(clip)
 
     def smoke(self, candidate_id: str, attempt: int, source: str) -> None:
         """Does it run, does it decode, twice alike: 3 frames of one or two clips."""
-        visit = _Visit(candidate_id, attempt, Stage.SMOKE, source)
-        self._measure(visit, smoke_jobs(self._clips, self._settings.smoke_qp), verify=True)
+        visit = Visit(candidate_id, attempt, Stage.SMOKE, source)
+        self._measuring.points(visit, smoke_jobs(self._clips, self._settings.smoke_qp), verify=True)
 
     def screen(
         self, candidate_id: str, attempt: int, source: str, reference: ScreenReference | None
@@ -143,10 +125,10 @@ class StagedEvaluator:
         known = self._recorded(f"{candidate_id}/screened/{attempt}")
         if isinstance(known, Screened):
             return known.result
-        visit = _Visit(candidate_id, attempt, Stage.SCREEN, source)
+        visit = Visit(candidate_id, attempt, Stage.SCREEN, source)
         qps = {clip: point.qp for clip, point in reference.points.items()}
         jobs = screen_jobs(self._clips, qps, self._settings.screen_frames)
-        points = self._measure(visit, jobs)
+        points = self._measuring.points(visit, jobs)
         result = screen(
             reference=reference.points,
             candidate=self._screened_points(points, source),
@@ -182,9 +164,9 @@ class StagedEvaluator:
             scored.clip: operating_qp(scored.curve, scored.operating_psnr_y_db)
             for scored in score.clips
         }
-        visit = _Visit(candidate_id, attempt, Stage.SCREEN, source)
+        visit = Visit(candidate_id, attempt, Stage.SCREEN, source)
         jobs = screen_jobs(self._clips, qps, self._settings.screen_frames)
-        points = self._measure(visit, jobs)
+        points = self._measuring.points(visit, jobs)
         settings = self._settings
         line = settings.win if version else first_version_line(score, settings.first_below_mbps)
         return ScreenReference(candidate_id, self._screened_points(points, source), line)
@@ -213,7 +195,7 @@ class StagedEvaluator:
         known = self._recorded(f"{candidate_id}/evaluated/{attempt}")
         if isinstance(known, Evaluated):
             return known.score
-        visit = _Visit(candidate_id, attempt, Stage.FULL, source)
+        visit = Visit(candidate_id, attempt, Stage.FULL, source)
         try:
             score = self._score(visit, relative)
         except CandidateFailure as failure:
@@ -237,24 +219,25 @@ class StagedEvaluator:
         source: str,
         clips: Sequence[HeldOutClip],
         around_qps: Mapping[str, float],
+        *,
+        announce: bool = True,
     ) -> dict[str, float]:
         """Bits at the operating quality of clips that are not among the development clips.
 
         Three rates a clip, around the given one, and more only until the operating quality lies
-        between two of them.
+        between two of them. ``announce`` records that the stage began.
         """
-        visit = _Visit(candidate_id, attempt, Stage.HELD_OUT, source)
+        visit = Visit(candidate_id, attempt, Stage.HELD_OUT, source)
         by_name = {held.clip.name: held for held in clips}
         for held in clips:
             self._engine.put_clip(held.clip)
         measured: dict[str, list[RatePoint]] = {name: [] for name in by_name}
         wanted = {name: first_qps(around_qps[name]) for name in by_name}
-        first = True
         while any(wanted.values()):
             jobs = full_jobs({n: held.clip for n, held in by_name.items()}, wanted, visit.stage)
-            for job, point in self._measure(visit, jobs, announce=first).items():
+            for job, point in self._measuring.points(visit, jobs, announce=announce).items():
                 measured[job.clip].append(point)
-            first = False
+            announce = False
             wanted = {
                 name: more_qps(measured[name], held.operating_psnr_y_db)
                 for name, held in by_name.items()
@@ -281,7 +264,7 @@ class StagedEvaluator:
         mean = fmean(known.stream.raw_bits for known in self._clips.values())
         return 8 * packed_program_bytes(source) * clip.stream.raw_bits / mean
 
-    def _score(self, visit: _Visit, relative: Relative) -> Score:
+    def _score(self, visit: Visit, relative: Relative) -> Score:
         measured: dict[str, list[RatePoint]] = {clip: [] for clip in self._clips}
         known = relative or {}
         wanted = {
@@ -291,7 +274,7 @@ class StagedEvaluator:
         first = True
         while any(wanted.values()):
             jobs = full_jobs(self._clips, wanted, visit.stage)
-            points = self._measure(visit, jobs, verify=first, announce=first)
+            points = self._measuring.points(visit, jobs, verify=first, announce=first)
             for job, point in points.items():
                 measured[job.clip].append(point)
             first = False
@@ -323,106 +306,6 @@ class StagedEvaluator:
             self._operating_db[clip],
             max_points=self._settings.max_points,
         )
-
-    def _measure(
-        self,
-        visit: _Visit,
-        jobs: Sequence[RateJob],
-        *,
-        verify: bool = False,
-        announce: bool = True,
-    ) -> dict[RateJob, RatePoint]:
-        """Return a point for every job, measuring those that have no event yet."""
-        points: dict[RateJob, RatePoint] = {}
-        for job in jobs:
-            known = self._recorded(_key(visit, job))
-            if isinstance(known, PointMeasured):
-                points[job] = known.point
-        missing = [job for job in jobs if job not in points]
-        if not missing:
-            return points
-        if announce:
-            self._announce(visit)
-
-        def on_point(job: RateJob, point: RatePoint) -> None:
-            if self._keep_series is not None:
-                point = store_series(point, self._keep_series)
-            self._record_point(visit, job, point)
-            points[job] = point
-
-        def on_retry(task: str, retry: int, reason: str) -> None:
-            self._record_retry(visit, task, retry, reason)
-
-        try:
-            self._engine.run_jobs(
-                visit.candidate_id,
-                visit.source,
-                missing,
-                on_point=on_point,
-                on_retry=on_retry,
-                stop=self._stop,
-                verify=self._cheapest(jobs) if verify else None,
-            )
-        except CandidateFailure as failure:
-            failure.stage = visit.stage
-            raise
-        return points
-
-    def _cheapest(self, jobs: Sequence[RateJob]) -> RateJob:
-        # Chosen among all jobs and not the missing ones: a resumed stage has then either verified
-        # this one, because its point is recorded only afterwards, or does it now.
-        return min(
-            jobs,
-            key=lambda job: (
-                self._clips[job.clip].stream.frame_bytes * job.frames,
-                -job.qp,
-                job.clip,
-            ),
-        )
-
-    def _announce(self, visit: _Visit) -> None:
-        """Record that the stage began; each time that it goes on after a crash is counted."""
-        for resumed in count():
-            event = StageStarted(
-                run_id=self._run_id,
-                at=self._now(),
-                candidate_id=visit.candidate_id,
-                attempt=visit.attempt,
-                stage=visit.stage,
-                resumed=resumed,
-            )
-            if self._recorded(event.key) is None:
-                self._record(event)
-                return
-
-    def _record_point(self, visit: _Visit, job: RateJob, point: RatePoint) -> None:
-        self._record(
-            PointMeasured(
-                run_id=self._run_id,
-                at=self._now(),
-                candidate_id=visit.candidate_id,
-                attempt=visit.attempt,
-                stage=visit.stage,
-                task=job.task_name(visit.candidate_id),
-                point=point,
-            )
-        )
-
-    def _record_retry(self, visit: _Visit, task: str, retry: int, reason: str) -> None:
-        self._record(
-            InfrastructureRetried(
-                run_id=self._run_id,
-                at=self._now(),
-                candidate_id=visit.candidate_id,
-                task=task,
-                retry=retry,
-                reason=reason,
-            )
-        )
-
-
-def _key(visit: _Visit, job: RateJob) -> str:
-    return point_key(visit.candidate_id, visit.attempt, visit.stage, job.clip, job.qp)
 
 
 def operating_qp(curve: RdCurve, psnr_y_db: float) -> float:

@@ -21,7 +21,14 @@ from evocodec.app.held_out import HeldOutMaterial
 from evocodec.champions.repository import ChampionRepository
 from evocodec.domain.candidate import Origin, Verdict
 from evocodec.domain.errors import CandidateFailure, FailureKind
-from evocodec.domain.events import CandidateOpened, CodeWritten, HeldOutTested, Judged, Planned
+from evocodec.domain.events import (
+    CandidateOpened,
+    CodeWritten,
+    HeldOutTested,
+    Judged,
+    Planned,
+    StageStarted,
+)
 from evocodec.domain.results import HeldOutResult, RatePoint, Score, Stage
 from evocodec.evaluation.anchors import X265_MEDIUM, anchor_curve, operating_quality_db
 from evocodec.evaluation.clips import ClipSource, load_clip
@@ -328,6 +335,15 @@ class Bench:
         )
         return [event.verdict for _, event in events if isinstance(event, Judged)][-1]
 
+    def gates_begun(self) -> list[str]:
+        """Whose held-out check was announced, in order."""
+        events = self.services.journal.ledger.events(RUN, kinds=("stage_started",))
+        return [
+            event.candidate_id
+            for _, event in events
+            if isinstance(event, StageStarted) and event.stage is Stage.HELD_OUT
+        ]
+
     def held_out(self, candidate_id: str) -> HeldOutTested:
         """What the gate found."""
         events = self.services.journal.ledger.events(
@@ -440,6 +456,8 @@ def test_a_gain_that_is_left_open_is_measured_on_more_clips(course: Course, tmp_
         nodes.judge(first)
         nodes.adopt(first)
         nodes.judge(bench.measured("c0002", edited(PLAIN, ('"none"  #', '"left"  #'))))
+        # Once for each candidate, however often clips were drawn and whoever else ran on them.
+        assert bench.gates_begun() == ["c0001", "c0002"]
         return bench.held_out("c0002").result
 
     clear = result_of(0.01)
