@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from evocodec.domain.errors import ConfigError, EvocodecError, InfrastructureFailure
+from evocodec.domain.errors import EvocodecError, InfrastructureFailure
 from evocodec.evaluation.clips import Clip
 from evocodec.execution.contract import EngineInfo, EngineOptions
 from evocodec.execution.dispatch import Step, TaskLostError
@@ -296,7 +296,7 @@ class RemoteCluster:
         while not self._closing.wait(delay):
             try:
                 link, _ = self._connect(wait_for_worker=False)
-            except (LinkLostError, InfrastructureFailure, ConfigError) as error:
+            except (LinkLostError, EvocodecError, OSError) as error:  # or no process can start
                 away = time.monotonic() - since
                 _logger.warning("no Ray cluster for %.0f s, trying again: %s", away, error)
                 delay = min(2 * delay, _MOST_DELAY_SECONDS)

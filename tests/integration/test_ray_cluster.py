@@ -4,6 +4,7 @@ Whatever is lost, every point is reported once, with the numbers that it would h
 """
 
 import contextlib
+import errno
 import itertools
 import logging
 import os
@@ -13,7 +14,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from fractions import Fraction
 from pathlib import Path
@@ -27,6 +28,8 @@ from evocodec.domain.results import RatePoint, Stage
 from evocodec.domain.video import Frame, StreamInfo
 from evocodec.evaluation.clips import Clip, ClipSource, make_clip
 from evocodec.evaluation.stages import RateJob
+from evocodec.execution import remote_cluster
+from evocodec.execution.driver_link import DriverLink
 from evocodec.execution.engine import EngineOptions, RayEngine
 from evocodec.sandbox.policy import MEBIBYTE, Limits, Policy
 
@@ -213,7 +216,17 @@ def test_a_node_that_is_told_to_go_gets_no_more_tasks_and_goes_unnoticed(
     assert load.retries == []
 
 
-def test_a_lost_connection_is_made_again(nodes: Nodes, engine: RayEngine) -> None:
+def test_a_lost_connection_is_made_again(
+    nodes: Nodes, engine: RayEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = iter([BlockingIOError(errno.EAGAIN, "no process can be started")])
+
+    def link_to(on_change: Callable[[], None]) -> DriverLink:
+        for error in full:
+            raise error
+        return DriverLink(on_change)
+
+    monkeypatch.setattr(remote_cluster, "DriverLink", link_to)
     with load_on(engine) as load:
         load.more(2, 40)
         (driver,) = [
@@ -262,13 +275,13 @@ def test_a_node_behind_a_cut_cable_is_given_up_and_comes_back(patience: None, ca
                 wait_for(far.workers, 40)
                 far.stay_dead = True  # a start without a network hangs for a minute
                 cut(cable)
-                wait_for(lambda: load.retries, 60)
-                load.more(4, 90)  # less than the two minutes that Ray waits by itself
+                wait_for(lambda: load.retries, 30)
+                load.more(4, 35)  # times three: less than the two minutes that Ray waits by itself
                 cut(cable, again=True)
                 far.stay_dead = False
                 # It hears that it was given up when it next tries to send, ever more seldom.
-                wait_for(lambda: engine.slots() == 2, 120)
-                load.more(2, 90)
+                wait_for(lambda: engine.slots() == 2, 60)
+                load.more(2, 30)
             _task, _number, reason = load.retries[0]
             assert "its node is gone" in reason
         finally:
