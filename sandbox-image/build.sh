@@ -15,48 +15,8 @@ torch=${TORCH:-none}
 python=${PYTHON:-python3}
 case $torch in none | cpu | cuda) ;; *) echo "TORCH is none, cpu or cuda, not $torch" >&2; exit 64 ;; esac
 
-context=$(mktemp -d)
-trap 'rm -rf "$context"' EXIT
-mkdir "$context/wheels" "$context/evocodec" "$context/source"
-cp "$here"/Dockerfile "$here"/collect.py "$here"/*.lock "$context"
-
-# From a copy, because setuptools builds in its source folder and packs what it finds there.
-for part in pyproject.toml README.md LICENSE evocodec agents graph; do
-  cp -r "$root/$part" "$context/source/"
-done
-"$python" -m pip wheel --quiet --no-deps --wheel-dir "$context/evocodec" "$context/source"
-version=$(basename "$context"/evocodec/*.whl | cut -d- -f2)
-rm -rf "$context/source"
-
-arguments=(--build-arg "TORCH=$torch" --build-arg "VERSION=$version")
-arguments+=(--build-arg "REVISION=$(git -C "$root" rev-parse HEAD 2>/dev/null || echo unknown)")
-if [ "${WHEELS:-}" = fetch ]; then
-  "$python" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11) and "WHEELS=fetch needs PYTHON=python3.11, the version in the image")'
-  locks=("$here/requirements.lock")
-  [ "$torch" = none ] || locks+=("$here/torch-$torch.lock")
-  for lock in "${locks[@]}"; do
-    "$python" -m pip download --quiet --no-deps --require-hashes --only-binary :all: \
-      --dest "$context/wheels" -r "$lock"
-  done
-elif [ -n "${WHEELS:-}" ]; then
-  cp "$WHEELS"/*.whl "$context/wheels"
-fi
-[ -z "${WHEELS:-}" ] || arguments+=(--build-arg PIP_NO_INDEX=1)
-
-if [ "${BASE:-}" = local ]; then
-  BASE=localhost/evocodec-base:bookworm
-  podman image exists "$BASE" || "$here/base.sh" "$BASE"
-fi
-[ -z "${BASE:-}" ] || arguments+=(--build-arg "BASE=$BASE")
-
-# shellcheck disable=SC2086 # BUILD_FLAGS is meant to be split
-if command -v buildah >/dev/null; then
-  # chroot: needs neither a runtime nor cgroups, so it works inside containers and CI.
-  buildah build --isolation chroot --network host --format docker ${BUILD_FLAGS:-} \
-    "${arguments[@]}" --tag "$image" "$context"
-elif command -v docker >/dev/null; then
-  docker build ${BUILD_FLAGS:-} "${arguments[@]}" --tag "$image" "$context"
-else
-  echo "building the image needs buildah or docker; on Debian: apt-get install buildah" >&2
-  exit 69
-fi
+files=("$here"/Dockerfile "$here"/collect.py "$here"/*.lock)
+locks=("$here/requirements.lock")
+[ "$torch" = none ] || locks+=("$here/torch-$torch.lock")
+arguments=(--build-arg "TORCH=$torch")
+. "$root/tools/build-image.sh"
