@@ -8,13 +8,16 @@ import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from evocodec.domain.video import Frame, Plane, StreamInfo
 from evocodec.evaluation.clips import Clip, ClipSource, make_clip
+
+if TYPE_CHECKING:
+    from numpy.random import Generator  # slow to import, and only a draw needs it
 
 _Image = npt.NDArray[np.float32]
 _T = TypeVar("_T")
@@ -76,7 +79,7 @@ def derive_clip(
 
 
 def film(
-    still: Frame, camera: Camera, size: tuple[int, int], frames: int, rng: np.random.Generator
+    still: Frame, camera: Camera, size: tuple[int, int], frames: int, rng: "Generator"
 ) -> tuple[Frame, ...]:
     """Move a camera over a still, with sub-sample positions and a sensor's noise.
 
@@ -103,7 +106,7 @@ def film(
 
 
 def _window(
-    rng: np.random.Generator, source: Clip, frames: int, width: int, height: int
+    rng: "Generator", source: Clip, frames: int, width: int, height: int
 ) -> tuple[Frame, ...]:
     steps = [step for step in range(1, _MAX_STEP + 1) if (frames - 1) * step < len(source.frames)]
     step = _choice(rng, steps)
@@ -116,7 +119,7 @@ def _window(
     return tuple(_cut(frame, x, y, width, height) for frame in taken)
 
 
-def _size(rng: np.random.Generator, stream: StreamInfo) -> tuple[int, int]:
+def _size(rng: "Generator", stream: StreamInfo) -> tuple[int, int]:
     """Even sides, so that mirroring keeps chroma under its luma; odd sizes are trimmed later."""
     sides = []
     for side in (stream.width, stream.height):
@@ -127,9 +130,7 @@ def _size(rng: np.random.Generator, stream: StreamInfo) -> tuple[int, int]:
     return width, height
 
 
-def _camera(
-    rng: np.random.Generator, stream: StreamInfo, width: int, height: int, frames: int
-) -> Camera:
+def _camera(rng: "Generator", stream: StreamInfo, width: int, height: int, frames: int) -> Camera:
     """A slow hand-held pan: never faster than the still has room for."""
     scale = rng.uniform(0.8, 1.1)
     scale = min(scale, 0.95 * stream.width / width, 0.95 * stream.height / height)
@@ -157,7 +158,7 @@ def _camera(
 
 
 def _path(
-    camera: Camera, time: int, width: int, height: int, rng: np.random.Generator
+    camera: Camera, time: int, width: int, height: int, rng: "Generator"
 ) -> npt.NDArray[np.float64]:
     """The affine map from a window's samples to the still's, for one moment."""
     scale = camera.scale * math.exp(camera.zoom * time)
@@ -199,7 +200,7 @@ def _warp(image: _Image, matrix: npt.NDArray[np.float64], width: int, height: in
     return warped
 
 
-def _expose(image: _Image, noise: float, rng: np.random.Generator) -> Plane:
+def _expose(image: _Image, noise: float, rng: "Generator") -> Plane:
     """Add noise that is alike over neighbouring samples, as after demosaicing, and round."""
     import cv2
 
@@ -227,5 +228,5 @@ def _trim(frame: Frame, width: int, height: int) -> Frame:
     return Frame(np.ascontiguousarray(y[:height, :width]), u, v)
 
 
-def _choice(rng: np.random.Generator, items: Sequence[_T]) -> _T:
+def _choice(rng: "Generator", items: Sequence[_T]) -> _T:
     return items[int(rng.integers(len(items)))]
