@@ -53,6 +53,11 @@ class Step(StrEnum):
     VERIFY = "verify"
 
 
+# A verifying task starts a fork server of another kind first, and puts what jobs may read out of
+# the memory of a machine that may be busy: thousands of files.
+_TIMES_LONGER = {Step.VERIFY: 2.0}
+
+
 class TaskLostError(Exception):
     """The task will not answer any more, for no fault of the program; the message says why.
 
@@ -206,7 +211,7 @@ class Dispatch:
             self._retry(progress, str(lost))
             return
         if progress.deadline is not None or isinstance(item, Began):
-            progress.deadline = time.monotonic() + self._phase_seconds
+            progress.deadline = time.monotonic() + self._allowed_seconds(progress)
         self._handle(progress, item)
 
     def _next_item(self, progress: _Progress) -> TaskItem:
@@ -245,7 +250,10 @@ class Dispatch:
         for progress in list(self._live):
             if progress.deadline is not None and now > progress.deadline:
                 self._workers.cancel(progress.stream, force=True)
-                self._retry(progress, f"no answer within {self._phase_seconds:g} s")
+                self._retry(progress, f"no answer within {self._allowed_seconds(progress):g} s")
+
+    def _allowed_seconds(self, progress: _Progress) -> float:
+        return self._phase_seconds * _TIMES_LONGER.get(progress.step, 1.0)
 
     def _retry(self, progress: _Progress, reason: str) -> None:
         progress.retries += 1

@@ -1,5 +1,6 @@
 """How often a job may be lost, with workers that lose it on purpose."""
 
+import time
 from collections.abc import Sequence
 from fractions import Fraction
 
@@ -10,7 +11,7 @@ from evocodec.domain.results import Cost, Quality, RatePoint, Stage
 from evocodec.domain.video import StreamInfo
 from evocodec.evaluation.stages import RateJob
 from evocodec.execution.dispatch import Dispatch, Step, Submitter, TaskLostError
-from evocodec.execution.messages import Encoded, Scored, TaskItem, TaskSpec
+from evocodec.execution.messages import Began, Encoded, Scored, TaskItem, TaskSpec, Verified
 from evocodec.sandbox.launcher import ResourceUse
 from evocodec.sandbox.policy import Limits, Policy
 
@@ -50,6 +51,26 @@ class LossyWorkers:
 
     def cancel(self, stream: list[object], *, force: bool) -> None:
         stream.clear()
+
+
+class SilentWorkers(LossyWorkers):
+    """Says nothing after the beginning of one step, the first time."""
+
+    def __init__(self, step: Step) -> None:
+        super().__init__([])
+        self._silent: Step | None = step
+
+    def start(self, step: Step, name: str, arguments: tuple[object, ...]) -> list[object]:
+        if step is self._silent:
+            self._silent = None
+            return [Began(1, "here")]
+        if step is Step.VERIFY:
+            return [Verified()]
+        return super().start(step, name, arguments)
+
+    def ready(self, streams: Sequence[list[object]], seconds: float) -> Sequence[list[object]]:
+        time.sleep(0.01)
+        return [stream for stream in streams if stream]
 
 
 def run(losses: Sequence[TaskLostError]) -> tuple[list[RateJob], list[int]]:
@@ -96,3 +117,22 @@ def test_nodes_that_go_do_not_use_up_the_retries() -> None:
 def test_a_job_that_loses_every_node_it_meets_ends_some_time() -> None:
     with pytest.raises(InfrastructureFailure, match="the node died"):
         run(departed(1000))
+
+
+@pytest.mark.parametrize(
+    ("step", "seconds"), [(Step.ENCODE, "0.1"), (Step.DECODE, "0.1"), (Step.VERIFY, "0.2")]
+)
+def test_a_silent_task_is_given_up_and_a_verifying_one_has_longer(step: Step, seconds: str) -> None:
+    points: list[RateJob] = []
+    reasons: list[str] = []
+    dispatch = Dispatch(
+        Submitter(SilentWorkers(step), {"clip": "frames"}, "source", lambda _: SPEC),
+        retries=2,
+        phase_seconds=0.1,
+        on_point=lambda job, _: points.append(job),
+        on_retry=lambda _task, _retry, reason: reasons.append(reason),
+        stops=(),
+    )
+    dispatch.run("c0001", [JOB], JOB)
+    assert reasons == [f"no answer within {seconds} s"]
+    assert points == [JOB]
