@@ -27,12 +27,13 @@ class EngineOptions:
 
     ``writer_id`` is the name that every measured stream is packed under, so that its length counts
     the same for all. ``grace_seconds`` beyond the sandbox's own wall limit is when a task counts as
-    lost. ``sandboxes_per_task`` is of Ray's custom resource ``sandbox``, by which workers of the
-    sandbox image are told from other nodes. ``first_worker_seconds`` is how long a cluster may need
-    for its first node, ``head_seconds`` how long its head may be silent. ``vmaf`` is measured on
-    whole clips only. ``temp_dir`` holds the logs and sockets of a local cluster, and must be short,
-    because the path of a Unix socket ends at 107 bytes; the default is private to the user. Of a
-    cluster to join, it tells this machine's node from others on the same machine.
+    lost; one that verifies has twice as long. ``sandboxes_per_task`` is of Ray's custom resource
+    ``sandbox``, by which workers of the sandbox image are told from other nodes.
+    ``first_worker_seconds`` is how long a cluster may need for its first node, ``head_seconds`` how
+    long its head may be silent. ``vmaf`` is measured on whole clips only. ``temp_dir`` holds the
+    logs and sockets of a local cluster, and must be short, because the path of a Unix socket ends
+    at 107 bytes; the default is private to the user. Of a cluster to join, it tells this machine's
+    node from others on the same machine.
     """
 
     limits: Limits
