@@ -116,7 +116,8 @@ class Campaign:
             if self._services.stop.is_set() and self._ending is None:
                 self._end("interrupted", "stopped on request")
             if hard_deadline and self._monotonic() > hard_deadline and self._ending is None:
-                self._end("finished", f"time is up; {len(pending)} candidates left to resume")
+                left = "1 candidate" if len(pending) == 1 else f"{len(pending)} candidates"
+                self._end("finished", f"time is up; {left} left to resume")
             if done and self._ending is None:
                 return pending
         return pending
