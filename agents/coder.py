@@ -10,7 +10,7 @@ from agents.templates import Prompt, Prompts, fenced
 from evocodec.domain.candidate import Origin, Plan
 from evocodec.domain.errors import CandidateFailure, FailureKind
 from evocodec.models.contract import ChatGateway, Reply
-from evocodec.search.marks import MarkError, apply_edits
+from evocodec.search.tunables import MarkError, apply_edits
 
 _PROGRAM_LIMIT = 120_000  # characters of a program that a coder is shown
 

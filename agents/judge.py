@@ -1,39 +1,15 @@
 """The judge: adopts or rejects by rule; a language model may explain or veto, never grant."""
 
-import math
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from agents.opinions import veto_from
-from agents.requests import ChampionFacts, JudgeRequest
 from agents.templates import Prompts, fenced
 from evocodec.domain.candidate import Verdict
 from evocodec.domain.errors import CandidateFailure
-from evocodec.domain.results import Interval, Score
-from evocodec.evaluation.confidence import gain_interval
-from evocodec.evaluation.cost import CostLimits, broken_limits
+from evocodec.domain.results import Score
 from evocodec.models.contract import ChatGateway
-
-HEVC_LABEL = "HEVC (v0)"
-HEVC_BITRATE_MBPS = 10.0
-_TOLERANCE = 1e-9
-_ONE_CLIP = " One clip gives no interval, so none was asked for."
-
-
-@dataclass(frozen=True, slots=True)
-class Thresholds:
-    """Where the rules draw their lines; bitrates are strict upper bounds, gains are minima.
-
-    ``confidence`` is the level of the interval over clips whose worse end must be on the right
-    side as well; ``limits`` is what an adopted program may cost.
-    """
-
-    adopt_first_below_mbps: float = 9.0
-    chance_first_below_mbps: float = 15.0
-    bitrate_gain_percent: float = 10.0
-    compression_gain_percent: float = 20.0
-    confidence: float = 0.9
-    limits: CostLimits = field(default_factory=CostLimits)
+from evocodec.rules.adoption import JudgeRequest, Thresholds, judge
 
 
 class Judge(Protocol):
@@ -43,154 +19,11 @@ class Judge(Protocol):
         """Return the verdict; never raises for what a candidate did."""
 
 
-def judge(request: JudgeRequest, thresholds: Thresholds) -> Verdict:
-    """Apply the adoption rules to the numbers; pure."""
-    champion = request.champion
-    against = champion.version if champion else HEVC_LABEL
-    score = request.score
-    if score is None:
-        if request.screen is not None and not request.screen.passed:
-            return Verdict(adopt=False, rule="screen", reason=request.screen.reason,
-                           compared_with=against)  # fmt: skip
-        return Verdict(adopt=False, rule="failed", compared_with=against,
-                       reason="There is no full evaluation to judge.")  # fmt: skip
-    if not (_usable(score.bitrate_mbps) and _usable(score.compression_ratio)):
-        return Verdict(
-            adopt=False,
-            rule="failed",
-            reason=f"The score is not a number that can be compared: bitrate_mbps = "
-            f"{score.bitrate_mbps}, compression_ratio = {score.compression_ratio}.",
-            compared_with=against,
-        )
-    if champion is None:
-        verdict = _judge_first(score, thresholds)
-    else:
-        verdict = _judge_later(score, champion, thresholds)
-    return _within_limits(verdict, score, thresholds.limits)
-
-
-def _within_limits(verdict: Verdict, score: Score, limits: CostLimits) -> Verdict:
-    broken = broken_limits(score, limits)
-    if not broken:
-        return verdict
-    reason = f"It {'; it '.join(broken)}. {verdict.reason}"
-    return replace(verdict, adopt=False, rule="limits", reason=reason)
-
-
-def _usable(value: float | None) -> bool:
-    return value is not None and math.isfinite(value) and value > 0
-
-
-def _judge_first(score: Score, limits: Thresholds) -> Verdict:
-    bitrate = score.bitrate_mbps
-    interval = score.bitrate_interval_mbps
-    worst = bitrate if interval is None else max(bitrate, interval.high)
-    adopt_line, chance_line = limits.adopt_first_below_mbps, limits.chance_first_below_mbps
-    if worst < adopt_line:
-        adopt, rule = True, "first_under_adopt"
-        needed = f"the first version is adopted below {adopt_line:g}"
-    elif worst < chance_line:
-        adopt, rule = True, "first_chance"
-        needed = (
-            f"it is not under {adopt_line:g}, but under {chance_line:g}: adopted as a chance, "
-            "provisional until a version beats it"
-        )
-    elif bitrate < chance_line:
-        adopt, rule = False, "uncertain"
-        needed = f"the worse end is not under {chance_line:g}, as a first version's must be"
-    else:
-        adopt, rule = False, "not_enough"
-        needed = f"a first version needs fewer than {chance_line:g}"
-    return Verdict(
-        adopt=adopt,
-        rule=rule,
-        reason=f"{bitrate:.2f} Mbit/s against HEVC's {HEVC_BITRATE_MBPS:.2f} Mbit/s at equal "
-        f"quality{_bitrate_span(interval)}; {needed}.{'' if interval else _ONE_CLIP}",
-        compared_with=HEVC_LABEL,
-        improvement_percent=100.0 * (1.0 - bitrate / HEVC_BITRATE_MBPS),
-        bitrate_mbps=bitrate,
-        compression_ratio=score.compression_ratio,
-    )
-
-
-def _bitrate_span(interval: Interval | None) -> str:
-    if interval is None:
-        return ""
-    return (
-        f", {interval.low:.2f} to {interval.high:.2f} at {interval.level:.0%} confidence over "
-        f"{interval.clips} clips"
-    )
-
-
-def _judge_later(score: Score, champion: ChampionFacts, limits: Thresholds) -> Verdict:
-    if not (_usable(champion.bitrate_mbps) and _usable(champion.compression_ratio)):
-        raise ValueError(f"{champion.version} has no usable numbers to compare with: {champion}")
-    fewer_bits = 100.0 * (1.0 - score.bitrate_mbps / champion.bitrate_mbps)
-    more_compression = 100.0 * (score.compression_ratio / champion.compression_ratio - 1.0)
-    label = champion.version
-    if fewer_bits >= limits.bitrate_gain_percent - _TOLERANCE:
-        adopt, rule = True, "bitrate"
-        needed = f"at least {limits.bitrate_gain_percent:g} % fewer bits are asked"
-    elif more_compression >= limits.compression_gain_percent - _TOLERANCE:
-        adopt, rule = True, "compression"
-        needed = f"at least {limits.compression_gain_percent:g} % more compression is asked"
-    else:
-        adopt, rule = False, "not_enough"
-        needed = (
-            f"{limits.bitrate_gain_percent:g} % fewer bits or "
-            f"{limits.compression_gain_percent:g} % more compression are needed"
-        )
-    reason = (
-        f"{score.bitrate_mbps:.2f} Mbit/s against {champion.bitrate_mbps:.2f} of {label}: "
-        f"{_amount(fewer_bits, 'fewer bits', 'more bits')}; compression "
-        f"{score.compression_ratio:.2f} against {champion.compression_ratio:.2f}: "
-        f"{_amount(more_compression, 'more', 'less')}; {needed}."
-    )
-    verdict = Verdict(
-        adopt=adopt,
-        rule=rule,
-        reason=reason,
-        compared_with=label,
-        improvement_percent=fewer_bits,
-        bitrate_mbps=score.bitrate_mbps,
-        compression_ratio=score.compression_ratio,
-    )
-    return _certain_later(verdict, score, champion, limits.confidence) if adopt else verdict
-
-
-def _certain_later(
-    verdict: Verdict, score: Score, champion: ChampionFacts, confidence: float
-) -> Verdict:
-    """Ask for a gain at the worse end too, clip by clip against the version to beat."""
-    bits = {clip.clip: clip.candidate_bits for clip in score.clips}
-    interval = gain_interval(bits, champion.clip_bits, confidence)
-    if interval is None:
-        return replace(verdict, reason=f"{verdict.reason}{_ONE_CLIP}")
-    span = (
-        f"{_amount(interval.low, 'fewer bits', 'more bits')} to "
-        f"{_amount(interval.high, 'fewer', 'more')} at {interval.level:.0%} confidence over "
-        f"{interval.clips} clips"
-    )
-    if interval.low > 0:
-        return replace(verdict, reason=f"{verdict.reason} Clip by clip: {span}.")
-    return replace(
-        verdict,
-        adopt=False,
-        rule="uncertain",
-        reason=f"{verdict.reason} But clip by clip it is {span}, and the worse end is no gain: "
-        "not adopted.",
-    )
-
-
-def _amount(percent: float, more: str, less: str) -> str:
-    return f"{abs(percent):.2f} % {more if percent >= 0 else less}"
-
-
 @dataclass(frozen=True, slots=True)
 class RuleJudge:
     """The rules alone."""
 
-    thresholds: Thresholds = Thresholds()
+    thresholds: Thresholds = field(default_factory=Thresholds)
 
     def judge(self, request: JudgeRequest) -> Verdict:
         """Apply the rules."""

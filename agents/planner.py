@@ -10,8 +10,8 @@ from evocodec.domain.candidate import Origin, Plan
 from evocodec.domain.errors import CandidateFailure, FailureKind
 from evocodec.models.contract import ChatGateway
 from evocodec.search.archive import Archive
-from evocodec.search.marks import MarkError, find_marks
 from evocodec.search.mutation import MutationProposer
+from evocodec.search.tunables import MarkError, find_marks
 
 _PARENT_LIMIT = 120_000  # characters of a parent program that a planner is shown
 

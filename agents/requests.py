@@ -1,11 +1,9 @@
 """What the graph asks of the four roles, and what they answer: frozen, typed, no behaviour."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 from evocodec.domain.candidate import Finding, Origin, Plan
-from evocodec.domain.results import Score, ScreenResult
 
 HISTORY_LENGTH = 20
 """How many past experiments the planner is shown."""
@@ -94,27 +92,3 @@ class ReviewRequest:
     attempt: int
     source: str
     plan: Plan
-
-
-@dataclass(frozen=True, slots=True)
-class ChampionFacts:
-    """The version to beat: its label (``v3``), its two numbers, and its bits clip by clip.
-
-    ``clip_bits`` are bits at the operating quality; empty where they are not known.
-    """
-
-    version: str
-    bitrate_mbps: float
-    compression_ratio: float
-    clip_bits: Mapping[str, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class JudgeRequest:
-    """Asks for a verdict; without a champion the comparison is with HEVC."""
-
-    run_id: str
-    candidate_id: str
-    score: Score | None
-    screen: ScreenResult | None
-    champion: ChampionFacts | None

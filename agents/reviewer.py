@@ -11,7 +11,7 @@ from evocodec.domain.candidate import Review
 from evocodec.domain.errors import CandidateFailure
 from evocodec.models.contract import ChatGateway
 from evocodec.sandbox.policy import Policy
-from evocodec.sandbox.static_review import review_source
+from evocodec.sandbox.review.static_review import review_source
 
 _PROGRAM_LIMIT = 120_000
 

@@ -3,13 +3,14 @@
 from dataclasses import dataclass
 
 from agents.coder import Coder
-from agents.judge import RuleJudge, Thresholds
+from agents.judge import RuleJudge
 from agents.planner import Planner
 from agents.requests import CodeReply, CodeRequest, PlanRequest
 from agents.reviewer import StaticReviewer
 from agents.team import Team
 from evocodec.domain.candidate import Origin, Plan
 from evocodec.domain.errors import CandidateFailure, FailureKind
+from evocodec.rules.adoption import Thresholds
 from evocodec.sandbox.policy import Policy
 
 

@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 
 from agents.coder import Coder, ModelCoder, MutationCoder
-from agents.judge import Judge, ModelJudge, RuleJudge, Thresholds
+from agents.judge import Judge, ModelJudge, RuleJudge
 from agents.planner import ModelPlanner, MutationPlanner, Planner
 from agents.reviewer import ModelReviewer, Reviewer, StaticReviewer
 from agents.templates import Prompts
 from evocodec.models.contract import ChatGateway
+from evocodec.rules.adoption import Thresholds
 from evocodec.sandbox.policy import Policy
 from evocodec.search.archive import Archive
 from evocodec.search.mutation import MutationProposer

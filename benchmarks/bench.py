@@ -26,19 +26,22 @@ from bench_metrics import metric_rows, overhead_rows
 from bench_sandbox import Row, markdown, sandbox_rows
 from bench_startup import startup_row, warm_starts
 
+from evocodec.anchors.encoders import X265_MEDIUM
+from evocodec.anchors.measure import anchor_curve, operating_quality_db
 from evocodec.app.laboratory import Laboratory
 from evocodec.app.programs import built_in
 from evocodec.config import load_settings
 from evocodec.domain.events import Event, PointMeasured
 from evocodec.domain.results import RdCurve, Stage
 from evocodec.domain.video import Frame, StreamInfo
-from evocodec.evaluation.anchors import X265_MEDIUM, anchor_curve, operating_quality_db
-from evocodec.evaluation.clips import Clip, ClipSource, default_clips, load_clip, make_clip
-from evocodec.evaluation.stages import RateJob
-from evocodec.execution.engine import EngineOptions, RayEngine
-from evocodec.execution.staged import StagedEvaluator
+from evocodec.evaluation.staged import StagedEvaluator
+from evocodec.execution.contract import EngineOptions
+from evocodec.execution.engine import RayEngine
+from evocodec.execution.jobs import RateJob
 from evocodec.sandbox.policy import Limits, Policy
 from evocodec.store.memory import MemoryLedger
+from evocodec.video.clip_spec import ClipSource
+from evocodec.video.clips import Clip, default_clips, load_clip, make_clip
 
 ROOT = Path(__file__).resolve().parents[1]
 CACHE = ROOT / "build" / "bench"

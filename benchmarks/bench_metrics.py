@@ -21,15 +21,17 @@ from bench_sandbox import Row, markdown
 from evocodec.app.programs import built_in
 from evocodec.domain.results import RatePoint, Stage
 from evocodec.domain.video import Frame, Plane, StreamInfo
-from evocodec.evaluation.clips import default_clips, load_clip
-from evocodec.evaluation.ffmpeg import ffmpeg_exe
-from evocodec.evaluation.metrics import frame_psnr, measure, ms_ssim
-from evocodec.evaluation.stages import RateJob
-from evocodec.evaluation.vmaf import VmafProcess
-from evocodec.evaluation.y4m import pack_frame, unpack_frame
 from evocodec.execution.contract import Engine, EngineOptions
-from evocodec.execution.local import LocalEngine
+from evocodec.execution.jobs import RateJob
+from evocodec.execution.workers.local import LocalEngine
+from evocodec.metrics.meter import measure
+from evocodec.metrics.ms_ssim import ms_ssim
+from evocodec.metrics.psnr import frame_psnr
+from evocodec.metrics.vmaf import VmafProcess
 from evocodec.sandbox.policy import Limits, Policy
+from evocodec.video.clips import default_clips, load_clip
+from evocodec.video.ffmpeg import ffmpeg_exe
+from evocodec.video.y4m import pack_frame, unpack_frame
 
 SIZES = ((480, 270, 32), (1920, 1080, 4))
 LOOPS = 60

@@ -2,8 +2,7 @@
 
 from dataclasses import dataclass
 
-from agents.requests import JudgeRequest
-from evocodec.champions.repository import AdoptionEntry
+from evocodec.champions.messages import AdoptionEntry
 from evocodec.domain.candidate import CandidateStatus, Verdict
 from evocodec.domain.events import (
     Adopted,
@@ -15,7 +14,8 @@ from evocodec.domain.events import (
     Screened,
 )
 from evocodec.domain.results import HeldOutResult, Score
-from evocodec.store.records import experiment_id, experiment_record
+from evocodec.rules.adoption import JudgeRequest
+from evocodec.views.experiment_record import experiment_id, experiment_record
 from graph.hold_out import HeldOutGate, Rival
 from graph.propose import recorded_plan
 from graph.services import Services, utc_now

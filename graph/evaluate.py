@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from evocodec.domain.errors import CandidateFailure
 from evocodec.domain.events import AttemptFailed, Evaluated
 from evocodec.domain.results import RatePoint, Stage
+from evocodec.evaluation.staged import ScreenReference
 from evocodec.execution.contract import Interrupted
-from evocodec.execution.staged import ScreenReference
 from evocodec.search.archive import ArchiveEntry
 from graph.propose import record_failure, recorded_plan
 from graph.services import Services

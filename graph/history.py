@@ -1,10 +1,12 @@
 """What the planner is told of the past: this run's finished experiments and the version to beat."""
 
-from agents.gate import FAILED_WORDS, told
-from agents.requests import ChampionFacts, HistoryItem
+from agents.requests import HistoryItem
 from evocodec.domain.candidate import CandidateStatus
+from evocodec.rules.adoption import ChampionFacts
+from evocodec.rules.held_out import FAILED_WORDS, told
 from evocodec.search.archive import Archive
-from evocodec.store.views import CandidateView, RunView
+from evocodec.views.candidate import CandidateView
+from evocodec.views.run import RunView
 
 
 def planner_history(view: RunView, archive: Archive, length: int) -> tuple[HistoryItem, ...]:

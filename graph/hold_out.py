@@ -7,20 +7,21 @@ import itertools
 import statistics
 from dataclasses import dataclass, field
 
-from agents.gate import (
+from evocodec.curves.confidence import gain_interval
+from evocodec.curves.gain import gain_over
+from evocodec.domain.candidate import Verdict
+from evocodec.domain.errors import CandidateFailure
+from evocodec.domain.events import HeldOutTested
+from evocodec.domain.results import HeldOutResult, Score
+from evocodec.evaluation.held_out import Draw, HeldOutClip
+from evocodec.evaluation.staged import operating_qp
+from evocodec.rules.held_out import (
     HeldOutMeasurement,
     development_gain_percent,
     gated,
     hold_out,
     left_open,
 )
-from evocodec.domain.candidate import Verdict
-from evocodec.domain.errors import CandidateFailure
-from evocodec.domain.events import HeldOutTested
-from evocodec.domain.results import HeldOutResult, Score
-from evocodec.evaluation.confidence import gain_interval
-from evocodec.evaluation.held_out import Draw, HeldOutClip, gain_over
-from evocodec.execution.staged import operating_qp
 from graph.evaluate import evaluation_of, evaluation_slot
 from graph.services import HeldOutTerms, Services, utc_now
 from graph.state import CandidateState

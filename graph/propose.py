@@ -117,7 +117,7 @@ class ProposeNodes:
         if number <= len(services.baselines):
             return Plan("The program that this run starts from, measured as it is.",
                         origin=Origin.SEED)  # fmt: skip
-        view = services.journal.state.view()
+        view = services.run_state.view()
         return services.team.planner.plan(
             PlanRequest(
                 run_id=services.run_id,

@@ -5,89 +5,24 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from agents.judge import Thresholds
-from agents.requests import ChampionFacts
 from agents.team import Team
 from evocodec.champions.repository import ChampionRepository
-from evocodec.domain.errors import SupersededError
-from evocodec.domain.events import Event
 from evocodec.domain.results import Score
 from evocodec.evaluation.held_out import Draw
-from evocodec.execution.staged import StagedEvaluator
+from evocodec.evaluation.staged import StagedEvaluator
+from evocodec.rules.adoption import ChampionFacts, Thresholds
 from evocodec.search.archive import Archive
 from evocodec.search.novelty import Novelty
 from evocodec.store.blobs import BlobStore
-from evocodec.store.ledger import Ledger
+from evocodec.store.journal import Journal
 from evocodec.store.records import RecordStore
-from evocodec.store.views import RunState
+from evocodec.views.run import RunState
 from graph.routing import LoopBounds
-
-# What must not be done to a run that another controller has resumed. All else may be recorded: its
-# key says what it is of, and whoever comes second finds it there.
-_FENCED = frozenset({"candidate_opened", "judged", "candidate_closed", "run_stopped"})
 
 
 def utc_now() -> str:
     """The present in UTC, ISO 8601 with milliseconds, as events carry it."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3]
-
-
-class Journal:
-    """Records an event once, then tells whoever listens.
-
-    The ledger decides what is new; the lock keeps listeners in the ledger's order. ``successor`` is
-    the key of the event with which another controller would take the run over.
-    """
-
-    def __init__(
-        self,
-        ledger: Ledger,
-        run_id: str,
-        state: RunState,
-        listeners: Callable[[Event], None],
-    ) -> None:
-        self.ledger = ledger
-        self.run_id = run_id
-        self.state = state
-        self.successor = ""
-        self._listeners = listeners
-        self._lock = threading.Lock()
-
-    def publish(self, event: Event) -> None:
-        """Record the event; one that is already known changes nothing and is told to nobody."""
-        self.claim(event)
-
-    def claim(self, event: Event) -> bool:
-        """Publish the event; False when one of its key was recorded before, here or elsewhere.
-
-        Raises:
-            SupersededError: it would begin, judge or end something in a run that went elsewhere.
-        """
-        if event.kind in _FENCED:
-            self.require_ours()
-        with self._lock:
-            if not self.ledger.record(event):
-                return False
-            self.state.apply(event)
-            self._listeners(event)
-            return True
-
-    def require_ours(self) -> None:
-        """Check that no other controller has resumed the run meanwhile.
-
-        Raises:
-            SupersededError: one has. What both measure is recorded once; only one may go on.
-        """
-        if self.successor and self.find(self.successor) is not None:
-            message = (
-                f"{self.run_id} was resumed elsewhere and goes on there; this controller stops. "
-                "`evocodec status` shows how it goes"
-            )
-            raise SupersededError(message)
-
-    def find(self, key: str) -> Event | None:
-        """The recorded event of that key in this run."""
-        return self.ledger.get(self.run_id, key)
 
 
 @dataclass(slots=True)
@@ -137,6 +72,7 @@ class Services:
     run_id: str
     seed: int
     journal: Journal
+    run_state: RunState
     blobs: BlobStore
     records: RecordStore
     team: Team

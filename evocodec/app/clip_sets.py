@@ -7,24 +7,11 @@ from enum import StrEnum
 from pathlib import Path
 
 from evocodec.domain.errors import InfrastructureFailure, SourceError
-from evocodec.evaluation.catalogue import (
-    BUILT_IN,
-    Catalogue,
-    Entry,
-    check_name,
-    current_catalogue,
-)
-from evocodec.evaluation.clip_cache import clip_cache
-from evocodec.evaluation.clip_facts import activity, declared, write_contact_sheet
-from evocodec.evaluation.clips import (
-    Clip,
-    ClipSource,
-    decode_afresh,
-    default_clips,
-    format_clip,
-    load_clip,
-    parse_clip,
-)
+from evocodec.video.clip_cache import clip_cache
+from evocodec.video.clip_facts import activity, declared, write_contact_sheet
+from evocodec.video.clip_spec import ClipSource, format_clip, parse_clip
+from evocodec.video.clips import Clip, decode_afresh, default_clips, load_clip
+from evocodec.video.test_sets import BUILT_IN, Catalogue, Entry, check_name, current_catalogue
 
 
 class State(StrEnum):

@@ -7,21 +7,16 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
+from evocodec.anchors.encoders import AnchorEncoder, primary_encoder
+from evocodec.anchors.measure import Listener, anchor_curve, is_cached, operating_quality_db
+from evocodec.anchors.user_encodes import baseline_curve
 from evocodec.config import Settings
 from evocodec.domain.errors import ConfigError
 from evocodec.domain.results import RatePoint, RdCurve, Track
-from evocodec.evaluation.anchor_encoders import primary_encoder
-from evocodec.evaluation.anchors import (
-    AnchorEncoder,
-    Listener,
-    anchor_curve,
-    is_cached,
-    operating_quality_db,
-)
-from evocodec.evaluation.baseline import baseline_curve
-from evocodec.evaluation.catalogue import check_samples, named_clips
-from evocodec.evaluation.clips import Clip, ClipSource, default_clips, load_clip
-from evocodec.evaluation.sources import check_source
+from evocodec.video.clip_spec import ClipSource
+from evocodec.video.clips import Clip, default_clips, load_clip
+from evocodec.video.sources import check_source
+from evocodec.video.test_sets import check_samples, named_clips
 
 
 @dataclass(frozen=True, slots=True)

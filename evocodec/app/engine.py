@@ -6,8 +6,8 @@ from contextlib import contextmanager
 
 from evocodec.config import Settings
 from evocodec.domain.errors import UserError
-from evocodec.evaluation.metrics import require_libvmaf
 from evocodec.execution.contract import EngineOptions
+from evocodec.metrics.vmaf import require_libvmaf
 from evocodec.sandbox.launcher import IsolationReport, Launcher
 from evocodec.sandbox.policy import DEFAULT_FLOOR, UNSAFE_FLOOR, Floor, Limits, Policy
 from evocodec.sandbox.providers import make_launcher

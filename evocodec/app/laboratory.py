@@ -7,34 +7,35 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from evocodec.app.lookup import Lookup
-from evocodec.app.storing import open_stores
+from evocodec.app.resolver import Lookup
+from evocodec.app.stores import open_stores
 from evocodec.app.workspace import Workspace
 from evocodec.config import Settings
 from evocodec.domain.events import Event
-from evocodec.evaluation.data_options import use_options
 from evocodec.store.blobs import BlobStore
 from evocodec.store.ledger import Ledger
 from evocodec.store.records import RecordStore
-from evocodec.store.views import CandidateView, RunView
+from evocodec.video.data_options import use_options
+from evocodec.views.candidate import CandidateView
+from evocodec.views.run import RunView
 
 if TYPE_CHECKING:  # Ray, LangGraph and OpenCV take seconds to import: only who needs them pays
-    from evocodec.app.anchoring import AnchorsRequest, PlannedAnchor
-    from evocodec.app.coding import OnProgress
-    from evocodec.app.listening import OnAnchor
-    from evocodec.app.measuring import EvaluationRequest
-    from evocodec.app.recorded_metrics import RecordedMetrics
-    from evocodec.app.report.model import Report
-    from evocodec.app.reports import (
+    from evocodec.anchors.measure import AnchorEvent
+    from evocodec.app.anchor_progress import OnAnchor
+    from evocodec.app.anchor_table import AnchorsRequest, PlannedAnchor
+    from evocodec.app.evaluation_request import EvaluationRequest
+    from evocodec.app.file_codec import OnProgress
+    from evocodec.app.outputs import (
         AnchorReport,
         Check,
         DecodeReport,
         EncodeReport,
         EvaluationReport,
     )
+    from evocodec.app.recorded_metrics import RecordedMetrics
     from evocodec.app.run_plan import RunPlan
     from evocodec.champions.repository import ChampionRepository
-    from evocodec.evaluation.anchors import AnchorEvent
+    from evocodec.report.model import Report
     from evocodec.sandbox.policy import Mode
     from evocodec.sandbox.redteam.attack import Attack
     from evocodec.sandbox.redteam.report import AttackResult, RedTeamReport
@@ -141,8 +142,8 @@ class Laboratory:
         listeners: Sequence[Callable[[Event], None]],
         stop: threading.Event | None,
     ) -> RunView:
-        from evocodec.app.observing import redactor, watched
-        from evocodec.app.running import Runner, Stores
+        from evocodec.app.run_watch import redactor, watched
+        from evocodec.app.runner import Runner, Stores
         from evocodec.telemetry.log import log_event, run_log
 
         log = self.workspace.run(plan.run_id) / "log.jsonl"
@@ -234,11 +235,11 @@ class Laboratory:
         Raises:
             CandidateFailure: the program was refused or failed.
         """
-        from evocodec.app.measuring import starting_engine
+        from evocodec.app.evaluation_request import starting_engine
 
         source, origin = self.source(ref), self._lookup.origin(ref)
         with starting_engine(self.settings) as starting:
-            from evocodec.app.evaluating import evaluate_program
+            from evocodec.app.program_evaluation import evaluate_program
 
             return evaluate_program(
                 starting,
@@ -267,8 +268,8 @@ class Laboratory:
         Raises:
             CandidateFailure: one of the programs was refused or failed.
         """
-        from evocodec.app.comparing import compare_sides, find_side
-        from evocodec.app.measuring import starting_engine
+        from evocodec.app.comparison import compare_sides, find_side
+        from evocodec.app.evaluation_request import starting_engine
 
         a, b = (find_side(name, self.settings, self.source) for name in names)
         with starting_engine(self.settings) as starting:
@@ -292,7 +293,7 @@ class Laboratory:
         on_event: "Callable[[AnchorEvent], None] | None" = None,
     ) -> "tuple[AnchorReport, ...]":
         """The chosen anchors on every configured clip, compared with x265 medium."""
-        from evocodec.app.anchoring import AnchorsRequest, measure_anchors
+        from evocodec.app.anchor_table import AnchorsRequest, measure_anchors
 
         return measure_anchors(
             self.settings,
@@ -313,8 +314,8 @@ class Laboratory:
         on_progress: "OnProgress" = lambda _what, _done, _of: None,
     ) -> "EncodeReport":
         """Encode a video with an adopted version (or any program) in the sandbox."""
-        from evocodec.app.coding import encode_file
         from evocodec.app.engine import local_launcher, make_limits
+        from evocodec.app.file_codec import encode_file
 
         with local_launcher(self.settings) as launcher:
             return encode_file(
@@ -337,8 +338,8 @@ class Laboratory:
         on_progress: "OnProgress" = lambda _what, _done, _of: None,
     ) -> "DecodeReport":
         """Decode an ``.evc`` file with the version that wrote it, in the sandbox."""
-        from evocodec.app.coding import decode_file
         from evocodec.app.engine import local_launcher, make_limits
+        from evocodec.app.file_codec import decode_file
 
         with local_launcher(self.settings) as launcher:
             return decode_file(
@@ -352,14 +353,14 @@ class Laboratory:
 
     def brief(self) -> str:
         """What a coder would be told now, as Markdown: for a person or any coding agent."""
-        from evocodec.app.briefing import write_brief
+        from evocodec.app.brief import write_brief
 
         runs = self.runs()
         return write_brief(self, self.view(runs[0]) if runs else None)
 
     def doctor(self) -> "tuple[Check, ...]":
         """What this machine can and cannot do."""
-        from evocodec.app.checks import all_checks
+        from evocodec.app.doctor import all_checks
 
         return all_checks(self.settings, self.workspace)
 
@@ -394,7 +395,7 @@ class Laboratory:
 
     def plot(self, run_id: str | None = None) -> tuple[Path, Path]:
         """Draw the RD curves of a run's versions; returns the PNG and the SVG."""
-        from evocodec.app.plotting import plot_run
+        from evocodec.report.run_plots import plot_run
 
         view = self.view(run_id)
         return plot_run(view, self.workspace.run(view.run_id))

@@ -5,14 +5,14 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
+from evocodec.anchors.encoders import AnchorEncoder, chosen_encoders
+from evocodec.anchors.measure import covering_curve, is_cached
 from evocodec.app.background import InBackground
 from evocodec.app.clips import AnchoredClip
-from evocodec.app.report.gather import within_range
 from evocodec.config import Settings
 from evocodec.domain.errors import InfrastructureFailure
 from evocodec.domain.results import RdCurve, Track
-from evocodec.evaluation.anchor_encoders import AnchorEncoder, chosen_encoders
-from evocodec.evaluation.anchors import covering_curve, is_cached
+from evocodec.report.gather import within_range
 
 _logger = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ BUILT_IN = ("inter", "per_frame")
 
 def built_in(name: str) -> str:
     """The text of a seed program."""
-    return resources.files("evocodec.codec.programs").joinpath(f"{name}.py").read_text("utf-8")
+    return resources.files("evocodec.codec.seeds").joinpath(f"{name}.py").read_text("utf-8")
 
 
 def read_program(path: Path) -> str:

@@ -4,8 +4,8 @@ import threading
 
 from prometheus_client import CollectorRegistry
 
+from evocodec.curves.compare import compare_curves
 from evocodec.domain.results import Metric, RdCurve
-from evocodec.evaluation.compare import compare_curves
 from evocodec.store.ledger import Ledger
 from evocodec.telemetry.metrics import RunMetrics
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from agents.team import MUTATION_NOTICE
 from evocodec import __version__
-from evocodec.app.held_out import new_secret
+from evocodec.app.held_out_clips import new_secret
 from evocodec.app.programs import built_in, looks_like_file, read_program
 from evocodec.app.workspace import Workspace
 from evocodec.champions.repository import ChampionRepository

@@ -5,18 +5,18 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from agents.judge import Thresholds
 from agents.submission import Submission, submission_team
 from agents.team import Team, model_team, mutation_team
-from evocodec.app.briefing import make_prompts
+from evocodec.app.brief import make_prompts
 from evocodec.app.engine import make_policy
-from evocodec.app.models import gateway_settings
+from evocodec.app.gateway_settings import gateway_settings
 from evocodec.app.run_plan import RunPlan
-from evocodec.app.stages import thresholds
+from evocodec.app.stage_settings import thresholds
 from evocodec.domain.events import Event
 from evocodec.execution.contract import Interrupted
 from evocodec.models.gateway import ModelGateway
 from evocodec.models.replay import ReplayGateway, replay_from
+from evocodec.rules.adoption import Thresholds
 from evocodec.sandbox.policy import Policy
 from evocodec.search.archive import Archive
 from evocodec.search.mutation import MutationProposer

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from evocodec.config import Settings
 from evocodec.domain.errors import UserError
-from evocodec.evaluation.data_options import DataOptions
+from evocodec.video.data_options import DataOptions
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from evocodec.champions.repository import ChampionRepository, Version
+from evocodec.champions.messages import Version
+from evocodec.champions.repository import ChampionRepository
 from evocodec.domain.errors import UserError
 
 CURRENT = "current"

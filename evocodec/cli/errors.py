@@ -11,8 +11,8 @@ from typing import Any, Final
 from rich.text import Text
 
 from evocodec.cli.exits import ExitCode
+from evocodec.cli.render.text import clean, fence
 from evocodec.cli.session import Session
-from evocodec.cli.text import clean, fence
 from evocodec.domain.errors import (
     CandidateFailure,
     EndpointUnavailable,

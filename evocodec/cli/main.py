@@ -51,7 +51,7 @@ ABOUT = (
 # Modules in the order of the help, and the commands or groups that each of them adds.
 MODULES: Mapping[str, tuple[str, ...]] = {
     "run": ("run",),
-    "outside": ("brief", "submit"),
+    "submit": ("brief", "submit"),
     "inspect": ("status", "ls", "show", "log", "diff"),
     "metrics": ("metrics",),
     "pareto": ("pareto",),
@@ -111,7 +111,7 @@ def application(modules: Iterable[str] = MODULES) -> typer.Typer:
     )
     app.callback(help=ABOUT)(_begin)
     for name in modules:
-        import_module(f"evocodec.cli.{name}").register(app)
+        import_module(f"evocodec.cli.commands.{name}").register(app)
     return app
 
 

@@ -1,15 +1,14 @@
 """Held-out material: clips drawn for one decision, their anchors, and gains measured on them."""
 
 import hashlib
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from evocodec.curves.rd_curve import bits_at_quality
 from evocodec.domain.errors import SourceError
 from evocodec.domain.results import RatePoint, RdCurve
-from evocodec.evaluation.clips import Clip
-from evocodec.evaluation.curves import bits_at_quality
-from evocodec.evaluation.derived import derive_clip
+from evocodec.video.clips import Clip
+from evocodec.video.derived import derive_clip
 
 AnchorOf = Callable[[Clip], tuple[RdCurve, float]]
 """A clip's anchor curve and operating quality in dB; SourceError when it has none."""
@@ -123,29 +122,6 @@ def _stride(qps: Sequence[float], qualities: Sequence[float], missing_db: float)
     slope = (max(qualities) - min(qualities)) / max(max(qps) - min(qps), 1e-9)
     wanted = missing_db / max(slope, 0.1) + _STEP_QP / 2
     return float(round(min(max(wanted, _STEP_QP), 4 * _STEP_QP)))
-
-
-@dataclass(frozen=True, slots=True)
-class Gain:
-    """Fewer bits than a reference at equal quality, in per cent, all clips and each.
-
-    ``mean_percent`` is by the geometric mean of the ratios, as ``bitrate_mbps`` is;
-    ``total_percent`` by the sum of the bits, as ``compression_ratio`` is.
-    """
-
-    mean_percent: float
-    total_percent: float
-    ratios: tuple[float, ...]
-
-
-def gain_over(reference: Mapping[str, float], candidate: Mapping[str, float]) -> Gain:
-    """Compare bits by clip; raises ``ValueError`` when the clips differ or there are none."""
-    if not reference or set(reference) != set(candidate):
-        raise ValueError(f"clips differ: {sorted(reference)} and {sorted(candidate)}")
-    ratios = tuple(candidate[clip] / reference[clip] for clip in sorted(reference))
-    mean = math.exp(math.fsum(math.log(ratio) for ratio in ratios) / len(ratios))
-    total = math.fsum(candidate.values()) / math.fsum(reference.values())
-    return Gain(100.0 * (1.0 - mean), 100.0 * (1.0 - total), ratios)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,9 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from evocodec.curves.bd_rate import MIN_OVERLAP, bd_rate
+from evocodec.curves.confidence import geometric_interval, mean_interval
+from evocodec.curves.rd_curve import bits_at_quality, describe
 from evocodec.domain.errors import CandidateFailure, FailureKind
 from evocodec.domain.results import (
     ClipScore,
@@ -13,10 +16,7 @@ from evocodec.domain.results import (
     Score,
 )
 from evocodec.domain.video import StreamInfo
-from evocodec.evaluation.bdrate import MIN_OVERLAP, bd_rate
-from evocodec.evaluation.confidence import geometric_interval, mean_interval
 from evocodec.evaluation.cost import time_ratios
-from evocodec.evaluation.curves import bits_at_quality, describe
 
 HEVC_MBPS = 10.0
 """What ``bitrate_mbps`` is for the anchor, by definition."""

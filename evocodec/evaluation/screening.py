@@ -10,10 +10,10 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from evocodec.curves.confidence import student_quantile
+from evocodec.curves.rd_curve import log_rate_slope
 from evocodec.domain.events import Evaluated, Event, Screened
 from evocodec.domain.results import RatePoint, RdCurve, Score, ScreenResult
-from evocodec.evaluation.confidence import student_quantile
-from evocodec.evaluation.curves import log_rate_slope
 
 MAX_SCREEN_DIFFERENCE_DB = 4.0
 

@@ -8,10 +8,10 @@ from typing import Protocol, TypeAlias
 
 from evocodec.domain.errors import EvocodecError
 from evocodec.domain.results import RatePoint
-from evocodec.evaluation.clips import Clip
-from evocodec.evaluation.stages import RateJob
+from evocodec.execution.jobs import RateJob
 from evocodec.sandbox.launcher import IsolationReport
 from evocodec.sandbox.policy import Limits, Policy
+from evocodec.video.clips import Clip
 
 OnPoint: TypeAlias = Callable[[RateJob, RatePoint], None]
 OnRetry: TypeAlias = Callable[[str, int, str], None]  # task name, which retry from 1, reason

@@ -15,8 +15,8 @@ from typing import Any, Protocol, TypeAlias
 
 from evocodec.domain.errors import InfrastructureFailure
 from evocodec.domain.results import RatePoint
-from evocodec.evaluation.stages import RateJob
 from evocodec.execution.contract import Interrupted, OnPoint, OnRetry
+from evocodec.execution.jobs import RateJob
 from evocodec.execution.messages import (
     Began,
     CandidateFailed,

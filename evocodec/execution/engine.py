@@ -8,8 +8,6 @@ from typing import Any, Protocol
 
 from evocodec.domain.errors import InfrastructureFailure
 from evocodec.domain.results import Stage
-from evocodec.evaluation.clips import Clip
-from evocodec.evaluation.stages import RateJob
 from evocodec.execution.contract import (
     Engine,
     EngineInfo,
@@ -19,9 +17,11 @@ from evocodec.execution.contract import (
     OnRetry,
 )
 from evocodec.execution.dispatch import Dispatch, ObjectRef, Submitter, Workers
+from evocodec.execution.jobs import RateJob
 from evocodec.execution.messages import TaskSpec
-from evocodec.execution.ray_cluster import RayCluster
-from evocodec.execution.remote_cluster import RemoteCluster
+from evocodec.execution.workers.ray_cluster import RayCluster
+from evocodec.execution.workers.remote_cluster import RemoteCluster
+from evocodec.video.clips import Clip
 
 __all__ = ["Engine", "EngineInfo", "EngineOptions", "Interrupted", "RayEngine"]
 

@@ -22,8 +22,6 @@ from evocodec.domain.errors import (
 )
 from evocodec.domain.results import Cost, RatePoint
 from evocodec.domain.video import Frame
-from evocodec.evaluation.frame_store import IN_MEMORY_BYTES, FrameWriter
-from evocodec.evaluation.metrics import measure
 from evocodec.execution.launchers import LauncherPool
 from evocodec.execution.messages import (
     Began,
@@ -36,9 +34,11 @@ from evocodec.execution.messages import (
     TaskSpec,
     Verified,
 )
+from evocodec.metrics.meter import measure
 from evocodec.sandbox.conformance import check_repeatable, frames_digest
 from evocodec.sandbox.launcher import IsolationReport, Launcher, ResourceUse
 from evocodec.sandbox.policy import Policy
+from evocodec.video.frame_store import IN_MEMORY_BYTES, FrameWriter
 
 Packets = tuple[bytes, ...]
 

@@ -18,9 +18,10 @@ from fractions import Fraction
 from typing import Any, NoReturn
 
 from evocodec.domain.video import StreamInfo
-from evocodec.guest import confine, job, linux, native_calls, wire
+from evocodec.guest import job, native_calls, wire
 from evocodec.guest.framing import Tag
 from evocodec.guest.ring import Ring, ring_bytes
+from evocodec.isolation import confine, linux
 
 MAX_REQUEST_BYTES = 128 * 1024
 JOB_FDS = 5  # input, output, standard error, status; shared memory for frames, except to probe

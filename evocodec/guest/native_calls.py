@@ -10,8 +10,8 @@ import ast
 import ctypes
 from collections.abc import Collection
 
-from evocodec.guest.codecs import table_entry
-from evocodec.guest.linux import address_of
+from evocodec.guest.codec_removal import table_entry
+from evocodec.isolation.linux import address_of
 
 _POINTER = ctypes.sizeof(ctypes.c_void_p)
 # Of a debug build, or one without a global lock, nothing is where it is expected.

@@ -26,9 +26,11 @@ from typing import Any
 
 import numpy as np
 
-from evocodec.guest import codecs, confine, landlock, linux, modules, mounts
-from evocodec.guest.broker_process import BrokerProcess
+from evocodec.guest import codec_removal as codecs
+from evocodec.guest import import_filter as modules
 from evocodec.guest.job_process import JOB_FDS, MAX_REQUEST_BYTES, Scratch, Standby, Surroundings
+from evocodec.isolation import confine, landlock, linux, mounts
+from evocodec.isolation.broker_process import BrokerProcess
 
 EXIT_REPORT = struct.Struct("<cidq")  # b"X", wait status, CPU seconds, peak memory in bytes
 OUT_OF_TIME = b"T"

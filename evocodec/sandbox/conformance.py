@@ -8,8 +8,8 @@ import numpy as np
 from evocodec.domain.errors import CandidateFailure, FailureKind
 from evocodec.domain.video import Frame, StreamInfo
 from evocodec.sandbox.launcher import Launcher
+from evocodec.sandbox.page_cache import forget_reads
 from evocodec.sandbox.policy import DEFAULT_IMPORTS, Limits
-from evocodec.sandbox.traces import forget_reads
 
 
 class FramesDigest:

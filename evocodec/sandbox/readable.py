@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from evocodec.sandbox.static_rules import CODEC_LIBRARIES, CODEC_MODULES
+from evocodec.sandbox.review.static_rules import CODEC_LIBRARIES, CODEC_MODULES
 
 _DISTRIBUTIONS = {
     "cv2": (
@@ -44,7 +44,7 @@ _SYSTEM = (
     "/proc/cpuinfo",
     "/etc/alternatives",  # links that some distributions' shared libraries go through
 )
-_PARTS_OF_EVOCODEC = ("__init__.py", "__pycache__", "domain", "codec", "guest")
+_PARTS_OF_EVOCODEC = ("__init__.py", "__pycache__", "domain", "codec", "isolation", "guest")
 _GPU_DRIVER = (
     "/proc/driver/nvidia",
     "/proc/devices",

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import IO
 
 from evocodec.domain.errors import InfrastructureFailure
-from evocodec.guest.confine import POD_MODE
 from evocodec.guest.ring import PIPE_BYTES
+from evocodec.isolation.confine import POD_MODE
 from evocodec.sandbox import cgroups
 from evocodec.sandbox.cgroups import JobGroup
 from evocodec.sandbox.jobs import Pipes, ServerLostError
@@ -25,8 +25,8 @@ from evocodec.sandbox.readable import (
     readable_paths,
     withheld_paths,
 )
+from evocodec.sandbox.review.static_rules import CODEC_FUNCTIONS, CODEC_LIBRARIES, CODEC_MODULES
 from evocodec.sandbox.shared_frames import SharedFrames
-from evocodec.sandbox.static_rules import CODEC_FUNCTIONS, CODEC_LIBRARIES, CODEC_MODULES
 
 START_SECONDS = 120.0
 _PIPE_BYTES = 1 << 20

@@ -20,7 +20,7 @@ from evocodec.domain.events import (
     Planned,
     Screened,
 )
-from evocodec.search.marks import values_of
+from evocodec.search.tunables import values_of
 
 SearchMode = Literal["mutation", "model"]
 

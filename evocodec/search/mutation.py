@@ -14,8 +14,8 @@ import numpy as np
 from evocodec.domain.candidate import Origin, Plan
 from evocodec.domain.errors import CandidateFailure, FailureKind
 from evocodec.search.archive import Archive, ArchiveEntry
-from evocodec.search.landscape import Landscape, Observation, Prior, Vector
-from evocodec.search.marks import Mark, canonical, find_marks
+from evocodec.search.surrogate import Landscape, Observation, Prior, Vector
+from evocodec.search.tunables import Mark, canonical, find_marks
 
 Edits = tuple[tuple[str, str], ...]
 

@@ -18,7 +18,7 @@ from evocodec.domain.events import (
 from evocodec.store.event_json import EVENT_KINDS
 from evocodec.store.ledger import Ledger
 from evocodec.store.memory import MemoryLedger
-from evocodec.store.sqlite_ledger import SqliteLedger
+from evocodec.store.sqlite.ledger import SqliteLedger
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 from test_records import adopted_events, evolution, record_at
 
+from evocodec.store.file_records import FileRecordStore
 from evocodec.store.memory import MemoryRecordStore
-from evocodec.store.records import FileRecordStore, RecordStore, experiment_record
+from evocodec.store.records import RecordStore
+from evocodec.views.experiment_record import experiment_record
 
 
 @pytest.fixture(scope="module")

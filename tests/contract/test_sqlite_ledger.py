@@ -17,7 +17,7 @@ from evocodec.domain.errors import InfrastructureFailure, UserError
 from evocodec.domain.events import (
     Evaluated,
 )
-from evocodec.store.sqlite_ledger import SqliteLedger
+from evocodec.store.sqlite.ledger import SqliteLedger
 
 OLD_FORMAT = Path(__file__).parent.parent / "data" / "ledger_v1.sql"
 
@@ -25,7 +25,7 @@ WRITER = """
 import sys
 from pathlib import Path
 from evocodec.domain.events import CandidateOpened
-from evocodec.store.sqlite_ledger import SqliteLedger
+from evocodec.store.sqlite.ledger import SqliteLedger
 
 ledger = SqliteLedger(Path(sys.argv[1]))
 for number in range(int(sys.argv[2])):

@@ -3,7 +3,7 @@
 import subprocess
 from pathlib import Path
 
-from evocodec.champions.repository import AdoptionEntry
+from evocodec.champions.messages import AdoptionEntry
 from evocodec.domain.candidate import Origin, Verdict
 from evocodec.domain.results import Score
 

@@ -15,13 +15,13 @@ pytest.importorskip("moto.server", reason="moto's server is not installed")
 
 from moto.server import ThreadedMotoServer
 
-from evocodec.store.aws import AwsClient, AwsOptions, connect
-from evocodec.store.dynamo_checkpoints import DynamoCheckpointSaver, checkpoints_table
-from evocodec.store.dynamo_ledger import DynamoLedger, ledger_table
-from evocodec.store.dynamo_records import DynamoRecordStore, records_table
-from evocodec.store.dynamo_tables import TableOptions, ensure_table
+from evocodec.store.aws.blobs import S3BlobStore, S3Options, make_bucket
+from evocodec.store.aws.checkpoints import DynamoCheckpointSaver, checkpoints_table
+from evocodec.store.aws.client import AwsClient, AwsOptions, connect
+from evocodec.store.aws.ledger import DynamoLedger, ledger_table
+from evocodec.store.aws.records import DynamoRecordStore, records_table
+from evocodec.store.aws.tables import TableOptions, ensure_table
 from evocodec.store.memory import MemoryBlobStore
-from evocodec.store.s3_blobs import S3BlobStore, S3Options, make_bucket
 
 CREDENTIALS = {
     "AWS_ACCESS_KEY_ID": "test",

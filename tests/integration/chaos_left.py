@@ -24,10 +24,10 @@ from evocodec.domain.events import (
     RunStarted,
 )
 from evocodec.domain.results import RatePoint, Stage
-from evocodec.evaluation.clips import load_clip
-from evocodec.evaluation.stages import RateJob
-from evocodec.execution.local import LocalEngine
-from evocodec.store.aws import AwsOptions, connect
+from evocodec.execution.jobs import RateJob
+from evocodec.execution.workers.local import LocalEngine
+from evocodec.store.aws.client import AwsOptions, connect
+from evocodec.video.clips import load_clip
 
 
 @dataclass

@@ -9,8 +9,8 @@ from typing import Any
 from aws_servers import REGION, aws_environment, options_for
 from persisting_servers import Server, dynamodb_local, localbucket
 
-from evocodec.store.aws import connect
-from evocodec.store.s3_blobs import make_bucket
+from evocodec.store.aws.blobs import make_bucket
+from evocodec.store.aws.client import connect
 
 BUCKET = "evocodec"
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from evocodec.app import Laboratory
 from evocodec.config import Settings, load_settings
-from evocodec.evaluation.clips import default_clips
+from evocodec.video.clips import default_clips
 
 TOY = Path(__file__).parents[1] / "data" / "toy_codec.py"
 CARPHONE = default_clips()[0].path

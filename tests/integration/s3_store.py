@@ -12,7 +12,7 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
-from evocodec.evaluation.data_options import DataOptions, data_options, use_options
+from evocodec.video.data_options import DataOptions, data_options, use_options
 
 BUCKET = "clips"
 

@@ -12,11 +12,12 @@ from evocodec.domain.events import CandidateOpened, CodeWritten, Evaluated, Judg
 from evocodec.domain.results import Score
 from evocodec.search.archive import Archive
 from evocodec.search.novelty import Novelty
+from evocodec.store.journal import Journal
 from evocodec.store.memory import MemoryBlobStore, MemoryLedger, MemoryRecordStore
-from evocodec.store.views import RunState
+from evocodec.views.run import RunState
 from graph.decide import DecideNodes
 from graph.routing import LoopBounds
-from graph.services import ChampionBoard, Journal, Services, utc_now
+from graph.services import ChampionBoard, Services, utc_now
 from graph.state import CandidateState
 
 RUN = "run-1"
@@ -38,11 +39,12 @@ def score(bitrate_mbps: float) -> Score:
 
 
 def services_in(folder: Path) -> Services:
-    archive = Archive()
+    archive, state = Archive(), RunState()
     return Services(
         run_id=RUN,
         seed=1,
-        journal=Journal(MemoryLedger(), RUN, RunState(), lambda event: None),
+        journal=Journal(MemoryLedger(), RUN, state.apply),
+        run_state=state,
         blobs=MemoryBlobStore(),
         records=MemoryRecordStore(),
         team=Team(cast(Any, None), cast(Any, None), cast(Any, None), RuleJudge(), "mutation"),
@@ -101,7 +103,7 @@ def test_a_second_adoption_is_judged_again_against_the_first(tmp_path: Path) -> 
     ]
     assert [verdict.compared_with for verdict in verdicts] == ["HEVC (v0)", "v1"]
     assert [version.version for version in services.champions.versions()] == [1]
-    closed = services.journal.state.view().candidate("c0002")
+    closed = services.run_state.view().candidate("c0002")
     assert closed is not None
     assert closed.status.value == "rejected"
     assert "of v1" in closed.reason

@@ -12,18 +12,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from evocodec.domain.errors import InfrastructureFailure
-from evocodec.domain.results import RatePoint, Track
-from evocodec.domain.video import Frame
-from evocodec.evaluation.anchor_encoders import (
+from evocodec.anchors.encoders import (
     X265_MEDIUM,
     AnchorEncoder,
     anchor_encoder,
     anchor_encoders,
     primary_encoder,
 )
-from evocodec.evaluation.anchor_process import AnchorDecoding, encode
-from evocodec.evaluation.anchors import (
+from evocodec.anchors.measure import (
     AnchorEvent,
     anchor_curve,
     covering_curve,
@@ -31,9 +27,13 @@ from evocodec.evaluation.anchors import (
     measure_anchor,
     operating_quality_db,
 )
-from evocodec.evaluation.bdrate import quality_overlap
-from evocodec.evaluation.clips import Clip, default_clips, load_clip, make_clip
-from evocodec.evaluation.ffmpeg import ffmpeg_exe
+from evocodec.anchors.process import AnchorDecoding, encode
+from evocodec.curves.bd_rate import quality_overlap
+from evocodec.domain.errors import InfrastructureFailure
+from evocodec.domain.results import RatePoint, Track
+from evocodec.domain.video import Frame
+from evocodec.video.clips import Clip, default_clips, load_clip, make_clip
+from evocodec.video.ffmpeg import ffmpeg_exe
 
 FRAMES = 9
 EVERY = [*anchor_encoders(Track.RANDOM_ACCESS), *anchor_encoders(Track.LOW_DELAY)]

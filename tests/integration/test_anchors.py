@@ -8,23 +8,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from evocodec.domain.errors import InfrastructureFailure, SourceError
-from evocodec.domain.results import RatePoint
-from evocodec.domain.video import Frame, StreamInfo
-from evocodec.evaluation.anchors import (
-    X265_MEDIUM,
-    AnchorEncoder,
+from evocodec.anchors.encoders import X265_MEDIUM, AnchorEncoder
+from evocodec.anchors.measure import (
     anchor_curve,
     is_cached,
     measure_anchor,
     operating_bits,
     operating_quality_db,
 )
-from evocodec.evaluation.bdrate import bd_rate
-from evocodec.evaluation.clips import Clip, ClipSource, default_clips, load_clip, make_clip
-from evocodec.evaluation.curves import check_monotonic
-from evocodec.evaluation.rdplot import plot_rd
+from evocodec.curves.bd_rate import bd_rate
+from evocodec.curves.rd_curve import check_monotonic
+from evocodec.domain.errors import InfrastructureFailure, SourceError
+from evocodec.domain.results import RatePoint
+from evocodec.domain.video import Frame, StreamInfo
 from evocodec.evaluation.scoring import score_candidate
+from evocodec.report.rd_plot import plot_rd
+from evocodec.video.clip_spec import ClipSource
+from evocodec.video.clips import Clip, default_clips, load_clip, make_clip
 
 CARPHONE, CITY, DOG = default_clips()
 

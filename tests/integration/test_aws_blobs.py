@@ -10,8 +10,8 @@ from aws_door import CUT, LOSE, Answer, Door, door_to
 from aws_servers import fresh_name, moto_server, options_for, s3_blobs
 
 from evocodec.domain.errors import InfrastructureFailure, UserError
-from evocodec.store.aws import AwsClient, connect
-from evocodec.store.s3_blobs import S3BlobStore, S3Options, check_bucket
+from evocodec.store.aws.blobs import S3BlobStore, S3Options, check_bucket
+from evocodec.store.aws.client import AwsClient, connect
 
 PART = 5 << 20
 LARGE = random.Random(7).randbytes(2 * PART + 1000)

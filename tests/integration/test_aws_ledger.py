@@ -11,10 +11,10 @@ from aws_servers import dynamo_ledger, fresh_name, moto_server, options_for
 from evocodec.domain.candidate import Origin
 from evocodec.domain.errors import InfrastructureFailure, UserError
 from evocodec.domain.events import CandidateOpened, InfrastructureRetried, Planned
-from evocodec.store.aws import AwsClient, AwsOptions, connect
-from evocodec.store.dynamo_ledger import DynamoLedger, ledger_table
-from evocodec.store.dynamo_records import records_table
-from evocodec.store.dynamo_tables import TableOptions, ensure_table
+from evocodec.store.aws.client import AwsClient, AwsOptions, connect
+from evocodec.store.aws.ledger import DynamoLedger, ledger_table
+from evocodec.store.aws.records import records_table
+from evocodec.store.aws.tables import TableOptions, ensure_table
 from evocodec.store.memory import MemoryBlobStore
 
 WRITE = "TransactWriteItems"

@@ -17,7 +17,7 @@ from evocodec.app import Laboratory
 from evocodec.cli.main import application
 from evocodec.config import load_settings
 from evocodec.domain.events import CandidateOpened
-from evocodec.store.records import experiment_record
+from evocodec.views.experiment_record import experiment_record
 
 APP = application()
 

@@ -7,11 +7,11 @@ import pytest
 from aws_servers import dynamo_records, fresh_name, moto_server, options_for
 from test_records import adopted_events, record_at
 
-from evocodec.store.aws import connect
-from evocodec.store.dynamo_records import DynamoRecordStore, records_table
-from evocodec.store.dynamo_tables import TableOptions, ensure_table
+from evocodec.store.aws.client import connect
+from evocodec.store.aws.records import DynamoRecordStore, records_table
+from evocodec.store.aws.tables import TableOptions, ensure_table
 from evocodec.store.memory import MemoryBlobStore
-from evocodec.store.records import experiment_record
+from evocodec.views.experiment_record import experiment_record
 
 
 @pytest.fixture(scope="module")

@@ -10,10 +10,10 @@ from cloud import Cloud, persisting_cloud
 from lab import laboratory
 from persisting_servers import Server
 
-from evocodec.app.store_care import migrate_stores
+from evocodec.app.store_admin import migrate_stores
 from evocodec.domain.errors import InfrastructureFailure
 from evocodec.domain.events import Event
-from evocodec.store.views import RunView
+from evocodec.views.run import RunView
 
 
 @pytest.fixture(scope="module")

@@ -5,13 +5,15 @@ from pathlib import Path
 
 import pytest
 
+from evocodec.anchors.encoders import X265_MEDIUM
+from evocodec.anchors.measure import anchor_curve, measure_anchor
+from evocodec.anchors.user_encodes import baseline_curve, bits_ratio
 from evocodec.app.clips import baseline_curves
 from evocodec.domain.errors import ConfigError, SourceError
 from evocodec.domain.results import Metric
-from evocodec.evaluation.anchors import X265_MEDIUM, anchor_curve, measure_anchor
-from evocodec.evaluation.baseline import baseline_curve, bits_ratio
-from evocodec.evaluation.clips import Clip, default_clips, load_clip, write_y4m
-from evocodec.evaluation.ffmpeg import ffmpeg_exe
+from evocodec.video.clips import Clip, default_clips, load_clip
+from evocodec.video.ffmpeg import ffmpeg_exe
+from evocodec.video.y4m import write_y4m
 
 FRAMES = 8
 CODECS = {

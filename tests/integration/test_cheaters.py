@@ -14,10 +14,12 @@ from typing import Any, cast
 import pytest
 from lab import CARPHONE, TOY, settings_for
 
-from agents.judge import RuleJudge, Thresholds
+from agents.judge import RuleJudge
 from agents.team import Team
+from evocodec.anchors.encoders import X265_MEDIUM
+from evocodec.anchors.measure import anchor_curve, operating_quality_db
 from evocodec.app.clips import AnchoredClip
-from evocodec.app.held_out import HeldOutMaterial
+from evocodec.app.held_out_clips import HeldOutMaterial
 from evocodec.champions.repository import ChampionRepository
 from evocodec.domain.candidate import Origin, Verdict
 from evocodec.domain.errors import CandidateFailure, FailureKind
@@ -30,22 +32,24 @@ from evocodec.domain.events import (
     StageStarted,
 )
 from evocodec.domain.results import HeldOutResult, RatePoint, Score, Stage
-from evocodec.evaluation.anchors import X265_MEDIUM, anchor_curve, operating_quality_db
-from evocodec.evaluation.clips import ClipSource, load_clip
 from evocodec.evaluation.guards import Guards
-from evocodec.evaluation.stages import RateJob
+from evocodec.evaluation.staged import StagedEvaluator, StageSettings
 from evocodec.execution.contract import EngineOptions
-from evocodec.execution.local import LocalEngine
-from evocodec.execution.staged import StagedEvaluator, StageSettings
+from evocodec.execution.jobs import RateJob
+from evocodec.execution.workers.local import LocalEngine
+from evocodec.rules.adoption import Thresholds
 from evocodec.sandbox.policy import MEBIBYTE, Limits, Policy
-from evocodec.sandbox.static_review import review_source
+from evocodec.sandbox.review.static_review import review_source
 from evocodec.search.archive import Archive, ArchiveEntry
 from evocodec.search.novelty import Novelty
+from evocodec.store.journal import Journal
 from evocodec.store.memory import MemoryBlobStore, MemoryLedger, MemoryRecordStore
-from evocodec.store.views import RunState
+from evocodec.video.clip_spec import ClipSource
+from evocodec.video.clips import load_clip
+from evocodec.views.run import RunState
 from graph.decide import DecideNodes
 from graph.routing import LoopBounds
-from graph.services import ChampionBoard, HeldOutTerms, Journal, Services, utc_now
+from graph.services import ChampionBoard, HeldOutTerms, Services, utc_now
 from graph.state import CandidateState
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the sandbox is made of Linux")
@@ -363,14 +367,15 @@ def bench_of(course: Course, folder: Path, *, gate: bool, keep: float = 0.5) -> 
     development = {course.anchored.clip.name: course.anchored}
     material = HeldOutMaterial(settings, folder / "held-out", development, b"secret of a test")
     terms = HeldOutTerms(material.draw, keep=keep, confidence=0.9, thresholds=WIDE)
-    archive, ledger = Archive(), MemoryLedger()
-    journal = Journal(ledger, RUN, RunState(), lambda event: None)
+    archive, ledger, state = Archive(), MemoryLedger(), RunState()
+    journal = Journal(ledger, RUN, state.apply)
     evaluator = course.evaluator(journal.publish, journal.find)
     nobody = cast(Any, None)
     services = Services(
         run_id=RUN,
         seed=1,
         journal=journal,
+        run_state=state,
         blobs=MemoryBlobStore(),
         records=MemoryRecordStore(),
         team=Team(nobody, nobody, nobody, RuleJudge(WIDE), "submission"),

@@ -19,16 +19,17 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
-from evocodec.champions.repository import AdoptionEntry, ChampionRepository
+from evocodec.champions.messages import AdoptionEntry
+from evocodec.champions.repository import ChampionRepository
 from evocodec.cli.command import guarded
 from evocodec.cli.exits import ExitCode
 from evocodec.cli.main import application
 from evocodec.cli.session import GlobalOptions, Session
 from evocodec.domain.candidate import Verdict
 from evocodec.domain.events import Event
-from evocodec.evaluation.clips import default_clips
 from evocodec.store.blobs import FileBlobStore
-from evocodec.store.sqlite_ledger import SqliteLedger
+from evocodec.store.sqlite.ledger import SqliteLedger
+from evocodec.video.clips import default_clips
 
 APP = application()
 

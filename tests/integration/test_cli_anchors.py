@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from evocodec.cli.exits import ExitCode
 from evocodec.cli.main import application
-from evocodec.evaluation.clips import default_clips
+from evocodec.video.clips import default_clips
 
 APP = application()
 

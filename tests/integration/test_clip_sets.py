@@ -15,12 +15,13 @@ from evocodec.app.clips import clip_sources
 from evocodec.cli.main import application
 from evocodec.config import load_settings
 from evocodec.domain.errors import SourceError
-from evocodec.evaluation.catalogue import check_samples, named_clips
-from evocodec.evaluation.clip_facts import activity
-from evocodec.evaluation.clips import default_clips, load_clip, parse_clip, write_y4m
-from evocodec.evaluation.data_options import data_options, use_options
-from evocodec.evaluation.ffmpeg import ffmpeg_exe
-from evocodec.evaluation.y4m import pack_frame
+from evocodec.video.clip_facts import activity
+from evocodec.video.clip_spec import parse_clip
+from evocodec.video.clips import default_clips, load_clip
+from evocodec.video.data_options import data_options, use_options
+from evocodec.video.ffmpeg import ffmpeg_exe
+from evocodec.video.test_sets import check_samples, named_clips
+from evocodec.video.y4m import pack_frame, write_y4m
 
 APP = application()
 

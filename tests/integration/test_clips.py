@@ -11,22 +11,16 @@ import pytest
 
 from evocodec.domain.errors import InfrastructureFailure, SourceError
 from evocodec.domain.video import Frame, StreamInfo
-from evocodec.evaluation import frame_store
-from evocodec.evaluation.clip_cache import ClipCache
-from evocodec.evaluation.clips import (
-    ClipSource,
-    default_clips,
-    iter_frames,
-    load_clip,
-    parse_clip,
-    read_y4m,
-    stream_info,
-    write_y4m,
-)
-from evocodec.evaluation.data_options import DataOptions, shared_folder, use_options
-from evocodec.evaluation.ffmpeg import ffmpeg_exe
-from evocodec.evaluation.frame_store import FrameFile
-from evocodec.evaluation.metrics import measure_quality, psnr_series
+from evocodec.metrics.meter import measure_quality
+from evocodec.metrics.psnr import psnr_series
+from evocodec.video import frame_store
+from evocodec.video.clip_cache import ClipCache
+from evocodec.video.clip_spec import ClipSource, parse_clip
+from evocodec.video.clips import default_clips, iter_frames, load_clip, stream_info
+from evocodec.video.data_options import DataOptions, shared_folder, use_options
+from evocodec.video.ffmpeg import ffmpeg_exe
+from evocodec.video.frame_store import FrameFile
+from evocodec.video.y4m import read_y4m, write_y4m
 
 CARPHONE, CITY, DOG = default_clips()
 

@@ -10,14 +10,15 @@ from pathlib import Path
 import pytest
 
 from evocodec.app import Laboratory
-from evocodec.app.coding import limits_for
+from evocodec.app.file_codec import limits_for
 from evocodec.config import load_settings
 from evocodec.domain.errors import UserError
 from evocodec.domain.video import StreamInfo
-from evocodec.evaluation.clips import clip_info, default_clips, iter_frames, load_clip, parse_clip
-from evocodec.evaluation.ffmpeg import ffmpeg_exe
-from evocodec.evaluation.metrics import measure_quality
+from evocodec.metrics.meter import measure_quality
 from evocodec.sandbox.policy import Limits
+from evocodec.video.clip_spec import parse_clip
+from evocodec.video.clips import clip_info, default_clips, iter_frames, load_clip
+from evocodec.video.ffmpeg import ffmpeg_exe
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the sandbox is made of Linux")
 

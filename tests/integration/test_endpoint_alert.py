@@ -13,7 +13,7 @@ from test_model_run import BETTER, by_role, run_with, with_encode
 
 from evocodec.domain.events import CandidateClosed, Event, ModelCalled, PointMeasured
 from evocodec.domain.results import RatePoint
-from evocodec.store.views import RunView
+from evocodec.views.run import RunView
 
 ALERT = 'ALERTS{alertname="EvocodecEndpointDown",alertstate="%s"}'
 MONEY: dict[str, Any] = {

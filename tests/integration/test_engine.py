@@ -27,12 +27,14 @@ from evocodec.codec.container import EvcHeader, write_evc
 from evocodec.domain.errors import CandidateFailure, FailureKind, InfrastructureFailure
 from evocodec.domain.results import RatePoint, Stage
 from evocodec.domain.video import Frame, StreamInfo
-from evocodec.evaluation.clips import Clip, ClipSource, make_clip
-from evocodec.evaluation.stages import RateJob
+from evocodec.execution.contract import Engine, EngineInfo, EngineOptions, Interrupted
 from evocodec.execution.emulation import emulated_processor
-from evocodec.execution.engine import Engine, EngineInfo, EngineOptions, Interrupted, RayEngine
-from evocodec.execution.local import LocalEngine
+from evocodec.execution.engine import RayEngine
+from evocodec.execution.jobs import RateJob
+from evocodec.execution.workers.local import LocalEngine
 from evocodec.sandbox.policy import MEBIBYTE, Limits, Policy
+from evocodec.video.clip_spec import ClipSource
+from evocodec.video.clips import Clip, make_clip
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the sandbox is made of Linux")
 

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import cv2
 
-from evocodec.app.plotting import FaultPictures
+from evocodec.anchors.measure import operating_bits
+from evocodec.curves.rd_curve import make_curve
 from evocodec.domain.events import AttemptFailed, Evaluated, PointMeasured
 from evocodec.domain.results import Quality, RatePoint, Score, Stage
 from evocodec.domain.video import StreamInfo
-from evocodec.evaluation.anchors import operating_bits
-from evocodec.evaluation.curves import make_curve
+from evocodec.report.run_plots import FaultPictures
 
 STREAM = StreamInfo(176, 144, Fraction(30), 8)
 MIDDLE = operating_bits(STREAM)

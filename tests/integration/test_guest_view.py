@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from evocodec.guest.view import View, mode_of
+from evocodec.isolation.virtual_fs import View, mode_of
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the sandbox is made of Linux")
 

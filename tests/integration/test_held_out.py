@@ -7,9 +7,15 @@ import pytest
 from lab import CARPHONE, settings_for
 
 from evocodec.app.clips import AnchoredClip, anchored_clips
-from evocodec.app.held_out import HeldOutMaterial, configured_sources, require_held_out, unused_part
+from evocodec.app.held_out_clips import (
+    HeldOutMaterial,
+    configured_sources,
+    require_held_out,
+    unused_part,
+)
 from evocodec.domain.errors import ConfigError, SourceError
-from evocodec.evaluation.clips import load_clip, parse_clip
+from evocodec.video.clip_spec import parse_clip
+from evocodec.video.clips import load_clip
 
 BIKES = str(Path(CARPHONE).with_name("bikes.mp4"))
 

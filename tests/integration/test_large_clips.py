@@ -11,18 +11,20 @@ import pytest
 
 from evocodec.domain.errors import InfrastructureFailure
 from evocodec.domain.results import RatePoint, Stage
-from evocodec.evaluation import frame_store
-from evocodec.evaluation.clip_cache import ClipCache, clip_cache
-from evocodec.evaluation.clips import Clip, load_clip, make_clip, parse_clip
-from evocodec.evaluation.data_options import DataOptions, data_options, use_options
-from evocodec.evaluation.ffmpeg import ffmpeg_exe
-from evocodec.evaluation.frame_store import FrameFile, FrameWriter
-from evocodec.evaluation.metrics import measure_quality
-from evocodec.evaluation.stages import RateJob
-from evocodec.execution.engine import EngineOptions, RayEngine
-from evocodec.execution.frame_transfer import receive_frames, sendable
+from evocodec.execution.contract import EngineOptions
+from evocodec.execution.engine import RayEngine
+from evocodec.execution.jobs import RateJob
+from evocodec.execution.workers.frame_transfer import receive_frames, sendable
+from evocodec.metrics.meter import measure_quality
 from evocodec.sandbox.conformance import frames_digest
 from evocodec.sandbox.policy import MEBIBYTE, Limits, Policy
+from evocodec.video import frame_store
+from evocodec.video.clip_cache import ClipCache, clip_cache
+from evocodec.video.clip_spec import parse_clip
+from evocodec.video.clips import Clip, load_clip, make_clip
+from evocodec.video.data_options import DataOptions, data_options, use_options
+from evocodec.video.ffmpeg import ffmpeg_exe
+from evocodec.video.frame_store import FrameFile, FrameWriter
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the sandbox is made of Linux")
 
@@ -43,8 +45,8 @@ def decode(packets, stream):
 LOAD = """
 import sys
 from pathlib import Path
-from evocodec.evaluation.clips import load_clip, parse_clip
-from evocodec.evaluation.data_options import DataOptions, use_options
+from evocodec.video.clips import load_clip, parse_clip
+from evocodec.video.data_options import DataOptions, use_options
 
 def peak():
     lines = Path("/proc/self/status").read_text().splitlines()

@@ -16,10 +16,11 @@ from scipy import ndimage
 
 from evocodec.domain.errors import CandidateFailure, InfrastructureFailure
 from evocodec.domain.video import Frame, Plane
-from evocodec.evaluation.clips import Clip, default_clips, load_clip, write_y4m
-from evocodec.evaluation.ffmpeg import ffmpeg_exe
-from evocodec.evaluation.metrics import QualityMeter, measure, require_libvmaf
-from evocodec.evaluation.vmaf import VmafProcess
+from evocodec.metrics.meter import QualityMeter, measure
+from evocodec.metrics.vmaf import VmafProcess, require_libvmaf
+from evocodec.video.clips import Clip, default_clips, load_clip
+from evocodec.video.ffmpeg import ffmpeg_exe
+from evocodec.video.y4m import write_y4m
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the log goes to /dev/fd")
 

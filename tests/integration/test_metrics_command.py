@@ -15,15 +15,15 @@ from prometheus_client import CollectorRegistry
 from typer.testing import CliRunner
 
 from evocodec.app.recorded_metrics import RecordedMetrics
+from evocodec.cli.commands.run import make_display
 from evocodec.cli.display.silent import SilentDisplay
 from evocodec.cli.main import application
-from evocodec.cli.run import make_display
 from evocodec.cli.session import Session
 from evocodec.config import load_settings
 from evocodec.domain.candidate import CandidateStatus
 from evocodec.domain.errors import InfrastructureFailure, UserError
 from evocodec.domain.events import CandidateClosed, RunStarted
-from evocodec.store.sqlite_ledger import SqliteLedger
+from evocodec.store.sqlite.ledger import SqliteLedger
 from evocodec.telemetry.server import MetricsServer
 
 APP = application()

@@ -7,20 +7,22 @@ from pathlib import Path
 
 import pytest
 
+from evocodec.anchors.encoders import X265_MEDIUM
+from evocodec.anchors.measure import anchor_curve, operating_quality_db
 from evocodec.domain.events import Evaluated, PointMeasured
 from evocodec.domain.results import RatePoint, RdCurve, Score, Stage
-from evocodec.evaluation.anchors import X265_MEDIUM, anchor_curve, operating_quality_db
-from evocodec.evaluation.clips import Clip, ClipSource, default_clips, load_clip
 from evocodec.evaluation.guards import Guards
-from evocodec.evaluation.metrics import quality_of_series
-from evocodec.evaluation.series import series_from_json
+from evocodec.evaluation.staged import StagedEvaluator, StageSettings
 from evocodec.execution.contract import EngineOptions
-from evocodec.execution.local import LocalEngine
-from evocodec.execution.staged import StagedEvaluator, StageSettings
+from evocodec.execution.workers.local import LocalEngine
+from evocodec.metrics.meter import quality_of_series
+from evocodec.metrics.series import series_from_json
 from evocodec.sandbox.policy import MEBIBYTE, Limits, Policy
 from evocodec.store.blobs import FileBlobStore
 from evocodec.store.event_json import event_to_json
 from evocodec.store.memory import MemoryLedger
+from evocodec.video.clip_spec import ClipSource
+from evocodec.video.clips import Clip, default_clips, load_clip
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the sandbox is made of Linux")
 

@@ -13,7 +13,7 @@ from lab import TOY, laboratory
 from evocodec.domain.candidate import CandidateStatus
 from evocodec.domain.errors import FailureKind
 from evocodec.domain.events import Event, ModelCalled
-from evocodec.store.views import RunView
+from evocodec.views.run import RunView
 
 TOY_SOURCE = TOY.read_text()
 BETTER = TOY_SOURCE.replace('PREDICTION = "none"', 'PREDICTION = "left"')

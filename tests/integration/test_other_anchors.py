@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from lab import settings_for
 
+from evocodec.anchors.encoders import anchor_encoders
 from evocodec.app import other_anchors
 from evocodec.app.clips import AnchoredClip, anchored_clips
 from evocodec.app.other_anchors import OtherAnchors, require_anchors
 from evocodec.domain.errors import ConfigError
 from evocodec.domain.results import RdCurve, Track
-from evocodec.evaluation.anchor_encoders import anchor_encoders
 
 Found = list[tuple[str, str, bool]]
 

@@ -18,11 +18,11 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_server import Prometheus, free_port, prometheus
 
 from evocodec.app import Laboratory
+from evocodec.curves.bd_rate import bd_rate
 from evocodec.domain.errors import UserError
 from evocodec.domain.events import Adopted, CandidateClosed, Event
-from evocodec.evaluation.bdrate import bd_rate
-from evocodec.store.views import RunView
 from evocodec.telemetry.server import MetricsServer
+from evocodec.views.run import RunView
 
 ANCHORS = ("x265-medium", "x264-medium", "svt-av1-p8")
 

@@ -26,12 +26,14 @@ from ray_nodes import PATIENCE, Nodes, cut, namespace, ray_nodes, wait_for
 
 from evocodec.domain.results import RatePoint, Stage
 from evocodec.domain.video import Frame, StreamInfo
-from evocodec.evaluation.clips import Clip, ClipSource, make_clip
-from evocodec.evaluation.stages import RateJob
-from evocodec.execution import remote_cluster
-from evocodec.execution.driver_link import DriverLink
-from evocodec.execution.engine import EngineOptions, RayEngine
+from evocodec.execution.contract import EngineOptions
+from evocodec.execution.engine import RayEngine
+from evocodec.execution.jobs import RateJob
+from evocodec.execution.workers import remote_cluster
+from evocodec.execution.workers.driver_client import DriverLink
 from evocodec.sandbox.policy import MEBIBYTE, Limits, Policy
+from evocodec.video.clip_spec import ClipSource
+from evocodec.video.clips import Clip, make_clip
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the sandbox is made of Linux")
 
@@ -232,7 +234,7 @@ def test_a_lost_connection_is_made_again(
         (driver,) = [
             child
             for child in psutil.Process().children()
-            if "evocodec.execution.ray_driver" in child.cmdline()
+            if "evocodec.execution.workers.ray_driver" in child.cmdline()
         ]
         driver.kill()
         load.more(4, 60)

@@ -3,12 +3,13 @@
 from dataclasses import replace
 from pathlib import Path
 
+from evocodec.anchors.encoders import primary_encoder
+from evocodec.anchors.measure import measure_anchor
+from evocodec.anchors.reference_cost import reference_cost
+from evocodec.curves.rd_curve import make_curve
 from evocodec.domain.results import Cost, Track
-from evocodec.evaluation.anchor_encoders import primary_encoder
-from evocodec.evaluation.anchors import measure_anchor
-from evocodec.evaluation.clips import default_clips, load_clip
-from evocodec.evaluation.cost import reference_cost, time_ratios
-from evocodec.evaluation.curves import make_curve
+from evocodec.evaluation.cost import time_ratios
+from evocodec.video.clips import default_clips, load_clip
 
 
 def test_x265_is_timed_anew_beside_a_curve_from_elsewhere(tmp_path: Path) -> None:

@@ -11,15 +11,7 @@ import agents
 from agents.coder import ModelCoder, MutationCoder
 from agents.judge import ModelJudge, RuleJudge
 from agents.planner import ModelPlanner, MutationPlanner, seed_plan
-from agents.requests import (
-    CodeRequest,
-    Feedback,
-    HistoryItem,
-    JudgeRequest,
-    Parent,
-    PlanRequest,
-    ReviewRequest,
-)
+from agents.requests import CodeRequest, Feedback, HistoryItem, Parent, PlanRequest, ReviewRequest
 from agents.reviewer import ModelReviewer, StaticReviewer
 from agents.team import MUTATION_NOTICE, model_team, mutation_team
 from agents.templates import Prompts
@@ -29,6 +21,7 @@ from evocodec.domain.events import ModelCalled
 from evocodec.domain.results import Score
 from evocodec.models.gateway import ModelGateway
 from evocodec.models.settings import ModelSettings
+from evocodec.rules.adoption import JudgeRequest
 from evocodec.sandbox.policy import Policy
 from evocodec.search.archive import Archive, ArchiveEntry
 from evocodec.search.mutation import MutationProposer

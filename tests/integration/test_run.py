@@ -10,7 +10,7 @@ from lab import CARPHONE, git, laboratory
 
 from evocodec.app import Laboratory
 from evocodec.domain.events import PointMeasured
-from evocodec.store.views import RunView
+from evocodec.views.run import RunView
 
 
 @pytest.fixture(scope="module")
@@ -88,9 +88,10 @@ def test_tasks_are_named_after_candidate_clip_and_rate(
 def test_the_champion_round_trips_a_file_to_what_the_run_reported(
     finished: tuple[Laboratory, RunView], tmp_path: Path
 ) -> None:
-    from evocodec.evaluation.clips import load_clip, parse_clip
-    from evocodec.evaluation.metrics import measure_quality
-    from evocodec.evaluation.y4m import read_y4m
+    from evocodec.metrics.meter import measure_quality
+    from evocodec.video.clip_spec import parse_clip
+    from evocodec.video.clips import load_clip
+    from evocodec.video.y4m import read_y4m
 
     opened, view = finished
     best = view.candidate(view.versions[-1].candidate_id)

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from lab import laboratory
 
-from evocodec.app.observing import RunWatch
 from evocodec.app.run_plan import RunPlan
-from evocodec.app.running import Runner, Stores
+from evocodec.app.run_watch import RunWatch
+from evocodec.app.runner import Runner, Stores
 from evocodec.domain.errors import SupersededError, UserError
 from evocodec.domain.events import CandidateClosed, Event, RunStarted
 

@@ -13,12 +13,13 @@ pytest.importorskip("moto.server", reason="moto's server is not installed")
 from s3_store import BUCKET, Door, reading_from, running_store, with_credentials
 
 from evocodec.domain.errors import InfrastructureFailure, SourceError
-from evocodec.evaluation import s3_source
-from evocodec.evaluation.clips import Clip, default_clips, load_clip, parse_clip, write_y4m
-from evocodec.evaluation.s3_client import client_of
-from evocodec.evaluation.s3_source import RemoteObject, upload
-from evocodec.evaluation.sources import check_source
-from evocodec.evaluation.y4m import pack_frame
+from evocodec.video import s3_source
+from evocodec.video.clip_spec import parse_clip
+from evocodec.video.clips import Clip, default_clips, load_clip
+from evocodec.video.s3_client import client_of
+from evocodec.video.s3_source import RemoteObject, upload
+from evocodec.video.sources import check_source
+from evocodec.video.y4m import pack_frame, write_y4m
 
 CARPHONE, CITY, _ = default_clips()
 RAW = "raw=176x144,30000/1001"
@@ -216,7 +217,7 @@ def test_a_store_that_does_not_answer_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with_credentials(monkeypatch)
-    monkeypatch.setattr("evocodec.evaluation.s3_client.ATTEMPTS", 1)
+    monkeypatch.setattr("evocodec.video.s3_client.ATTEMPTS", 1)
     with (
         reading_from(Door("http://127.0.0.1:9"), tmp_path),
         pytest.raises(InfrastructureFailure, match=r"does not answer.*data\.s3_endpoint_url"),

@@ -18,7 +18,7 @@ import pytest
 
 from evocodec.domain.errors import CandidateFailure, FailureKind, InfrastructureFailure
 from evocodec.domain.video import Frame, StreamInfo
-from evocodec.guest import notify
+from evocodec.isolation import seccomp_notify as notify
 from evocodec.sandbox import server_process
 from evocodec.sandbox.forkserver import ForkServerLauncher
 from evocodec.sandbox.policy import Limits, Policy

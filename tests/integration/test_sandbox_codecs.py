@@ -13,7 +13,7 @@ import pytest
 
 from evocodec.domain.errors import CandidateFailure
 from evocodec.domain.video import Frame, StreamInfo
-from evocodec.guest.codecs import spread
+from evocodec.guest.codec_removal import spread
 from evocodec.sandbox.forkserver import ForkServerLauncher
 from evocodec.sandbox.policy import DEFAULT_IMPORTS, Limits, Mode, Policy
 from evocodec.sandbox.redteam.attack import Verdict

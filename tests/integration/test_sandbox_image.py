@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from images import ROOT, built_image
 
-from evocodec.guest.syscalls import ALLOWED, CONDITIONAL
+from evocodec.isolation.syscalls import ALLOWED, CONDITIONAL
 
 pytestmark = pytest.mark.timeout(1800)  # the first test that needs the image builds it
 
@@ -225,7 +225,7 @@ def test_the_locked_down_container_refuses_what_a_worker_never_needs(image: str)
 def test_candidates_cannot_list_what_judges_them_nor_the_codecs_they_compete_with(
     image: str,
 ) -> None:
-    folders = "[f'{p}/{n}' for p in sys.path for n in ('evocodec/evaluation', 'imageio_ffmpeg')]"
+    folders = "[f'{p}/{n}' for p in sys.path for n in ('evocodec/metrics', 'imageio_ffmpeg')]"
     program = ROUND_TRIP.replace(
         "def encode(frames, stream, qp):",
         "def encode(frames, stream, qp):\n"

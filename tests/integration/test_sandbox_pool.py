@@ -21,12 +21,14 @@ import pytest
 from evocodec.domain.errors import CandidateFailure, FailureKind
 from evocodec.domain.results import RatePoint, Stage
 from evocodec.domain.video import Frame, StreamInfo
-from evocodec.evaluation.clips import Clip, ClipSource, make_clip
-from evocodec.evaluation.stages import RateJob
-from evocodec.execution.engine import EngineOptions, RayEngine
+from evocodec.execution.contract import EngineOptions
+from evocodec.execution.engine import RayEngine
+from evocodec.execution.jobs import RateJob
 from evocodec.sandbox import supervisor
 from evocodec.sandbox.forkserver import ForkServerLauncher
 from evocodec.sandbox.policy import MEBIBYTE, Limits, Policy
+from evocodec.video.clip_spec import ClipSource
+from evocodec.video.clips import Clip, make_clip
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the sandbox is made of Linux")
 

@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from evocodec.domain.video import Frame, StreamInfo
-from evocodec.guest.mounts import SCRATCH
+from evocodec.isolation.mounts import SCRATCH
 from evocodec.sandbox.forkserver import ForkServerLauncher
 from evocodec.sandbox.policy import MEBIBYTE, Limits, Policy
 

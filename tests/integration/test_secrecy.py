@@ -17,14 +17,15 @@ from lab import CARPHONE, laboratory
 from test_model_run import BETTER, PLAN, TOY_SOURCE
 
 import graph.history
-from agents.gate import BROKEN_WORDS, FAILED_WORDS
 from evocodec.app import Laboratory
 from evocodec.domain.candidate import CandidateStatus
 from evocodec.domain.events import Event, HeldOutTested, PointMeasured
 from evocodec.domain.results import Stage
-from evocodec.evaluation.clips import Clip, load_clip, parse_clip
+from evocodec.rules.held_out import BROKEN_WORDS, FAILED_WORDS
 from evocodec.search.archive import Archive, restore
-from evocodec.store.views import RunView
+from evocodec.video.clip_spec import parse_clip
+from evocodec.video.clips import Clip, load_clip
+from evocodec.views.run import RunView
 from graph.history import planner_history
 
 DEVELOPMENT = f"{CARPHONE}@0-8:96x80"

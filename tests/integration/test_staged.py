@@ -8,16 +8,19 @@ from pathlib import Path
 
 import pytest
 
+from evocodec.anchors.encoders import X265_MEDIUM
+from evocodec.anchors.measure import anchor_curve, operating_quality_db
 from evocodec.domain.errors import CandidateFailure, FailureKind
 from evocodec.domain.events import Evaluated, Event, PointMeasured
 from evocodec.domain.results import RdCurve, Stage
-from evocodec.evaluation.anchors import X265_MEDIUM, anchor_curve, operating_quality_db
-from evocodec.evaluation.clips import Clip, ClipSource, default_clips, load_clip
 from evocodec.evaluation.guards import Guards
-from evocodec.execution.engine import EngineOptions, Interrupted, RayEngine
-from evocodec.execution.staged import StagedEvaluator, StageSettings
+from evocodec.evaluation.staged import StagedEvaluator, StageSettings
+from evocodec.execution.contract import EngineOptions, Interrupted
+from evocodec.execution.engine import RayEngine
 from evocodec.sandbox.policy import MEBIBYTE, Limits, Policy
 from evocodec.store.memory import MemoryLedger
+from evocodec.video.clip_spec import ClipSource
+from evocodec.video.clips import Clip, default_clips, load_clip
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the sandbox is made of Linux")
 

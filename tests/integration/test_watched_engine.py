@@ -8,11 +8,11 @@ import pytest
 from lab import settings_for
 
 from evocodec.app.engine import engine_options
-from evocodec.app.observing import RunWatch
+from evocodec.app.run_watch import RunWatch
 from evocodec.domain.errors import InfrastructureFailure
 from evocodec.domain.results import Stage
-from evocodec.evaluation.stages import RateJob
-from evocodec.execution.local import LocalEngine
+from evocodec.execution.jobs import RateJob
+from evocodec.execution.workers.local import LocalEngine
 from evocodec.telemetry.log import run_log
 from evocodec.telemetry.server import MetricsServer
 

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from evocodec.curves.bd_rate import bd_rate
+from evocodec.curves.rd_curve import bits_at_quality, make_curve, quality_at_bits
 from evocodec.domain.results import Quality, RatePoint, RdCurve
-from evocodec.evaluation.bdrate import bd_rate
-from evocodec.evaluation.curves import bits_at_quality, make_curve, quality_at_bits
 
 
 @st.composite

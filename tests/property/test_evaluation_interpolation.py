@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.interpolate import Akima1DInterpolator, PchipInterpolator
 
-from evocodec.evaluation.interpolation import Array, Cubic, akima, pchip
+from evocodec.curves.interpolation import Array, Cubic, akima, pchip
 
 PAIRS = [(pchip, PchipInterpolator), (akima, Akima1DInterpolator)]
 

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from hypothesis import given
 from hypothesis import strategies as st
 
+from evocodec.curves.bd_rate import MIN_OVERLAP, bd_rate
+from evocodec.curves.rd_curve import bits_at_quality, make_curve, quality_at_bits
 from evocodec.domain.errors import CandidateFailure, FailureKind
 from evocodec.domain.results import Quality, RatePoint
-from evocodec.evaluation.bdrate import MIN_OVERLAP, bd_rate
-from evocodec.evaluation.curves import bits_at_quality, make_curve, quality_at_bits
-from evocodec.evaluation.rateplan import initial_qps, next_qps
+from evocodec.evaluation.rate_plan import initial_qps, next_qps
 
 Codec = Callable[[float], tuple[int, float]]
 

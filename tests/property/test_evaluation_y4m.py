@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from evocodec.domain.errors import SourceError
 from evocodec.domain.video import Frame, StreamInfo
-from evocodec.evaluation.clips import read_y4m, write_y4m
+from evocodec.video.y4m import read_y4m, write_y4m
 
 
 def random_frames(stream: StreamInfo, seed: int) -> tuple[Frame, ...]:

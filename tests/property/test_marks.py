@@ -6,7 +6,7 @@ from contextlib import suppress
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evocodec.search.marks import MarkError, apply_edits, find_marks, values_of
+from evocodec.search.tunables import MarkError, apply_edits, find_marks, values_of
 
 names = st.from_regex(r"[A-Z][A-Z_]{0,8}", fullmatch=True)
 literals = st.one_of(

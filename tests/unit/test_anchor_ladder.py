@@ -6,16 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evocodec.domain.errors import ConfigError
-from evocodec.domain.results import Quality, RatePoint, RdCurve, Track
-from evocodec.evaluation.anchor_encoders import (
+from evocodec.anchors.encoders import (
     AnchorEncoder,
     anchor_encoder,
     anchor_encoders,
     chosen_encoders,
     primary_encoder,
 )
-from evocodec.evaluation.anchor_ladder import MOST_POINTS, WIDEST_GAP, covering_rates
+from evocodec.anchors.rate_ladder import MOST_POINTS, WIDEST_GAP, covering_rates
+from evocodec.domain.errors import ConfigError
+from evocodec.domain.results import Quality, RatePoint, RdCurve, Track
 
 ENCODER = AnchorEncoder("some", (), "obu", (1.0, 63.0), rate_step=1.0)
 

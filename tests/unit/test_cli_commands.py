@@ -8,10 +8,10 @@ import pytest
 from typer.testing import CliRunner
 
 from evocodec import __version__
+from evocodec.cli.commands.run import with_value
 from evocodec.cli.errors import report, split_advice
 from evocodec.cli.exits import ExitCode
 from evocodec.cli.main import MODULES, application, needed
-from evocodec.cli.run import with_value
 from evocodec.cli.session import GlobalOptions, Session
 from evocodec.domain.errors import (
     BudgetExhausted,

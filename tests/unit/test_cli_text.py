@@ -2,7 +2,7 @@
 
 import pytest
 
-from evocodec.cli import text
+from evocodec.cli.render import text
 
 
 @pytest.mark.parametrize(

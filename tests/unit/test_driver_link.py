@@ -9,9 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from evocodec.execution import driver_link
-from evocodec.execution.driver_link import DriverLink, LinkLostError
-from evocodec.execution.driver_messages import Put
+from evocodec.execution.workers import driver_client as driver_link
+from evocodec.execution.workers.driver_client import DriverLink, LinkLostError
+from evocodec.execution.workers.driver_messages import Put
 
 BIGGER_THAN_A_PIPE = bytes(8 << 20)
 

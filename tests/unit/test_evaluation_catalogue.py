@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from evocodec.domain.errors import ConfigError, SourceError
-from evocodec.evaluation.catalogue import Catalogue, Entry
+from evocodec.video.test_sets import Catalogue, Entry
 
 FILM = Entry(
     set="mine",

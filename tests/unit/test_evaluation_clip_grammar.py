@@ -5,9 +5,9 @@ from fractions import Fraction
 import pytest
 
 from evocodec.domain.errors import SourceError
-from evocodec.evaluation.clips import format_clip, parse_clip
-from evocodec.evaluation.ffmpeg import parse_video_line
-from evocodec.evaluation.raw_video import RawFormat
+from evocodec.video.clip_spec import format_clip, parse_clip
+from evocodec.video.ffmpeg import parse_video_line
+from evocodec.video.raw_video import RawFormat
 
 
 @pytest.mark.parametrize(

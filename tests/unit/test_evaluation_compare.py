@@ -6,10 +6,10 @@ import bjontegaard
 import numpy as np
 import pytest
 
+from evocodec.curves.bd_rate import bd_rate
+from evocodec.curves.compare import FaultKind, compare_curves, curve_faults, pair_faults
+from evocodec.curves.rd_curve import make_curve
 from evocodec.domain.results import Comparison, Metric, Quality, RatePoint, RdCurve
-from evocodec.evaluation.bdrate import bd_rate
-from evocodec.evaluation.compare import FaultKind, compare_curves, curve_faults, pair_faults
-from evocodec.evaluation.curves import make_curve
 
 BITS = (30000, 60000, 110000, 200000, 330000)
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from evocodec.evaluation.confidence import (
+from evocodec.curves.confidence import (
     gain_interval,
     geometric_interval,
     mean_interval,

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from evocodec.evaluation.cost import packed_program_bytes
+from evocodec.codec.program_size import packed_program_bytes
 
 PROGRAM = "def f(x):\n    return x + 1\n"
 

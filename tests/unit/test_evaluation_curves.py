@@ -6,16 +6,16 @@ import bjontegaard
 import numpy as np
 import pytest
 
-from evocodec.domain.errors import CandidateFailure, FailureKind
-from evocodec.domain.results import Quality, RatePoint, RdCurve
-from evocodec.evaluation.bdrate import bd_rate, quality_overlap
-from evocodec.evaluation.curves import (
+from evocodec.curves.bd_rate import bd_rate, quality_overlap
+from evocodec.curves.rd_curve import (
     bits_at_quality,
     check_monotonic,
     log_rate_slope,
     make_curve,
     quality_at_bits,
 )
+from evocodec.domain.errors import CandidateFailure, FailureKind
+from evocodec.domain.results import Quality, RatePoint, RdCurve
 
 ANCHOR = [(33512, 24.71), (59064, 27.24), (109256, 30.09), (194136, 32.92), (329064, 35.68)]
 TEST = [(40100, 25.3), (70500, 28.2), (120900, 30.6), (230100, 33.9), (301000, 35.0)]

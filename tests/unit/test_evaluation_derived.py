@@ -9,9 +9,10 @@ import pytest
 from evocodec.domain.errors import SourceError
 from evocodec.domain.results import Quality, RatePoint, RdCurve
 from evocodec.domain.video import Frame, StreamInfo
-from evocodec.evaluation.clips import Clip, ClipSource, make_clip
-from evocodec.evaluation.derived import MAX_SAMPLES, Camera, derive_clip, film
 from evocodec.evaluation.held_out import draw_clips, first_qps, more_qps, seed_name
+from evocodec.video.clip_spec import ClipSource
+from evocodec.video.clips import Clip, make_clip
+from evocodec.video.derived import MAX_SAMPLES, Camera, derive_clip, film
 
 FRAMES = 6
 

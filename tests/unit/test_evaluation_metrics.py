@@ -9,16 +9,9 @@ from scipy import ndimage
 
 from evocodec.domain.errors import CandidateFailure, FailureKind
 from evocodec.domain.video import Frame
-from evocodec.evaluation.metrics import (
-    PSNR_CAP_DB,
-    QualityMeter,
-    frame_psnr,
-    measure,
-    measure_quality,
-    ms_ssim,
-    plane_psnr,
-    psnr_series,
-)
+from evocodec.metrics.meter import QualityMeter, measure, measure_quality
+from evocodec.metrics.ms_ssim import ms_ssim
+from evocodec.metrics.psnr import PSNR_CAP_DB, frame_psnr, plane_psnr, psnr_series
 
 
 def flat(value: int, width: int = 16, height: int = 8) -> Frame:

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evocodec.domain.results import Score
-from evocodec.evaluation.pareto import TradeOff, pareto_front, trade_off
+from evocodec.report.pareto import TradeOff, pareto_front, trade_off
 
 
 def point(label: str, bd_rate_percent: float, decode_ms: float) -> TradeOff:

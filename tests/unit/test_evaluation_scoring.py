@@ -5,15 +5,11 @@ from fractions import Fraction
 
 import pytest
 
+from evocodec.anchors.measure import OPERATING_BITS_PER_SAMPLE, operating_bits, operating_quality_db
+from evocodec.curves.rd_curve import make_curve
 from evocodec.domain.errors import CandidateFailure, FailureKind
 from evocodec.domain.results import Cost, Quality, RatePoint, RdCurve, Score
 from evocodec.domain.video import StreamInfo
-from evocodec.evaluation.anchors import (
-    OPERATING_BITS_PER_SAMPLE,
-    operating_bits,
-    operating_quality_db,
-)
-from evocodec.evaluation.curves import make_curve
 from evocodec.evaluation.scoring import charged, score_candidate
 
 STREAM = StreamInfo(176, 144, Fraction(30), 8)

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
+from evocodec.curves.rd_curve import make_curve
 from evocodec.domain.events import Evaluated, Event, Screened
 from evocodec.domain.results import Quality, RatePoint, RdCurve, Score, ScreenResult
-from evocodec.evaluation.curves import make_curve
 from evocodec.evaluation.screening import (
     PRIOR_DEVIATION,
     PRIOR_MEAN,

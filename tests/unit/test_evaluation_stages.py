@@ -6,8 +6,9 @@ import numpy as np
 
 from evocodec.domain.results import Stage
 from evocodec.domain.video import Frame, StreamInfo
-from evocodec.evaluation.clips import Clip, ClipSource, make_clip
-from evocodec.evaluation.stages import RateJob, full_jobs, screen_jobs, smoke_jobs
+from evocodec.execution.jobs import RateJob, full_jobs, screen_jobs, smoke_jobs
+from evocodec.video.clip_spec import ClipSource
+from evocodec.video.clips import Clip, make_clip
 
 
 def clip(name: str, width: int, height: int, frames: int = 12) -> Clip:

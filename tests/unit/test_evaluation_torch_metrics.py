@@ -5,15 +5,15 @@ import pytest
 from scipy import ndimage
 
 from evocodec.domain.video import Frame
-from evocodec.evaluation.kernels import CPU, CUDA_MIN_SAMPLES, choose_kernels
-from evocodec.evaluation.meter import QualityMeter
-from evocodec.evaluation.ms_ssim import ms_ssim
+from evocodec.metrics.kernels import CPU, CUDA_MIN_SAMPLES, choose_kernels
+from evocodec.metrics.meter import QualityMeter
+from evocodec.metrics.ms_ssim import ms_ssim
 
 torch = pytest.importorskip("torch", reason="torch is optional and not installed here")
 
 
 def kernels():
-    from evocodec.evaluation.torch_kernels import TorchKernels
+    from evocodec.metrics.torch_kernels import TorchKernels
 
     return TorchKernels("cpu")
 

@@ -9,8 +9,8 @@ import pytest
 from evocodec.domain.errors import InfrastructureFailure
 from evocodec.domain.results import Cost, Quality, RatePoint, Stage
 from evocodec.domain.video import StreamInfo
-from evocodec.evaluation.stages import RateJob
 from evocodec.execution.dispatch import Dispatch, Step, Submitter, TaskLostError
+from evocodec.execution.jobs import RateJob
 from evocodec.execution.messages import Began, Encoded, Scored, TaskItem, TaskSpec, Verified
 from evocodec.sandbox.launcher import ResourceUse
 from evocodec.sandbox.policy import Limits, Policy

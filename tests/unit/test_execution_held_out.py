@@ -3,9 +3,9 @@
 import pytest
 from test_execution_staged import PROGRAM, Bench, SimulatedEngine, anchor, clip, point
 
+from evocodec.codec.program_size import packed_program_bytes
 from evocodec.domain.errors import CandidateFailure, FailureKind
 from evocodec.domain.results import Stage
-from evocodec.evaluation.cost import packed_program_bytes
 from evocodec.evaluation.held_out import HeldOutClip
 
 HELD = tuple(

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import pytest
 
 from evocodec.domain.results import Stage
-from evocodec.evaluation.stages import RateJob
 from evocodec.execution.contract import Interrupted
 from evocodec.execution.dispatch import Dispatch, Step, Submitter
+from evocodec.execution.jobs import RateJob
 from evocodec.execution.messages import Began
 
 

@@ -10,15 +10,16 @@ from itertools import count
 import numpy as np
 import pytest
 
+from evocodec.curves.rd_curve import make_curve
 from evocodec.domain.errors import CandidateFailure, FailureKind, InfrastructureFailure
 from evocodec.domain.events import Event
 from evocodec.domain.results import Cost, Quality, RatePoint, RdCurve, Stage
 from evocodec.domain.video import Frame, StreamInfo
-from evocodec.evaluation.clips import Clip, ClipSource, make_clip
-from evocodec.evaluation.curves import make_curve
-from evocodec.evaluation.stages import RateJob
+from evocodec.evaluation.staged import StagedEvaluator, StageSettings
 from evocodec.execution.contract import EngineInfo, Interrupted, OnPoint, OnRetry
-from evocodec.execution.staged import StagedEvaluator, StageSettings
+from evocodec.execution.jobs import RateJob
+from evocodec.video.clip_spec import ClipSource
+from evocodec.video.clips import Clip, make_clip
 
 PROGRAM = "# a program\n"
 

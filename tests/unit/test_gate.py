@@ -4,7 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from agents.gate import (
+from evocodec.curves.gain import Gain, gain_over
+from evocodec.domain.candidate import Verdict
+from evocodec.domain.results import HeldOutResult, Interval
+from evocodec.rules.adoption import Thresholds
+from evocodec.rules.held_out import (
     BROKEN_WORDS,
     FAILED_WORDS,
     PASSED_WORDS,
@@ -15,10 +19,6 @@ from agents.gate import (
     left_open,
     told,
 )
-from agents.judge import Thresholds
-from evocodec.domain.candidate import Verdict
-from evocodec.domain.results import HeldOutResult, Interval
-from evocodec.evaluation.held_out import Gain, gain_over
 
 LATER = Verdict(True, "bitrate", "12 % fewer bits.", "v1", 12.0, 8.0, 40.0)
 

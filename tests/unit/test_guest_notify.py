@@ -4,9 +4,9 @@ import errno
 
 import pytest
 
-from evocodec.guest import bpf
-from evocodec.guest.notify import build
-from evocodec.guest.syscalls import ALLOWED, BROKERED, CONDITIONAL, WITHOUT_BROKER
+from evocodec.isolation import bpf
+from evocodec.isolation.seccomp_notify import build
+from evocodec.isolation.syscalls import ALLOWED, BROKERED, CONDITIONAL, WITHOUT_BROKER
 
 ALLOW, NOTIFY = bpf.ALLOW[3], bpf.NOTIFY[3]
 REFUSED, MISSING = bpf.answer_errno(errno.EPERM)[3], bpf.answer_errno(errno.ENOSYS)[3]

@@ -4,7 +4,7 @@ import errno
 
 import pytest
 
-from evocodec.guest.seccomp import build
+from evocodec.isolation.seccomp import build
 
 ARCHITECTURE = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 ALLOW, KILL, ERRNO = 0x7FFF0000, 0x80000000, 0x00050000

@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import pytest
 
-from agents.judge import RuleJudge, Thresholds, judge
-from agents.requests import ChampionFacts, JudgeRequest
+from agents.judge import RuleJudge
 from evocodec.domain.results import BdRate, ClipScore, Interval, RdCurve, Score, ScreenResult
-from evocodec.evaluation.cost import CostLimits
+from evocodec.rules.adoption import ChampionFacts, JudgeRequest, Thresholds, judge
+from evocodec.rules.cost_limits import CostLimits
 
 CHAMPION = ChampionFacts("v3", bitrate_mbps=10.0, compression_ratio=50.0)
 

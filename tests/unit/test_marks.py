@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from evocodec.search.marks import MarkError, apply_edits, find_marks, values_of
+from evocodec.search.tunables import MarkError, apply_edits, find_marks, values_of
 
 PROGRAM = '''"""A program."""
 

@@ -7,6 +7,7 @@ from fractions import Fraction
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from evocodec.anchors.encoders import anchor_encoders
 from evocodec.domain.candidate import CandidateStatus, Finding, Verdict
 from evocodec.domain.errors import FailureKind, InfrastructureFailure
 from evocodec.domain.events import (
@@ -42,8 +43,7 @@ from evocodec.domain.results import (
     Track,
 )
 from evocodec.domain.video import StreamInfo
-from evocodec.evaluation.anchor_encoders import anchor_encoders
-from evocodec.sandbox import static_rules
+from evocodec.sandbox.review import static_rules
 from evocodec.telemetry import labels
 from evocodec.telemetry.metrics import RunMetrics
 from evocodec.telemetry.stores import StoreMetrics

@@ -10,8 +10,8 @@ import pytest
 from evocodec.domain.candidate import Origin, Plan
 from evocodec.domain.errors import CandidateFailure, FailureKind
 from evocodec.search.archive import Archive, ArchiveEntry
-from evocodec.search.marks import apply_edits, canonical, find_marks
 from evocodec.search.mutation import MutationProposer
+from evocodec.search.tunables import apply_edits, canonical, find_marks
 
 SEED_MBPS = 14.0
 SCREENS = 30

@@ -10,12 +10,9 @@ from evocodec.domain import events as ev
 from evocodec.domain.candidate import CandidateStatus, Finding, Origin, Verdict
 from evocodec.domain.errors import InfrastructureFailure
 from evocodec.domain.results import Score, ScreenResult, Stage
-from evocodec.store.records import (
-    ExperimentRecord,
-    FileRecordStore,
-    experiment_id,
-    experiment_record,
-)
+from evocodec.store.file_records import FileRecordStore
+from evocodec.store.records import ExperimentRecord
+from evocodec.views.experiment_record import experiment_id, experiment_record
 
 AT = "2025-10-17T01:36:35.028"
 OF: Any = {"run_id": "r", "candidate_id": "c0001", "at": AT}

@@ -8,8 +8,8 @@ import pytest
 
 from evocodec.sandbox.policy import Policy
 from evocodec.sandbox.redteam.attacks import ALL_ATTACKS, select_attacks
-from evocodec.sandbox.static_review import review_source
-from evocodec.sandbox.static_rules import (
+from evocodec.sandbox.review.static_review import review_source
+from evocodec.sandbox.review.static_rules import (
     CODEC,
     CODEC_FUNCTIONS,
     CODEC_LIBRARIES,

@@ -14,7 +14,7 @@ from evocodec.domain.candidate import Review
 from evocodec.domain.errors import CandidateFailure, FailureKind, UserError
 from evocodec.domain.video import Frame
 from evocodec.sandbox.launcher import IsolationReport
-from evocodec.sandbox.redteam import judges
+from evocodec.sandbox.redteam import checks as judges
 from evocodec.sandbox.redteam.attack import (
     SMALL_LIMITS,
     STREAM,
@@ -24,7 +24,7 @@ from evocodec.sandbox.redteam.attack import (
     Verdict,
 )
 from evocodec.sandbox.redteam.attacks import ALL_ATTACKS, select_attacks
-from evocodec.sandbox.redteam.bait import Bait
+from evocodec.sandbox.redteam.decoys import Bait
 from evocodec.sandbox.redteam.report import markdown_table
 
 APP = application()

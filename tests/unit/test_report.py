@@ -13,31 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from evocodec.app.comparing import Side, difference
-from evocodec.app.report.charts import Line, frame_chart, rd_chart
-from evocodec.app.report.files import require_writable, write_csv, write_html
-from evocodec.app.report.gather import (
-    compare_all,
-    mean_rates,
-    measured_metrics,
-    program_facts,
-    within_range,
-)
-from evocodec.app.report.model import (
-    ClipFacts,
-    Codec,
-    Coded,
-    Environment,
-    Kind,
-    Picture,
-    Report,
-    View,
-    frame_values,
-)
-from evocodec.app.report.page import html_page
-from evocodec.app.report.pictures import rgb_of, within_budget, worst_window, worth_seeing
-from evocodec.app.report.plots import write_plots
-from evocodec.cli.payload_report import report_payload
+from evocodec.app.comparison import Side, difference
+from evocodec.cli.payload.report import report_payload
 from evocodec.domain.errors import UserError
 from evocodec.domain.results import (
     Cost,
@@ -48,6 +25,29 @@ from evocodec.domain.results import (
     RdCurve,
 )
 from evocodec.domain.video import Frame, StreamInfo
+from evocodec.report.charts import Line, frame_chart, rd_chart
+from evocodec.report.files import require_writable, write_csv, write_html
+from evocodec.report.gather import (
+    compare_all,
+    mean_rates,
+    measured_metrics,
+    program_facts,
+    within_range,
+)
+from evocodec.report.model import (
+    ClipFacts,
+    Codec,
+    Coded,
+    Environment,
+    Kind,
+    Picture,
+    Report,
+    View,
+    frame_values,
+)
+from evocodec.report.page import html_page
+from evocodec.report.pictures import rgb_of, within_budget, worst_window, worth_seeing
+from evocodec.report.plots import write_plots
 
 STREAM = StreamInfo(192, 176, Fraction(30), 10)
 HOSTILE = '=cmd|"<script>alert(1)</script>\x1b[31m'

@@ -7,14 +7,7 @@ from dataclasses import replace
 import pytest
 from test_report import STREAM, Page, curve, report
 
-from evocodec.app.report.model import (
-    Codec,
-    Kind,
-)
-from evocodec.app.report.page import html_page
-from evocodec.app.report.trade_off_chart import trade_off_chart
-from evocodec.app.report.trade_offs import codec_trade_offs, run_trade_offs
-from evocodec.cli.payload_report import report_payload
+from evocodec.cli.payload.report import report_payload
 from evocodec.domain.results import (
     BdRate,
     ClipScore,
@@ -22,9 +15,13 @@ from evocodec.domain.results import (
     RatePoint,
     Score,
 )
-from evocodec.evaluation.pareto import TradeOff
-from evocodec.store.candidate_view import CandidateView
-from evocodec.store.views import AnchorView, RunView
+from evocodec.report.model import Codec, Kind
+from evocodec.report.page import html_page
+from evocodec.report.pareto import TradeOff
+from evocodec.report.trade_off_chart import trade_off_chart
+from evocodec.report.trade_offs import codec_trade_offs, run_trade_offs
+from evocodec.views.candidate import CandidateView
+from evocodec.views.run import AnchorView, RunView
 
 
 def decoding(codec: Codec, ms: float) -> Codec:

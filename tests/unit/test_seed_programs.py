@@ -17,10 +17,10 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from evocodec.codec import programs
+from evocodec.codec import seeds as programs
 from evocodec.codec.contract import Frame, StreamInfo
 from evocodec.sandbox.policy import DEFAULT_IMPORTS
-from evocodec.search.marks import Mark, apply_edits, find_marks
+from evocodec.search.tunables import Mark, apply_edits, find_marks
 
 PROGRAMS = Path(programs.__file__ or "").parent
 SOURCE = (PROGRAMS / "inter.py").read_text()

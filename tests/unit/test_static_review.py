@@ -6,7 +6,7 @@ import textwrap
 import pytest
 
 from evocodec.sandbox.policy import DEFAULT_IMPORTS, Policy
-from evocodec.sandbox.static_review import review_source
+from evocodec.sandbox.review.static_review import review_source
 
 CODEC = """
 def encode(frames, stream, qp):
@@ -49,7 +49,7 @@ REFUSED = [
     ("from numpy import *", "star_import"),
     ("def f():\n    import subprocess", "import"),
     ("try:\n    import os\nexcept ImportError:\n    pass", "import"),
-    ("import evocodec.codec.contract\nevocodec.evaluation.media", "host_module"),
+    ("import evocodec.codec.contract\nevocodec.video.media", "host_module"),
     # forbidden builtins, called, aliased, or hidden
     ("eval('1')", "builtin"),
     ("exec('1')", "builtin"),
@@ -243,14 +243,14 @@ def test_the_table_is_as_long_as_promised() -> None:
 
 
 def seeds() -> list[str]:
-    folder = importlib.resources.files("evocodec.codec") / "programs"
+    folder = importlib.resources.files("evocodec.codec") / "seeds"
     names = sorted(entry.name for entry in folder.iterdir() if entry.name.endswith(".py"))
     return [name for name in names if name != "__init__.py"]
 
 
 @pytest.mark.parametrize("name", seeds())
 def test_the_seed_programs_are_accepted(name: str) -> None:
-    source = importlib.resources.files("evocodec.codec").joinpath("programs", name).read_text()
+    source = importlib.resources.files("evocodec.codec").joinpath("seeds", name).read_text()
     assert review_source(source, Policy()).findings == ()
 
 

@@ -10,7 +10,7 @@ from evocodec.domain import events as ev
 from evocodec.domain.candidate import CandidateStatus, Finding, Origin, Verdict
 from evocodec.domain.results import Quality, RatePoint, RdCurve, Score, ScreenResult, Stage
 from evocodec.domain.video import StreamInfo
-from evocodec.store.views import RunState, RunView, fold
+from evocodec.views.run import RunState, RunView, fold
 
 
 def at(second: float) -> str:

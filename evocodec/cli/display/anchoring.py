@@ -10,11 +10,11 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from evocodec.cli.text import clean, duration, plural
+from evocodec.cli.render.text import clean, duration, plural
 
 if TYPE_CHECKING:
-    from evocodec.app.anchoring import PlannedAnchor
-    from evocodec.evaluation.anchors import AnchorEvent
+    from evocodec.anchors.measure import AnchorEvent
+    from evocodec.app.anchor_table import PlannedAnchor
 
 _REFRESH_PER_SECOND = 4
 

@@ -6,7 +6,7 @@ from functools import singledispatch
 
 from rich.text import Text
 
-from evocodec.cli.text import (
+from evocodec.cli.render.text import (
     amount,
     clean,
     money,

@@ -10,10 +10,10 @@ from rich.live import Live
 from rich.text import Text
 
 from evocodec.cli.display.lines import Tone
-from evocodec.cli.display.picture import picture
 from evocodec.cli.display.plain import PREPARING
 from evocodec.cli.display.progress import Progress, Snapshot
-from evocodec.cli.text import clean, duration
+from evocodec.cli.display.status_panel import picture
+from evocodec.cli.render.text import clean, duration
 from evocodec.domain import events as ev
 
 REFRESH_PER_SECOND: Final = 4

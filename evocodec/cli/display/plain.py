@@ -10,7 +10,7 @@ from rich.console import Console
 
 from evocodec.cli.display.lines import Line, Tone, describe, introduce
 from evocodec.cli.display.progress import Progress
-from evocodec.cli.text import duration, plural
+from evocodec.cli.render.text import duration, plural
 from evocodec.domain import events as ev
 
 PULSE_SECONDS: Final = 6.0

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from evocodec.cli.display.lines import Line, describe
 from evocodec.domain import events as ev
 from evocodec.domain.results import Stage
-from evocodec.store.views import CandidateView, RunState, RunView
+from evocodec.views.candidate import CandidateView
+from evocodec.views.run import RunState, RunView
 
 FULL_POINTS_PER_CLIP = 4  # the fewest that make a usable curve
 RECENT_LINES = 12

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from evocodec.domain.errors import InfrastructureFailure
-from evocodec.guest.confine import NOBODY
+from evocodec.isolation.confine import NOBODY
 from evocodec.sandbox.forkserver import ForkServerLauncher
 from evocodec.sandbox.launcher import IsolationReport
 from evocodec.sandbox.policy import Policy

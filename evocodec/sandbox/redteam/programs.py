@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from evocodec.sandbox.policy import Limits
 from evocodec.sandbox.redteam.attack import SMALL_LIMITS, Attack, Judge, Operation, Theme
-from evocodec.sandbox.redteam.judges import no_success, not_reproduced
+from evocodec.sandbox.redteam.checks import no_success, not_reproduced
 
 _PRELUDE = '''\
 import errno, os, re, sys, time

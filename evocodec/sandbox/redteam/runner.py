@@ -25,9 +25,9 @@ from evocodec.sandbox.redteam.attack import (
     Operation,
     Verdict,
 )
-from evocodec.sandbox.redteam.bait import CANARY_VARIABLE, Bait
+from evocodec.sandbox.redteam.decoys import CANARY_VARIABLE, Bait
 from evocodec.sandbox.redteam.report import AttackResult, RedTeamReport
-from evocodec.sandbox.static_review import review_source
+from evocodec.sandbox.review.static_review import review_source
 
 _QP = 30.0
 _PARALLEL = 4  # many attacks only wait for their end

@@ -10,7 +10,7 @@ import textwrap
 from functools import partial
 
 from evocodec.sandbox.redteam.attack import Attack, Theme
-from evocodec.sandbox.redteam.judges import (
+from evocodec.sandbox.redteam.checks import (
     CONFORMANCE,
     HELD_OUT,
     SECCOMP,

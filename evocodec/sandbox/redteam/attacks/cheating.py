@@ -4,7 +4,7 @@ from functools import partial
 
 from evocodec.sandbox.policy import Policy
 from evocodec.sandbox.redteam.attack import Attack, Finding, Observation, Theme, Verdict
-from evocodec.sandbox.redteam.judges import (
+from evocodec.sandbox.redteam.checks import (
     ABSENT,
     ABSENT_FILE,
     GATE,
@@ -15,7 +15,7 @@ from evocodec.sandbox.redteam.judges import (
     no_success,
 )
 from evocodec.sandbox.redteam.programs import attempt, whole
-from evocodec.sandbox.static_rules import CODEC_NAMES
+from evocodec.sandbox.review.static_rules import CODEC_NAMES
 
 _attack = partial(attempt, Theme.CHEATING)
 DISABLED = "disabled function"

@@ -5,7 +5,7 @@ from functools import partial
 from evocodec.domain.errors import FailureKind
 from evocodec.sandbox.policy import MEBIBYTE, Limits
 from evocodec.sandbox.redteam.attack import Theme
-from evocodec.sandbox.redteam.judges import RLIMITS, SUPERVISOR, fails_with
+from evocodec.sandbox.redteam.checks import RLIMITS, SUPERVISOR, fails_with
 from evocodec.sandbox.redteam.programs import attempt
 
 _WALL = Limits(wall_seconds=1.0, cpu_seconds=20, memory_bytes=512 * MEBIBYTE)

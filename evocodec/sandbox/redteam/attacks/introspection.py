@@ -3,13 +3,7 @@
 from functools import partial
 
 from evocodec.sandbox.redteam.attack import Theme
-from evocodec.sandbox.redteam.judges import (
-    ABSENT_FILE,
-    DESCRIPTORS,
-    ENVIRONMENT,
-    FRESH,
-    SECCOMP,
-)
+from evocodec.sandbox.redteam.checks import ABSENT_FILE, DESCRIPTORS, ENVIRONMENT, FRESH, SECCOMP
 from evocodec.sandbox.redteam.programs import attempt, smuggling
 
 _attack = partial(attempt, Theme.INTROSPECTION)
@@ -175,7 +169,7 @@ ATTACKS = (
         "import the laboratory's own scorer, settings, stores or judge",
         """
         import importlib
-        names = ("evocodec.evaluation.metrics", "evocodec.config", "evocodec.store.sqlite_ledger",
+        names = ("evocodec.metrics.api", "evocodec.config", "evocodec.store.sqlite.ledger",
                  "evocodec.sandbox.supervisor", "evocodec.execution.engine", "agents.judge", "ray")
         return each(lambda name: importlib.import_module(name).__file__, names)
         """,

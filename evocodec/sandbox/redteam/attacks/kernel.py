@@ -6,7 +6,7 @@ All arguments are harmless where the call works: the machine may be somebody's.
 from functools import partial
 
 from evocodec.sandbox.redteam.attack import Theme
-from evocodec.sandbox.redteam.judges import SECCOMP
+from evocodec.sandbox.redteam.checks import SECCOMP
 from evocodec.sandbox.redteam.programs import attempt
 
 _attack = partial(attempt, Theme.KERNEL, layer=SECCOMP)

@@ -4,7 +4,7 @@ from functools import partial
 
 from evocodec.sandbox.policy import MEBIBYTE, Limits
 from evocodec.sandbox.redteam.attack import Theme
-from evocodec.sandbox.redteam.judges import RLIMITS, SECCOMP
+from evocodec.sandbox.redteam.checks import RLIMITS, SECCOMP
 from evocodec.sandbox.redteam.programs import attempt
 
 _LIMITS = Limits(wall_seconds=20, cpu_seconds=20, memory_bytes=96 * MEBIBYTE)

@@ -3,7 +3,7 @@
 from functools import partial
 
 from evocodec.sandbox.redteam.attack import Theme
-from evocodec.sandbox.redteam.judges import DESCRIPTORS, SECCOMP
+from evocodec.sandbox.redteam.checks import DESCRIPTORS, SECCOMP
 from evocodec.sandbox.redteam.programs import attempt
 
 _attack = partial(attempt, Theme.NETWORK, layer=SECCOMP)

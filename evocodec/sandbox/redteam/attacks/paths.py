@@ -3,7 +3,7 @@
 from functools import partial
 
 from evocodec.sandbox.redteam.attack import VIEWS, Theme
-from evocodec.sandbox.redteam.judges import VIEW, blames_the_candidate
+from evocodec.sandbox.redteam.checks import VIEW, blames_the_candidate
 from evocodec.sandbox.redteam.programs import attempt
 
 _attack = partial(attempt, Theme.FILES)

@@ -3,7 +3,7 @@
 from functools import partial
 
 from evocodec.sandbox.redteam.attack import VIEWS, Theme
-from evocodec.sandbox.redteam.judges import FRESH, SECCOMP, VIEW, healthy
+from evocodec.sandbox.redteam.checks import FRESH, SECCOMP, VIEW, healthy
 from evocodec.sandbox.redteam.programs import attempt, smuggling, whole
 
 _twice = partial(attempt, Theme.PERSISTENCE, steps=("encode", "encode"))

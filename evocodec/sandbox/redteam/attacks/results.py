@@ -5,7 +5,7 @@ from functools import partial
 from evocodec.domain.errors import FailureKind
 from evocodec.sandbox.policy import MEBIBYTE, Limits
 from evocodec.sandbox.redteam.attack import Attack, Theme
-from evocodec.sandbox.redteam.judges import (
+from evocodec.sandbox.redteam.checks import (
     FRAMING,
     SECCOMP,
     SUPERVISOR,

@@ -8,7 +8,7 @@ from functools import partial
 
 from evocodec.sandbox.policy import MEBIBYTE
 from evocodec.sandbox.redteam.attack import SMALL_LIMITS, Theme
-from evocodec.sandbox.redteam.judges import LANDLOCK, RLIMITS, SCRATCH, SECCOMP
+from evocodec.sandbox.redteam.checks import LANDLOCK, RLIMITS, SCRATCH, SECCOMP
 from evocodec.sandbox.redteam.programs import attempt, smuggling
 
 _BYTES, _INODES = SMALL_LIMITS.scratch_bytes, SMALL_LIMITS.scratch_inodes

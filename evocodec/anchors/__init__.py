@@ -1,0 +1,1 @@
+"""Real encoders to compare with: command lines, rate ladders, cached curves."""

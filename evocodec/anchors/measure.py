@@ -1,0 +1,341 @@
+"""Anchors: what real encoders need for the same frames, as raw elementary streams.
+
+The stream's size is the bit count, with no container around it. Encoding is reproducible to the
+byte: threads are pinned, and the settings, the clip's samples and the ffmpeg version name a
+cached curve.
+"""
+
+import hashlib
+import tempfile
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from evocodec.anchors.cache import read_curve, write_curve
+from evocodec.anchors.encoders import X265_MEDIUM, AnchorEncoder
+from evocodec.anchors.process import AnchorDecoding, Usage, encode
+from evocodec.anchors.rate_ladder import POINTS_EACH_SIDE, bracketing_rates, covering_rates
+from evocodec.curves.rd_curve import check_monotonic, make_curve, quality_at_bits
+from evocodec.domain.errors import CandidateFailure, InfrastructureFailure, SourceError
+from evocodec.domain.results import Cost, Quality, RatePoint, RdCurve
+from evocodec.domain.video import StreamInfo
+from evocodec.metrics.meter import measure_quality
+from evocodec.metrics.vmaf import VMAF_MIN_SIDE
+from evocodec.video.clips import Clip
+from evocodec.video.ffmpeg import ffmpeg_version
+
+__all__ = [
+    "OPERATING_BITS_PER_SAMPLE",
+    "X265_MEDIUM",
+    "AnchorEncoder",
+    "AnchorEvent",
+    "anchor_curve",
+    "covering_curve",
+    "decode_and_measure",
+    "is_cached",
+    "measure_anchor",
+    "operating_bits",
+    "operating_quality_db",
+]
+
+OPERATING_BITS_PER_SAMPLE = 10e6 / (1920 * 1080 * 30)
+"""Bits a luma sample and frame that 10 Mbit/s mean at 1080p30: 0.1608."""
+
+_MIN_POINTS_EACH_SIDE = 2
+_CACHE_FORMAT = "1"  # raise it when the protocol changes
+_MOST_DECODED_BYTES = 512 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class AnchorEvent:
+    """A rate point that begins to be measured (``point`` None), or has been."""
+
+    clip: str
+    encoder: AnchorEncoder
+    rate: float
+    point: RatePoint | None = None
+
+
+Listener = Callable[[AnchorEvent], None]
+
+
+def operating_bits(stream: StreamInfo) -> float:
+    """Bits for the whole stream at the operating rate."""
+    return OPERATING_BITS_PER_SAMPLE * stream.width * stream.height * stream.frame_count
+
+
+def operating_quality_db(curve: RdCurve, stream: StreamInfo) -> float:
+    """PSNR-Y in dB that an anchor reaches at the operating rate: where codecs are compared."""
+    return quality_at_bits(curve, operating_bits(stream))
+
+
+def measure_anchor(
+    clip: Clip,
+    encoder: AnchorEncoder,
+    crf: float,
+    work_dir: Path,
+    *,
+    vmaf: bool = False,
+    cancelled: Callable[[], bool] | None = None,
+) -> RatePoint:
+    """Encode, decode and score one rate point, by the same metrics as a candidate.
+
+    Odd sizes are padded to even by repeating the last row or column, since 4:2:0 streams have no
+    odd sizes, and cropped again before scoring: the anchor pays for the padding. Files in
+    ``work_dir`` are removed. Raises ``InfrastructureFailure`` when ffmpeg fails, or once
+    ``cancelled`` answers yes.
+    """
+    bitstream = work_dir / f"{encoder.name}-{clip.sha256[:16]}-{crf:g}.{encoder.muxer}"
+    try:
+        encoding = encode(clip.frames, clip.stream, encoder, crf, bitstream, cancelled=cancelled)
+        quality, decoding = decode_and_measure(clip, bitstream, vmaf=vmaf)
+        data = bitstream.read_bytes()
+    except CandidateFailure as error:
+        raise InfrastructureFailure(f"{encoder.name} on {clip.name}: {error.message}") from error
+    finally:
+        bitstream.unlink(missing_ok=True)
+    return RatePoint(
+        clip=clip.name,
+        qp=crf,
+        bits=8 * len(data),
+        frames=clip.stream.frame_count,
+        quality=quality,
+        cost=Cost(
+            encode_wall_seconds=encoding.wall_seconds,
+            encode_cpu_seconds=encoding.cpu_seconds,
+            decode_wall_seconds=decoding.wall_seconds,
+            decode_cpu_seconds=decoding.cpu_seconds,
+            peak_memory_bytes=max(encoding.peak_memory_bytes, decoding.peak_memory_bytes),
+            frames=clip.stream.frame_count,
+        ),
+        bitstream_sha256=hashlib.sha256(data).hexdigest(),
+    )
+
+
+def decode_and_measure(
+    clip: Clip, bitstream: Path, *, vmaf: bool = False, filters: str = ""
+) -> tuple[Quality, Usage]:
+    """Decode a raw stream of a clip's frames, and compare it with them.
+
+    Raises ``CandidateFailure`` when the number of frames differs, ``SourceError`` when their size
+    does, ``InfrastructureFailure`` when ffmpeg fails.
+    """
+    decoding = AnchorDecoding(bitstream, clip.stream, filters=filters)
+    if clip.stream.raw_bits // 8 <= _MOST_DECODED_BYTES:
+        decoded = tuple(decoding.frames())
+        return measure_quality(clip.frames, decoded, vmaf=vmaf), decoding.usage
+    quality = measure_quality(clip.frames, decoding.frames(), vmaf=vmaf)
+    # The decoder waited for the metrics; alone, its one thread would have taken this long.
+    return quality, replace(decoding.usage, wall_seconds=decoding.usage.cpu_seconds)
+
+
+def anchor_curve(
+    clip: Clip,
+    encoder: AnchorEncoder,
+    cache_dir: Path,
+    *,
+    jobs: int = 1,
+    on_point: Callable[[RatePoint], None] | None = None,
+    on_event: Listener | None = None,
+    fresh: bool = False,
+    vmaf: bool = False,
+    stop: threading.Event | None = None,
+) -> RdCurve:
+    """The anchor's working range on a clip: three points either side of the operating rate.
+
+    Read from ``cache_dir`` when the same samples were encoded with the same settings before, and
+    VMAF was computed where ``vmaf`` wants it; otherwise, or when ``fresh``, measured with up to
+    ``jobs`` encoders at a time and kept there. ``on_point`` hears of every point of a new
+    measurement, in the caller's thread; ``on_event`` of every beginning and end, in any thread.
+    Raises ``SourceError`` when the clip is too easy or too hard for the operating rate,
+    ``InfrastructureFailure`` when encoding fails.
+    """
+    identity = _identity(clip, encoder)
+    cached = None if fresh else read_curve(cache_dir, identity)
+    if cached is not None and not _lacks_vmaf(cached, clip, vmaf=vmaf):
+        return _renamed(cached, clip.name)
+    target_bits = operating_bits(clip.stream)
+    points = _Measuring(clip, encoder, jobs, _both(on_point, on_event), vmaf, stop).until_complete(
+        lambda known: bracketing_rates(known, target_bits, encoder.rate_limits), ()
+    )
+    curve = _working_range(clip, encoder, points)
+    write_curve(cache_dir, identity, curve)
+    return curve
+
+
+def covering_curve(
+    clip: Clip,
+    encoder: AnchorEncoder,
+    primary: RdCurve,
+    cache_dir: Path,
+    *,
+    jobs: int = 1,
+    on_event: Listener | None = None,
+    fresh: bool = False,
+    vmaf: bool = False,
+    stop: threading.Event | None = None,
+) -> RdCurve:
+    """Another anchor's curve over the qualities of the primary one's working range.
+
+    Points measured before are kept and reused; only what is missing is encoded. The curve may
+    cover less than is asked where the encoder's scale ends, and need not be monotonic: whoever
+    compares says so. Raises ``InfrastructureFailure`` when encoding fails.
+    """
+    identity = _identity(clip, encoder)
+    kept = None if fresh else read_curve(cache_dir, identity)
+    known: tuple[RatePoint, ...] = ()
+    if kept is not None:
+        known = _in_limits(_renamed(kept, clip.name), encoder)
+    again: tuple[float, ...] = ()
+    if kept is not None and _lacks_vmaf(kept, clip, vmaf=vmaf):
+        again, known = tuple(point.qp for point in known), ()
+    operating_db = operating_quality_db(primary, clip.stream)
+    points = list(known)
+
+    def keep(point: RatePoint) -> None:
+        # At once: a slow encoder that is stopped half-way has not worked for nothing.
+        points.append(point)
+        write_curve(cache_dir, identity, make_curve(encoder.name, clip.name, points))
+
+    _Measuring(clip, encoder, jobs, _both(keep, on_event), vmaf, stop).until_complete(
+        lambda measured: (
+            (not measured and again) or covering_rates(measured, primary, operating_db, encoder)
+        ),
+        known,
+    )
+    return make_curve(encoder.name, clip.name, points)
+
+
+def is_cached(
+    clip: Clip,
+    encoder: AnchorEncoder,
+    cache_dir: Path,
+    *,
+    primary: RdCurve | None = None,
+    vmaf: bool = False,
+) -> bool:
+    """Whether ``anchor_curve``, or ``covering_curve`` of ``primary``, would encode nothing."""
+    kept = read_curve(cache_dir, _identity(clip, encoder))
+    if kept is None or _lacks_vmaf(kept, clip, vmaf=vmaf):
+        return False
+    if primary is None:
+        return True
+    operating_db = operating_quality_db(primary, clip.stream)
+    return not covering_rates(_in_limits(kept, encoder), primary, operating_db, encoder)
+
+
+def _identity(clip: Clip, encoder: AnchorEncoder) -> dict[str, str]:
+    return {
+        "format": _CACHE_FORMAT,
+        "encoder": encoder.name,
+        "arguments": " ".join(encoder.arguments),
+        "muxer": encoder.muxer,
+        "ffmpeg": ffmpeg_version(),
+        "clip_sha256": clip.sha256,
+    }
+
+
+def _in_limits(curve: RdCurve, encoder: AnchorEncoder) -> tuple[RatePoint, ...]:
+    # Limits may have been narrowed since the curve was kept.
+    lowest, highest = encoder.rate_limits
+    return tuple(point for point in curve.points if lowest <= point.qp <= highest)
+
+
+def _renamed(curve: RdCurve, clip: str) -> RdCurve:
+    # The same samples may be known under another name in another run.
+    return replace(
+        curve, clip=clip, points=tuple(replace(point, clip=clip) for point in curve.points)
+    )
+
+
+def _both(on_point: Callable[[RatePoint], None] | None, on_event: Listener | None) -> Listener:
+    def tell(event: AnchorEvent) -> None:
+        if on_event is not None:
+            on_event(event)
+        if on_point is not None and event.point is not None:
+            on_point(event.point)
+
+    return tell
+
+
+def _lacks_vmaf(curve: RdCurve, clip: Clip, *, vmaf: bool) -> bool:
+    possible = min(clip.stream.width, clip.stream.height) >= VMAF_MIN_SIDE
+    return vmaf and possible and any(point.quality.vmaf is None for point in curve.points)
+
+
+@dataclass(frozen=True, slots=True)
+class _Measuring:
+    clip: Clip
+    encoder: AnchorEncoder
+    jobs: int
+    on_event: Listener | None
+    vmaf: bool
+    stop: threading.Event | None
+
+    def until_complete(
+        self,
+        plan: Callable[[Sequence[RatePoint]], tuple[float, ...]],
+        known: Sequence[RatePoint],
+    ) -> list[RatePoint]:
+        """Measure what the plan asks for, round after round, until it asks for nothing."""
+        points = list(known)
+        wanted = plan(points)
+        if not wanted:
+            return points
+        cancelled = threading.Event()
+        with (
+            tempfile.TemporaryDirectory(prefix="evocodec-anchor-") as folder,
+            ThreadPoolExecutor(max_workers=max(1, self.jobs)) as pool,
+        ):
+            try:
+                while wanted:
+                    begun = [pool.submit(self._measure, rate, folder, cancelled) for rate in wanted]
+                    for done in as_completed(begun):
+                        points.append(done.result())
+                        self._tell(points[-1].qp, points[-1])
+                    wanted = plan(points)
+            except BaseException:
+                cancelled.set()
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+        return points
+
+    def _measure(self, rate: float, folder: str, cancelled: threading.Event) -> RatePoint:
+        self._tell(rate, None)
+        return measure_anchor(
+            self.clip,
+            self.encoder,
+            rate,
+            Path(folder),
+            vmaf=self.vmaf,
+            cancelled=lambda: cancelled.is_set() or (self.stop is not None and self.stop.is_set()),
+        )
+
+    def _tell(self, rate: float, point: RatePoint | None) -> None:
+        if self.on_event is not None:
+            self.on_event(AnchorEvent(self.clip.name, self.encoder, rate, point))
+
+
+def _working_range(clip: Clip, encoder: AnchorEncoder, points: Iterable[RatePoint]) -> RdCurve:
+    curve = make_curve(encoder.name, clip.name, points)
+    target_bits = operating_bits(clip.stream)
+    below = [point for point in curve.points if point.bits <= target_bits]
+    above = [point for point in curve.points if point.bits > target_bits]
+    if min(len(below), len(above)) < _MIN_POINTS_EACH_SIDE:
+        problem = "already lossless or nearly so" if len(above) < len(below) else "too noisy"
+        raise SourceError(
+            f"{clip.name}: {encoder.name} cannot be measured either side of "
+            f"{OPERATING_BITS_PER_SAMPLE:.4f} bits a sample (10 Mbit/s at 1080p30): it spends "
+            f"{curve.points[0].bits} to {curve.points[-1].bits} bits where {target_bits:.0f} are "
+            f"meant, so the clip is {problem} there; choose another clip, or another part of it"
+        )
+    working = replace(curve, points=(*below[-POINTS_EACH_SIDE:], *above[:POINTS_EACH_SIDE]))
+    try:
+        check_monotonic(working)
+    except CandidateFailure as error:
+        raise SourceError(
+            f"{clip.name}: no comparison is possible: {error.message}; choose another clip"
+        ) from error
+    return working

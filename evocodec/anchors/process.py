@@ -1,0 +1,201 @@
+"""Runs an anchor's encoder and decoder, and meters what they take.
+
+CPU seconds are the kernel's own for that one process and its threads. Peak memory is the process's
+high-water mark as last seen while it ran: the figure that the kernel reports at its end would
+include the memory of whoever started it.
+"""
+
+import os
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from io import BufferedReader
+from pathlib import Path
+from typing import BinaryIO, cast
+
+import numpy as np
+
+from evocodec.anchors.encoders import AnchorEncoder
+from evocodec.domain.errors import InfrastructureFailure, SourceError
+from evocodec.domain.video import Frame, Plane, StreamInfo
+from evocodec.video.ffmpeg import ffmpeg_exe
+from evocodec.video.y4m import Y4mReader, pack_frame
+
+_POLL_SECONDS = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a process took."""
+
+    wall_seconds: float
+    cpu_seconds: float
+    peak_memory_bytes: int
+
+
+class MeteredProcess:
+    """A child process with pipes, metered; a context manager that never leaves it running.
+
+    Once ``cancelled`` answers yes, the next step here raises ``InfrastructureFailure``.
+    """
+
+    def __init__(
+        self, command: list[str], *, feed: bool, cancelled: Callable[[], bool] | None = None
+    ) -> None:
+        self._cancelled = cancelled
+        self._complaints = tempfile.TemporaryFile()  # noqa: SIM115 - closed in __exit__
+        self._started = time.perf_counter()
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE if feed else subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL if feed else subprocess.PIPE,
+            stderr=self._complaints,
+        )
+        self._peak_bytes = 0
+
+    def __enter__(self) -> "MeteredProcess":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._process.returncode is None:
+            self._process.kill()
+            self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                with suppress(BrokenPipeError):
+                    pipe.close()
+        self._complaints.close()
+
+    @property
+    def output(self) -> BufferedReader:
+        """What the process writes."""
+        return cast(BufferedReader, self._process.stdout)
+
+    def feed(self, pictures: Iterable[bytes]) -> None:
+        """Write pictures; stops silently when the process has given up: ``finish`` says why."""
+        stdin = cast(BinaryIO, self._process.stdin)
+        with suppress(BrokenPipeError):
+            for picture in pictures:
+                stdin.write(picture)
+                self.look()
+        with suppress(BrokenPipeError):
+            stdin.close()
+
+    def look(self) -> None:
+        """Note the memory that the process holds now; the place where a cancellation is seen."""
+        if self._cancelled is not None and self._cancelled():
+            raise InfrastructureFailure("stopped while an anchor was being measured")
+        with suppress(OSError, ValueError):
+            text = Path(f"/proc/{self._process.pid}/status").read_text()
+            _, found, rest = text.partition("VmHWM:")
+            if found:
+                self._peak_bytes = max(self._peak_bytes, 1024 * int(rest.split(maxsplit=1)[0]))
+
+    def finish(self) -> tuple[int, str, Usage]:
+        """Wait for the end; return the exit code, what it complained of, and what it took."""
+        while True:
+            self.look()
+            pid, status, usage = os.wait4(self._process.pid, os.WNOHANG)
+            if pid:
+                break
+            time.sleep(_POLL_SECONDS)
+        self._process.returncode = os.waitstatus_to_exitcode(status)
+        self._complaints.seek(0)
+        report = self._complaints.read().decode("utf-8", "replace").strip()
+        took = Usage(
+            wall_seconds=time.perf_counter() - self._started,
+            cpu_seconds=usage.ru_utime + usage.ru_stime,
+            peak_memory_bytes=self._peak_bytes,
+        )
+        return self._process.returncode, report, took
+
+
+def encode(
+    frames: Iterable[Frame],
+    stream: StreamInfo,
+    encoder: AnchorEncoder,
+    rate: float,
+    output: Path,
+    *,
+    cancelled: Callable[[], bool] | None = None,
+) -> Usage:
+    """Write the raw stream of one rate to ``output``.
+
+    Odd sizes are padded to even by repeating the last row or column: 4:2:0 streams of these
+    encoders have none. Raises ``InfrastructureFailure`` with the encoder's words.
+    """
+    size = (stream.width + stream.width % 2, stream.height + stream.height % 2)
+    command = encoder.command(ffmpeg_exe(), size, stream.fps, rate, str(output))
+    with MeteredProcess(command, feed=True, cancelled=cancelled) as process:
+        process.feed(pack_frame(_pad_to_even(frame)) for frame in frames)
+        code, report, usage = process.finish()
+    if code != 0 or not output.exists() or output.stat().st_size == 0:
+        raise InfrastructureFailure(
+            f"{encoder.name} failed at {encoder.rate_flag[1:]} {rate:g} (exit {code}): "
+            f"{report[-500:] or 'it wrote nothing'}"
+        )
+    return usage
+
+
+class AnchorDecoding:
+    """Frames of a raw stream as they are decoded, cropped to ``stream``; ``usage`` afterwards.
+
+    Samples of more than 8 bits are rounded: swscale would dither them otherwise, which a codec
+    with 10-bit reconstruction would have to pay for.
+    """
+
+    def __init__(self, bitstream: Path, stream: StreamInfo, *, filters: str = "") -> None:
+        self._bitstream = bitstream
+        self._stream = stream
+        self._filters = filters
+        self.usage = Usage(0.0, 0.0, 0)
+
+    def frames(self) -> Iterator[Frame]:
+        """Yield every frame.
+
+        Raises ``InfrastructureFailure`` when ffmpeg fails, ``SourceError`` when sizes differ.
+        """
+        command = [
+            *(ffmpeg_exe(), "-v", "error", "-nostdin", "-threads", "1"),
+            *("-protocol_whitelist", "file,pipe", "-i", f"file:{self._bitstream}"),
+            *("-map", "0:V:0", "-fps_mode", "passthrough", "-sws_dither", "none"),
+            *(("-vf", self._filters) if self._filters else ()),
+            *("-pix_fmt", "yuv420p", "-f", "yuv4mpegpipe", "-"),
+        ]
+        with MeteredProcess(command, feed=False) as process:
+            if process.output.peek(1):
+                reader = Y4mReader(process.output, self._bitstream.name)
+                self._check_size(reader.width, reader.height)
+                for frame in reader.frames():
+                    process.look()
+                    yield self._cropped(frame)
+            code, report, self.usage = process.finish()
+        if code != 0:
+            raise InfrastructureFailure(
+                f"ffmpeg cannot decode {self._bitstream.name} (exit {code}): {report[-500:]}"
+            )
+
+    def _check_size(self, width: int, height: int) -> None:
+        wanted = self._stream.width, self._stream.height
+        if any(
+            have not in (want, want + want % 2)
+            for have, want in zip((width, height), wanted, strict=True)
+        ):
+            raise SourceError(
+                f"its pictures are {width}x{height}, the clip's {wanted[0]}x{wanted[1]}; encode "
+                "exactly the clip's frames, without scaling or cropping"
+            )
+
+    def _cropped(self, frame: Frame) -> Frame:
+        return frame._replace(y=frame.y[: self._stream.height, : self._stream.width])
+
+
+def _pad_to_even(frame: Frame) -> Frame:
+    height, width = frame.y.shape
+    if height % 2 == 0 and width % 2 == 0:
+        return frame
+    luma = cast(Plane, np.pad(frame.y, ((0, height % 2), (0, width % 2)), mode="edge"))
+    return frame._replace(y=luma)

@@ -1,0 +1,21 @@
+"""Cost of the anchor on this machine."""
+
+from pathlib import Path
+
+from evocodec.anchors.encoders import AnchorEncoder
+from evocodec.anchors.measure import measure_anchor
+from evocodec.curves.rd_curve import nearest_point
+from evocodec.domain.results import Cost, RdCurve
+from evocodec.video.clips import Clip
+
+
+def reference_cost(
+    clip: Clip, encoder: AnchorEncoder, curve: RdCurve, operating_psnr_y_db: float, folder: Path
+) -> Cost:
+    """Encode and decode with the anchor once more, here and now, nearest the operating quality.
+
+    A curve may come from a cache that another machine filled, and then its cost says nothing of
+    this one.
+    """
+    nearest = nearest_point(curve, operating_psnr_y_db)
+    return measure_anchor(clip, encoder, nearest.qp, folder).cost

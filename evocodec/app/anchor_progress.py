@@ -1,0 +1,25 @@
+"""Encoders that are measured while somebody waits: how many at a time, and what is told of them."""
+
+import os
+import threading
+from collections.abc import Callable
+
+from evocodec.anchors.measure import AnchorEvent
+from evocodec.execution.contract import Interrupted
+
+OnAnchor = Callable[[str, str, float], None]  # clip, encoder, rate: an encode that begins now
+
+_MOST_JOBS = 8
+
+
+def anchor_jobs() -> int:
+    """How many encoders run at a time."""
+    return min(_MOST_JOBS, len(os.sched_getaffinity(0)))
+
+
+def heard(event: AnchorEvent, stop: threading.Event, on_anchor: OnAnchor | None) -> None:
+    """Tell what begins to be encoded, unless it is time to stop."""
+    if stop.is_set():
+        raise Interrupted("stopped; anchors measured so far are kept")
+    if event.point is None and on_anchor is not None:
+        on_anchor(event.clip, event.encoder.name, event.rate)

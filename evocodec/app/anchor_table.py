@@ -1,0 +1,189 @@
+"""Every anchor on every clip, compared with the primary one: what ``evocodec anchors`` shows."""
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from evocodec.anchors.encoders import AnchorEncoder, chosen_encoders
+from evocodec.anchors.measure import Listener, covering_curve, is_cached, operating_bits
+from evocodec.anchors.rate_ladder import FIRST_POINTS
+from evocodec.anchors.user_encodes import BASELINE, bits_ratio
+from evocodec.app.clips import AnchoredClip, anchored_clips, baseline_curves, require_clips
+from evocodec.app.outputs import AnchorCost, AnchorReport
+from evocodec.config import Settings
+from evocodec.curves.bd_rate import MIN_POINTS
+from evocodec.curves.compare import compare_curves
+from evocodec.curves.rd_curve import bits_at_quality
+from evocodec.domain.errors import CandidateFailure, InfrastructureFailure
+from evocodec.domain.results import Comparison, Metric, RdCurve, Track
+
+_MOST_JOBS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class AnchorsRequest:
+    """What is wanted of ``anchors`` besides the settings.
+
+    ``jobs`` encoders run at a time; 0 means one for each processor, 8 at most. ``repeat``
+    measures again what is cached, so that costs are of the same hour.
+    """
+
+    metrics: tuple[Metric, ...] = (Metric.PSNR_Y,)
+    baseline_files: tuple[str, ...] = ()
+    jobs: int = 0
+    repeat: bool = False
+
+    @property
+    def vmaf(self) -> bool:
+        """Whether any wanted metric needs libvmaf."""
+        return not {Metric.VMAF, Metric.VMAF_NEG}.isdisjoint(self.metrics)
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedAnchor:
+    """A curve that will be measured, and about how many CPU seconds its encodes take."""
+
+    clip: str
+    encoder: AnchorEncoder
+    cpu_seconds: float
+
+
+def measure_anchors(
+    settings: Settings,
+    cache: Path,
+    request: AnchorsRequest,
+    *,
+    on_plan: Callable[[Sequence[PlannedAnchor], int], None] | None = None,
+    on_event: Listener | None = None,
+) -> tuple[AnchorReport, ...]:
+    """Measure the anchors that the settings choose, clip by clip; the primary one leads each.
+
+    ``on_plan`` hears what is left to measure once the primary anchor is known, and with how many
+    jobs at a time.
+
+    Raises:
+        UserError: a clip or a baseline file that cannot be used, or an unknown anchor.
+    """
+    evaluation = settings.evaluation
+    primary, *others = chosen_encoders(evaluation.anchors, Track(evaluation.track))
+    require_clips(settings)
+    jobs = request.jobs or min(_MOST_JOBS, len(os.sched_getaffinity(0)))
+    anchored = anchored_clips(
+        settings,
+        cache,
+        encoder=primary,
+        on_event=on_event,
+        jobs=jobs,
+        fresh=request.repeat,
+        vmaf=request.vmaf,
+    )
+    # Before the slow part: a file that cannot be used should be told at once.
+    baselines = baseline_curves(
+        {name: one.clip for name, one in anchored.items()},
+        request.baseline_files,
+        vmaf=request.vmaf,
+    )
+    if on_plan is not None:
+        on_plan(list(_planned(anchored.values(), others, cache, request)), jobs)
+    reports: list[AnchorReport] = []
+    for name, one in anchored.items():
+        reports.append(_report(one, one.curve, request, primary, cached=one.cached))
+        if name in baselines:
+            reports.append(_report(one, baselines[name], request, None, cached=False))
+        reports += [_other(one, encoder, cache, request, jobs, on_event) for encoder in others]
+    return tuple(reports)
+
+
+def _planned(
+    anchored: Iterable[AnchoredClip],
+    encoders: Sequence[AnchorEncoder],
+    cache: Path,
+    request: AnchorsRequest,
+) -> Iterator[PlannedAnchor]:
+    for one in anchored:
+        unit = AnchorCost.of(one.curve).encode_cpu_seconds or 0.0
+        whole = FIRST_POINTS * unit * one.clip.stream.frame_count
+        for encoder in encoders:
+            if request.repeat or not is_cached(
+                one.clip, encoder, cache, primary=one.curve, vmaf=request.vmaf
+            ):
+                yield PlannedAnchor(one.clip.name, encoder, whole * encoder.relative_cost)
+
+
+def _other(
+    one: AnchoredClip,
+    encoder: AnchorEncoder,
+    cache: Path,
+    request: AnchorsRequest,
+    jobs: int,
+    on_event: Listener | None,
+) -> AnchorReport:
+    cached = not request.repeat and is_cached(
+        one.clip, encoder, cache, primary=one.curve, vmaf=request.vmaf
+    )
+    try:
+        curve = covering_curve(
+            one.clip,
+            encoder,
+            one.curve,
+            cache,
+            jobs=jobs,
+            on_event=on_event,
+            fresh=request.repeat,
+            vmaf=request.vmaf,
+        )
+    except InfrastructureFailure as error:
+        # One encoder that cannot take a clip (SVT-AV1 needs 64 samples a side) costs a row.
+        empty = RdCurve(encoder.name, one.clip.name, ())
+        return _report(one, empty, request, encoder, cached=False, problem=str(error))
+    return _report(one, curve, request, encoder, cached=cached)
+
+
+def _report(
+    one: AnchoredClip,
+    curve: RdCurve,
+    request: AnchorsRequest,
+    encoder: AnchorEncoder | None,
+    *,
+    cached: bool,
+    problem: str = "",
+) -> AnchorReport:
+    return AnchorReport(
+        curve=curve,
+        operating_psnr_y_db=one.operating_psnr_y_db,
+        cached=cached,
+        stream=one.clip.stream,
+        clip_sha256=one.clip.sha256,
+        primary=one.curve,
+        base_name=encoder.base_name if encoder else BASELINE,
+        command=encoder.described() if encoder else "",
+        operating_ratio=_operating_ratio(one, curve),
+        equal_quality_ratio=_equal_quality_ratio(one, curve),
+        comparisons=_comparisons(one, curve, request.metrics),
+        problem=problem,
+    )
+
+
+def _operating_ratio(one: AnchoredClip, curve: RdCurve) -> float | None:
+    try:
+        bits = bits_at_quality(curve, one.operating_psnr_y_db)
+    except CandidateFailure:  # it does not reach that quality, or is no curve
+        return None
+    return bits / operating_bits(one.clip.stream)
+
+
+def _equal_quality_ratio(one: AnchoredClip, curve: RdCurve) -> float | None:
+    """Bits of a single file over those of the primary anchor at the file's quality."""
+    if curve.codec != BASELINE or len(curve.points) != 1:
+        return None
+    ratio = bits_ratio(one.curve, curve.points[0])
+    return 1 / ratio if ratio else None
+
+
+def _comparisons(
+    one: AnchoredClip, curve: RdCurve, metrics: Sequence[Metric]
+) -> Mapping[Metric, Comparison]:
+    if curve is one.curve or (curve.codec == BASELINE and len(curve.points) < MIN_POINTS):
+        return {}
+    return {found.metric: found for found in compare_curves(one.curve, curve, metrics)}

@@ -1,0 +1,173 @@
+"""Two programs, versions or real encoders side by side at equal quality."""
+
+import difflib
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from evocodec.anchors.encoders import AnchorEncoder, anchor_encoders, primary_encoder
+from evocodec.app.anchor_progress import OnAnchor
+from evocodec.app.engine import local_launcher, make_limits
+from evocodec.app.evaluation_request import EvaluationRequest, StartingEngine
+from evocodec.app.measurement_setup import Bench, open_bench, review
+from evocodec.app.program_report import assemble, program_codec, with_views
+from evocodec.app.programs import short_name
+from evocodec.app.reference_codecs import anchor_codecs
+from evocodec.app.workspace import Workspace
+from evocodec.config import Settings
+from evocodec.domain.errors import UserError
+from evocodec.domain.events import Event
+from evocodec.domain.results import Score, Track
+from evocodec.report.model import Codec, Report
+from evocodec.report.pictures import Renderer, anchor_renderer, program_renderer
+
+MOST_DIFF_LINES = 400
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One of the two: a program's text, or a real encoder."""
+
+    label: str
+    source: str | None = None
+    encoder: AnchorEncoder | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Measured:
+    side: Side
+    codec: Codec
+    score: Score | None
+
+
+def find_side(name: str, settings: Settings, source_of: Callable[[str], str]) -> Side:
+    """An anchor of the settings' track by its name, or else a program.
+
+    Raises:
+        UserError: nothing is called that.
+    """
+    encoders = anchor_encoders(Track(settings.evaluation.track))
+    for encoder in encoders:
+        if name in (encoder.name, encoder.base_name):
+            return Side(encoder.name, encoder=encoder)
+    try:
+        return Side(short_name(name), source=source_of(name))
+    except UserError as error:
+        known = ", ".join(encoder.base_name for encoder in encoders)
+        message = f"{error}; or name an anchor: {known}"
+        raise UserError(message) from error
+
+
+def compare_sides(
+    starting: StartingEngine,
+    settings: Settings,
+    workspace: Workspace,
+    a: Side,
+    b: Side,
+    *,
+    listeners: Sequence[Callable[[Event], None]],
+    stop: threading.Event,
+    request: EvaluationRequest,
+    on_anchor: OnAnchor | None = None,
+) -> Report:
+    """How many bits ``b`` needs where ``a`` needs 100, and what both cost.
+
+    Raises:
+        CandidateFailure: a program was refused or failed.
+        UserError: both are one.
+    """
+    a, b = _told_apart(a, b)
+
+    def review_both() -> None:
+        for side in (a, b):
+            if side.source is not None:
+                review(settings, side.source)
+
+    bench = open_bench(
+        *(starting, settings, workspace, listeners, stop),
+        on_anchor=on_anchor,
+        repeat=request.repeat,
+        meanwhile=review_both,
+    )
+    first, second = (
+        _measure(bench, side, name, request, on_anchor) for side, name in ((a, "A"), (b, "B"))
+    )
+    starting.engine.close()
+    context = _context(bench, first, second)
+    report = assemble(
+        bench,
+        title=f"{b.label} against {a.label}",
+        subject=second.codec,
+        references=(first.codec, *context),
+        score=second.score,
+        request=request,
+        difference=difference(a, b),
+    )
+    if not request.pictures:
+        return report
+    with ExitStack() as stack:
+        shown = [_renderer(one, settings, stack) for one in (first, second)]
+        return with_views(report, bench, shown[0], shown[1])
+
+
+def difference(a: Side, b: Side) -> str:
+    """What changed from one program to the other, as a unified diff under its count of lines."""
+    if a.source is None or b.source is None:
+        return ""
+    lines = list(
+        difflib.unified_diff(
+            a.source.splitlines(), b.source.splitlines(), a.label, b.label, lineterm="", n=2
+        )
+    )
+    added = sum(line.startswith("+") for line in lines[2:])
+    removed = sum(line.startswith("-") for line in lines[2:])
+    if not lines:
+        return "The programs are the same, byte for byte but for line ends."
+    left_out = len(lines) - MOST_DIFF_LINES
+    shown = lines[:MOST_DIFF_LINES]
+    if left_out > 0:
+        shown.append(f"… {left_out} lines left out; `evocodec diff` shows them all")
+    return "\n".join([f"{added} lines added, {removed} removed", "", *shown])
+
+
+def _told_apart(a: Side, b: Side) -> tuple[Side, Side]:
+    if a.encoder is not None and a.encoder == b.encoder:
+        message = f"{a.label} is compared with itself; name another codec"
+        raise UserError(message)
+    if a.label != b.label:
+        return a, b
+    return Side(f"A: {a.label}", a.source, a.encoder), Side(f"B: {b.label}", b.source, b.encoder)
+
+
+def _measure(
+    bench: Bench, side: Side, name: str, request: EvaluationRequest, on_anchor: OnAnchor | None
+) -> _Measured:
+    if side.source is not None:
+        score = bench.measure(name, side.source)
+        return _Measured(side, program_codec(side.label, side.source, score), score)
+    assert side.encoder is not None  # noqa: S101 - a side is one or the other
+    primary = primary_encoder(side.encoder.track)
+    codecs, _ = anchor_codecs(
+        bench,
+        (primary,) if side.encoder == primary else (primary, side.encoder),
+        repeat=request.repeat,
+        on_anchor=on_anchor,
+    )
+    return _Measured(side, codecs[-1], None)
+
+
+def _context(bench: Bench, *measured: _Measured) -> tuple[Codec, ...]:
+    """The primary anchor, where neither side is it."""
+    primary = primary_encoder(Track(bench.settings.evaluation.track))
+    if any(one.side.encoder == primary for one in measured):
+        return ()
+    return anchor_codecs(bench, (primary,))[0]
+
+
+def _renderer(one: _Measured, settings: Settings, stack: ExitStack) -> Renderer:
+    if one.side.encoder is not None:
+        return anchor_renderer(one.codec, one.side.encoder)
+    assert one.side.source is not None  # noqa: S101 - a side is one or the other
+    launcher = stack.enter_context(local_launcher(settings))
+    return program_renderer(one.codec, one.side.source, launcher, make_limits(settings))

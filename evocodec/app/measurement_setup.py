@@ -1,0 +1,129 @@
+"""What a program is measured with outside of a run: clips, their anchor, and a started engine.
+
+Light, because a command waits for it: what reports need is imported while a program is measured.
+"""
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from evocodec.app.anchor_progress import OnAnchor, anchor_jobs, heard
+from evocodec.app.background import InBackground
+from evocodec.app.clips import AnchoredClip, anchored_clips, loading, require_clips
+from evocodec.app.engine import make_policy, require_floor, require_vmaf, wants_vmaf
+from evocodec.app.evaluation_request import StartingEngine
+from evocodec.app.stage_settings import reference_costs, stage_settings
+from evocodec.app.workspace import Workspace
+from evocodec.config import Settings
+from evocodec.domain.errors import CandidateFailure, FailureKind
+from evocodec.domain.events import Event
+from evocodec.domain.results import Score
+from evocodec.evaluation.staged import StagedEvaluator
+from evocodec.execution.contract import Engine
+from evocodec.report.run_plots import FaultPictures
+from evocodec.sandbox.launcher import IsolationReport
+from evocodec.sandbox.review.static_review import review_source
+from evocodec.telemetry.bus import EventBus
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """A started engine with clips and their primary anchor: programs can be measured."""
+
+    settings: Settings
+    workspace: Workspace
+    anchored: Mapping[str, AnchoredClip]
+    isolation: IsolationReport
+    engine: Engine
+    bus: EventBus
+    stop: threading.Event
+
+    def measure(self, name: str, source: str) -> Score:
+        """Smoke and full; raises CandidateFailure when the program fails."""
+        costs = InBackground(lambda: reference_costs(self.settings, self.anchored))
+        pictures = FaultPictures(
+            {name: one.curve for name, one in self.anchored.items()},
+            {name: one.clip.stream for name, one in self.anchored.items()},
+            self.workspace.root / "curves",
+        )
+        forget = self.bus.subscribe(pictures)
+        evaluator = StagedEvaluator(
+            self.engine,
+            run_id="eval",
+            clips={name: one.clip for name, one in self.anchored.items()},
+            anchors={name: one.curve for name, one in self.anchored.items()},
+            operating_db={name: one.operating_psnr_y_db for name, one in self.anchored.items()},
+            record=self.bus.publish,
+            recorded=lambda key: None,
+            now=utc_now,
+            settings=stage_settings(self.settings),
+            stop=self.stop,
+            reference_costs=costs.result,
+        )
+        try:
+            evaluator.smoke(name, 0, source)
+            return evaluator.full(name, 0, source, None)
+        except CandidateFailure as failure:
+            png = pictures.draw(name, 0, failure.kind, failure.message)
+            if png is not None:
+                failure.message += f". The curves: {png}"
+            raise
+        finally:
+            forget()
+            costs.wait()
+
+
+def utc_now() -> str:
+    """The time as events have it."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def review(settings: Settings, source: str) -> None:
+    """Put a program through the static gate.
+
+    Raises:
+        CandidateFailure: it is refused.
+    """
+    found = review_source(source, make_policy(settings))
+    if not found.accepted:
+        listed = "\n".join(f"line {f.line}: {f.message} [{f.rule}]" for f in found.findings)
+        raise CandidateFailure(FailureKind.REVIEW, "the static review refuses it", detail=listed)
+
+
+def open_bench(
+    starting: StartingEngine,
+    settings: Settings,
+    workspace: Workspace,
+    listeners: Sequence[Callable[[Event], None]],
+    stop: threading.Event,
+    *,
+    on_anchor: OnAnchor | None = None,
+    repeat: bool = False,
+    meanwhile: Callable[[], None] = lambda: None,
+) -> Bench:
+    """Load the clips and their anchor while the engine starts.
+
+    ``meanwhile`` is done while the clips decode; what it raises ends everything.
+    """
+    require_clips(settings)
+    require_vmaf(settings, evaluating=True)
+    bus = EventBus()
+    for listener in listeners:
+        bus.subscribe(listener)
+    with loading(settings) as clips:
+        meanwhile()
+        anchored = anchored_clips(
+            settings,
+            workspace.cache,
+            clips=clips,
+            on_event=lambda event: heard(event, stop, on_anchor),
+            jobs=anchor_jobs(),
+            fresh=repeat,
+            vmaf=wants_vmaf(settings, evaluating=True),
+        )
+    info = starting.ready()
+    require_floor(info.isolation, settings)
+    for one in anchored.values():
+        starting.engine.put_clip(one.clip)
+    return Bench(settings, workspace, anchored, info.isolation, starting.engine, bus, stop)

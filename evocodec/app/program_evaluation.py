@@ -1,0 +1,76 @@
+"""Measuring one program outside of a run: review, smoke, full; the result goes to the caller."""
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from evocodec.anchors.encoders import chosen_encoders
+from evocodec.app.anchor_progress import OnAnchor
+from evocodec.app.evaluation_request import EvaluationRequest, StartingEngine
+from evocodec.app.measurement_setup import open_bench, review
+from evocodec.app.programs import short_name
+from evocodec.app.workspace import Workspace
+from evocodec.config import Settings
+from evocodec.domain.events import Event
+from evocodec.domain.results import Track
+from evocodec.views.run import RunView
+
+if TYPE_CHECKING:
+    from evocodec.app.outputs import EvaluationReport
+
+_CANDIDATE = "eval"
+
+
+def evaluate_program(
+    starting: StartingEngine,
+    settings: Settings,
+    workspace: Workspace,
+    *,
+    label: str,
+    source: str,
+    listeners: Sequence[Callable[[Event], None]],
+    stop: threading.Event,
+    request: EvaluationRequest | None = None,
+    origin: tuple[RunView, str] | None = None,
+    on_anchor: OnAnchor | None = None,
+) -> "EvaluationReport":
+    """Measure a program at equal quality with HEVC on every configured clip.
+
+    ``origin`` is the run that it comes from, and its candidate there.
+
+    Raises:
+        CandidateFailure: the static review refuses it, or it fails when run.
+        UserError: a clip or an anchor that there is not.
+    """
+    request = request or EvaluationRequest()
+    encoders = chosen_encoders(settings.evaluation.anchors, Track(settings.evaluation.track))
+    bench = open_bench(
+        *(starting, settings, workspace, listeners, stop),
+        on_anchor=on_anchor,
+        repeat=request.repeat,
+        meanwhile=lambda: review(settings, source),
+    )
+    baseline = None
+    if request.baseline_files:
+        from evocodec.app.reference_codecs import baseline_codec
+
+        # Before the slow part: a file that cannot be used should be told at once.
+        baseline = baseline_codec(bench, request.baseline_files)
+    score = bench.measure(_CANDIDATE, source)
+    starting.engine.close()
+    from evocodec.app.outputs import EvaluationReport
+    from evocodec.app.program_report import program_report
+
+    report = program_report(
+        bench,
+        name=short_name(label),
+        source=source,
+        score=score,
+        encoders=encoders,
+        baseline=baseline,
+        request=request,
+        origin=origin,
+        on_anchor=on_anchor,
+    )
+    allowed = " (existing codecs allowed)" if settings.sandbox.allow_library_codecs else ""
+    return EvaluationReport(label=label + allowed, score=score, report=report)

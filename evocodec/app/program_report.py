@@ -1,0 +1,147 @@
+"""What was measured of one or two codecs, put together as a report."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from evocodec.anchors.encoders import AnchorEncoder
+from evocodec.app.anchor_progress import OnAnchor
+from evocodec.app.clips import AnchoredClip
+from evocodec.app.engine import local_launcher, make_limits, wants_vmaf
+from evocodec.app.evaluation_request import EvaluationRequest
+from evocodec.app.measurement_setup import Bench, utc_now
+from evocodec.app.reference_codecs import anchor_codecs, baseline_notices
+from evocodec.domain.results import Score
+from evocodec.execution.contract import Interrupted
+from evocodec.report.gather import (
+    compare_all,
+    describe_environment,
+    mean_rates,
+    measured_metrics,
+    notices_of,
+    program_facts,
+)
+from evocodec.report.model import ClipFacts, Codec, Kind, Report
+from evocodec.report.pareto import TradeOff
+from evocodec.report.pictures import (
+    Renderer,
+    anchor_renderer,
+    program_renderer,
+    view_clip,
+    within_budget,
+)
+from evocodec.report.trade_offs import codec_trade_offs, run_trade_offs
+from evocodec.views.run import RunView
+
+
+def program_report(
+    bench: Bench,
+    *,
+    name: str,
+    source: str,
+    score: Score,
+    encoders: Sequence[AnchorEncoder],
+    baseline: Codec | None,
+    request: EvaluationRequest,
+    origin: tuple[RunView, str] | None,
+    on_anchor: OnAnchor | None,
+) -> Report:
+    """Set a measured program against real encoders; these are measured where they are not known.
+
+    ``origin`` is the run that it comes from, and its candidate there.
+    """
+    subject = program_codec(name, source, score)
+    anchors, notices = anchor_codecs(bench, encoders, repeat=request.repeat, on_anchor=on_anchor)
+    references = (*anchors, *((baseline,) if baseline else ()))
+    report = assemble(
+        bench,
+        title=name,
+        subject=subject,
+        references=references,
+        score=score,
+        request=request,
+        notices=(*notices, *baseline_notices(subject, baseline)),
+        others=run_trade_offs(*origin, anchors[0].curves) if origin else (),
+    )
+    if not request.pictures:
+        return report
+    with local_launcher(bench.settings) as launcher:
+        return with_views(
+            report,
+            bench,
+            anchor_renderer(references[0], encoders[0]),
+            program_renderer(subject, source, launcher, make_limits(bench.settings)),
+        )
+
+
+def program_codec(label: str, source: str, score: Score) -> Codec:
+    """A measured program as one side of a comparison."""
+    return Codec(
+        name=label,
+        kind=Kind.PROGRAM,
+        curves={clip.clip: replace(clip.curve, codec=label) for clip in score.clips},
+        program=program_facts(source),
+        encode_time_ratio=score.encode_time_ratio,
+        decode_time_ratio=score.decode_time_ratio,
+    )
+
+
+def assemble(
+    bench: Bench,
+    *,
+    title: str,
+    subject: Codec,
+    references: tuple[Codec, ...],
+    score: Score | None,
+    request: EvaluationRequest,
+    difference: str = "",
+    notices: Sequence[str] = (),
+    others: Sequence[TradeOff] = (),
+) -> Report:
+    """Compare everything that was measured, and add what a reader needs to judge it."""
+    clips = tuple(clip_facts(one) for one in bench.anchored.values())
+    level = bench.settings.evaluation.confidence
+    curves = [curve for codec in (subject, *references) for curve in codec.curves.values()]
+    metrics = measured_metrics(request.metrics, curves)
+    comparisons = compare_all(subject, references, clips, metrics)
+    return Report(
+        title=title,
+        subject=subject,
+        references=references,
+        clips=clips,
+        metrics=metrics,
+        comparisons=comparisons,
+        score=score,
+        environment=describe_environment(bench.isolation, request.command, utc_now()),
+        confidence=level,
+        notices=(*notices_of(bench.settings, subject), *notices),
+        means=mean_rates(comparisons, level),
+        difference=difference,
+        trade_offs=(*codec_trade_offs(subject, references, clips), *others),
+    )
+
+
+def with_views(report: Report, bench: Bench, reference: Renderer, subject: Renderer) -> Report:
+    """Add what both look like, on every clip that both were measured on."""
+    vmaf = wants_vmaf(bench.settings, evaluating=True)
+    views = []
+    for name, one in bench.anchored.items():
+        if bench.stop.is_set():
+            raise Interrupted("stopped; nothing was written")
+        if name in reference.codec.curves and name in subject.codec.curves:
+            views.append(
+                view_clip(one.clip, reference, subject, one.operating_psnr_y_db, vmaf=vmaf)
+            )
+    return replace(report, views=within_budget(views))
+
+
+def clip_facts(one: AnchoredClip) -> ClipFacts:
+    """A clip as a report describes it."""
+    clip = one.clip
+    return ClipFacts(
+        name=clip.name,
+        stream=clip.stream,
+        sha256=clip.sha256,
+        origin=clip.source.origin,
+        licence=clip.source.licence,
+        operating_psnr_y_db=one.operating_psnr_y_db,
+    )

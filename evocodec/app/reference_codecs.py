@@ -1,0 +1,93 @@
+"""What a program is compared with: real encoders, and a person's own encodes."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from evocodec.anchors.encoders import AnchorEncoder
+from evocodec.anchors.measure import covering_curve
+from evocodec.anchors.user_encodes import BASELINE, bits_ratio
+from evocodec.app.anchor_progress import OnAnchor, anchor_jobs, heard
+from evocodec.app.clips import baseline_curves
+from evocodec.app.engine import wants_vmaf
+from evocodec.curves.bd_rate import MIN_POINTS
+from evocodec.domain.errors import InfrastructureFailure
+from evocodec.domain.results import RdCurve
+from evocodec.report.gather import within_range
+from evocodec.report.model import Codec, Kind
+
+if TYPE_CHECKING:
+    from evocodec.app.measurement_setup import Bench
+
+
+def anchor_codecs(
+    bench: "Bench",
+    encoders: Sequence[AnchorEncoder],
+    *,
+    repeat: bool = False,
+    on_anchor: OnAnchor | None = None,
+) -> tuple[tuple[Codec, ...], tuple[str, ...]]:
+    """Real encoders over the primary anchor's range, from the cache where they are known.
+
+    The first must be the primary one. Also returns, in words, which could not take a clip: SVT-AV1
+    needs 64 samples a side, and one row less is no reason to lose the others.
+    """
+    primary, *others = encoders
+    codecs = [
+        Codec(
+            primary.name,
+            Kind.ANCHOR,
+            {name: one.curve for name, one in bench.anchored.items()},
+            command=primary.described(),
+        )
+    ]
+    notices: list[str] = []
+    for encoder in others:
+        curves: dict[str, RdCurve] = {}
+        for name, one in bench.anchored.items():
+            try:
+                whole = covering_curve(
+                    one.clip,
+                    encoder,
+                    one.curve,
+                    bench.workspace.cache,
+                    jobs=anchor_jobs(),
+                    on_event=lambda event: heard(event, bench.stop, on_anchor),
+                    fresh=repeat,
+                    vmaf=wants_vmaf(bench.settings, evaluating=True),
+                )
+                curves[name] = within_range(whole, one.curve)
+            except InfrastructureFailure as error:
+                notices.append(f"No figures of {encoder.name} on {name}: {error}")
+        codecs.append(Codec(encoder.name, Kind.ANCHOR, curves, command=encoder.described()))
+    return tuple(codecs), tuple(notices)
+
+
+def baseline_codec(bench: "Bench", files: Sequence[str]) -> Codec | None:
+    """A person's own encodes as one side of a comparison; None without any.
+
+    Raises:
+        UserError: a file that is no encode of a clip.
+    """
+    if not files:
+        return None
+    clips = {name: one.clip for name, one in bench.anchored.items()}
+    vmaf = wants_vmaf(bench.settings, evaluating=True)
+    return Codec(BASELINE, Kind.FILE, baseline_curves(clips, files, vmaf=vmaf))
+
+
+def baseline_notices(subject: Codec, baseline: Codec | None) -> tuple[str, ...]:
+    """What can be said of files too few for a curve: the bits at each file's own quality."""
+    found = []
+    for clip, curve in baseline.curves.items() if baseline else ():
+        if len(curve.points) >= MIN_POINTS:
+            continue
+        for point in curve.points:
+            ratio = bits_ratio(subject.curves[clip], point)
+            if ratio:
+                change = (ratio - 1) * 100
+                found.append(
+                    f"At the {point.quality.psnr_y_db:.2f} dB PSNR-Y of the file given for {clip}, "
+                    f"{subject.name} needs {abs(change):.1f} % {'more' if change > 0 else 'fewer'} "
+                    "bits."
+                )
+    return tuple(found)

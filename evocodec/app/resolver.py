@@ -1,0 +1,125 @@
+"""Recorded runs, candidates and programs, by the names that people type."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from evocodec.domain.errors import UserError
+from evocodec.store.blobs import BlobStore
+from evocodec.store.ledger import Ledger
+from evocodec.views.candidate import CandidateView
+from evocodec.views.run import RunState, RunView
+
+if TYPE_CHECKING:  # git's client takes its time to import
+    from evocodec.champions.repository import ChampionRepository
+
+_HASH = re.compile(r"[0-9a-f]{64}")
+_CANDIDATE = re.compile(r"(?:(?P<run>[^/]+)/)?(?P<id>c\d+)")
+_VERSION = re.compile(r"v\d+|current")
+
+
+class Lookup:
+    """Finds; ``champions`` is asked for only when a version may be meant, ``place`` is for people.
+
+    What does not exist raises ``UserError``, with what is near.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        blobs: BlobStore,
+        champions: "Callable[[], ChampionRepository]",
+        place: Path,
+    ) -> None:
+        self._ledger = ledger
+        self._blobs = blobs
+        self._champions = champions
+        self._place = place
+
+    def run_id(self, run_id: str | None) -> str:
+        """A run's whole id, from that, a part of it, or ``latest`` or None for the newest."""
+        runs = self._ledger.runs()
+        if run_id is None or run_id == "latest":
+            if not runs:
+                message = f"no run is recorded in {self._place}; begin with `evocodec run`"
+                raise UserError(message)
+            return runs[0]
+        if run_id in runs:
+            return run_id
+        near = [known for known in runs if run_id in known]
+        if len(near) == 1:
+            return near[0]
+        some = near or runs
+        asked = "did you mean one of" if near else "the newest are"
+        hint = f"; {asked} {', '.join(some[:5])}" if some else "; begin one with `evocodec run`"
+        message = f"there is no run {run_id!r} in {self._place}{hint}"
+        raise UserError(message)
+
+    def view(self, run_id: str | None) -> RunView:
+        """A run as it is now."""
+        state = RunState()
+        for _, event in self._ledger.events(self.run_id(run_id)):
+            state.apply(event)
+        return state.view()
+
+    def candidate(self, ref: str) -> CandidateView:
+        """A candidate: ``c0007`` of the newest run, or ``RUN/c0007``."""
+        match = _CANDIDATE.fullmatch(ref)
+        if match is None:
+            message = f"{ref!r} is no candidate; they are called c0007, or RUN/c0007"
+            raise UserError(message)
+        run = self.view(match["run"])
+        for candidate in run.candidates:
+            if candidate.candidate_id == match["id"]:
+                return candidate
+        last = run.candidates[-1].candidate_id if run.candidates else "none yet"
+        message = (
+            f"run {run.run_id} has no candidate {match['id']}; its last is {last}. "
+            "`evocodec ls` lists them"
+        )
+        raise UserError(message)
+
+    def program(self, ref: str) -> tuple[str, str]:
+        """The writer id that names a program in ``.evc`` files, and its text.
+
+        A version's id is its own; any other program is kept as a blob and named by its hash.
+        """
+        from evocodec.app.programs import BUILT_IN, built_in
+        from evocodec.champions.publish import resolve as resolve_published
+
+        if _HASH.fullmatch(ref):
+            return ref, self._blobs.get(ref).decode()
+        if _CANDIDATE.fullmatch(ref):
+            source = self._candidate_source(ref)
+        elif ref in BUILT_IN:
+            source = built_in(ref)
+        else:
+            published = resolve_published(ref, self._champions())
+            if not published.writer_id.startswith("file+"):
+                return published.writer_id, published.source
+            source = published.source
+        return self._blobs.put(source.encode()), source
+
+    def origin(self, ref: str) -> tuple[RunView, str] | None:
+        """The run that a candidate or version comes from, and its id there; else None."""
+        match = _CANDIDATE.fullmatch(ref)
+        if match:
+            return self.view(match["run"]), match["id"]
+        if not _VERSION.fullmatch(ref):
+            return None
+        champions = self._champions()
+        known = {version.tag: version for version in champions.versions()}
+        version = champions.current() if ref == "current" else known.get(ref)
+        if version is None or version.run_id not in self._ledger.runs():
+            return None
+        return self.view(version.run_id), version.candidate_id
+
+    def _candidate_source(self, ref: str) -> str:
+        candidate = self.candidate(ref)
+        hashes = [a.source_sha256 for a in candidate.attempts if a.source_sha256]
+        if not hashes:
+            why = candidate.reason or "it is still being planned"
+            message = f"{ref} never had a program: {why}"
+            raise UserError(message)
+        return self._blobs.get(hashes[-1]).decode()

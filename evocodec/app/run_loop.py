@@ -1,0 +1,214 @@
+"""A run: candidates opened one after another, several in flight, until time or count is up."""
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+
+from langchain_core.runnables import RunnableConfig
+
+from evocodec.domain.errors import (
+    BudgetExhausted,
+    ConfigError,
+    EndpointUnavailable,
+    InfrastructureFailure,
+    SupersededError,
+)
+from evocodec.domain.events import CandidateClosed, CandidateOpened
+from evocodec.execution.contract import Interrupted
+from graph.build import Way
+from graph.services import Services, utc_now
+from graph.state import CandidateState
+
+_POLL_SECONDS = 0.2
+_MAX_INFRASTRUCTURE_FAILURES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class CampaignOptions:
+    """When a run stops opening candidates, and how many go side by side."""
+
+    seconds: float
+    candidates: int  # 0: no limit
+    in_flight: int
+    finish_seconds: float
+    """How long candidates in flight may go on after time is up; then they are left to resume."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a run came to rest; ``outcome`` is one of RunStopped's."""
+
+    outcome: str
+    message: str = ""
+
+
+class Campaign:
+    """Drives candidates through the graph; owns the threads they run in.
+
+    One thread per candidate in flight: it waits for a model or for tasks, and burns no CPU itself.
+    """
+
+    def __init__(
+        self,
+        services: Services,
+        way: Way,
+        options: CampaignOptions,
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._services = services
+        self._way = way
+        self._options = options
+        self._monotonic = monotonic
+        self._failures = 0
+        self._ending: Ending | None = None
+
+    def run(self) -> Ending:
+        """Resume what is open, then open candidates until the run has to end."""
+        started = self._monotonic()
+        closed, unfinished = self._recorded()
+        number = len(closed) + len(unfinished)
+        for baseline in range(number + 1, len(self._services.baselines) + 1):
+            unfinished.append(self._open(baseline, parent_id=""))
+        number = max(number, len(self._services.baselines))
+        with ThreadPoolExecutor(
+            max_workers=self._options.in_flight, thread_name_prefix="candidate"
+        ) as pool:
+            for candidate in self._baselines_first(unfinished):
+                self._watch([pool.submit(self._drive, candidate)], None)
+                if self._ending:
+                    return self._ending
+            if not any(entry.full for entry in self._services.archive.entries()):
+                return Ending("failed", self._why_no_start())
+            pending = {pool.submit(self._drive, candidate) for candidate in unfinished}
+            while self._ending is None:
+                late = self._monotonic() - started > self._options.seconds
+                exhausted = 0 < self._options.candidates <= number
+                while not late and not exhausted and len(pending) < self._options.in_flight:
+                    number += 1
+                    candidate = self._open(number, parent_id=self._parent())
+                    pending.add(pool.submit(self._drive, candidate))
+                    exhausted = 0 < self._options.candidates <= number
+                if not pending:
+                    break
+                hard = started + self._options.seconds + self._options.finish_seconds
+                pending = self._watch(list(pending), hard)
+            for future in pending:
+                future.cancel()
+        return self._ending or Ending("finished")
+
+    def _baselines_first(self, unfinished: list[CandidateOpened]) -> list[CandidateOpened]:
+        """Take the baselines out: nothing can be compared before they are measured."""
+        count = len(self._services.baselines)
+        first = [candidate for candidate in unfinished if candidate.number <= count]
+        unfinished[:] = [candidate for candidate in unfinished if candidate.number > count]
+        return sorted(first, key=lambda candidate: candidate.number)
+
+    def _watch(self, futures: list[Future[None]], hard_deadline: float | None) -> set[Future[None]]:
+        """Wait until one candidate ends; returns those still in flight."""
+        pending = set(futures)
+        while pending:
+            done, pending = wait(pending, timeout=_POLL_SECONDS, return_when=FIRST_COMPLETED)
+            for future in done:
+                self._collect(future)
+            if self._services.stop.is_set() and self._ending is None:
+                self._end("interrupted", "stopped on request")
+            if hard_deadline and self._monotonic() > hard_deadline and self._ending is None:
+                left = "1 candidate" if len(pending) == 1 else f"{len(pending)} candidates"
+                self._end("finished", f"time is up; {left} left to resume")
+            if done and self._ending is None:
+                return pending
+        return pending
+
+    def _collect(self, future: Future[None]) -> None:
+        try:
+            future.result()
+        except Interrupted:
+            return
+        except SupersededError:
+            self._services.stop.set()
+            raise
+        except BudgetExhausted as error:
+            self._end("budget", str(error))
+        except EndpointUnavailable as error:
+            self._end("endpoint_gone", str(error))
+        except ConfigError as error:
+            self._end("failed", str(error))
+        except InfrastructureFailure as error:
+            self._failures += 1
+            if self._failures >= _MAX_INFRASTRUCTURE_FAILURES:
+                self._end("failed", f"the machinery failed {self._failures} times: {error}")
+
+    def _end(self, outcome: str, message: str) -> None:
+        if self._ending is None:
+            self._ending = Ending(outcome, message)
+        self._services.stop.set()
+
+    def _drive(self, candidate: CandidateOpened) -> None:
+        """Take one candidate through the graph, from its last checkpoint when there is one."""
+        if self._services.stop.is_set():
+            raise Interrupted("the run was asked to stop")
+        config: RunnableConfig = {
+            "configurable": {"thread_id": f"{candidate.run_id}/{candidate.candidate_id}"},
+            "recursion_limit": 200,
+        }
+        begun = bool(self._way.get_state(config).next)
+        start: CandidateState = {
+            "candidate_id": candidate.candidate_id,
+            "parent_id": candidate.parent_id,
+            "number": candidate.number,
+            "attempt": 0,
+            "revisions": 0,
+            "repairs": 0,
+            "outcome": "",
+        }
+        self._way.invoke(None if begun else start, config)
+        self._failures = 0
+
+    def _open(self, number: int, *, parent_id: str) -> CandidateOpened:
+        event = CandidateOpened(
+            run_id=self._services.run_id,
+            at=utc_now(),
+            candidate_id=f"c{number:04d}",
+            parent_id=parent_id,
+            number=number,
+        )
+        try:
+            self._services.journal.publish(event)
+        except SupersededError:
+            self._services.stop.set()  # or what is in flight is waited for
+            raise
+        return event
+
+    def _why_no_start(self) -> str:
+        seed = self._services.run_state.view().candidates[-1]
+        return (
+            f"the program that the run starts from has no score ({seed.reason or 'not measured'}); "
+            f"see `evocodec show {seed.candidate_id}`"
+        )
+
+    def _parent(self) -> str:
+        return self._services.archive.select_parent().candidate_id
+
+    def _recorded(self) -> tuple[set[str], list[CandidateOpened]]:
+        ledger, run_id = self._services.journal.ledger, self._services.run_id
+        kinds = ("candidate_opened", "candidate_closed")
+        events = [event for _, event in ledger.events(run_id, kinds=kinds)]
+        closed = {e.candidate_id for e in events if isinstance(e, CandidateClosed)}
+        opened = [e for e in events if isinstance(e, CandidateOpened)]
+        return closed, [event for event in opened if event.candidate_id not in closed]
+
+
+def stop_when(stop: threading.Event, campaign_stop: threading.Event) -> threading.Thread:
+    """Pass a caller's wish to stop on to a run; the thread ends with either."""
+
+    def watch() -> None:
+        while not campaign_stop.is_set():
+            if stop.wait(_POLL_SECONDS):
+                campaign_stop.set()
+
+    thread = threading.Thread(target=watch, name="stop-watch", daemon=True)
+    thread.start()
+    return thread

@@ -1,0 +1,190 @@
+"""Who watches a run from outside: its metrics, the server that shows them, and its log."""
+
+import logging
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+
+from evocodec.app.recorded_metrics import bd_rate_percent
+from evocodec.config import Settings
+from evocodec.domain.errors import InfrastructureFailure
+from evocodec.domain.events import Event
+from evocodec.execution.contract import Engine, EngineInfo, OnPoint, OnRetry
+from evocodec.execution.jobs import RateJob
+from evocodec.store.blobs import BlobStore
+from evocodec.store.ledger import Ledger
+from evocodec.store.records import RecordStore
+from evocodec.store.timed import TimedBlobs, TimedLedger, TimedRecords
+from evocodec.telemetry.metrics import RunMetrics
+from evocodec.telemetry.redact import Redactor
+from evocodec.telemetry.server import MetricsServer
+from evocodec.telemetry.slots import WatchedSlots
+from evocodec.telemetry.stores import LogCounter, StoreMetrics
+from evocodec.telemetry.structured import collected_log
+from evocodec.video.clips import Clip
+
+_logger = logging.getLogger(__name__)
+_SLOTS_SECONDS = 5.0
+_SECRET_VARIABLES = (
+    *("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "RAY_AUTH_TOKEN"),
+    *("OPENAI_API_KEY", "GIT_TOKEN", "GITHUB_TOKEN"),
+)
+
+
+class RunWatch:
+    """Metrics of one run, and what its parts are wrapped in so that they can be counted."""
+
+    def __init__(self) -> None:
+        self.metrics = RunMetrics(bd_rate_percent)
+        self._stores = StoreMetrics(self.metrics.registry)
+        self._slots = WatchedSlots(1)
+
+    def observe(self, event: Event) -> None:
+        """Count one event; subscribe it to the bus."""
+        self.metrics.observe(event)
+
+    def ledger(self, ledger: Ledger) -> Ledger:
+        """Return the same ledger, timed."""
+        return TimedLedger(ledger, self._stores)
+
+    def blobs(self, blobs: BlobStore) -> BlobStore:
+        """Return the same blobs, timed."""
+        return TimedBlobs(blobs, self._stores)
+
+    def records(self, records: RecordStore) -> RecordStore:
+        """Return the same records, timed."""
+        return TimedRecords(records, self._stores)
+
+    def slots(self, count: int) -> threading.Semaphore:
+        """Return evaluation slots that say how many programs wait for one."""
+        self._slots = WatchedSlots(count)
+        return self._slots
+
+    @contextmanager
+    def engine(self, engine: Engine) -> Iterator[Engine]:
+        """Show an engine's slots and queue while the context lasts; it must end before the engine.
+
+        A scrape never waits for the cluster: how many slots there are is asked for in a thread.
+        """
+        total, over = [engine.slots()], threading.Event()
+
+        def sample() -> None:
+            while not over.wait(_SLOTS_SECONDS):
+                try:
+                    total[0] = engine.slots()
+                except Exception:  # the edge of a thread: the figure stays as it was
+                    _logger.warning("cannot ask the cluster for its slots", exc_info=True)
+
+        sampler = threading.Thread(target=sample, name="slots", daemon=True)
+        self.metrics.watch_slots(
+            engine.busy,
+            lambda: total[0],
+            tasks_waiting=engine.waiting,
+            proposals_waiting=lambda: self._slots.waiting,
+        )
+        sampler.start()
+        try:
+            yield _CountedEngine(engine, self.metrics.infrastructure_failed)
+        finally:
+            self.metrics.leave_slots()
+            over.set()
+            sampler.join(_SLOTS_SECONDS)
+
+
+@contextmanager
+def watched(
+    settings: Settings, ledger: Ledger, run_id: str, stop: threading.Event
+) -> Iterator[RunWatch]:
+    """Watch a run while the context lasts; what it did before is counted first.
+
+    A Prometheus that follows the run is given the time to see how it ended, until ``stop``.
+
+    Raises UserError when metrics are to be served on an address that cannot be had.
+    """
+    watch = RunWatch()
+    for _, event in ledger.events(run_id):
+        watch.observe(event)
+    with ExitStack() as closing:
+        telemetry = settings.telemetry
+        if telemetry.log_to:
+            closing.enter_context(
+                collected_log(
+                    telemetry.log_to,
+                    run_id,
+                    form=telemetry.log_format,
+                    level=telemetry.log_level,
+                    redact=redactor(settings),
+                )
+            )
+        counter, logger = LogCounter(watch.metrics.registry), logging.getLogger("evocodec")
+        logger.addHandler(counter)
+        closing.callback(logger.removeHandler, counter)
+        if telemetry.metrics_port:
+            server = MetricsServer(
+                watch.metrics.registry, host=telemetry.metrics_bind, port=telemetry.metrics_port
+            )
+            closing.enter_context(server)
+            closing.callback(server.await_last_scrape, stop.is_set)
+            _logger.info("metrics are served on %s", server.url)
+        yield watch
+
+
+def redactor(settings: Settings) -> Redactor:
+    """Hides the secrets that this process was given, in everything that is logged."""
+    environment = (os.environ.get(name, "") for name in _SECRET_VARIABLES)
+    return Redactor((settings.model.api_key.get_secret_value(), *environment))
+
+
+class _CountedEngine:
+    """An Engine around an engine that counts the evaluations it gave up on."""
+
+    def __init__(self, engine: Engine, on_failure: Callable[[], None]) -> None:
+        self._engine = engine
+        self._on_failure = on_failure
+
+    def start(self) -> EngineInfo:
+        return self._engine.start()
+
+    def put_clip(self, clip: Clip) -> None:
+        self._engine.put_clip(clip)
+
+    def slots(self) -> int:
+        return self._engine.slots()
+
+    def busy(self) -> int:
+        return self._engine.busy()
+
+    def waiting(self) -> int:
+        return self._engine.waiting()
+
+    def run_jobs(
+        self,
+        candidate_id: str,
+        source: str,
+        jobs: Sequence[RateJob],
+        *,
+        on_point: OnPoint,
+        on_retry: OnRetry,
+        stop: threading.Event | None = None,
+        verify: RateJob | None = None,
+    ) -> None:
+        try:
+            self._engine.run_jobs(
+                candidate_id,
+                source,
+                jobs,
+                on_point=on_point,
+                on_retry=on_retry,
+                stop=stop,
+                verify=verify,
+            )
+        except InfrastructureFailure as failure:
+            self._on_failure()
+            _logger.warning(
+                "%s stays open: %s", candidate_id, failure, extra={"candidate_id": candidate_id}
+            )
+            raise
+
+    def close(self) -> None:
+        self._engine.close()

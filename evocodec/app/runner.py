@@ -1,0 +1,320 @@
+"""Wires one run: clips, anchors, engine, team, graph, ledger, listeners."""
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, replace
+
+from evocodec.app.background import InBackground
+from evocodec.app.clips import AnchoredClip, anchored_clips, require_clips
+from evocodec.app.engine import engine_options, make_policy, require_floor, wants_vmaf
+from evocodec.app.held_out_clips import HeldOutMaterial, require_held_out
+from evocodec.app.other_anchors import OtherAnchors, require_anchors
+from evocodec.app.run_loop import Campaign, CampaignOptions, Ending, stop_when
+from evocodec.app.run_plan import RunPlan, flat_settings, software, taken
+from evocodec.app.run_team import TeamBuilder, team_name
+from evocodec.app.run_watch import RunWatch
+from evocodec.app.stage_settings import reference_costs, stage_settings, thresholds
+from evocodec.app.stores import open_checkpoints
+from evocodec.champions.repository import ChampionRepository
+from evocodec.domain.errors import SupersededError
+from evocodec.domain.events import (
+    Adopted,
+    AnchorReady,
+    CandidateClosed,
+    CodeWritten,
+    Evaluated,
+    Event,
+    Judged,
+    RunStarted,
+    RunStopped,
+)
+from evocodec.domain.results import RdCurve
+from evocodec.evaluation.screening import ScreenErrors
+from evocodec.evaluation.staged import StagedEvaluator
+from evocodec.execution.contract import Engine, EngineInfo
+from evocodec.execution.engine import RayEngine
+from evocodec.report.run_plots import FaultPictures
+from evocodec.sandbox.policy import available_imports
+from evocodec.search.archive import Archive, restore
+from evocodec.search.novelty import Novelty
+from evocodec.store.blobs import BlobStore
+from evocodec.store.journal import Journal
+from evocodec.store.ledger import Ledger
+from evocodec.store.records import RecordStore
+from evocodec.telemetry.bus import EventBus
+from evocodec.views.run import RunState
+from graph.build import build_way
+from graph.routing import LoopBounds
+from graph.services import ChampionBoard, HeldOutTerms, Services, utc_now
+
+_FINISH_SHARE = 0.25
+"""Candidates in flight may go on for this share of the run's time after it is up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """What a run writes to."""
+
+    ledger: Ledger
+    blobs: BlobStore
+    records: RecordStore
+    champions: ChampionRepository
+
+
+class Runner:
+    """Carries out one run; made anew for each."""
+
+    def __init__(
+        self,
+        plan: RunPlan,
+        stores: Stores,
+        listeners: Sequence[Callable[[Event], None]],
+        stop: threading.Event,
+        watch: RunWatch,
+    ) -> None:
+        self._plan = plan
+        self._stores = stores
+        self._stop = stop
+        self._watch = watch
+        self._bus = EventBus()
+        for listener in listeners:
+            self._bus.subscribe(listener)
+        self._state = RunState()
+        self._past = [event for _, event in stores.ledger.events(plan.run_id)]
+        for event in self._past:
+            self._state.apply(event)
+        self._journal = Journal(stores.ledger, plan.run_id, self._tell)
+        self._own_stop = threading.Event()
+        self._closing = ExitStack()
+        self._ours = False
+
+    def run(self) -> Ending:
+        """Do it all; the ledger has a RunStopped whatever happens short of a kill."""
+        stop_when(self._stop, self._own_stop)
+        try:
+            with self._closing:
+                ending = self._run()
+        except SupersededError:
+            raise  # how it ends is for whoever has it now to say
+        except BaseException as error:
+            with suppress(SupersededError):
+                self._record_stop(Ending("failed", f"{type(error).__name__}: {error}"))
+            raise
+        finally:
+            self._own_stop.set()
+        self._record_stop(ending)
+        return ending
+
+    def _tell(self, event: Event) -> None:
+        """Take a recorded event into the run's state, then hand it to the listeners."""
+        self._state.apply(event)
+        self._bus.publish(event)
+
+    def _run(self) -> Ending:
+        require_clips(self._plan.settings)
+        require_held_out(self._plan.settings)
+        require_anchors(self._plan.settings)
+        engine = RayEngine(engine_options(self._plan.settings))
+        # Starting Ray is mostly waiting, and so is x265: they are done side by side. Ray is started
+        # here, because Linux ends its processes together with the thread that started them.
+        anchoring = InBackground(
+            lambda: anchored_clips(
+                self._plan.settings,
+                self._plan.workspace.cache,
+                vmaf=wants_vmaf(self._plan.settings),
+            )
+        )
+        try:
+            info = engine.start()
+            require_floor(info.isolation, self._plan.settings)
+            anchored = anchoring.result()
+            self._announce(info, anchored)
+            self._bus.subscribe(
+                FaultPictures(
+                    {name: one.curve for name, one in anchored.items()},
+                    {name: one.clip.stream for name, one in anchored.items()},
+                    self._plan.workspace.run(self._plan.run_id) / "curves",
+                )
+            )
+            with self._watch.engine(engine) as watched:
+                return self._evolve(watched, anchored)
+        finally:
+            anchoring.wait()
+            engine.close()
+
+    def _announce(self, info: EngineInfo, anchored: Mapping[str, AnchoredClip]) -> None:
+        plan, settings = self._plan, self._plan.settings
+        started = RunStarted(
+            run_id=plan.run_id,
+            at=utc_now(),
+            proposer=team_name(plan),
+            seed=settings.run.seed,
+            clips=tuple(anchored),
+            settings=flat_settings(plan, info),
+            software=software(),
+            isolation=dict(info.isolation.layers),
+            unsafe=settings.sandbox.unsafe,
+            resumed=plan.resumed,
+        )
+        self._ours = self._journal.claim(started)
+        if not self._ours:
+            raise taken(plan)
+        self._journal.successor = replace(started, resumed=plan.resumed + 1).key
+        for one in anchored.values():
+            self._journal.publish(self._ready(one, one.curve, cached=one.cached, primary=True))
+        others = OtherAnchors(
+            settings,
+            plan.workspace.cache,
+            anchored,
+            recorded=self._has_anchor,
+            on_curve=lambda one, curve, cached: self._journal.publish(
+                self._ready(one, curve, cached=cached, primary=False)
+            ),
+        )
+        self._closing.callback(others.close)
+
+    def _ready(
+        self, one: AnchoredClip, curve: RdCurve, *, cached: bool, primary: bool
+    ) -> AnchorReady:
+        return AnchorReady(
+            run_id=self._plan.run_id,
+            at=utc_now(),
+            curve=curve,
+            stream=one.clip.stream,
+            operating_psnr_y_db=one.operating_psnr_y_db,
+            cached=cached,
+            clip_sha256=one.clip.sha256,
+            primary=primary,
+        )
+
+    def _has_anchor(self, codec: str, one: AnchoredClip) -> bool:
+        ready = self._ready(one, RdCurve(codec, one.clip.name, ()), cached=False, primary=False)
+        return self._journal.find(ready.key) is not None
+
+    def _evolve(self, engine: Engine, anchored: Mapping[str, AnchoredClip]) -> Ending:
+        plan, settings = self._plan, self._plan.settings
+        slots = settings.run.slots or max(1, engine.slots())
+        replayed = bool(settings.run.replay)
+        uses_model = (settings.model.configured or replayed) and not plan.submission
+        archive = Archive(mode="model" if uses_model else "mutation", seed=settings.run.seed)
+        novelty = Novelty(near=uses_model)
+        board = ChampionBoard(archive)
+        self._restore(archive, novelty, board)
+        team = TeamBuilder(
+            plan,
+            self._stores.ledger,
+            self._stores.blobs,
+            self._journal.publish,
+            self._own_stop,
+            self._closing,
+        )
+        bounds = LoopBounds(
+            max_revisions=settings.run.max_revisions if uses_model else 0,
+            max_repairs=settings.run.max_repairs if uses_model else 0,
+        )
+        services = Services(
+            run_id=plan.run_id,
+            seed=settings.run.seed,
+            journal=self._journal,
+            run_state=self._state,
+            blobs=self._stores.blobs,
+            records=self._stores.records,
+            team=team.build(archive),
+            archive=archive,
+            novelty=novelty,
+            champions=self._stores.champions,
+            board=board,
+            evaluator=self._evaluator(engine, anchored),
+            slots=self._watch.slots(slots),
+            stop=self._own_stop,
+            reference_lock=threading.Lock(),
+            bounds=bounds,
+            history_length=settings.run.history,
+            unsafe=settings.sandbox.unsafe,
+            library_codecs_allowed=settings.sandbox.allow_library_codecs,
+            imports=tuple(sorted(available_imports(make_policy(settings)))),
+            baselines=tuple(self._stores.blobs.get(sha).decode() for sha in plan.baselines),
+            held_out=self._held_out(anchored),
+        )
+        seconds = settings.run.minutes * 60.0
+        options = CampaignOptions(
+            seconds=seconds,
+            candidates=len(plan.baselines) + 1 if plan.submission else settings.run.candidates,
+            in_flight=slots + (settings.run.ahead if uses_model else 0),
+            finish_seconds=max(30.0, _FINISH_SHARE * seconds),
+        )
+        with open_checkpoints(settings, plan.workspace, services.blobs) as checkpointer:
+            return Campaign(services, build_way(services, checkpointer), options).run()
+
+    def _evaluator(self, engine: Engine, anchored: Mapping[str, AnchoredClip]) -> StagedEvaluator:
+        errors = ScreenErrors()
+        for event in self._past:
+            errors.observe(event)
+        # The anchor's own time, of this machine and hour: its curve may come from a cache.
+        costs = InBackground(lambda: reference_costs(self._plan.settings, anchored))
+        self._closing.callback(costs.wait)
+        return StagedEvaluator(
+            engine,
+            run_id=self._plan.run_id,
+            clips={name: one.clip for name, one in anchored.items()},
+            anchors={name: one.curve for name, one in anchored.items()},
+            operating_db={name: one.operating_psnr_y_db for name, one in anchored.items()},
+            record=self._journal.publish,
+            recorded=self._journal.find,
+            now=utc_now,
+            settings=stage_settings(self._plan.settings),
+            stop=self._own_stop,
+            keep_series=self._stores.blobs.put,
+            reference_costs=costs.result,
+            errors=errors,
+        )
+
+    def _held_out(self, anchored: Mapping[str, AnchoredClip]) -> HeldOutTerms | None:
+        settings = self._plan.settings
+        if not settings.held_out.enabled:
+            return None
+        secret = self._stores.blobs.get(self._plan.held_out_secret)
+        folder = self._plan.workspace.run(self._plan.run_id) / "held-out"
+        return HeldOutTerms(
+            draw=HeldOutMaterial(settings, folder, anchored, secret).draw,
+            keep=settings.held_out.keep,
+            confidence=settings.evaluation.confidence,
+            thresholds=thresholds(settings),
+        )
+
+    def _restore(self, archive: Archive, novelty: Novelty, board: ChampionBoard) -> None:
+        """Bring back what a run that was stopped already knew."""
+        blobs = self._stores.blobs
+
+        def source_of(sha256: str) -> str:
+            return blobs.get(sha256).decode()
+
+        restore(archive, self._past, source_of)
+        scores = {e.candidate_id: e.score for e in self._past if isinstance(e, Evaluated)}
+        for event in self._past:
+            if isinstance(event, CodeWritten):
+                novelty.claim(event.candidate_id, source_of(event.source_sha256))
+            elif isinstance(event, Adopted):
+                board.crown(event.candidate_id, f"v{event.version}", scores[event.candidate_id])
+            elif isinstance(event, Judged) and event.verdict.rule == "baseline":
+                version = event.verdict.compared_with
+                board.crown(event.candidate_id, version, scores[event.candidate_id])
+
+    def _record_stop(self, ending: Ending) -> None:
+        if not self._ours:
+            return  # it did not begin here: there is nothing to end
+        counts: dict[str, int] = {}
+        for _, event in self._stores.ledger.events(self._plan.run_id, kinds=("candidate_closed",)):
+            if isinstance(event, CandidateClosed):
+                counts[event.status.value] = counts.get(event.status.value, 0) + 1
+        self._journal.publish(
+            RunStopped(
+                run_id=self._plan.run_id,
+                at=utc_now(),
+                outcome=ending.outcome,
+                message=ending.message,
+                resumed=self._plan.resumed,
+                counts=counts,
+            )
+        )

@@ -1,0 +1,78 @@
+"""From settings to how candidates are measured and judged."""
+
+import logging
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from evocodec.anchors.encoders import primary_encoder
+from evocodec.anchors.reference_cost import reference_cost
+from evocodec.app.clips import AnchoredClip
+from evocodec.config import Settings
+from evocodec.domain.errors import InfrastructureFailure
+from evocodec.domain.results import Cost, Track
+from evocodec.evaluation.guards import Guards
+from evocodec.evaluation.screening import WinLine
+from evocodec.evaluation.staged import StageSettings
+from evocodec.rules.cost_limits import CostLimits
+
+if TYPE_CHECKING:
+    from evocodec.rules.adoption import Thresholds
+
+_logger = logging.getLogger(__name__)
+
+
+def stage_settings(settings: Settings) -> StageSettings:
+    """What the stages ask for."""
+    evaluation, judge = settings.evaluation, settings.judge
+    return StageSettings(
+        screen_frames=evaluation.screen_frames,
+        smoke_qp=evaluation.smoke_qp,
+        screen_keep_below=evaluation.screen_keep_below,
+        max_points=evaluation.max_points,
+        guards=Guards(evaluation.chroma_margin_db, evaluation.worst_frame_margin_db),
+        win=WinLine(
+            rate_ratio=1 - judge.bitrate_gain_percent / 100,
+            compression=1 + judge.compression_gain_percent / 100,
+        ),
+        first_below_mbps=judge.chance_first_below_mbps,
+        confidence=evaluation.confidence,
+        charge_program=settings.limits.charge_program,
+    )
+
+
+def thresholds(settings: Settings) -> "Thresholds":
+    """Where the judge draws its lines."""
+    from evocodec.rules.adoption import Thresholds
+
+    judge, limits = settings.judge, settings.limits
+    return Thresholds(
+        adopt_first_below_mbps=judge.adopt_first_below_mbps,
+        chance_first_below_mbps=judge.chance_first_below_mbps,
+        bitrate_gain_percent=judge.bitrate_gain_percent,
+        compression_gain_percent=judge.compression_gain_percent,
+        confidence=settings.evaluation.confidence,
+        limits=CostLimits(
+            min_encode_fps=limits.min_encode_fps,
+            min_decode_fps=limits.min_decode_fps,
+            max_memory_mib=limits.max_memory_mib,
+            max_program_kib=limits.max_program_kib,
+        ),
+    )
+
+
+def reference_costs(settings: Settings, anchored: Mapping[str, AnchoredClip]) -> dict[str, Cost]:
+    """What x265 medium costs on this machine now, a clip each; empty when it cannot be measured."""
+    encoder = primary_encoder(Track(settings.evaluation.track))
+    try:
+        with tempfile.TemporaryDirectory(prefix="evocodec-cost-") as folder:
+            return {
+                name: reference_cost(
+                    one.clip, encoder, one.curve, one.operating_psnr_y_db, Path(folder)
+                )
+                for name, one in anchored.items()
+            }
+    except InfrastructureFailure as failure:
+        _logger.warning("no cost beside the anchor's: %s", failure)
+        return {}

@@ -1,0 +1,144 @@
+"""Opens the stores that the settings name: files in the workspace, or DynamoDB and S3."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Literal
+
+from evocodec.app.workspace import Workspace
+from evocodec.config import Settings, StoreSettings
+from evocodec.domain.errors import UserError
+from evocodec.store.blobs import BlobStore, FileBlobStore
+from evocodec.store.file_records import FileRecordStore
+from evocodec.store.migrate import ListedBlobs, Stores
+from evocodec.store.sqlite.ledger import SqliteLedger
+
+if TYPE_CHECKING:
+    from langgraph.checkpoint.base import BaseCheckpointSaver
+
+    from evocodec.store.aws.client import AwsClient, AwsOptions, Service
+    from evocodec.store.aws.tables import TableOptions, TableSpec
+
+Backend = Literal["sqlite", "dynamodb"]
+
+
+def open_stores(
+    settings: Settings,
+    workspace: Workspace,
+    backend: Backend | None = None,
+    *,
+    create: bool = True,
+) -> Stores:
+    """Open ledger, blobs and records: as the settings choose, or those of a backend.
+
+    With ``create=False`` no table is made, whatever the settings say.
+
+    Raises:
+        UserError: a table or the bucket is missing or of another kind, or access is refused.
+        InfrastructureFailure: the stores do not answer.
+    """
+    if (backend or settings.store.backend) == "dynamodb":
+        return _open_aws(settings.store, workspace, create=create)
+    return Stores(
+        SqliteLedger(workspace.ledger),
+        FileBlobStore(workspace.blobs),
+        FileRecordStore(workspace.records),
+    )
+
+
+def _open_aws(store: StoreSettings, workspace: Workspace, *, create: bool) -> Stores:
+    client = aws_client(store, "dynamodb")
+    from evocodec.store.aws.ledger import DynamoLedger, ledger_table
+    from evocodec.store.aws.records import DynamoRecordStore, records_table
+    from evocodec.store.aws.tables import ensure_table
+
+    blobs = open_blobs(store, workspace)
+    wanted = store.create_tables and create
+    tables = table_options(store, ttl=store.ttl_days > 0, create=wanted)
+    ensure_table(client, ledger_table(store.ledger_table), tables)
+    records = ensure_table(client, records_table(store.records_table), tables)
+    return Stores(
+        DynamoLedger(client, store.ledger_table, blobs, ttl_days=store.ttl_days),
+        blobs,
+        DynamoRecordStore(client, records, blobs, ttl_days=store.ttl_days),
+    )
+
+
+def open_blobs(store: StoreSettings, workspace: Workspace) -> ListedBlobs:
+    """Open the bucket that is named, or else the workspace's files."""
+    if not store.bucket:
+        return FileBlobStore(workspace.blobs)
+    client = aws_client(store, "s3")
+    from evocodec.store.aws.blobs import S3BlobStore, S3Options, check_bucket
+
+    check_bucket(client, store.bucket)
+    options = S3Options(
+        store.bucket, store.prefix, store.encryption, store.kms_key_id, store.part_mib << 20
+    )
+    return S3BlobStore(client, options)
+
+
+@contextmanager
+def open_checkpoints(
+    settings: Settings, workspace: Workspace, blobs: BlobStore
+) -> Iterator["BaseCheckpointSaver[str]"]:
+    """Open what LangGraph keeps of candidates in flight."""
+    if settings.store.backend == "sqlite":
+        from langgraph.checkpoint.sqlite import SqliteSaver
+
+        # Candidates run in threads; the saver serialises access with its own lock.
+        connection = sqlite3.connect(workspace.checkpoints, check_same_thread=False, timeout=60)
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            yield SqliteSaver(connection)
+        finally:
+            connection.close()
+        return
+    store = settings.store
+    client = aws_client(store, "dynamodb")
+    from evocodec.store.aws.checkpoints import DynamoCheckpointSaver, checkpoints_table
+    from evocodec.store.aws.tables import ensure_table
+
+    days = store.checkpoint_ttl_days
+    table = checkpoints_table(store.checkpoints_table)
+    ensure_table(client, table, table_options(store, ttl=days > 0))
+    yield DynamoCheckpointSaver(client, table.name, blobs, ttl_days=days)
+
+
+def aws_client(store: StoreSettings, service: "Service") -> "AwsClient":
+    """Connect to a service as the settings say. Raises UserError without boto3."""
+    try:
+        from evocodec.store.aws.client import connect
+    except ImportError as error:
+        raise UserError(
+            "DynamoDB and S3 need boto3, which is not installed; run `pip install 'evocodec[aws]'`"
+        ) from error
+    return connect(service, _aws_options(store, service))
+
+
+def _aws_options(store: StoreSettings, service: "Service") -> "AwsOptions":
+    from evocodec.store.aws.client import AwsOptions
+
+    url = store.s3_endpoint_url if service == "s3" else store.dynamodb_endpoint_url
+    return AwsOptions(store.region, url, store.retry_seconds)
+
+
+def table_options(store: StoreSettings, *, ttl: bool, create: bool | None = None) -> "TableOptions":
+    """How a table is made: as the settings say, or ``create`` where that is given."""
+    from evocodec.store.aws.tables import TableOptions
+
+    wanted = store.create_tables if create is None else create
+    return TableOptions(create=wanted, ttl=ttl, kms_key_id=store.kms_key_id)
+
+
+def all_tables(store: StoreSettings) -> "tuple[TableSpec, ...]":
+    """The three tables, as they have to be."""
+    from evocodec.store.aws.checkpoints import checkpoints_table
+    from evocodec.store.aws.ledger import ledger_table
+    from evocodec.store.aws.records import records_table
+
+    return (
+        ledger_table(store.ledger_table),
+        records_table(store.records_table),
+        checkpoints_table(store.checkpoints_table),
+    )

@@ -1,0 +1,222 @@
+"""``evocodec clips``: named test sets, and what is in them."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from evocodec.cli.command import command
+from evocodec.cli.exits import ExitCode
+from evocodec.cli.render.tables import add, make_table, spaced
+from evocodec.cli.render.text import clean, number, plural
+from evocodec.cli.session import Session
+
+if TYPE_CHECKING:
+    from evocodec.app.clip_sets import Verification
+    from evocodec.video.test_sets import Entry
+
+PANEL = "Measure"
+_SIZES = {"width", "height", "fps", "frames"}
+
+Refs = Annotated[
+    list[str] | None, typer.Argument(metavar="@SET[/NAME]…", help="which; none: all of them")
+]
+
+group = typer.Typer(
+    no_args_is_help=True,
+    help=(
+        "Named test sets of clips: list, add, remove, verify, describe.\n\n"
+        r"A clip is PATH\[@START-END]\[:WxH+X+Y]\[:WxH]: a range of frames with END exclusive, a "
+        "crop, and a size to scale to. Raw video needs its format: "
+        r"PATH…,raw=WxH,FPS\[,FORMAT\[,tv|pc]], for example film.yuv@0-32,raw=1920x1080,30. PATH "
+        "may be s3://BUCKET/KEY.\n\n"
+        "Sets lie in clips.toml in the workspace; use them with --clip @SET or --clip @SET/NAME."
+    ),
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the group of commands to the application."""
+    command(group, "list", panel=PANEL, examples=["evocodec clips list"])(list_sets)
+    command(
+        group,
+        "add",
+        panel=PANEL,
+        examples=[
+            "evocodec clips add mine talk.mp4@0-64:640x360",
+            "evocodec clips add mine film.yuv@0-32,raw=1920x1080,30 --name film",
+            "evocodec clips add mine s3://bucket/film.y4m@100-164 --licence CC-BY-4.0",
+        ],
+    )(add_clip)
+    command(group, "remove", panel=PANEL, examples=["evocodec clips remove @mine/film"])(remove)
+    command(group, "verify", panel=PANEL, examples=["evocodec clips verify @mine"])(verify)
+    command(
+        group,
+        "describe",
+        panel=PANEL,
+        examples=["evocodec clips describe @builtin --picture clips.png"],
+    )(describe)
+    app.add_typer(group, name="clips", rich_help_panel=PANEL)
+
+
+def list_sets(session: Session) -> None:
+    """List the built-in set and those of this workspace."""
+    from evocodec.app.clip_sets import built_in_entries, user_catalogue
+
+    with session.laboratory():
+        catalogue, built_in = user_catalogue(), built_in_entries()
+    entries = (*built_in, *catalogue.entries)
+    if session.json:
+        rows = [entry_payload(entry) for entry in entries]
+        session.emit_pretty({"catalogue": str(catalogue.path), "clips": rows})
+        return
+    session.show(spaced(_table(entries)))
+    note = f"{plural(len(catalogue.entries), 'clip')} in {catalogue.path}; use one with --clip"
+    session.show(Text(clean(note), style="dim"))
+
+
+def add_clip(
+    session: Session,
+    set_name: Annotated[str, typer.Argument(metavar="SET", help="made when it is not there")],
+    source: Annotated[str, typer.Argument(metavar="CLIP", help="as --clip takes it")],
+    name: Annotated[str, typer.Option(help="what to call it; from the file by default")] = "",
+    origin: Annotated[str, typer.Option(help="where the video comes from")] = "",
+    licence: Annotated[str, typer.Option(help="under which it may be used")] = "",
+    notes: Annotated[str, typer.Option(help="anything else")] = "",
+) -> None:
+    """Decode a clip, hash its samples, and write it into a set."""
+    from evocodec.app import clip_sets
+
+    with session.laboratory(), _working(session, f"reading {clean(source)}"):
+        entry = clip_sets.add_clip(
+            set_name, source, name=name, origin=origin, licence=licence, notes=notes
+        )
+    if session.json:
+        session.emit_pretty(entry_payload(entry))
+        return
+    session.show(spaced(_table([entry])))
+    session.show(Text(clean(f"use it with --clip {entry.full_name}"), style="dim"))
+
+
+def remove(
+    session: Session,
+    ref: Annotated[str, typer.Argument(metavar="@SET[/NAME]", help="a clip, or a whole set")],
+) -> None:
+    """Take a clip or a set out of the catalogue; the videos stay where they are."""
+    from evocodec.app.clip_sets import remove_clips
+
+    with session.laboratory():
+        gone = remove_clips(ref)
+    if session.json:
+        session.emit_pretty({"removed": [entry.full_name for entry in gone]})
+        return
+    session.show(Text(clean("removed " + ", ".join(entry.full_name for entry in gone))))
+
+
+def verify(session: Session, refs: Refs = None) -> None:
+    """Decode clips again and compare their hashes; exit 2 when one is not what it was."""
+    from evocodec.app.clip_sets import State, verify_clips
+
+    with session.laboratory():
+        done = []
+        for one in verify_clips(refs or ()):
+            done.append(one)
+            if not session.json:
+                _show_verification(session, one)
+    wrong = [one for one in done if one.state is not State.OK]
+    if session.json:
+        rows = [
+            {"clip": one.entry.full_name, "state": one.state, "sha256": one.sha256}
+            | ({"detail": clean(one.detail)} if one.detail else {})
+            for one in done
+        ]
+        session.emit_pretty({"verified": not wrong, "clips": rows})
+    elif not done:
+        session.show(Text("there is no set to verify; add a clip with: evocodec clips add"))
+    if wrong:
+        raise typer.Exit(ExitCode.USAGE)
+
+
+def describe(
+    session: Session,
+    refs: Refs = None,
+    picture: Annotated[
+        Path | None, typer.Option(help="write first, middle and last frames there, as a PNG")
+    ] = None,
+) -> None:
+    """Show size, rate, declared colours, and detail and motion (SI and TI of ITU-T P.910)."""
+    from evocodec.app.clip_sets import describe_clips
+
+    with session.laboratory(), _working(session, "reading clips"):
+        entries = describe_clips(refs or (), picture=picture)
+    if session.json:
+        rows = [entry_payload(entry) for entry in entries]
+        session.emit_pretty({"clips": rows} | ({"picture": str(picture)} if picture else {}))
+        return
+    session.show(spaced(_table(entries)))
+    for entry in entries:
+        words = "; ".join(text for text in (entry.origin, entry.licence, entry.notes) if text)
+        line = Text(clean(entry.full_name), style="bold")
+        line.append(f" {entry.sha256} ", style="not bold dim")
+        line.append(clean(words), style="not bold dim")
+        session.show(line, soft_wrap=True)
+    if picture is not None:
+        session.show(Text(clean(f"picture: {picture}")))
+
+
+def entry_payload(entry: "Entry") -> dict[str, Any]:
+    """Return an entry for JSON; what is not known is left out."""
+    known = {
+        name: value
+        for name, value in asdict(entry).items()
+        if value not in ("", 0, "0") or (name in _SIZES and entry.sha256)
+    }
+    return {"clip": entry.full_name, **known}
+
+
+def _table(entries: "tuple[Entry, ...] | list[Entry]") -> Table:
+    table = make_table(
+        "clip", "size", "frames/s", "frames", "seconds", "SI", "TI", "declared", left=(0, 7)
+    )
+    for entry in entries:
+        fps = Fraction(entry.fps)
+        said = (entry.pixel_format, entry.colour_range, entry.matrix)
+        known = bool(entry.width)
+        add(
+            table,
+            entry.full_name,
+            f"{entry.width}×{entry.height}" if known else "–",
+            f"{float(fps):g}"[:6] if known else "–",
+            str(entry.frames) if entry.frames else "–",
+            number(entry.frames / float(fps)) if fps else "–",
+            number(entry.spatial, 1) if known else "–",
+            number(entry.temporal, 1) if known else "–",
+            " ".join(part for part in said if part),
+        )
+    return table
+
+
+def _show_verification(session: Session, one: "Verification") -> None:
+    style = {"ok": "green"}.get(one.state, "bold red")
+    line = Text(f"{one.state:<8}", style=style)
+    line.append(clean(one.entry.full_name), style="default not bold")
+    if one.detail:
+        line.append(clean(f": {one.detail}"), style="not bold dim")
+    session.show(line, soft_wrap=True)
+
+
+@contextmanager
+def _working(session: Session, words: str) -> Iterator[None]:
+    if session.json or not session.live:
+        yield
+        return
+    with session.err.status(Text(words), spinner="dots"):
+        yield

@@ -1,0 +1,373 @@
+"""``evocodec status | ls | show | log | diff``: look at runs, also while they go on."""
+
+import difflib
+import re
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+from rich.console import RenderableType
+from rich.live import Live
+from rich.text import Text
+
+from evocodec.cli.command import command
+from evocodec.cli.commands.champions import find_version, version_payload, version_rows
+from evocodec.cli.complete import references, run_ids
+from evocodec.cli.display.lines import describe
+from evocodec.cli.display.progress import Progress
+from evocodec.cli.display.status_panel import picture
+from evocodec.cli.payload.run import (
+    candidate_payload,
+    candidate_row,
+    estimated_mbps,
+    plain,
+    run_payload,
+)
+from evocodec.cli.render.candidate_page import candidate_page, seconds_between
+from evocodec.cli.render.run_summary import Places, ending, resumable
+from evocodec.cli.render.tables import candidates_table, facts
+from evocodec.cli.render.text import clean, duration, plural
+from evocodec.cli.session import Session, program_words
+from evocodec.domain.candidate import CandidateStatus
+from evocodec.domain.errors import UserError
+from evocodec.domain.events import Event, RunStopped
+from evocodec.views.candidate import CandidateView
+from evocodec.views.run import RunView
+
+if TYPE_CHECKING:
+    from evocodec.app import Laboratory
+
+PANEL: Final = "Look"
+POLL_SECONDS: Final = 0.5
+SILENT_SECONDS: Final = 300.0  # a run that says nothing for so long was probably killed
+_CANDIDATE = re.compile(r"(?:(?P<run>[^/]+)/)?(?P<id>c\d+)")
+_VERSION = re.compile(r"v\d+|current")
+
+
+class Sort(StrEnum):
+    """Orders of ``ls``."""
+
+    NUMBER = "number"
+    BITRATE = "bitrate"
+
+
+Run = Annotated[
+    str | None,
+    typer.Option("--run", metavar="RUN", help="default: newest", autocompletion=run_ids),
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the application."""
+    command(
+        app,
+        "status",
+        panel=PANEL,
+        examples=["evocodec status", "evocodec status --watch", "evocodec status --json"],
+    )(status)
+    command(
+        app,
+        "ls",
+        panel=PANEL,
+        examples=["evocodec ls --sort bitrate --limit 5", "evocodec ls --status test_failed"],
+    )(list_candidates)
+    command(
+        app,
+        "show",
+        panel=PANEL,
+        examples=["evocodec show c0007", "evocodec show v2", "evocodec show RUN"],
+    )(show)
+    command(
+        app,
+        "log",
+        panel=PANEL,
+        examples=["evocodec log --follow", "evocodec log --candidate c0007"],
+    )(log)
+    command(
+        app,
+        "diff",
+        panel=PANEL,
+        examples=["evocodec diff c0007", "evocodec diff v1 v2", "evocodec diff v2 my_codec.py"],
+    )(diff)
+
+
+def status(
+    session: Session,
+    run: Run = None,
+    watch: Annotated[bool, typer.Option("--watch", help="until the run stops")] = False,
+) -> None:
+    """Show the newest run on one screen."""
+    with session.laboratory() as laboratory:
+        if session.json:
+            session.emit_pretty(run_payload(laboratory.view(run)))
+            return
+        follower = _Follower(session, laboratory, laboratory.view(run).run_id)
+        if not (watch and session.live):
+            session.show(follower.picture())
+            return
+        with Live(console=session.out, get_renderable=follower.picture, refresh_per_second=2):
+            while not follower.stopped:
+                time.sleep(POLL_SECONDS)
+
+
+class _Follower:
+    """Reads a run's new events whenever it is asked for a picture."""
+
+    def __init__(self, session: Session, laboratory: "Laboratory", run_id: str) -> None:
+        self._session = session
+        self._laboratory = laboratory
+        self._run_id = run_id
+        self._position = 0
+        self._now = 0.0
+        self._progress = Progress(lambda: self._now)
+        self.stopped = False
+
+    def picture(self) -> RenderableType:
+        for position, event in self._laboratory.events(self._run_id, after=self._position):
+            self._position = position
+            self._now = _seconds(event.at)
+            self._progress.apply(event)
+            self.stopped = isinstance(event, RunStopped)
+        if not self.stopped:  # at a stop, time stood still for what is left open
+            self._now = time.time()
+        snapshot = self._progress.snapshot()
+        run = snapshot.run
+        return picture(
+            snapshot,
+            corner=Text(_state_words(run)),
+            hint=_hint(run, program_words(self._session)),
+            width=self._session.out.width,
+            height=max(self._session.out.height, 24),
+        )
+
+
+def _state_words(run: RunView) -> str:
+    if run.state == "stopped":
+        return f"{clean(run.outcome).replace('_', ' ')} after {duration(run.elapsed_seconds)}"
+    return f"running for {duration(run.elapsed_seconds)}"
+
+
+def _hint(run: RunView, program: str) -> Text:
+    silent = time.time() - _seconds(run.last_at)
+    again = f"{program} run --resume {run.run_id}"
+    if run.state == "stopped":
+        words = f"  go on: {again}" if resumable(run) else f"  all candidates: {program} ls"
+        return Text(words, style="dim")
+    if silent > SILENT_SECONDS:
+        words = f"  no event for {duration(silent)}; if it was killed: {again}"
+        return Text(words, style="yellow")
+    return Text(f"  follow: {program} status --watch", style="dim")
+
+
+def list_candidates(
+    session: Session,
+    run: Run = None,
+    status: Annotated[CandidateStatus | None, typer.Option("--status", help="only these")] = None,
+    sort: Annotated[Sort, typer.Option(help="bitrate: best first, failed last")] = Sort.NUMBER,
+    limit: Annotated[int, typer.Option(min=0, help="at most so many; 0: all")] = 0,
+) -> None:
+    """List the candidates of a run, how each ended, and its bitrate.
+
+    ~ marks an estimate of the screen stage. Failed candidates are never sorted first.
+    """
+    with session.laboratory() as laboratory:
+        view = laboratory.view(run)
+    found = [c for c in view.candidates if status is None or c.status is status]
+    if sort is Sort.BITRATE:
+        found.sort(key=lambda candidate: _rank(candidate, view))
+    shown = found[:limit] if limit else found
+    if session.json:
+        rows = [candidate_row(candidate, view) for candidate in shown]
+        session.emit_pretty({"run_id": view.run_id, "candidates": rows})
+        return
+    if not shown:
+        which = f" with status {status.value}" if status else ""
+        session.show(Text(f"{view.run_id} has no candidates{which} yet"))
+        return
+    session.show(candidates_table(shown, view, width=session.out.width))
+    more = f", {plural(len(found) - len(shown), 'more')}" if len(shown) < len(found) else ""
+    words = f"{view.run_id}: {plural(len(shown), 'candidate')}{more.removesuffix('s')}"
+    session.show(Text(words, style="dim"))
+
+
+def _rank(candidate: CandidateView, run: RunView) -> tuple[int, float, int]:
+    """Measured before estimated before neither; failed ones last, whatever they measured."""
+    mbps = estimated_mbps(candidate, run)
+    if candidate.status is CandidateStatus.TEST_FAILED:
+        return 3, 0.0, candidate.number
+    if mbps is None:
+        return 2, 0.0, candidate.number
+    return (0 if candidate.score is not None else 1), mbps, candidate.number
+
+
+def show(
+    session: Session,
+    ref: Annotated[
+        str,
+        typer.Argument(
+            metavar="WHAT", help="c0007, RUN/c0007, v2, current or RUN", autocompletion=references
+        ),
+    ],
+) -> None:
+    """Show everything about a candidate, version or run."""
+    match = _CANDIDATE.fullmatch(ref)
+    with session.laboratory() as laboratory:
+        if match is not None:
+            _show_candidate(session, laboratory, ref, match["run"])
+        elif _VERSION.fullmatch(ref):
+            _show_version(session, laboratory, ref)
+        else:
+            _show_run(session, laboratory, ref)
+
+
+def _show_candidate(
+    session: Session, laboratory: "Laboratory", ref: str, run_id: str | None
+) -> None:
+    candidate, run = laboratory.candidate(ref), laboratory.view(run_id)
+    path = laboratory.record_place(candidate.experiment_id)
+    curves = laboratory.workspace.run(run.run_id) / "curves"
+    pictures = sorted(curves.glob(f"{candidate.candidate_id}-*.png"))
+    if session.json:
+        session.emit_pretty(candidate_payload(candidate, run, record=path, pictures=pictures))
+        return
+    program = program_words(session)
+    for block in candidate_page(candidate, run, record=path, program=program, pictures=pictures):
+        session.show(block)
+
+
+def _show_version(session: Session, laboratory: "Laboratory", ref: str) -> None:
+    champions = laboratory.champions
+    version, current = find_version(champions, ref), champions.current()
+    known = version.run_id in laboratory.runs()
+    run = laboratory.view(version.run_id) if known else None
+    candidate = run.candidate(version.candidate_id) if run is not None else None
+    if session.json:
+        body = version_payload(version, current)
+        if run is not None and candidate is not None:
+            body["candidate"] = candidate_payload(candidate, run, record="")
+        session.emit_pretty(body)
+        return
+    session.show(facts(version_rows(version, current)))
+    if run is not None and candidate is not None:
+        session.show()
+        program = program_words(session)
+        for block in candidate_page(candidate, run, record="", program=program):
+            session.show(block)
+
+
+def _show_run(session: Session, laboratory: "Laboratory", ref: str) -> None:
+    run = laboratory.view(ref)
+    if session.json:
+        session.emit_pretty(run_payload(run) | {"settings": dict(run.settings)})
+        return
+    workspace = laboratory.workspace
+    folder = workspace.run(run.run_id)
+    places = Places(
+        workspace=workspace.root,
+        champions=laboratory.champions.path,
+        run=folder,
+        plots=tuple(path for path in (folder / "rd.png", folder / "rd.svg") if path.is_file()),
+    )
+    for block in ending(run, places, program=program_words(session)):
+        session.show(block)
+
+
+def log(
+    session: Session,
+    run: Run = None,
+    candidate: Annotated[
+        str | None, typer.Option("--candidate", metavar="c0007", help="only this one")
+    ] = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="until the run stops")] = False,
+) -> None:
+    """Print every event of a run, one a line."""
+    with session.laboratory() as laboratory:
+        view = laboratory.view(run)
+        if candidate is not None and view.candidate(candidate) is None:
+            laboratory.candidate(f"{view.run_id}/{candidate}")  # raises, with what there is
+        for event in _events(laboratory, view, candidate, follow=follow):
+            if session.json:
+                session.emit(plain(event))
+                continue
+            lead = duration(seconds_between(view.started_at, event.at))
+            session.show(describe(event).render(lead=lead), soft_wrap=True)
+
+
+def _events(
+    laboratory: "Laboratory", view: RunView, candidate_id: str | None, *, follow: bool
+) -> Iterator[Event]:
+    after, stopped = 0, False
+    while True:
+        for position, event in laboratory.events(view.run_id, after=after):
+            after = position
+            stopped = isinstance(event, RunStopped)
+            if candidate_id in {None, event.candidate_id}:
+                yield event
+        if stopped or not follow:
+            return
+        time.sleep(POLL_SECONDS)
+
+
+def diff(
+    session: Session,
+    first: Annotated[str, typer.Argument(metavar="A", autocompletion=references)],
+    second: Annotated[str | None, typer.Argument(metavar="[B]", autocompletion=references)] = None,
+) -> None:
+    """Compare two programs line by line.
+
+    A candidate or version alone is compared with its parent.
+    """
+    with session.laboratory() as laboratory:
+        if second is None:
+            first, second = _parent(laboratory, first), first
+        before, after = laboratory.source(first), laboratory.source(second)
+    lines = list(
+        difflib.unified_diff(
+            clean(before, lines=True).splitlines(),
+            clean(after, lines=True).splitlines(),
+            fromfile=clean(first),
+            tofile=clean(second),
+            lineterm="",
+        )
+    )
+    if session.json:
+        body = {"from": first, "to": second, "same": before == after, "diff": "\n".join(lines)}
+        session.emit_pretty(body)
+        return
+    if not lines:
+        session.show(Text(f"{clean(first)} and {clean(second)} are the same program", style="dim"))
+    for line in lines:
+        session.show(Text(line, style=_diff_style(line)), soft_wrap=True)
+
+
+def _parent(laboratory: "Laboratory", ref: str) -> str:
+    """The program that a candidate or version was made from."""
+    match = _CANDIDATE.fullmatch(ref)
+    if match is not None:
+        parent = laboratory.candidate(ref).parent_id
+        prefix = f"{match['run']}/" if match["run"] else ""
+    elif _VERSION.fullmatch(ref):
+        version = find_version(laboratory.champions, ref)
+        parent, prefix = version.parent_id, f"{version.run_id}/"
+    else:
+        raise UserError(f"what should {ref} be compared with? Name a second program")
+    if not parent:
+        raise UserError(f"{ref} is a first program, without a parent; name a second program")
+    return prefix + parent
+
+
+def _diff_style(line: str) -> str:
+    if line.startswith(("---", "+++")):
+        return "bold"
+    return {"+": "green", "-": "red", "@": "cyan"}.get(line[:1], "default")
+
+
+def _seconds(at: str) -> float:
+    try:
+        moment = datetime.fromisoformat(at)
+    except ValueError:
+        return 0.0
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()

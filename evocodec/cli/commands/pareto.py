@@ -1,0 +1,109 @@
+"""``evocodec pareto``: what a run found, bits against decode time."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.text import Text
+
+from evocodec.cli.command import command
+from evocodec.cli.commands.inspect import PANEL
+from evocodec.cli.render.tables import add, make_table, spaced
+from evocodec.cli.render.text import clean, plural
+from evocodec.cli.session import Session
+from evocodec.domain.errors import UserError
+from evocodec.report.pareto import TradeOff, pareto_front, plot_pareto, trade_off
+from evocodec.views.run import RunView
+
+PLOT_FORMATS = (".png", ".svg")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the application."""
+    command(
+        app,
+        "pareto",
+        panel=PANEL,
+        examples=["evocodec pareto", "evocodec pareto --run run-20261017-013635 --plot pareto.png"],
+    )(pareto)
+
+
+def pareto(
+    session: Session,
+    run: Annotated[str | None, typer.Option("--run", help="the newest unless given")] = None,
+    plot: Annotated[
+        Path | None, typer.Option("--plot", metavar="FILE", help="draw it: .png or .svg")
+    ] = None,
+) -> None:
+    """List fully evaluated candidates by decode time; * marks those that none beats on both."""
+    with session.laboratory() as laboratory:
+        view = laboratory.view(run)
+    points = trade_offs(view)
+    if not points:
+        message = (
+            f"no candidate of {view.run_id} was fully evaluated yet, so there is nothing to set "
+            "against decode time; see `evocodec status`"
+        )
+        raise UserError(message)
+    if plot is not None:
+        _plot(points, view, plot)
+    front = pareto_front(points)
+    if session.json:
+        session.emit_pretty(
+            {
+                "run_id": view.run_id,
+                "points": [_payload(p, front=p in front) for p in points],
+                "plot": str(plot) if plot else None,
+            }
+        )
+        return
+    table = make_table("", "candidate", "BD-rate", "decode", "x265's CPU", left=(0, 1))
+    for point in points:
+        ratio = point.decode_time_ratio
+        add(
+            table,
+            "*" if point in front else "",
+            point.label,
+            f"{point.bd_rate_percent:+.1f} %",
+            f"{point.decode_ms:.1f} ms/frame",
+            f"{ratio:.1f}×" if ratio else "–",
+        )
+    session.show(spaced(table))
+    words = f"{view.run_id}: {len(front)} of {plural(len(points), 'result')} not beaten on both"
+    session.show(Text(words + (f"; drawn in {plot}" if plot else ""), style="dim"))
+
+
+def trade_offs(view: RunView) -> tuple[TradeOff, ...]:
+    """Every fully evaluated candidate of a run, quickest decoder first."""
+    found = []
+    for candidate in view.candidates:
+        if candidate.score is None:
+            continue
+        adoption = candidate.adoption
+        label = candidate.candidate_id + (f" ({clean(adoption.tag)})" if adoption else "")
+        point = trade_off(label, candidate.score, adopted=adoption is not None)
+        if point is not None:
+            found.append(point)
+    return tuple(sorted(found, key=lambda p: (p.decode_ms, p.bd_rate_percent, p.label)))
+
+
+def _plot(points: tuple[TradeOff, ...], view: RunView, file: Path) -> None:
+    if file.suffix.lower() not in PLOT_FORMATS:
+        message = f"--plot {file}: a picture ends in .png or .svg; try --plot {file.stem}.png"
+        raise UserError(message)
+    try:
+        plot_pareto(points, f"{view.run_id}: bits against decode time", file)
+    except OSError as error:
+        message = f"cannot write {file}: {error.strerror or error}; name another file"
+        raise UserError(message) from error
+
+
+def _payload(point: TradeOff, *, front: bool) -> dict[str, object]:
+    return {
+        "candidate": point.label,
+        "bd_rate_percent": point.bd_rate_percent,
+        "decode_ms_per_frame": point.decode_ms,
+        "decode_time_ratio": point.decode_time_ratio,
+        "adopted": point.adopted,
+        "on_front": front,
+    }

@@ -1,0 +1,207 @@
+"""The picture of a run in words and bars: what the live display redraws and ``status`` prints."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from evocodec.cli.display.lines import Line, Tone
+from evocodec.cli.display.progress import Snapshot, Step
+from evocodec.cli.render.text import (
+    amount,
+    clean,
+    duration,
+    money,
+    number,
+    percent,
+    plural,
+    shorten,
+    sparkline,
+    versus_hevc,
+)
+from evocodec.views.run import RunView
+
+BAR_CELLS: Final = 10
+WIDE: Final = 100  # from here on there is room for hypotheses
+FIXED_LINES: Final = 14  # what the picture needs besides rows in flight and recent outcomes
+MOST_RECENT: Final = 6
+
+
+def picture(
+    snapshot: Snapshot, *, corner: Text, hint: Text, width: int, height: int
+) -> RenderableType:
+    """Return the run at one moment, fitted to the terminal.
+
+    ``corner`` stands at the top right; ``hint`` is the last line, or lines.
+    """
+    room = max(height - FIXED_LINES, 4)
+    steps = snapshot.steps[: max(room - 3, 2)]
+    recent = snapshot.recent[-max(min(room - len(steps), MOST_RECENT), 1) :]
+    blocks: list[RenderableType] = [
+        Text(),
+        *_header(snapshot.run, corner, width),
+        Text(),
+        *_standing(snapshot.run, width),
+        Text(),
+        _in_flight(steps, width),
+    ]
+    hidden = len(snapshot.steps) - len(steps)
+    if hidden:
+        blocks.append(Text(f"  … and {hidden} more in flight", style="dim"))
+    if recent:
+        blocks += [Text(), *_recent(recent, width)]
+    footer = (cut(Text(f"  {words}", style="dim"), width) for words in count_lines(snapshot.run))
+    return Group(*blocks, Text(), *footer, *(cut(line, width) for line in hint.split("\n")))
+
+
+def champion(run: RunView) -> tuple[str, float | None] | None:
+    """Return the label and bitrate of the version to beat, adopted in this run or before it."""
+    if run.versions:
+        newest = run.versions[-1]
+        return newest.tag, newest.bitrate_mbps
+    for candidate in reversed(run.candidates):
+        verdict = candidate.verdict
+        if verdict is not None and verdict.rule == "baseline":
+            return verdict.compared_with, verdict.bitrate_mbps
+    return None
+
+
+def message_words(run: RunView) -> str:
+    """Return why a run stopped, where that says more than its outcome."""
+    return "" if run.message == "stopped on request" else clean(run.message)
+
+
+def proposer_words(run: RunView) -> str:
+    """Return who proposes, so that nobody takes the mutation proposer for a language model."""
+    if run.proposer == "mutation":
+        return "mutation proposer, no language model"
+    return clean(f"{run.proposer} {run.settings.get('model.model', '')}".strip())
+
+
+def count_lines(run: RunView) -> Iterator[str]:
+    """Return outcomes, tasks and retries in one line, and what a model used in another."""
+    counts = {name: run.counts.get(name, 0) for name in ("adopted", "rejected", "test_failed")}
+    parts = [
+        f"{sum(counts.values())} done: {counts['adopted']} adopted, "
+        f"{counts['rejected']} rejected, {counts['test_failed']} failed",
+        plural(run.points, "task"),
+    ]
+    if run.retries:
+        parts.append("1 retry" if run.retries == 1 else f"{run.retries} retries")
+    yield " · ".join(parts)
+    if run.model_calls:
+        tokens = f"{amount(run.prompt_tokens)} + {amount(run.completion_tokens)} tokens"
+        cost = f" · {money(run.cost_usd)}" if run.cost_usd else ""
+        yield f"{plural(run.model_calls, 'model call')} · {tokens}{cost}"
+
+
+def _header(run: RunView, corner: Text, width: int) -> Iterator[RenderableType]:
+    title = Text("  ")
+    title.append("evocodec ", style="bold")
+    title.append(clean(run.run_id))
+    title.append(f"  {proposer_words(run)}", style="dim")
+    yield _both_ends(title, corner, width)
+    places = [f"clips {', '.join(run.clips)}"]
+    dashboard = run.settings.get("ray.dashboard", "")
+    if dashboard and run.state == "running":
+        places.append(f"Ray dashboard {dashboard}")
+    if run.clips:
+        yield cut(Text(f"  {clean(' · '.join(places))}", style="dim"), width)
+    if run.settings.get("notice") and run.state == "running":
+        yield cut(Text(f"  {clean(run.settings['notice'])}", style="dim"), width)
+    if message_words(run):
+        yield cut(Text(f"  {message_words(run)}", style=str(Tone.WARN)), width)
+    if run.unsafe:
+        yield Text("  isolation is below the floor: --unsafe", style=str(Tone.WARN))
+
+
+def _standing(run: RunView, width: int) -> Iterator[RenderableType]:
+    """The version to beat and the best so far, against HEVC at equal quality."""
+    line = Text("  champion  ", style="dim")
+    leader = champion(run)
+    if leader is None:
+        line.append("none yet", style="default not dim")
+    else:
+        line.append(f"{clean(leader[0]):<8}", style="bold green not dim")
+        _append_rate(line, leader[1])
+    yield cut(line, width)
+    best = run.best
+    if best is not None and best.score is not None and best.adoption is None and leader is None:
+        line = Text("  best      ", style="dim")
+        line.append(f"{best.candidate_id:<8}", style="bold not dim")
+        _append_rate(line, best.score.bitrate_mbps)
+        yield cut(line, width)
+    if run.versions:
+        yield cut(_path(run), width)
+
+
+def _append_rate(line: Text, bitrate_mbps: float | None) -> None:
+    words = f"{number(bitrate_mbps)} Mbit/s at equal quality"
+    line.append(f"{words}  {percent(versus_hevc(bitrate_mbps))} vs HEVC", style="default not dim")
+
+
+def _path(run: RunView) -> Text:
+    shown = run.versions[-4:]
+    names = [f"{v.tag} {number(v.bitrate_mbps)}" for v in shown]
+    start = "HEVC 10.00 → " if len(shown) == len(run.versions) else "… → "
+    rates = [v.bitrate_mbps for v in run.versions if v.bitrate_mbps is not None]
+    line = Text("  versions  ", style="dim")
+    line.append(start + " → ".join(names), style="default not dim")
+    line.append(f"  {sparkline([10.0, *rates])}", style="cyan not dim")
+    return line
+
+
+def _in_flight(steps: Sequence[Step], width: int) -> RenderableType:
+    if not steps:
+        return Text("  nothing in flight", style="dim")
+    table = Table.grid(padding=(0, 2))
+    table.add_column(width=8, no_wrap=True)
+    table.add_column(width=32, no_wrap=True, overflow="ellipsis")
+    table.add_column(width=BAR_CELLS, no_wrap=True)
+    table.add_column(width=7, justify="right", no_wrap=True)
+    if width >= WIDE:
+        table.add_column(no_wrap=True, overflow="ellipsis")
+    for step in steps:
+        cells: list[RenderableType] = [
+            Text(f"  {step.candidate.candidate_id}", style="bold"),
+            Text(step.words),
+            _bar(step.fraction),
+            Text(duration(step.seconds), style="dim"),
+        ]
+        if width >= WIDE:
+            cells.append(Text(shorten(step.candidate.hypothesis, width - 67), style="dim"))
+        table.add_row(*cells)
+    return table
+
+
+def _bar(fraction: float | None) -> Text:
+    if fraction is None:
+        return Text()
+    full = round(fraction * BAR_CELLS)
+    bar = Text("━" * full, style="cyan")
+    bar.append("━" * (BAR_CELLS - full), style="bright_black")
+    return bar
+
+
+def _recent(lines: Iterable[Line], width: int) -> Iterator[RenderableType]:
+    for line in reversed(list(lines)):
+        text = Text("  ")
+        text.append_text(line.render())
+        yield cut(text, width)
+
+
+def _both_ends(left: Text, right: Text, width: int) -> Text:
+    """Put one text at each end of a line; the left one gives way."""
+    line = left.copy()
+    line.truncate(max(width - right.cell_len - 3, 10), overflow="ellipsis", pad=True)
+    line.append("  ")
+    line.append_text(right)
+    return line
+
+
+def cut(text: Text, width: int) -> Text:
+    """Shorten a line to the terminal, so that the picture keeps its height."""
+    text.truncate(width - 1, overflow="ellipsis")
+    return text

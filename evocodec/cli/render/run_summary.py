@@ -1,0 +1,158 @@
+"""The last screen of a run: what was found, where it is, and what to type next."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from rich.console import RenderableType
+from rich.text import Text
+
+from evocodec.cli.display.status_panel import champion, count_lines, message_words
+from evocodec.cli.exits import ExitCode
+from evocodec.cli.payload.run import Json, run_payload
+from evocodec.cli.render.tables import commands, facts, versions_table
+from evocodec.cli.render.text import clean, duration, number, percent, plural, versus_hevc
+from evocodec.views.candidate import CandidateView
+from evocodec.views.run import RunView
+
+EXIT_OF_OUTCOME: Final = {
+    "finished": ExitCode.OK,
+    "interrupted": ExitCode.INTERRUPTED,
+    "endpoint_gone": ExitCode.ENDPOINT,
+    "budget": ExitCode.ENDPOINT,
+}
+HEADLINES: Final = {
+    "finished": ("finished", "bold green"),
+    "interrupted": ("stopped", "bold yellow"),
+    "endpoint_gone": ("stopped: the model endpoint is gone", "bold yellow"),
+    "budget": ("stopped: the budget is used up", "bold yellow"),
+    "failed": ("failed", "bold red"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where a run left things; ``plots`` is empty when there was nothing to draw."""
+
+    workspace: Path
+    champions: Path
+    run: Path
+    plots: tuple[Path, ...] = ()
+
+
+def exit_code(run: RunView) -> ExitCode:
+    """Return what the way in which a run came to rest means to a script."""
+    return EXIT_OF_OUTCOME.get(run.outcome, ExitCode.FAILED)
+
+
+def ending_payload(run: RunView, places: Places, *, resume: str) -> Json:
+    """Return the last line of ``run --json``."""
+    body: Json = {
+        **run_payload(run),
+        "exit_code": int(exit_code(run)),
+        "workspace": str(places.workspace),
+        "champions": str(places.champions),
+        "run_folder": str(places.run),
+        "plots": [str(path) for path in places.plots],
+        "resume": resume if resumable(run) else "",
+    }
+    return {"summary": body}
+
+
+def resumable(run: RunView) -> bool:
+    """Whether going on with the run makes sense; one that never began has nothing to go on with."""
+    return bool(run.clips) and (run.outcome != "finished" or bool(run.in_flight))
+
+
+def ending(run: RunView, places: Places, *, program: str) -> Iterator[RenderableType]:
+    """Yield the blocks of the last screen; ``program`` is how to call us again."""
+    yield Text()
+    yield _headline(run)
+    yield from _result(run)
+    for words in count_lines(run):
+        yield Text(words, style="dim")
+    if run.failures:
+        kinds = ", ".join(f"{count} {clean(kind)}" for kind, count in run.failures.items())
+        yield Text(f"failures: {kinds}", style="dim")
+    yield Text()
+    yield facts(_where(places))
+    yield Text()
+    yield commands(_next(run, program))
+
+
+def _headline(run: RunView) -> Text:
+    word, style = HEADLINES.get(run.outcome, (run.outcome or run.state, "bold"))
+    line = Text(clean(word), style=style)
+    seconds = duration(run.elapsed_seconds)
+    words = f"{run.run_id}, {plural(len(run.candidates), 'candidate')} in {seconds}"
+    line.append(f"  {clean(words)}", style="default not bold")
+    if message_words(run):
+        line.append(f"\n{message_words(run)}", style="default not bold")
+    return line
+
+
+def _result(run: RunView) -> Iterator[RenderableType]:
+    if run.versions:
+        yield versions_table(run.versions)
+        note = "bits at equal PSNR-Y, HEVC (x265 medium) is 10.00; gain: on what was to beat"
+        yield Text(note, style="dim")
+        return
+    yield Text()
+    leader = champion(run)
+    if leader is None:
+        yield Text("Nothing was adopted.", style="bold")
+    else:
+        yield Text(f"Nothing was adopted: {clean(leader[0])} stays the version to beat.", "bold")
+    best = _best_rejected(run)
+    if best is not None and best.score is not None:
+        rate = best.score.bitrate_mbps
+        words = f"The best candidate was {best.candidate_id}: {number(rate)} Mbit/s at equal "
+        yield Text(f"{words}quality, {percent(versus_hevc(rate))} vs HEVC.")
+        yield Text(f"Why not: {clean(best.reason or 'it was not judged before the end')}")
+    elif run.candidates:
+        last = run.candidates[-1]
+        why = clean(last.reason) or f"it was left at its {clean(last.activity)}"
+        yield Text("No candidate got as far as a full score.")
+        yield Text(f"The last one was {last.candidate_id}: {why}")
+    yield Text()
+
+
+def _best_rejected(run: RunView) -> CandidateView | None:
+    """The best candidate of this run that is not the old champion measured again."""
+    scored = [
+        (candidate.score.bitrate_mbps, index, candidate)
+        for index, candidate in enumerate(run.candidates)
+        if candidate.score and not (candidate.verdict and candidate.verdict.rule == "baseline")
+    ]
+    return min(scored)[2] if scored else None
+
+
+def _where(places: Places) -> Iterator[tuple[str, str]]:
+    yield "workspace", _short(places.workspace)
+    yield "versions", f"{_short(places.champions)} (git)"
+    if places.plots:
+        yield "RD curves", "  ".join(_short(path) for path in places.plots)
+    yield "log", _short(places.run / "log.jsonl")
+
+
+def _short(path: Path) -> str:
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
+
+
+def _next(run: RunView, program: str) -> Iterator[tuple[str, str]]:
+    if resumable(run):
+        yield "go on", f"{program} run --resume {run.run_id}"
+    if run.versions:
+        newest = run.versions[-1]
+        yield "look", f"{program} show {newest.candidate_id}"
+        yield "use it", f"{program} encode VIDEO out.evc && {program} decode out.evc out.y4m"
+    elif run.best is not None:
+        yield "look", f"{program} show {run.best.candidate_id}"
+    elif run.candidates:
+        yield "look", f"{program} show {run.candidates[-1].candidate_id}"
+    if not run.model_calls and run.proposer == "mutation":
+        yield "a model", "EVOCODEC_MODEL__BASE_URL and EVOCODEC_MODEL__MODEL set a proposer"

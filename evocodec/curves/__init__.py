@@ -1,0 +1,1 @@
+"""Rate–distortion curves: interpolation, BD-rate, confidence intervals, comparison."""

@@ -1,0 +1,221 @@
+"""Two curves side by side, over every metric, with what is wrong said instead of raised.
+
+A comparison has a figure only where both curves can be trusted; what hinders it, or should be known
+beside it, is told in words, and as faults that name the points, so that a plot can mark them.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from itertools import pairwise
+
+import numpy as np
+
+from evocodec.curves.bd_rate import MIN_OVERLAP, MIN_POINTS, bd_rate, quality_overlap
+from evocodec.curves.interpolation import pchip
+from evocodec.curves.rd_curve import (
+    CEILINGS,
+    LABELS,
+    MIN_STEP,
+    curve_arrays,
+    falls,
+    quality_range,
+    unit_of,
+)
+from evocodec.domain.results import Comparison, Metric, RdCurve
+
+DISAGREEMENT_PERCENT = 1.0
+"""Akima and PCHIP further apart than this, in points of BD-rate, are said to disagree."""
+
+CROSSING_PERCENT = 0.5
+"""Curves cross when each needs this much more than the other somewhere: less is noise."""
+
+_SATURATION = 1e-6
+_SAMPLES = 400
+
+
+class FaultKind(StrEnum):
+    """What can be wrong with a curve, or between two."""
+
+    UNKNOWN = "unknown"  # the metric was not measured
+    NO_BITS = "no_bits"
+    TOO_FEW = "too_few"
+    NOT_MONOTONIC = "not_monotonic"
+    SATURATED = "saturated"  # points at the metric's ceiling were left out
+    OVERLAP = "overlap"  # too little quality in common
+    CROSSING = "crossing"
+    DISAGREEMENT = "disagreement"  # Akima and PCHIP
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing to know about a comparison.
+
+    ``points`` are indices into the curve called ``codec``; ``at`` is the quality where curves
+    cross. ``fatal`` ones leave no figure.
+    """
+
+    kind: FaultKind
+    message: str
+    fatal: bool
+    codec: str = ""
+    points: tuple[int, ...] = ()
+    at: float | None = None
+
+
+def compare_curves(
+    anchor: RdCurve, test: RdCurve, metrics: Sequence[Metric] = tuple(Metric)
+) -> tuple[Comparison, ...]:
+    """BD-rate of ``test`` against ``anchor`` by metric; a curve's faults are told, not raised."""
+    return tuple(_compare(anchor, test, metric) for metric in metrics)
+
+
+def curve_faults(curve: RdCurve, metric: Metric = Metric.PSNR_Y) -> tuple[Fault, ...]:
+    """What is wrong with one curve by itself."""
+    _, faults = _usable(curve, metric)
+    return faults
+
+
+def pair_faults(
+    anchor: RdCurve, test: RdCurve, metric: Metric = Metric.PSNR_Y
+) -> tuple[Fault, ...]:
+    """What is wrong with either curve, and between the two."""
+    faults, _, _ = _examine(anchor, test, metric)
+    return faults
+
+
+def _compare(anchor: RdCurve, test: RdCurve, metric: Metric) -> Comparison:
+    faults, kept_anchor, kept_test = _examine(anchor, test, metric)
+    measured = None
+    if not any(fault.fatal for fault in faults):
+        measured = bd_rate(kept_anchor, kept_test, metric)
+    return Comparison(
+        anchor=anchor.codec,
+        clip=test.clip,
+        metric=metric,
+        bd_rate=measured,
+        problem="; ".join(fault.message for fault in faults),
+    )
+
+
+def _examine(
+    anchor: RdCurve, test: RdCurve, metric: Metric
+) -> tuple[tuple[Fault, ...], RdCurve, RdCurve]:
+    kept_anchor, faults = _usable(anchor, metric)
+    kept_test, others = _usable(test, metric)
+    faults += others
+    if not any(fault.fatal for fault in faults):
+        faults += _between(kept_anchor, kept_test, metric)
+    return faults, kept_anchor, kept_test
+
+
+def _usable(curve: RdCurve, metric: Metric) -> tuple[RdCurve, tuple[Fault, ...]]:
+    """The curve without saturated points, and what is wrong with it."""
+
+    def fault(kind: FaultKind, message: str, points: Sequence[int] = (), *, fatal: bool) -> Fault:
+        return Fault(kind, f"{curve.codec}: {message}", fatal, curve.codec, tuple(points))
+
+    values = [point.quality.value(metric) for point in curve.points]
+    unknown = [index for index, value in enumerate(values) if value is None]
+    if unknown:
+        what = f"{LABELS[metric]} was not measured"
+        return curve, (fault(FaultKind.UNKNOWN, what, unknown, fatal=True),)
+    empty = [index for index, point in enumerate(curve.points) if point.bits <= 0]
+    if empty:
+        return curve, (fault(FaultKind.NO_BITS, "a rate point has no bits", empty, fatal=True),)
+    ceiling = CEILINGS[metric] - _SATURATION
+    full = [index for index, value in enumerate(values) if value is not None and value >= ceiling]
+    kept = replace(
+        curve, points=tuple(p for index, p in enumerate(curve.points) if index not in full)
+    )
+    faults: list[Fault] = []
+    if full:
+        what = f"{LABELS[metric]} is saturated at {CEILINGS[metric]:g}{unit_of(metric)} at "
+        what += f"{_qps(curve, full)}, which is left out"
+        faults.append(fault(FaultKind.SATURATED, what, full, fatal=False))
+    broken = falls(kept, metric)
+    if broken:
+        steps = ", ".join(
+            f"from qp {kept.points[index - 1].qp:g} to qp {kept.points[index].qp:g}"
+            for index in broken
+        )
+        what = f"not monotonic in {LABELS[metric]}: more bits give no more quality {steps}"
+        places = [curve.points.index(kept.points[index]) for index in broken]
+        faults.append(fault(FaultKind.NOT_MONOTONIC, what, places, fatal=True))
+    if len(kept.points) < MIN_POINTS:
+        what = f"{len(kept.points)} rate points where BD-rate needs {MIN_POINTS}"
+        faults.append(fault(FaultKind.TOO_FEW, what, fatal=True))
+    return kept, tuple(faults)
+
+
+def _qps(curve: RdCurve, indices: Sequence[int]) -> str:
+    return ", ".join(f"qp {curve.points[index].qp:g}" for index in indices)
+
+
+def _between(anchor: RdCurve, test: RdCurve, metric: Metric) -> tuple[Fault, ...]:
+    overlap = quality_overlap(anchor, test, metric)
+    if overlap < MIN_OVERLAP:
+        low, high = quality_range(test, metric)
+        anchor_low, anchor_high = quality_range(anchor, metric)
+        unit = unit_of(metric)
+        message = (
+            f"{test.codec} covers {overlap:.0%} of the {LABELS[metric]} range of {anchor.codec} "
+            f"({low:.2f} to {high:.2f} of {anchor_low:.2f} to {anchor_high:.2f}{unit}); "
+            f"{MIN_OVERLAP:.0%} are needed, and nothing is extrapolated"
+        )
+        return (Fault(FaultKind.OVERLAP, message, fatal=True, codec=test.codec),)
+    return (*_crossings(anchor, test, metric), *_disagreement(anchor, test, metric))
+
+
+def _disagreement(anchor: RdCurve, test: RdCurve, metric: Metric) -> tuple[Fault, ...]:
+    measured = bd_rate(anchor, test, metric)
+    apart = abs(measured.akima_percent - measured.pchip_percent)
+    if apart <= DISAGREEMENT_PERCENT:
+        return ()
+    message = (
+        f"Akima ({measured.akima_percent:+.1f} %) and PCHIP ({measured.pchip_percent:+.1f} %) "
+        f"disagree by {apart:.1f} points: the rate points are too sparse or too irregular"
+    )
+    return (Fault(FaultKind.DISAGREEMENT, message, fatal=False, codec=test.codec),)
+
+
+def _crossings(anchor: RdCurve, test: RdCurve, metric: Metric) -> tuple[Fault, ...]:
+    """Where the curves change places, and the mean difference in bits on each side."""
+    anchor_curve = pchip(*curve_arrays(anchor, metric))
+    test_curve = pchip(*curve_arrays(test, metric))
+    low = max(float(anchor_curve.x[0]), float(test_curve.x[0]))
+    high = min(float(anchor_curve.x[-1]), float(test_curve.x[-1]))
+    where = np.linspace(low, high, _SAMPLES)
+    difference = test_curve.at(where) - anchor_curve.at(where)
+    threshold = np.log10(1 + CROSSING_PERCENT / 100)
+    clear = np.flatnonzero(np.abs(difference) > threshold)
+    turns = [
+        (int(one), int(two))
+        for one, two in pairwise(clear)
+        if difference[one] * difference[two] < 0
+    ]
+    faults = []
+    edges = [low]
+    for one, two in turns:
+        sign = int(np.argmax(np.signbit(difference[one : two + 1]) != np.signbit(difference[one])))
+        edges.append(float(where[one + sign]))
+    edges.append(high)
+    for index in range(1, len(edges) - 1):
+        sides = [
+            _mean_percent(test_curve.integral(a, b) - anchor_curve.integral(a, b), b - a)
+            for a, b in ((edges[index - 1], edges[index]), (edges[index], edges[index + 1]))
+        ]
+        message = (
+            f"{test.codec} and {anchor.codec} cross at {edges[index]:.2f}{unit_of(metric)} "
+            f"{LABELS[metric]}: {_amount(sides[0])} below, {_amount(sides[1])} above"
+        )
+        faults.append(Fault(FaultKind.CROSSING, message, False, test.codec, at=edges[index]))
+    return tuple(faults)
+
+
+def _mean_percent(area: float, width: float) -> float:
+    return float(100 * (10 ** (area / width) - 1)) if width > MIN_STEP else 0.0
+
+
+def _amount(percent: float) -> str:
+    return f"{abs(percent):.1f} % {'more' if percent > 0 else 'fewer'} bits"

@@ -1,0 +1,165 @@
+"""Points of one candidate in one stage: known ones from their events, missing ones measured.
+
+Every point is an event, recorded before the next step relies on it. Coming back after a crash, a
+stage measures only the points that have no event yet.
+"""
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import count
+
+from evocodec.domain.errors import CandidateFailure
+from evocodec.domain.events import (
+    Event,
+    InfrastructureRetried,
+    PointMeasured,
+    StageStarted,
+    point_key,
+)
+from evocodec.domain.results import RatePoint, Stage
+from evocodec.execution.contract import Engine
+from evocodec.execution.jobs import RateJob
+from evocodec.metrics.series import store_series
+from evocodec.video.clips import Clip
+
+Record = Callable[[Event], None]
+Recorded = Callable[[str], Event | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """One attempt of one candidate in one stage."""
+
+    candidate_id: str
+    attempt: int
+    stage: Stage
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Measuring:
+    """Runs rate jobs on an engine; any number of threads, one for each candidate.
+
+    ``record`` must be durable when it returns; ``recorded`` gives the event that has a key.
+    ``keep_series`` stores bytes and names them: per-frame figures go there before the event is
+    recorded; without it they stay in the points.
+    """
+
+    engine: Engine
+    run_id: str
+    clips: Mapping[str, Clip]
+    record: Record
+    recorded: Recorded
+    now: Callable[[], str]
+    stop: threading.Event | None
+    keep_series: Callable[[bytes], str] | None
+
+    def points(
+        self,
+        visit: Visit,
+        jobs: Sequence[RateJob],
+        *,
+        verify: bool = False,
+        announce: bool = True,
+    ) -> dict[RateJob, RatePoint]:
+        """Return a point for every job, measuring those that have no event yet.
+
+        With ``verify`` the cheapest job is decoded a second time, by a fresh decoder. ``announce``
+        records that the stage began, where anything is missing.
+
+        Raises:
+            CandidateFailure: the program failed; ``stage`` is that of the visit.
+            InfrastructureFailure: it was lost too often, for no fault of its own.
+            Interrupted: ``stop`` was set.
+        """
+        points: dict[RateJob, RatePoint] = {}
+        for job in jobs:
+            known = self.recorded(_key(visit, job))
+            if isinstance(known, PointMeasured):
+                points[job] = known.point
+        missing = [job for job in jobs if job not in points]
+        if not missing:
+            return points
+        if announce:
+            self._announce(visit)
+
+        def on_point(job: RateJob, point: RatePoint) -> None:
+            if self.keep_series is not None:
+                point = store_series(point, self.keep_series)
+            self._record_point(visit, job, point)
+            points[job] = point
+
+        def on_retry(task: str, retry: int, reason: str) -> None:
+            self._record_retry(visit, task, retry, reason)
+
+        try:
+            self.engine.run_jobs(
+                visit.candidate_id,
+                visit.source,
+                missing,
+                on_point=on_point,
+                on_retry=on_retry,
+                stop=self.stop,
+                verify=self._cheapest(jobs) if verify else None,
+            )
+        except CandidateFailure as failure:
+            failure.stage = visit.stage
+            raise
+        return points
+
+    def _cheapest(self, jobs: Sequence[RateJob]) -> RateJob:
+        # Chosen among all jobs and not the missing ones: a resumed stage has then either verified
+        # this one, because its point is recorded only afterwards, or does it now.
+        return min(
+            jobs,
+            key=lambda job: (
+                self.clips[job.clip].stream.frame_bytes * job.frames,
+                -job.qp,
+                job.clip,
+            ),
+        )
+
+    def _announce(self, visit: Visit) -> None:
+        """Record that the stage began; each time that it goes on after a crash is counted."""
+        for resumed in count():
+            event = StageStarted(
+                run_id=self.run_id,
+                at=self.now(),
+                candidate_id=visit.candidate_id,
+                attempt=visit.attempt,
+                stage=visit.stage,
+                resumed=resumed,
+            )
+            if self.recorded(event.key) is None:
+                self.record(event)
+                return
+
+    def _record_point(self, visit: Visit, job: RateJob, point: RatePoint) -> None:
+        self.record(
+            PointMeasured(
+                run_id=self.run_id,
+                at=self.now(),
+                candidate_id=visit.candidate_id,
+                attempt=visit.attempt,
+                stage=visit.stage,
+                task=job.task_name(visit.candidate_id),
+                point=point,
+            )
+        )
+
+    def _record_retry(self, visit: Visit, task: str, retry: int, reason: str) -> None:
+        self.record(
+            InfrastructureRetried(
+                run_id=self.run_id,
+                at=self.now(),
+                candidate_id=visit.candidate_id,
+                task=task,
+                retry=retry,
+                reason=reason,
+            )
+        )
+
+
+def _key(visit: Visit, job: RateJob) -> str:
+    return point_key(visit.candidate_id, visit.attempt, visit.stage, job.clip, job.qp)

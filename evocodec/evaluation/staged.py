@@ -1,0 +1,321 @@
+"""A candidate's way through the stages: what to measure next, and what follows from it.
+
+Each stage can be asked for again after a crash: what was measured is not measured twice.
+"""
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from statistics import fmean
+
+from evocodec.codec.program_size import packed_program_bytes
+from evocodec.curves.rd_curve import bits_at_quality, make_curve
+from evocodec.domain.errors import CandidateFailure
+from evocodec.domain.events import (
+    Evaluated,
+    Screened,
+)
+from evocodec.domain.results import Cost, RatePoint, RdCurve, Score, ScreenResult, Stage
+from evocodec.evaluation.guards import Guards, check_guards
+from evocodec.evaluation.held_out import HeldOutClip, first_qps, more_qps
+from evocodec.evaluation.points import Measuring, Record, Recorded, Visit
+from evocodec.evaluation.rate_plan import initial_qps, next_qps
+from evocodec.evaluation.scoring import score_candidate
+from evocodec.evaluation.screening import ScreenErrors, WinLine, first_version_line, screen
+from evocodec.execution.contract import Engine
+from evocodec.execution.jobs import RateJob, full_jobs, screen_jobs, smoke_jobs
+from evocodec.video.clips import Clip
+
+Relative = Mapping[str, Sequence[RatePoint]] | None
+
+_QP_STEP = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class StageSettings:
+    """How candidates are measured, and when a screen is enough.
+
+    A screened candidate goes on when its estimated rate ratio is at most ``screen_keep_below``, or
+    when it could still win: reach ``win`` against a version, ``first_below_mbps`` without one.
+    ``charge_program`` counts the packed program in every stream.
+    """
+
+    screen_frames: int = 9
+    smoke_qp: float = 30.0
+    screen_keep_below: float = 0.92
+    max_points: int = 8
+    win: WinLine = field(default_factory=WinLine)
+    first_below_mbps: float = 15.0
+    confidence: float = 0.9
+    charge_program: bool = False
+    guards: Guards = field(default_factory=Guards)
+
+
+@dataclass(frozen=True, slots=True)
+class ScreenReference:
+    """What candidates are screened against: one point a clip, of a few frames.
+
+    ``line`` is what a candidate must reach against it to be adopted.
+    """
+
+    candidate_id: str
+    points: Mapping[str, RatePoint]
+    line: WinLine
+
+
+class StagedEvaluator:
+    """Runs stages on an engine; any number of threads, one for each candidate.
+
+    ``record``, ``recorded`` and ``keep_series`` are those of ``Measuring``. ``reference_costs``
+    gives what the anchor costs on this machine, by clip, when a score is made; ``errors`` what the
+    run knows of its screen.
+    CandidateFailure passes through with its ``stage`` set; InfrastructureFailure and Interrupted
+    pass through as they are.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        run_id: str,
+        clips: Mapping[str, Clip],
+        anchors: Mapping[str, RdCurve],
+        operating_db: Mapping[str, float],
+        record: Record,
+        recorded: Recorded,
+        now: Callable[[], str],
+        settings: StageSettings | None = None,
+        stop: threading.Event | None = None,
+        keep_series: Callable[[bytes], str] | None = None,
+        reference_costs: Callable[[], Mapping[str, Cost]] = dict,
+        errors: ScreenErrors | None = None,
+    ) -> None:
+        self._engine = engine
+        self._run_id = run_id
+        self._clips = dict(clips)
+        self._measuring = Measuring(
+            engine, run_id, self._clips, record, recorded, now, stop, keep_series
+        )
+        self._anchors = anchors
+        self._operating_db = operating_db
+        self._record = record
+        self._recorded = recorded
+        self._now = now
+        self._settings = settings or StageSettings()
+        self._reference_costs = reference_costs
+        self._errors = errors or ScreenErrors()
+        for clip in self._clips.values():
+            engine.put_clip(clip)
+
+    def smoke(self, candidate_id: str, attempt: int, source: str) -> None:
+        """Does it run, does it decode, twice alike: 3 frames of one or two clips."""
+        visit = Visit(candidate_id, attempt, Stage.SMOKE, source)
+        self._measuring.points(visit, smoke_jobs(self._clips, self._settings.smoke_qp), verify=True)
+
+    def screen(
+        self, candidate_id: str, attempt: int, source: str, reference: ScreenReference | None
+    ) -> ScreenResult | None:
+        """Estimate the gain over the reference from a few frames at its rates.
+
+        Without a reference there is nothing to compare, and None says that full comes next.
+        """
+        if reference is None:
+            return None
+        known = self._recorded(f"{candidate_id}/screened/{attempt}")
+        if isinstance(known, Screened):
+            return known.result
+        visit = Visit(candidate_id, attempt, Stage.SCREEN, source)
+        qps = {clip: point.qp for clip, point in reference.points.items()}
+        jobs = screen_jobs(self._clips, qps, self._settings.screen_frames)
+        points = self._measuring.points(visit, jobs)
+        result = screen(
+            reference=reference.points,
+            candidate=self._screened_points(points, source),
+            anchors=self._anchors,
+            reference_id=reference.candidate_id,
+            keep_below=self._settings.screen_keep_below,
+            line=reference.line,
+            errors=self._errors.model(),
+            confidence=self._settings.confidence,
+        )
+        event = Screened(
+            run_id=self._run_id,
+            at=self._now(),
+            candidate_id=candidate_id,
+            attempt=attempt,
+            result=result,
+        )
+        self._record(event)
+        self._errors.observe(event)
+        return result
+
+    def screen_points(
+        self, candidate_id: str, attempt: int, source: str, score: Score, *, version: bool = True
+    ) -> ScreenReference:
+        """Measure a fully evaluated candidate as later candidates will be screened.
+
+        ``version``: it is the version to beat, and not merely the best while there is none.
+
+        The rate of each clip is where its curve crosses the operating quality, so that both sides
+        of a later comparison are measured at the same qp.
+        """
+        qps = {
+            scored.clip: operating_qp(scored.curve, scored.operating_psnr_y_db)
+            for scored in score.clips
+        }
+        visit = Visit(candidate_id, attempt, Stage.SCREEN, source)
+        jobs = screen_jobs(self._clips, qps, self._settings.screen_frames)
+        points = self._measuring.points(visit, jobs)
+        settings = self._settings
+        line = settings.win if version else first_version_line(score, settings.first_below_mbps)
+        return ScreenReference(candidate_id, self._screened_points(points, source), line)
+
+    def _screened_points(
+        self, points: Mapping[RateJob, RatePoint], source: str
+    ) -> dict[str, RatePoint]:
+        """Points by clip, each with its frames' share of the program where that is charged."""
+        extra = 8 * packed_program_bytes(source) if self._settings.charge_program else 0
+        return {
+            job.clip: replace(
+                point,
+                bits=point.bits
+                + round(extra * job.frames / self._clips[job.clip].stream.frame_count),
+            )
+            for job, point in points.items()
+        }
+
+    def full(
+        self, candidate_id: str, attempt: int, source: str, relative: Relative = None
+    ) -> Score:
+        """Measure whole clips until every curve can be compared, and score them.
+
+        ``relative`` are the points of a relative's curves by clip: rates are placed by them.
+        """
+        known = self._recorded(f"{candidate_id}/evaluated/{attempt}")
+        if isinstance(known, Evaluated):
+            return known.score
+        visit = Visit(candidate_id, attempt, Stage.FULL, source)
+        try:
+            score = self._score(visit, relative)
+        except CandidateFailure as failure:
+            failure.stage = Stage.FULL
+            raise
+        event = Evaluated(
+            run_id=self._run_id,
+            at=self._now(),
+            candidate_id=candidate_id,
+            attempt=attempt,
+            score=score,
+        )
+        self._record(event)
+        self._errors.observe(event)
+        return score
+
+    def held_out(
+        self,
+        candidate_id: str,
+        attempt: int,
+        source: str,
+        clips: Sequence[HeldOutClip],
+        around_qps: Mapping[str, float],
+        *,
+        announce: bool = True,
+    ) -> dict[str, float]:
+        """Bits at the operating quality of clips that are not among the development clips.
+
+        Three rates a clip, around the given one, and more only until the operating quality lies
+        between two of them. ``announce`` records that the stage began.
+        """
+        visit = Visit(candidate_id, attempt, Stage.HELD_OUT, source)
+        by_name = {held.clip.name: held for held in clips}
+        for held in clips:
+            self._engine.put_clip(held.clip)
+        measured: dict[str, list[RatePoint]] = {name: [] for name in by_name}
+        wanted = {name: first_qps(around_qps[name]) for name in by_name}
+        while any(wanted.values()):
+            jobs = full_jobs({n: held.clip for n, held in by_name.items()}, wanted, visit.stage)
+            for job, point in self._measuring.points(visit, jobs, announce=announce).items():
+                measured[job.clip].append(point)
+            announce = False
+            wanted = {
+                name: more_qps(measured[name], held.operating_psnr_y_db)
+                for name, held in by_name.items()
+            }
+        try:
+            bits: dict[str, float] = {}
+            for name, held in by_name.items():
+                curve = make_curve(candidate_id, name, measured[name])
+                bits[name] = bits_at_quality(curve, held.operating_psnr_y_db)
+                bits[name] += self._charge(source, held.clip)
+                check_guards(held.anchor, curve, held.operating_psnr_y_db, self._settings.guards)
+            return bits
+        except CandidateFailure as failure:
+            failure.stage = visit.stage
+            raise
+
+    def _charge(self, source: str, clip: Clip) -> float:
+        """Bits of the program that a held-out clip bears: as heavy as on the development clips.
+
+        A held-out clip is shorter and smaller; the whole program would outweigh it.
+        """
+        if not self._settings.charge_program:
+            return 0.0
+        mean = fmean(known.stream.raw_bits for known in self._clips.values())
+        return 8 * packed_program_bytes(source) * clip.stream.raw_bits / mean
+
+    def _score(self, visit: Visit, relative: Relative) -> Score:
+        measured: dict[str, list[RatePoint]] = {clip: [] for clip in self._clips}
+        known = relative or {}
+        wanted = {
+            clip: initial_qps(self._anchors[clip], self._operating_db[clip], known.get(clip, ()))
+            for clip in self._clips
+        }
+        first = True
+        while any(wanted.values()):
+            jobs = full_jobs(self._clips, wanted, visit.stage)
+            points = self._measuring.points(visit, jobs, verify=first, announce=first)
+            for job, point in points.items():
+                measured[job.clip].append(point)
+            first = False
+            wanted = {clip: self._missing(clip, found) for clip, found in measured.items()}
+        curves = {
+            clip: make_curve(visit.candidate_id, clip, points) for clip, points in measured.items()
+        }
+        score = score_candidate(
+            streams={name: clip.stream for name, clip in self._clips.items()},
+            anchors=self._anchors,
+            operating_db=self._operating_db,
+            curves=curves,
+            program_bytes=len(visit.source.encode()),
+            packed_program_bytes=packed_program_bytes(visit.source),
+            charge_program=self._settings.charge_program,
+            reference_costs=self._reference_costs(),
+            confidence=self._settings.confidence,
+        )
+        for clip, curve in curves.items():
+            check_guards(
+                self._anchors[clip], curve, self._operating_db[clip], self._settings.guards
+            )
+        return score
+
+    def _missing(self, clip: str, points: Sequence[RatePoint]) -> tuple[float, ...]:
+        return next_qps(
+            self._anchors[clip],
+            points,
+            self._operating_db[clip],
+            max_points=self._settings.max_points,
+        )
+
+
+def operating_qp(curve: RdCurve, psnr_y_db: float) -> float:
+    """Interpolate qp over PSNR-Y, linearly between the two points around the quality."""
+    points = sorted(curve.points, key=lambda point: point.quality.psnr_y_db)
+    for worse, better in pairwise(points):
+        low, high = worse.quality.psnr_y_db, better.quality.psnr_y_db
+        if low <= psnr_y_db <= high and low < high:
+            share = (psnr_y_db - low) / (high - low)
+            qp = worse.qp + share * (better.qp - worse.qp)
+            return round(qp / _QP_STEP) * _QP_STEP
+    nearest = min(points, key=lambda point: abs(point.quality.psnr_y_db - psnr_y_db))
+    return nearest.qp

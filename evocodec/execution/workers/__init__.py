@@ -1,0 +1,1 @@
+"""Workers: where tasks run (threads here, Ray, a Ray cluster elsewhere)."""

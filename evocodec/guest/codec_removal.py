@@ -1,0 +1,146 @@
+"""Takes existing codecs out of a fork server that has loaded them: functions, classes, code.
+
+Replacing a name in a module is not enough. CPython keeps a copy of an extension's first names, the
+collector finds what is still referred to, and native code can be called by address. So every
+reference to a function is replaced, its entry in the library's table leads nowhere, classes lose
+their methods, and the code of bundled codec libraries is unmapped. Their files are hidden besides:
+see ``mounts.View.withheld`` and ``spread``.
+"""
+
+import contextlib
+import ctypes
+import gc
+import importlib
+import os
+import re
+import sys
+import types
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from evocodec.isolation import linux
+
+_PLAIN_OBJECT_BYTES = 16  # reference count and type: no debug build, and no free threading
+_OFFSET_OF_TABLE_ENTRY: dict[type, int] = {
+    types.BuiltinFunctionType: 16,  # PyCFunctionObject.m_ml
+    types.MethodDescriptorType: 40,  # PyMethodDescrObject.d_method
+}
+
+
+def refuse(*_arguments: object, **_options: object) -> None:
+    """What stands in a removed function's place."""
+    raise PermissionError("existing codecs are not available to programs")
+
+
+def remove(names: Mapping[str, str], libraries: str) -> None:
+    """Remove what ``names`` says, module → pattern of names, where it is loaded.
+
+    ``libraries`` is a pattern for the file names of shared objects that hold nothing but codecs.
+    """
+    originals: list[object] = []
+    for module_name, pattern in names.items():
+        module = sys.modules.get(module_name)
+        found = vars(module).items() if module else ()
+        originals += [value for name, value in found if re.fullmatch(pattern, name)]
+    _remove(originals)
+    gc.collect()
+    _unmap(libraries)
+
+
+def remove_modules(pattern: str) -> None:
+    """Remove whole modules, by their full names, that were loaded for whatever reason."""
+    originals: list[object] = []
+    for name in [name for name in sys.modules if re.fullmatch(pattern, name)]:
+        module = sys.modules.pop(name)
+        originals.append(module)
+        originals += [
+            value for value in vars(module).values() if getattr(value, "__module__", None) == name
+        ]
+    _remove(originals)
+
+
+def _remove(originals: Sequence[object]) -> None:
+    for original in originals:
+        if isinstance(original, type):
+            _remove_methods(original)
+        cut_off(original)
+    places = set(map(id, originals))
+    # Once for all of them: it looks at every object there is.
+    for holder in gc.get_referrers(*originals):
+        if isinstance(holder, dict):
+            for name in [name for name, value in holder.items() if id(value) in places]:
+                holder[name] = refuse
+
+
+def _remove_methods(kind: type) -> None:
+    for name, value in dict(vars(kind)).items():
+        if not name.startswith("__"):  # such as __new__, whose entry all classes share
+            cut_off(value)
+        if callable(value) or isinstance(value, staticmethod):
+            with contextlib.suppress(TypeError, AttributeError):
+                setattr(kind, name, refuse)
+
+
+def cut_off(function: object) -> None:
+    """Have the library's own table of functions lead to an error instead of the function."""
+    entry = table_entry(function)
+    if entry is not None:
+        entry.value = linux.address_of(ctypes.pythonapi.PyErr_BadArgument)
+
+
+def table_entry(function: object) -> ctypes.c_void_p | None:
+    """Where a library's table says where the function begins, made writable; None if unknown."""
+    function = function.__func__ if isinstance(function, staticmethod) else function
+    offset = _OFFSET_OF_TABLE_ENTRY.get(type(function))
+    if offset is None or object.__basicsize__ != _PLAIN_OBJECT_BYTES:
+        return None
+    pointer = ctypes.sizeof(ctypes.c_void_p)
+    entry = ctypes.c_void_p.from_address(id(function) + offset).value
+    if entry is None:
+        return None
+    name = ctypes.c_char_p.from_address(entry).value
+    if name != getattr(function, "__name__", "").encode():
+        return None
+    linux.make_writable(entry + pointer, pointer)
+    return ctypes.c_void_p.from_address(entry + pointer)
+
+
+def _unmap(libraries: str) -> None:
+    """Put nothing in the place of the code of these libraries; nobody calls them any more."""
+    maps = Path("/proc/self/maps").read_text(encoding="utf-8", errors="replace")
+    for line in maps.splitlines():
+        fields = line.split(maxsplit=5)
+        code = len(fields) == 6 and "x" in fields[1]
+        if code and re.match(libraries, os.path.basename(fields[5])):
+            start, end = (int(word, 16) for word in fields[0].split("-"))
+            linux.map_nothing(start, end - start)
+
+
+def load_all(names: Iterable[str]) -> None:
+    """Import what cannot be imported once its files are hidden."""
+    for name in names:
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
+
+
+def spread(readable: Iterable[str], withheld: Iterable[str]) -> tuple[list[str], list[str]]:
+    """``readable`` trees without what is ``withheld`` in them, and the folders that were opened up.
+
+    For Landlock, whose rules only allow. Symbolic links are left out: what they lead to counts.
+    """
+    kept: list[str] = []
+    opened: list[str] = []
+    for path in readable:
+        inside = [one for one in withheld if one.startswith(path + "/")]
+        if path in withheld:
+            continue
+        if not inside:
+            kept.append(path)
+            continue
+        opened.append(path)
+        with os.scandir(path) as entries:
+            below = [entry.path for entry in entries if not entry.is_symlink()]
+        kept_below, opened_below = spread(below, [*inside])
+        kept += kept_below
+        opened += opened_below
+    return kept, opened

@@ -1,0 +1,1 @@
+"""Linux isolation layers: Landlock, seccomp, mounts, the path broker."""

@@ -1,0 +1,1 @@
+"""Picture quality: PSNR, MS-SSIM, VMAF, and the meter that computes them."""

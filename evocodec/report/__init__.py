@@ -1,0 +1,1 @@
+"""Reports: measured facts to HTML, CSV and plots."""

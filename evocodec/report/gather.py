@@ -1,0 +1,159 @@
+"""From measured curves to a report's facts: comparisons, means, the machine and its software."""
+
+import importlib.metadata
+import os
+import platform
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from evocodec import __version__
+from evocodec.codec.program_size import packed_program_bytes
+from evocodec.config import Settings
+from evocodec.curves.bd_rate import MIN_POINTS
+from evocodec.curves.confidence import mean_interval
+from evocodec.domain.results import Comparison, Metric, RdCurve
+from evocodec.report.model import ClipFacts, Codec, Environment, Mean, ProgramFacts
+from evocodec.sandbox.launcher import IsolationReport
+from evocodec.video.ffmpeg import ffmpeg_version
+
+_LIBRARIES = ("numpy", "opencv-python-headless", "constriction", "scipy", "numba", "torch")
+
+
+def program_facts(source: str) -> ProgramFacts:
+    """Size and identity of a program."""
+    import hashlib
+
+    data = source.encode()
+    return ProgramFacts(
+        sha256=hashlib.sha256(data).hexdigest(),
+        source_bytes=len(data),
+        packed_bytes=packed_program_bytes(source),
+        lines=len(source.splitlines()),
+    )
+
+
+def measured_metrics(wanted: Sequence[str], curves: Iterable[RdCurve]) -> tuple[Metric, ...]:
+    """The metrics that were asked for and that every rate point of some clip has."""
+    chosen = [metric for metric in Metric if not wanted or metric.value in wanted]
+    by_clip: dict[str, list[RdCurve]] = {}
+    for curve in curves:
+        by_clip.setdefault(curve.clip, []).append(curve)
+    return tuple(
+        metric
+        for metric in chosen
+        if any(all(has_metric(curve, metric) for curve in each) for each in by_clip.values())
+    )
+
+
+def has_metric(curve: RdCurve, metric: Metric) -> bool:
+    """Whether every point of a curve carries a metric."""
+    return all(point.quality.value(metric) is not None for point in curve.points)
+
+
+def compare_all(
+    subject: Codec,
+    references: Sequence[Codec],
+    clips: Sequence[ClipFacts],
+    metrics: Sequence[Metric],
+) -> tuple[Comparison, ...]:
+    """The subject against every reference on every clip, for every metric that both have."""
+    from evocodec.curves.compare import compare_curves
+
+    found: list[Comparison] = []
+    for reference in references:
+        for clip in clips:
+            anchor, test = reference.curves.get(clip.name), subject.curves.get(clip.name)
+            if anchor is None or test is None:
+                continue
+            both = [m for m in metrics if has_metric(anchor, m) and has_metric(test, m)]
+            found += compare_curves(anchor, test, both)
+    return tuple(found)
+
+
+def within_range(curve: RdCurve, primary: RdCurve) -> RdCurve:
+    """Leave out what lies above the primary anchor's best quality, while four points remain.
+
+    Encoders whose scale goes on to lossless have points there that nobody asked about, and the
+    shared range is a share of theirs.
+    """
+    best = max(point.quality.psnr_y_db for point in primary.points)
+    points = sorted(curve.points, key=lambda point: point.quality.psnr_y_db)
+    while len(points) > MIN_POINTS and points[-1].quality.psnr_y_db > best:
+        points.pop()
+    kept = {point.qp for point in points}
+    return replace(curve, points=tuple(point for point in curve.points if point.qp in kept))
+
+
+def mean_rates(
+    comparisons: Sequence[Comparison], level: float
+) -> Mapping[tuple[str, Metric], Mean]:
+    """Mean BD-rate over clips, by reference and metric, of those that could be compared."""
+    values: dict[tuple[str, Metric], list[float]] = {}
+    for one in comparisons:
+        if one.bd_rate is not None:
+            values.setdefault((one.anchor, one.metric), []).append(one.bd_rate.akima_percent)
+    return {
+        key: Mean(sum(each) / len(each), mean_interval(each, level), len(each))
+        for key, each in values.items()
+    }
+
+
+def describe_environment(
+    isolation: IsolationReport, command: Sequence[str], measured_at: str
+) -> Environment:
+    """The machine, the versions and the sandbox's layers."""
+    versions = {"evocodec": __version__, "python": platform.python_version()}
+    versions |= {name: found for name in _LIBRARIES if (found := _version(name))}
+    versions["ffmpeg"] = ffmpeg_version()
+    return Environment(
+        measured_at=measured_at,
+        command=shlex.join(command),
+        machine=_machine(),
+        versions=versions,
+        isolation=dict(isolation.layers),
+    )
+
+
+def notices_of(settings: Settings, subject: Codec) -> tuple[str, ...]:
+    """What a reader must know before believing a number."""
+    found = []
+    if settings.sandbox.allow_library_codecs:
+        found.append("Existing codecs were allowed: this program may call one.")
+    if settings.sandbox.unsafe:
+        found.append(
+            "Measured with --unsafe: layers of the sandbox were missing, so the program could "
+            "have reached more than it should."
+        )
+    if settings.limits.charge_program:
+        found.append("The compressed program's bytes are counted in every stream.")
+    if settings.evaluation.track == "low_delay":
+        found.append(
+            "Low-delay track: the anchors do not look ahead. Nothing checks that the program does "
+            "not."
+        )
+    if sum(len(curve.points) > 0 for curve in subject.curves.values()) == 1:
+        found.append("One clip only: there is no interval, and no claim beyond this clip.")
+    return tuple(found)
+
+
+def _version(name: str) -> str:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
+
+
+def _machine() -> str:
+    cpu = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text(errors="replace").splitlines():
+            if line.startswith("model name"):
+                cpu = line.partition(":")[2].strip()
+                break
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return (
+        f"{cpu}, {os.cpu_count()} CPUs, {memory:.0f} GiB, {platform.system()} {platform.release()}"
+    )

@@ -1,0 +1,110 @@
+"""Bits against time: which results no other one beats on both."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from evocodec.domain.results import Score
+
+
+@dataclass(frozen=True, slots=True)
+class TradeOff:
+    """A result as a point: BD-rate against the anchor, and decode time; less is better in both.
+
+    ``decode_ms`` is time a frame on the machine that measured it, wall or CPU time but the same for
+    all points that are compared; from a score it is wall time, and points of one run compare.
+    ``decode_time_ratio`` is CPU time over the anchor's, where it is known.
+    """
+
+    label: str
+    bd_rate_percent: float
+    decode_ms: float
+    decode_time_ratio: float | None = None
+    adopted: bool = False
+
+
+def trade_off(label: str, score: Score, *, adopted: bool = False) -> TradeOff | None:
+    """A score as a point; None when its decode time was not measured."""
+    if score.decode_fps <= 0:
+        return None
+    return TradeOff(
+        label=label,
+        bd_rate_percent=score.bd_rate_percent,
+        decode_ms=1000 / score.decode_fps,
+        decode_time_ratio=score.decode_time_ratio,
+        adopted=adopted,
+    )
+
+
+def pareto_front(points: Sequence[TradeOff]) -> tuple[TradeOff, ...]:
+    """The points that no other one matches in both and beats in one, quickest first.
+
+    Of several that are equal in both, all stay.
+    """
+    front: list[TradeOff] = []
+    for point in sorted(points, key=lambda p: (p.decode_ms, p.bd_rate_percent)):
+        best = front[-1] if front else None
+        equal = best is not None and (best.decode_ms, best.bd_rate_percent) == (
+            point.decode_ms,
+            point.bd_rate_percent,
+        )
+        if best is None or equal or point.bd_rate_percent < best.bd_rate_percent:
+            front.append(point)
+    return tuple(front)
+
+
+def plot_pareto(points: Sequence[TradeOff], title: str, picture: Path) -> None:
+    """Draw decode time (logarithmic) against BD-rate into a PNG or SVG, the front as a line.
+
+    Raises ``ValueError`` when there is no point.
+    """
+    if not points:
+        raise ValueError("there is no result to plot")
+    # Here and not above: whoever only wants the front need not load a drawing library.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    figure = Figure(figsize=(6.6, 4.6), layout="constrained")
+    FigureCanvasAgg(figure)
+    panel = figure.subplots()
+    front = pareto_front(points)
+    panel.plot(
+        [p.decode_ms for p in front],
+        [p.bd_rate_percent for p in front],
+        drawstyle="steps-post",
+        color="#0072B2",
+        linewidth=1.4,
+        label="not beaten on both",
+    )
+    for adopted, marker, colour in ((False, "o", "#888888"), (True, "D", "#D55E00")):
+        shown = [p for p in points if p.adopted is adopted]
+        if shown:
+            panel.plot(
+                [p.decode_ms for p in shown],
+                [p.bd_rate_percent for p in shown],
+                marker,
+                color=colour,
+                markersize=6,
+                label="adopted" if adopted else "measured",
+            )
+    for point in front:
+        panel.annotate(
+            point.label,
+            (point.decode_ms, point.bd_rate_percent),
+            xytext=(5, 4),
+            textcoords="offset points",
+            fontsize=8,
+        )
+    panel.set_xscale("log")
+    panel.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    panel.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    panel.xaxis.set_minor_formatter(NullFormatter())
+    panel.set_xlabel("decode time, ms a frame (logarithmic; less is better)")
+    panel.set_ylabel("BD-rate against x265 medium, % (less is better)")
+    panel.axhline(0, color="#999999", linewidth=0.8, linestyle=(0, (4, 3)))
+    panel.grid(visible=True, color="#e6e6e6", linewidth=0.7)
+    panel.spines[["top", "right"]].set_visible(False)
+    panel.legend(frameon=False, fontsize=9)
+    figure.suptitle(title, fontsize=12, fontweight="bold", x=0.01, ha="left")
+    figure.savefig(picture, dpi=130)

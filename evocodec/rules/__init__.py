@@ -1,0 +1,1 @@
+"""Adoption and held-out rules: pure functions of measured numbers."""

@@ -1,0 +1,168 @@
+"""The held-out gate's rules: what has to be left of a gain on clips that nobody tuned on."""
+
+from dataclasses import dataclass, replace
+
+from evocodec.curves.gain import Gain
+from evocodec.domain.candidate import Verdict
+from evocodec.domain.results import HeldOutResult, Interval
+from evocodec.rules.adoption import HEVC_BITRATE_MBPS, Thresholds
+
+PASSED_WORDS = "The gain held on held-out clips."
+FAILED_WORDS = "The development gain did not survive on held-out clips."
+BROKEN_WORDS = "It failed on held-out material."
+_FIRST = frozenset({"first_under_adopt", "first_chance"})
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOutMeasurement:
+    """What was measured for one decision; ``gain`` is over the version to beat, or over HEVC.
+
+    ``broken`` says how the program failed on a held-out clip; there is no gain then.
+    ``left_out`` counts clips on which the version to beat itself fails.
+    """
+
+    gain: Gain | None
+    interval_percent: Interval | None
+    clips: int
+    seed_sha256: str
+    broken: str = ""
+    left_out: int = 0
+
+
+def development_gain_percent(verdict: Verdict, champion_ratio: float | None) -> float:
+    """The gain that earned the verdict, in per cent fewer bits.
+
+    By the rule ``compression`` that is the gain in all bits together, else the verdict's own.
+    """
+    ratio = verdict.compression_ratio
+    if verdict.rule == "compression" and ratio and champion_ratio:
+        return 100.0 * (1.0 - champion_ratio / ratio)
+    return verdict.improvement_percent or 0.0
+
+
+def hold_out(
+    verdict: Verdict,
+    development_percent: float,
+    measured: HeldOutMeasurement,
+    *,
+    keep: float,
+    thresholds: Thresholds,
+) -> HeldOutResult:
+    """Decide whether a gain survived; pure.
+
+    A first version has to stay under the line that its clause uses. A later one has to keep the
+    share ``keep`` of its development gain, and to gain something at all. The interval does not
+    decide: over a few clips it is as wide as the gain itself, and would turn away most of what is
+    good. It says whether more clips are worth drawing (``left_open``).
+    """
+    passed, reason = _decide(verdict, development_percent, measured, keep, thresholds)
+    return HeldOutResult(
+        passed=passed,
+        reason=reason,
+        compared_with=verdict.compared_with,
+        development_gain_percent=development_percent,
+        held_out_gain_percent=_figure(verdict, measured.gain),
+        interval_percent=measured.interval_percent,
+        clips=measured.clips,
+        seed_sha256=measured.seed_sha256,
+    )
+
+
+def left_open(
+    verdict: Verdict,
+    development_percent: float,
+    measured: HeldOutMeasurement,
+    *,
+    keep: float,
+    thresholds: Thresholds,
+) -> bool:
+    """Whether what is needed lies within the interval of what was measured; pure.
+
+    A gain in all bits together (rule ``compression``) has no interval of its own: that of the
+    mean is moved to it.
+    """
+    gain, interval = measured.gain, measured.interval_percent
+    figure = _figure(verdict, gain)
+    if measured.broken or gain is None or figure is None or interval is None:
+        return False
+    needed = _needed_percent(verdict, development_percent, keep, thresholds)
+    moved = figure - gain.mean_percent
+    return interval.low + moved < needed <= interval.high + moved
+
+
+def gated(verdict: Verdict, result: HeldOutResult) -> Verdict:
+    """The verdict with the gate's answer; of a passed gate it says that, and no number."""
+    if result.passed:
+        return replace(verdict, reason=f"{verdict.reason} {PASSED_WORDS}")
+    return replace(verdict, adopt=False, rule="overfitted", reason=result.reason)
+
+
+def told(result: HeldOutResult) -> str:
+    """All that an agent may know of a gate: pass or fail."""
+    if result.passed:
+        return PASSED_WORDS
+    return BROKEN_WORDS if result.held_out_gain_percent is None else FAILED_WORDS
+
+
+def _decide(
+    verdict: Verdict,
+    development_percent: float,
+    measured: HeldOutMeasurement,
+    keep: float,
+    thresholds: Thresholds,
+) -> tuple[bool, str]:
+    gain = _figure(verdict, measured.gain)
+    if measured.broken:
+        return False, f"{BROKEN_WORDS} {measured.broken}"
+    if gain is None:
+        return True, (
+            f"{verdict.compared_with} itself fails on all {measured.left_out} held-out clips, and "
+            "the candidate on none"
+        )
+    if verdict.rule in _FIRST:
+        return _decide_first(verdict, development_percent, gain, measured, thresholds)
+    needed = _needed_percent(verdict, development_percent, keep, thresholds)
+    passed = gain > 0.0 and gain >= needed
+    outcome = PASSED_WORDS if passed else FAILED_WORDS
+    return passed, (
+        f"{outcome} {gain:+.2f} % fewer bits than {verdict.compared_with} on {measured.clips} "
+        f"held-out clips against {development_percent:+.2f} % on the development clips; at least "
+        f"{needed:.2f} % must survive."
+    )
+
+
+def _decide_first(
+    verdict: Verdict,
+    development_percent: float,
+    gain: float,
+    measured: HeldOutMeasurement,
+    thresholds: Thresholds,
+) -> tuple[bool, str]:
+    line = _line_mbps(verdict, thresholds)
+    bitrate = HEVC_BITRATE_MBPS * (1.0 - gain / 100.0)
+    development = HEVC_BITRATE_MBPS * (1.0 - development_percent / 100.0)
+    passed = bitrate < line
+    outcome = PASSED_WORDS if passed else FAILED_WORDS
+    return passed, (
+        f"{outcome} {bitrate:.2f} Mbit/s on {measured.clips} held-out clips against "
+        f"{development:.2f} on the development clips; it must stay under {line:g}."
+    )
+
+
+def _needed_percent(
+    verdict: Verdict, development_percent: float, keep: float, thresholds: Thresholds
+) -> float:
+    if verdict.rule in _FIRST:
+        return 100.0 * (1.0 - _line_mbps(verdict, thresholds) / HEVC_BITRATE_MBPS)
+    return max(keep * development_percent, 0.0)
+
+
+def _line_mbps(verdict: Verdict, thresholds: Thresholds) -> float:
+    strict = verdict.rule == "first_under_adopt"
+    return thresholds.adopt_first_below_mbps if strict else thresholds.chance_first_below_mbps
+
+
+def _figure(verdict: Verdict, gain: Gain | None) -> float | None:
+    if gain is None:
+        return None
+    return gain.total_percent if verdict.rule == "compression" else gain.mean_percent

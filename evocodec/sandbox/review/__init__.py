@@ -1,0 +1,1 @@
+"""Static review: what a program may say, checked on its syntax tree."""

@@ -1,0 +1,67 @@
+"""The journal: records an event once, then tells the listeners."""
+
+import threading
+from collections.abc import Callable
+
+from evocodec.domain.errors import SupersededError
+from evocodec.domain.events import Event
+from evocodec.store.ledger import Ledger
+
+# What must not be done to a run that another controller has resumed. All else may be recorded: its
+# key says what it is of, and whoever comes second finds it there.
+_FENCED = frozenset({"candidate_opened", "judged", "candidate_closed", "run_stopped"})
+
+
+class Journal:
+    """Records an event once, then tells whoever listens.
+
+    The ledger decides what is new; the lock keeps listeners in the ledger's order. ``successor`` is
+    the key of the event with which another controller would take the run over.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        run_id: str,
+        listeners: Callable[[Event], None],
+    ) -> None:
+        self.ledger = ledger
+        self.run_id = run_id
+        self.successor = ""
+        self._listeners = listeners
+        self._lock = threading.Lock()
+
+    def publish(self, event: Event) -> None:
+        """Record the event; one that is already known changes nothing and is told to nobody."""
+        self.claim(event)
+
+    def claim(self, event: Event) -> bool:
+        """Publish the event; False when one of its key was recorded before, here or elsewhere.
+
+        Raises:
+            SupersededError: it would begin, judge or end something in a run that went elsewhere.
+        """
+        if event.kind in _FENCED:
+            self.require_ours()
+        with self._lock:
+            if not self.ledger.record(event):
+                return False
+            self._listeners(event)
+            return True
+
+    def require_ours(self) -> None:
+        """Check that no other controller has resumed the run meanwhile.
+
+        Raises:
+            SupersededError: one has. What both measure is recorded once; only one may go on.
+        """
+        if self.successor and self.find(self.successor) is not None:
+            message = (
+                f"{self.run_id} was resumed elsewhere and goes on there; this controller stops. "
+                "`evocodec status` shows how it goes"
+            )
+            raise SupersededError(message)
+
+    def find(self, key: str) -> Event | None:
+        """The recorded event of that key in this run."""
+        return self.ledger.get(self.run_id, key)

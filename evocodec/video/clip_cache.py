@@ -1,0 +1,174 @@
+"""A folder of video files, bounded in bytes and shared by processes.
+
+A file in use carries a shared lock of its reader and is never removed; of the others, those used
+longest ago go first. Locks are of the open file, so they end with the process that holds them.
+"""
+
+import fcntl
+import os
+import stat
+import uuid
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from evocodec.domain.errors import InfrastructureFailure
+from evocodec.video.data_options import data_options, shared_folder
+
+FRAMES_SUFFIX = ".yuv"
+OBJECT_SUFFIX = ".object"
+_PART_SUFFIX = ".part"
+_BIG = (FRAMES_SUFFIX, OBJECT_SUFFIX, _PART_SUFFIX)
+
+
+class HeldFile:
+    """An open file of the cache, protected from removal until this object is gone."""
+
+    def __init__(self, path: Path, fd: int) -> None:
+        self.path = path
+        self.fd = fd
+        self._close = weakref.finalize(self, os.close, fd)
+
+    def size(self) -> int:
+        """Its length in bytes."""
+        return os.fstat(self.fd).st_size
+
+    def read(self, start: int, count: int) -> bytes:
+        """Exactly these bytes; raises ``InfrastructureFailure`` when they are not there."""
+        try:
+            data = os.pread(self.fd, count, start)
+            while len(data) < count and (
+                more := os.pread(self.fd, count - len(data), start + len(data))
+            ):
+                data += more
+        except OSError as error:
+            raise InfrastructureFailure(f"cannot read {self.path}: {error.strerror}") from error
+        if len(data) != count:
+            raise InfrastructureFailure(
+                f"{self.path} was cut short while in use; remove it and try again"
+            )
+        return data
+
+    def close(self) -> None:
+        """Let go of the file now."""
+        self._close()
+
+
+@dataclass(frozen=True, slots=True)
+class ClipCache:
+    """The cache in one folder; any thread and any process may use it."""
+
+    folder: Path
+    limit_bytes: int
+
+    def prepare(self) -> None:
+        """Make the folder, for this user alone; raises ``InfrastructureFailure``."""
+        try:
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if self.folder == shared_folder():
+                for folder in (self.folder.parent, self.folder):
+                    _require_own(folder)
+        except InfrastructureFailure:
+            raise
+        except OSError as error:
+            raise self._unusable(error) from error
+
+    def find(self, name: str) -> HeldFile | None:
+        """Open a file for use, or None when it is not there."""
+        path = self.folder / name
+        while True:
+            try:
+                held = HeldFile(path, os.open(path, os.O_RDONLY | os.O_CLOEXEC))
+            except FileNotFoundError:
+                return None
+            except OSError as error:
+                raise self._unusable(error) from error
+            fcntl.flock(held.fd, fcntl.LOCK_SH)
+            if os.fstat(held.fd).st_nlink:  # else it was removed before the lock was there
+                with suppress(OSError):
+                    os.utime(path)
+                return held
+
+    def create(self, name: str = "") -> HeldFile:
+        """Open a file for reading and writing, made if need be; without a name, a new one."""
+        self.prepare()
+        path = self.folder / (name or f"{uuid.uuid4().hex}{_PART_SUFFIX}")
+        while True:
+            try:
+                held = HeldFile(path, os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            except OSError as error:
+                raise self._unusable(error) from error
+            fcntl.flock(held.fd, fcntl.LOCK_SH)
+            if os.fstat(held.fd).st_nlink:
+                return held
+
+    def rename(self, held: HeldFile, name: str) -> HeldFile:
+        """Give a finished file its name; where there is one already, that one is returned."""
+        existing = self.find(name)
+        if existing is not None:
+            held.path.unlink(missing_ok=True)
+            return existing
+        target = self.folder / name
+        os.replace(held.path, target)
+        held.path = target
+        return held
+
+    @contextmanager
+    def exclusively(self, name: str) -> Iterator[None]:
+        """Keep other processes and threads from doing what ``name`` stands for meanwhile."""
+        self.prepare()
+        fd = os.open(self.folder / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(fd)
+
+    def make_room(self, extra_bytes: int = 0) -> None:
+        """Remove what was used longest ago until ``extra_bytes`` fit, as far as nothing uses it."""
+        files = []
+        for path in self.folder.glob("*"):
+            if path.suffix in _BIG:
+                with suppress(OSError):
+                    found = path.stat()
+                    files.append((found.st_mtime_ns, found.st_blocks * 512, path))
+        total = extra_bytes + sum(size for _, size, _ in files)
+        for _, size, path in sorted(files):
+            if total <= self.limit_bytes:
+                return
+            if _remove_unused(path):
+                total -= size
+
+    def _unusable(self, error: OSError) -> InfrastructureFailure:
+        return InfrastructureFailure(
+            f"the video cache {self.folder} cannot be used: {error.strerror or error}; "
+            "free some space or name another workspace with --workspace"
+        )
+
+
+def clip_cache() -> ClipCache:
+    """The cache that this process is set to use."""
+    options = data_options()
+    return ClipCache(options.cache_folder, options.cache_bytes)
+
+
+def _require_own(folder: Path) -> None:
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
+        raise InfrastructureFailure(
+            f"{folder} belongs to somebody else or is open to others; remove it"
+        )
+
+
+def _remove_unused(path: Path) -> bool:
+    with suppress(OSError):
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            path.unlink()
+        finally:
+            os.close(fd)
+        return True
+    return False

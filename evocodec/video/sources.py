@@ -1,0 +1,149 @@
+"""From what a person names to something that ffmpeg can read here: files, raw video, ``s3://``."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from evocodec.domain.errors import SourceError
+from evocodec.video.clip_spec import ClipSource
+from evocodec.video.data_options import S3_SCHEME
+from evocodec.video.ffmpeg import Feed, Probe, check_readable, ffmpeg_version, probe
+from evocodec.video.raw_video import (
+    RAW_GRAMMAR,
+    Y4M_HEADER_BYTES,
+    FixedLayout,
+    raw_layout,
+    y4m_layout,
+)
+from evocodec.video.s3_source import RemoteObject
+
+_RAW_SUFFIXES = (".yuv", ".raw", ".i420", ".nv12")
+
+
+@dataclass(frozen=True, slots=True)
+class LocalVideo:
+    """A source as this machine has it while ``opened`` lasts.
+
+    ``start_frame`` counts from the first frame of what is read, which with a ``feed`` is the first
+    one asked for. ``identity`` changes whenever the samples may have.
+    """
+
+    path: str
+    start_frame: int
+    declared: Probe
+    identity: str
+    feed: Feed | None = None
+
+
+@contextmanager
+def opened(source: ClipSource) -> Iterator[LocalVideo]:
+    """Make a source readable: what is remote is fetched first, and only what is needed of it.
+
+    Raises ``SourceError`` for what a person can change, ``InfrastructureFailure`` for the network.
+    """
+    _check_range(source)
+    if source.path.startswith(S3_SCHEME):
+        with RemoteObject.open(source.path) as remote:
+            yield _remote(source, remote)
+        return
+    file = check_readable(source.path)
+    status = file.stat()
+    identity = _identity(source, str(file.resolve()), status.st_size, status.st_mtime_ns)
+    if source.raw is None:
+        _require_header(source.path)
+        yield LocalVideo(source.path, source.start_frame, probe(source.path), identity)
+        return
+    layout = raw_layout(source.path, source.raw, status.st_size)
+    yield _fixed(source, file, layout, status.st_size, identity)
+
+
+@contextmanager
+def fetched(text: str) -> Iterator[Path]:
+    """A file as a path: fetched whole when it is in S3; raises as ``opened`` does."""
+    if not text.startswith(S3_SCHEME):
+        yield check_readable(text)
+        return
+    with RemoteObject.open(text) as remote:
+        remote.ensure(0, remote.size)
+        yield remote.path
+
+
+def check_source(source: ClipSource) -> None:
+    """Check that a source is there, before anything slow begins; raises as ``opened`` does."""
+    _check_range(source)
+    if source.path.startswith(S3_SCHEME):
+        with RemoteObject.open(source.path) as remote:
+            size = remote.size
+    else:
+        size = check_readable(source.path).stat().st_size
+    if source.raw is not None:
+        raw_layout(source.path, source.raw, size)
+    else:
+        _require_header(source.path)
+
+
+def _remote(source: ClipSource, remote: RemoteObject) -> LocalVideo:
+    identity = _identity(source, remote.identity)
+    layout = None
+    if source.raw is not None:
+        layout = raw_layout(source.path, source.raw, remote.size)
+    elif source.path.lower().endswith(".y4m"):
+        remote.ensure(0, Y4M_HEADER_BYTES)
+        layout = y4m_layout(remote.read(0, Y4M_HEADER_BYTES), remote.size)
+    else:
+        _require_header(source.path)
+    if layout is None:
+        # Where frames lie in a container is known only inside it, often at its end.
+        remote.ensure(0, remote.size)
+        path = str(remote.path)
+        return LocalVideo(path, source.start_frame, probe(path), identity)
+    remote.ensure(*layout.range_of(source.start_frame, source.frames, remote.size))
+    return _fixed(source, remote.path, layout, remote.size, identity)
+
+
+def _fixed(
+    source: ClipSource, file: Path, layout: FixedLayout, size: int, identity: str
+) -> LocalVideo:
+    start, end = layout.range_of(source.start_frame, source.frames, size)
+    if start >= end:
+        there = (size - layout.header_bytes) // layout.stride
+        raise SourceError(
+            f"{source.path}: it has {there} frames, none from frame {source.start_frame} on; "
+            "start earlier"
+        )
+    form = layout.format
+    segments: tuple[tuple[int, int], ...] = ((start, end - start),)
+    options: tuple[str, ...] = ("-f", "yuv4mpegpipe")
+    if layout.header_bytes:
+        segments = ((0, layout.header_bytes), *segments)
+    else:
+        options = (
+            *("-f", "rawvideo", "-pixel_format", form.pixel_format),
+            *("-video_size", f"{form.width}x{form.height}", "-framerate", str(form.fps)),
+        )
+    declared = Probe(form.width, form.height, form.pixel_format, form.colour_range, "")
+    return LocalVideo(source.path, 0, declared, identity, Feed(file, segments, options, declared))
+
+
+def _check_range(source: ClipSource) -> None:
+    if source.start_frame < 0 or (source.frames is not None and source.frames < 1):
+        raise SourceError(
+            f"{source.path}: start frame {source.start_frame} and {source.frames} frames make no "
+            "range; start at 0 or later and ask for at least one frame"
+        )
+
+
+def _require_header(path: str) -> None:
+    if path.lower().endswith(_RAW_SUFFIXES):
+        raise SourceError(
+            f"{path}: raw video does not say what its size and format are; write {RAW_GRAMMAR}"
+        )
+
+
+def _identity(source: ClipSource, *facts: object) -> str:
+    part = (source.start_frame, source.frames, source.crop, source.scale, str(source.raw))
+    text = json.dumps(["1", ffmpeg_version(), *facts, *part])
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,269 @@
+"""Named test sets: a TOML file that says which frames are meant, and proves that they still are.
+
+Paths in it are relative to its own folder, so that it can be committed beside the videos, or copied
+with them.
+"""
+
+import difflib
+import os
+import re
+import tomllib
+from collections.abc import Iterable
+from dataclasses import dataclass, fields, replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from evocodec.domain.errors import ConfigError, SourceError, UserError
+from evocodec.video.clip_spec import ClipSource, format_clip, parse_clip
+from evocodec.video.clips import Clip, default_clips
+from evocodec.video.data_options import S3_SCHEME, data_options
+
+BUILT_IN = "builtin"
+_FORMAT = 1
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_HEAD = """\
+# Test sets of Evocodec: use one with --clip @SET or --clip @SET/NAME.
+# Paths are relative to this file. Written by `evocodec clips`; may be edited and committed.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One clip of a set. ``source`` is what ``--clip`` takes; ``sha256`` is that of its samples.
+
+    ``spatial`` and ``temporal`` are the SI and TI of ITU-T P.910; ``colour_range`` and ``matrix``
+    are what the file declares, or empty.
+    """
+
+    set: str
+    name: str
+    source: str
+    sha256: str
+    width: int
+    height: int
+    fps: str
+    frames: int
+    spatial: float = 0.0
+    temporal: float = 0.0
+    pixel_format: str = ""
+    colour_range: str = ""
+    matrix: str = ""
+    origin: str = ""
+    licence: str = ""
+    notes: str = ""
+
+    @property
+    def full_name(self) -> str:
+        """What ``--clip`` takes for this clip alone."""
+        return f"@{self.set}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Catalogue:
+    """The sets of one file; a file that is not there is an empty one."""
+
+    path: Path
+    entries: tuple[Entry, ...] = ()
+
+    @classmethod
+    def read(cls, path: Path) -> "Catalogue":
+        """Raises ``ConfigError`` when the file cannot be understood."""
+        try:
+            tree = tomllib.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return cls(path)
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise ConfigError(
+                f"cannot read the clip sets in {path}: {error}; see docs/clips.md"
+            ) from (error)
+        if tree.get("format") != _FORMAT:
+            raise ConfigError(
+                f"{path}: format {tree.get('format')!r} where {_FORMAT} is understood; upgrade "
+                "evocodec, or see docs/clips.md"
+            )
+        rows = tree.get("clip", [])
+        if not isinstance(rows, list):
+            raise ConfigError(f"{path}: 'clip' must be [[clip]] tables; see docs/clips.md")
+        entries = tuple(_entry(row, f"{path}, clip {number}") for number, row in enumerate(rows, 1))
+        catalogue = cls(path)
+        for entry in entries:
+            catalogue = catalogue.with_entry(entry)
+        return catalogue
+
+    def write(self) -> None:
+        """Write the file whole or not at all."""
+        lines = [_HEAD, f"format = {_FORMAT}\n"]
+        for entry in self.entries:
+            lines.append("\n[[clip]]\n")
+            for each in fields(entry):
+                value = getattr(entry, each.name)
+                if value not in ("", 0.0):
+                    lines.append(f"{each.name} = {_toml(value)}\n")
+        part = self.path.with_name(f"{self.path.name}.{os.getpid()}.part")
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            part.write_text("".join(lines), encoding="utf-8")
+            part.replace(self.path)
+        except OSError as error:
+            raise UserError(
+                f"cannot write the clip sets to {self.path}: {error.strerror}; "
+                "name another workspace with --workspace"
+            ) from error
+
+    def sets(self) -> tuple[str, ...]:
+        """Names of the sets, in the file's order."""
+        return tuple(dict.fromkeys(entry.set for entry in self.entries))
+
+    def of(self, name: str) -> tuple[Entry, ...]:
+        """The clips that ``SET`` or ``SET/NAME`` means; ``SourceError`` when there is none."""
+        wanted, _, clip = name.partition("/")
+        found = tuple(
+            entry for entry in self.entries if entry.set == wanted and clip in ("", entry.name)
+        )
+        if found:
+            return found
+        known = [BUILT_IN, *self.sets(), *(entry.full_name[1:] for entry in self.entries)]
+        near = difflib.get_close_matches(name, known, 1)
+        hint = f"did you mean @{near[0]}?" if near else "see `evocodec clips list`"
+        raise SourceError(f"there is no clip set or clip @{name} in {self.path}; {hint}")
+
+    def with_entry(self, entry: Entry) -> "Catalogue":
+        """With one more clip; raises ``ConfigError`` when its set has one of that name."""
+        if any(other.full_name == entry.full_name for other in self.entries):
+            raise ConfigError(
+                f"{entry.full_name} is there already; choose another --name, or remove it with "
+                f"`evocodec clips remove {entry.full_name}`"
+            )
+        return replace(self, entries=(*self.entries, entry))
+
+    def without(self, name: str) -> "Catalogue":
+        """Without what ``SET`` or ``SET/NAME`` means; ``SourceError`` when there is none."""
+        gone = self.of(name)
+        return replace(self, entries=tuple(e for e in self.entries if e not in gone))
+
+    def source_of(self, entry: Entry) -> ClipSource:
+        """The source, its path as seen from here."""
+        source = parse_clip(entry.source)
+        path = source.path
+        if not path.startswith(S3_SCHEME):
+            path = os.path.normpath(self.path.parent / path)
+        return replace(
+            source,
+            name=entry.name,
+            path=path,
+            origin=entry.origin or path,
+            licence=entry.licence or source.licence,
+            sha256=entry.sha256,
+        )
+
+    def relative(self, source: ClipSource) -> str:
+        """The source as it is written into the file."""
+        path = source.path
+        if not path.startswith(S3_SCHEME):
+            absolute = os.path.abspath(Path(path).expanduser())
+            path = os.path.relpath(absolute, os.path.abspath(self.path.parent))
+        return format_clip(replace(source, path=path))
+
+
+def current_catalogue() -> Catalogue:
+    """The sets that this process is set to use."""
+    path = data_options().catalogue
+    return Catalogue(Path("clips.toml")) if path is None else Catalogue.read(path)
+
+
+def named_clips(texts: Iterable[str]) -> tuple[ClipSource, ...]:
+    """What ``--clip`` and the settings name: ``@SET``, ``@SET/NAME``, a clip's name, or a source.
+
+    A name without a folder that is no file here may be that of one clip in a set. Raises
+    ``SourceError``.
+    """
+    catalogue = current_catalogue()
+    return tuple(source for text in texts for source in _expand(text.strip(), catalogue))
+
+
+def check_name(name: str, what: str) -> None:
+    """Raise ``ConfigError`` unless the name can stand in task names, files and ``--clip``."""
+    if not _NAME.fullmatch(name) or name == BUILT_IN:
+        reason = (
+            "it is that of the built-in clips" if name == BUILT_IN else "letters, digits, . _ -"
+        )
+        raise ConfigError(f"{name!r} cannot be the name of a {what} ({reason}); choose another one")
+
+
+def check_samples(clip: Clip) -> Clip:
+    """Return the clip; raises ``SourceError`` when its samples are not those of the catalogue."""
+    wanted = clip.source.sha256
+    if wanted and wanted != clip.sha256:
+        raise SourceError(
+            f"{clip.name}: the samples in {clip.source.path} are not those that the set was made "
+            f"with (SHA-256 {clip.sha256[:12]}… instead of {wanted[:12]}…); restore the file, or "
+            "remove the clip and add it again"
+        )
+    return clip
+
+
+def _expand(text: str, catalogue: Catalogue) -> tuple[ClipSource, ...]:
+    if text.startswith("@"):
+        wanted, _, name = text[1:].partition("/")
+        if wanted == BUILT_IN:
+            return _built_in(name)
+        return tuple(catalogue.source_of(entry) for entry in catalogue.of(text[1:]))
+    if _NAME.fullmatch(text) and not Path(text).exists():
+        found = [entry for entry in catalogue.entries if entry.name == text]
+        if len(found) > 1:
+            names = ", ".join(entry.full_name for entry in found)
+            raise SourceError(f"{text} is in several sets; choose one of {names}")
+        if found:
+            return (catalogue.source_of(found[0]),)
+        if "." not in text and (known := [c for c in default_clips() if c.name == text]):
+            return tuple(known)
+    return (parse_clip(text),)
+
+
+def _built_in(name: str) -> tuple[ClipSource, ...]:
+    clips = default_clips()
+    found = tuple(clip for clip in clips if name in ("", clip.name))
+    if not found:
+        known = ", ".join(clip.name for clip in clips)
+        raise SourceError(f"there is no built-in clip {name!r}; choose one of {known}")
+    return found
+
+
+def _entry(row: object, where: str) -> Entry:
+    if not isinstance(row, dict):
+        raise ConfigError(f"{where}: not a table; see docs/clips.md")
+    values: dict[str, Any] = {}
+    for each in fields(Entry):
+        if each.name not in row:
+            continue
+        value = row[each.name]
+        if each.type is float and isinstance(value, int):
+            value = float(value)
+        if not isinstance(value, each.type):  # type: ignore[arg-type]
+            kind = getattr(each.type, "__name__", str(each.type))
+            raise ConfigError(f"{where}: {each.name} must be of type {kind}; see docs/clips.md")
+        values[each.name] = value
+    unknown = sorted(row.keys() - values.keys())
+    if unknown:
+        raise ConfigError(f"{where}: {unknown[0]!r} is not known; see docs/clips.md")
+    try:
+        entry = Entry(**values)
+        Fraction(entry.fps)
+    except (TypeError, ValueError, ZeroDivisionError) as error:
+        raise ConfigError(f"{where}: {error}; see docs/clips.md") from error
+    check_name(entry.set, "set")
+    check_name(entry.name, "clip")
+    parse_clip(entry.source)
+    return entry
+
+
+def _toml(value: str | int | float) -> str:
+    if not isinstance(value, str):
+        return str(value)
+    escapes = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\t": "\\t", "\r": "\\r"}
+    return (
+        '"'
+        + "".join(escapes.get(c, c if c.isprintable() else f"\\U{ord(c):08x}") for c in value)
+        + '"'
+    )

@@ -1,0 +1,1 @@
+"""Read models: runs and candidates folded from events."""

@@ -1,0 +1,190 @@
+"""Experiment records made of a candidate's events."""
+
+import hashlib
+import math
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from evocodec.domain.candidate import CandidateStatus
+from evocodec.domain.events import CandidateOpened, Event
+from evocodec.domain.results import HeldOutResult
+from evocodec.store.records import (
+    Evolution,
+    Experiment,
+    ExperimentRecord,
+    JsonObject,
+    Metrics,
+)
+from evocodec.views.candidate import AttemptView, CandidateView, advance
+
+EXPERIMENT_TYPE = "llm_generated_code_evolution"
+
+
+def experiment_id(events: Sequence[Event]) -> str:
+    """Return the id of a candidate's experiment: the same whenever it is asked for.
+
+    ``real_exp_<epoch seconds of its opening>_<8 hex digits of run and candidate>``. Raises
+    ValueError when the opening is not among the events.
+    """
+    opened = _opened(events)
+    seconds = int(_moment(opened.at).timestamp())
+    name = f"{opened.run_id}/{opened.candidate_id}".encode()
+    return f"real_exp_{seconds}_{hashlib.sha256(name).hexdigest()[:8]}"
+
+
+def experiment_record(events: Sequence[Event]) -> ExperimentRecord:
+    """Return the record of one candidate; events of the run and of other candidates are ignored.
+
+    The candidate is the one opened first. Raises ValueError when none was opened.
+    """
+    opened = _opened(events)
+    view = CandidateView(opened.candidate_id)
+    last_at = opened.at
+    for event in events:
+        if event.candidate_id == opened.candidate_id:
+            view = advance(view, event)
+            last_at = event.at
+    return ExperimentRecord(
+        experiment_id=view.experiment_id or experiment_id(events),
+        timestamp=_utc_milliseconds(opened.at),
+        completed_at=_utc_milliseconds(last_at),
+        run_id=opened.run_id,
+        candidate_id=opened.candidate_id,
+        experiments=[
+            Experiment(
+                experiment_type=EXPERIMENT_TYPE,
+                status="running" if view.running else "completed",
+                evolution=_evolution(view),
+                candidate=_candidate(view),
+            )
+        ],
+    )
+
+
+def _evolution(view: CandidateView) -> Evolution:
+    adoption, verdict, failure = view.adoption, view.verdict, view.failure
+    return Evolution(
+        status=view.status.value,
+        adopted=adoption is not None,
+        version=adoption.version if adoption else None,
+        metrics=_metrics(view),
+        improvement=_improvement(view),
+        summary=_summary(view),
+        github_committed=adoption is not None,
+        github_commit_hash=adoption.commit if adoption else "",
+        github_pushed=bool(adoption and adoption.pushed),
+        reason=view.reason,
+        rule=verdict.rule if verdict else "",
+        failure=None
+        if failure is None
+        else {"kind": failure.kind, "stage": failure.stage.value, "message": failure.message},
+        held_out=_held_out(view.held_out),
+    )
+
+
+def _held_out(result: HeldOutResult | None) -> JsonObject | None:
+    if result is None:
+        return None
+    gain, interval = result.held_out_gain_percent, result.interval_percent
+    return {
+        "passed": result.passed,
+        "reason": result.reason,
+        "compared_with": result.compared_with,
+        "development_gain_percent": _finite(result.development_gain_percent),
+        "held_out_gain_percent": None if gain is None else _finite(gain),
+        "interval_percent": [_finite(interval.low), _finite(interval.high)] if interval else None,
+        "interval_level": interval.level if interval else None,
+        "clips": result.clips,
+        "seed_sha256": result.seed_sha256,
+    }
+
+
+def _metrics(view: CandidateView) -> Metrics:
+    if view.score is None or view.status is CandidateStatus.TEST_FAILED:
+        return Metrics()
+    bitrate_mbps = _finite(view.score.bitrate_mbps)
+    compression_ratio = _finite(view.score.compression_ratio)
+    if bitrate_mbps is None or compression_ratio is None:
+        return Metrics()
+    return Metrics(bitrate_mbps=bitrate_mbps, compression_ratio=compression_ratio)
+
+
+def _improvement(view: CandidateView) -> str:
+    verdict = view.verdict
+    if verdict is None or verdict.improvement_percent is None or not _metrics(view):
+        return ""
+    percent = verdict.improvement_percent
+    word = "better" if percent >= 0 else "worse"
+    return f"{abs(percent):.1f}% {word} than {verdict.compared_with}"
+
+
+def _summary(view: CandidateView) -> str:
+    score, adoption = view.score, view.adoption
+    hypothesis = f" Hypothesis: {view.hypothesis}" if view.hypothesis else ""
+    if adoption is not None and score is not None:
+        gain = _improvement(view)
+        number = f"{score.bitrate_mbps:.2f} Mbit/s where HEVC needs 10.00 for the same quality"
+        return f"Adopted as v{adoption.version}: {number}{f', {gain}' if gain else ''}.{hypothesis}"
+    words = {
+        CandidateStatus.REJECTED: "Rejected",
+        CandidateStatus.TEST_FAILED: "Failed its tests",
+        CandidateStatus.ADOPTED: "Adopted",
+        CandidateStatus.RUNNING: "Running",
+    }[view.status]
+    return f"{words}{f': {view.reason}' if view.reason else ''}.{hypothesis}".replace("..", ".")
+
+
+def _candidate(view: CandidateView) -> JsonObject:
+    screen = view.screen
+    return {
+        "number": view.number,
+        "parent_id": view.parent_id,
+        "origin": view.origin.value if view.origin else "",
+        "hypothesis": view.hypothesis,
+        "steps": list(view.steps),
+        "edits": [{"name": name, "value": value} for name, value in view.edits],
+        "source_sha256": view.source_sha256,
+        "stages": [stage.value for stage in view.stages],
+        "attempts": [_attempt(attempt) for attempt in view.attempts],
+        "screen_rate_ratio": _finite(screen.rate_ratio) if screen else None,
+        "model_calls": view.model_calls,
+        "prompt_tokens": view.prompt_tokens,
+        "completion_tokens": view.completion_tokens,
+        "cost_usd": round(view.cost_usd, 6),
+        "infrastructure_retries": view.retries,
+    }
+
+
+def _attempt(attempt: AttemptView) -> JsonObject:
+    failure = attempt.failure
+    return {
+        "attempt": attempt.attempt,
+        "source_sha256": attempt.source_sha256,
+        "program_bytes": attempt.program_bytes,
+        "findings": [
+            {"rule": finding.rule, "line": finding.line, "message": finding.message}
+            for review in attempt.reviews
+            for finding in review.findings
+        ],
+        "failure": f"{failure.kind}: {failure.message}" if failure else "",
+    }
+
+
+def _opened(events: Sequence[Event]) -> CandidateOpened:
+    for event in events:
+        if isinstance(event, CandidateOpened):
+            return event
+    raise ValueError("these events open no candidate, so there is no experiment to record")
+
+
+def _moment(at: str) -> datetime:
+    moment = datetime.fromisoformat(at)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _utc_milliseconds(at: str) -> str:
+    return _moment(at).astimezone(UTC).replace(tzinfo=None).isoformat(timespec="milliseconds")
+
+
+def _finite(value: float) -> float | None:
+    return round(value, 6) if math.isfinite(value) else None
