@@ -10,7 +10,7 @@ from agents.templates import Prompt, Prompts, fenced
 from evocodec.domain.candidate import Origin, Plan
 from evocodec.domain.errors import CandidateFailure, FailureKind
 from evocodec.models.contract import ChatGateway, Reply
-from evocodec.search.tunables import MarkError, apply_edits
+from evocodec.search.tunables import TunableError, apply_edits
 
 _PROGRAM_LIMIT = 120_000  # characters of a program that a coder is shown
 
@@ -37,7 +37,7 @@ class MutationCoder:
             return CodeReply(request.parent.source, "unchanged", plan.origin)
         try:
             source = apply_edits(request.parent.source, plan.edits)
-        except MarkError as error:
+        except TunableError as error:
             raise CandidateFailure(
                 FailureKind.NO_CODE, f"The edits do not fit the parent: {error}"
             ) from error

@@ -11,7 +11,7 @@ from evocodec.domain.errors import CandidateFailure, FailureKind
 from evocodec.models.contract import ChatGateway
 from evocodec.search.archive import Archive
 from evocodec.search.mutation import MutationProposer
-from evocodec.search.tunables import MarkError, find_marks
+from evocodec.search.tunables import TunableError, find_tunables
 
 _PARENT_LIMIT = 120_000  # characters of a parent program that a planner is shown
 
@@ -64,7 +64,7 @@ class ModelPlanner:
             parent_id=request.parent.candidate_id,
             parent_bitrate=_bitrate(request.parent.bitrate_mbps),
             parent_source=fenced(request.parent.source, limit=_PARENT_LIMIT, language="python"),
-            marks=describe_marks(request.parent.source),
+            tunables=describe_tunables(request.parent.source),
             history=describe_history(request.history),
             number=str(request.number),
         )
@@ -111,18 +111,18 @@ def _describe(item: HistoryItem) -> str:
     return "\n".join(lines)
 
 
-def describe_marks(source: str) -> str:
+def describe_tunables(source: str) -> str:
     """The marked constants of a program, for a prompt."""
     try:
-        marks = find_marks(source)
-    except MarkError:
-        marks = ()
-    if not marks:
+        tunables = find_tunables(source)
+    except TunableError:
+        tunables = ()
+    if not tunables:
         return "The parent has no marked constants."
     return "\n".join(
-        f"- `{mark.name} = {mark.value}` (allowed: {mark.allowed()})"
-        + (f": {mark.description}" if mark.description else "")
-        for mark in marks
+        f"- `{tunable.name} = {tunable.value}` (allowed: {tunable.allowed()})"
+        + (f": {tunable.description}" if tunable.description else "")
+        for tunable in tunables
     )
 
 

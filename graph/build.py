@@ -18,10 +18,12 @@ from graph.routing import (
 from graph.services import Services
 from graph.state import CandidateState
 
-Way = CompiledStateGraph[CandidateState, None, CandidateState, CandidateState]
+CandidateGraph = CompiledStateGraph[CandidateState, None, CandidateState, CandidateState]
 
 
-def build_way(services: Services, checkpointer: BaseCheckpointSaver[str]) -> Way:
+def build_candidate_graph(
+    services: Services, checkpointer: BaseCheckpointSaver[str]
+) -> CandidateGraph:
     """plan → code → review ⇄ code → evaluate ⇄ code → judge → adopt | reject → record."""
     propose, test, decide = (
         ProposeNodes(services),

@@ -16,7 +16,7 @@ from evocodec.domain.events import (
 from evocodec.domain.results import HeldOutResult, Score
 from evocodec.rules.adoption import JudgeRequest
 from evocodec.views.experiment_record import experiment_id, experiment_record
-from graph.hold_out import HeldOutGate, Rival
+from graph.held_out_gate import HeldOutGate, Incumbent
 from graph.propose import recorded_plan
 from graph.services import Services, utc_now
 from graph.state import CandidateState
@@ -31,8 +31,8 @@ class DecideNodes:
     def judge(self, state: CandidateState) -> CandidateState:
         """Compare with the version to beat, by rule."""
         services, candidate_id = self.services, state["candidate_id"]
-        with services.board.lock:
-            champion, champion_id = services.board.facts, services.board.candidate_id
+        with services.champion.lock:
+            champion, champion_id = services.champion.facts, services.champion.candidate_id
         score, screened = self._score(state), self._screened(state)
         request = JudgeRequest(
             run_id=services.run_id,
@@ -43,8 +43,8 @@ class DecideNodes:
         )
         known = self._known_version(state)
         if known and score is not None:
-            with services.board.lock:
-                services.board.crown(candidate_id, known, score)
+            with services.champion.lock:
+                services.champion.set_champion(candidate_id, known, score)
             verdict = Verdict(
                 adopt=False,
                 rule="baseline",
@@ -57,9 +57,11 @@ class DecideNodes:
         else:
             verdict = services.team.judge.judge(request)
             if verdict.adopt and score is not None and services.held_out is not None:
-                rival = Rival(champion_id, champion.compression_ratio) if champion else Rival()
+                incumbent = (
+                    Incumbent(champion_id, champion.compression_ratio) if champion else Incumbent()
+                )
                 gate = HeldOutGate(services, services.held_out)
-                verdict = gate.ask(state, verdict, score, rival)
+                verdict = gate.ask(state, verdict, score, incumbent)
         if verdict.rule == "overfitted":
             self._stop_breeding_from(state)
         services.journal.publish(
@@ -73,15 +75,15 @@ class DecideNodes:
         score = self._score(state)
         if score is None:
             raise LookupError(f"{candidate_id} is to be adopted without a score")
-        with services.board.lock:
+        with services.champion.lock:
             recorded = services.journal.find(f"{candidate_id}/adopted")
             if isinstance(recorded, Adopted):
                 return {"outcome": "adopted"}
             verdict = self._verdict(state)
-            current = services.board.facts
+            current = services.champion.facts
             if current is not None and verdict.compared_with != current.version:
                 return {"outcome": "stale"}
-            services.journal.require_ours()
+            services.journal.check_lease()
             adoption = services.champions.adopt(self._entry(state, score, verdict))
             services.journal.publish(
                 Adopted(
@@ -95,14 +97,14 @@ class DecideNodes:
                     push_error=adoption.push_error,
                 )
             )
-            services.board.crown(candidate_id, f"v{adoption.version}", score)
+            services.champion.set_champion(candidate_id, f"v{adoption.version}", score)
         return {"outcome": "adopted"}
 
     def _stop_breeding_from(self, state: CandidateState) -> None:
         """What did not survive the gate is nobody's parent; what a run starts from has to be."""
         services = self.services
         if state["number"] > len(services.baselines):
-            services.archive.withdraw(state["candidate_id"])
+            services.archive.demote(state["candidate_id"])
 
     def reject(self, state: CandidateState) -> CandidateState:
         """Nothing to undo: the ledger already says why."""

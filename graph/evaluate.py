@@ -93,7 +93,7 @@ class EvaluateNode:
     def _reference(self, state: CandidateState) -> ScreenReference | None:
         """Screen points of the version to beat; baselines are compared with nothing."""
         services = self.services
-        reference_id = services.board.candidate_id or self._best_baseline()
+        reference_id = services.champion.candidate_id or self._best_baseline()
         if state["number"] <= len(services.baselines) or not reference_id:
             return None
         evaluated = evaluation_of(services, reference_id)
@@ -106,7 +106,7 @@ class EvaluateNode:
                 evaluated.attempt,
                 services.archive.get(reference_id).source,
                 evaluated.score,
-                version=bool(services.board.candidate_id),
+                version=bool(services.champion.candidate_id),
             )
 
     def _best_baseline(self) -> str:
@@ -116,7 +116,7 @@ class EvaluateNode:
 
     def _relative(self, state: CandidateState) -> dict[str, tuple[RatePoint, ...]] | None:
         """The curves of the nearest measured relative, to place the first rates by."""
-        for relative in (state["parent_id"], self.services.board.candidate_id):
+        for relative in (state["parent_id"], self.services.champion.candidate_id):
             evaluated = evaluation_of(self.services, relative) if relative else None
             if evaluated is not None:
                 return {clip.clip: clip.curve.points for clip in evaluated.score.clips}

@@ -3,7 +3,7 @@
 from agents.requests import HistoryItem
 from evocodec.domain.candidate import CandidateStatus
 from evocodec.rules.adoption import ChampionFacts
-from evocodec.rules.held_out import FAILED_WORDS, told
+from evocodec.rules.held_out import FAILED_MESSAGE, public_outcome
 from evocodec.search.archive import Archive
 from evocodec.views.candidate import CandidateView
 from evocodec.views.run import RunView
@@ -25,12 +25,12 @@ def champion_summary(champion: ChampionFacts | None) -> str:
     )
 
 
-def told_reason(candidate: CandidateView) -> str:
+def redacted_reason(candidate: CandidateView) -> str:
     """How a candidate ended, without what only people may know of the held-out gate."""
     verdict = candidate.verdict
     if verdict is None or verdict.rule != "overfitted":
         return candidate.reason
-    return told(candidate.held_out) if candidate.held_out else FAILED_WORDS
+    return public_outcome(candidate.held_out) if candidate.held_out else FAILED_MESSAGE
 
 
 def _item(candidate: CandidateView, archive: Archive) -> HistoryItem:
@@ -42,7 +42,7 @@ def _item(candidate: CandidateView, archive: Archive) -> HistoryItem:
         hypothesis=candidate.hypothesis,
         edits=candidate.edits,
         failure=candidate.failure.kind if candidate.failure else "",
-        reason=told_reason(candidate),
+        reason=redacted_reason(candidate),
         bitrate_mbps=candidate.score.bitrate_mbps if candidate.score else None,
         estimated_bitrate_mbps=known.estimated_bitrate_mbps if known else None,
         improvement_percent=verdict.improvement_percent if verdict else None,

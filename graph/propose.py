@@ -124,7 +124,7 @@ class ProposeNodes:
                 candidate_id=state["candidate_id"],
                 number=number,
                 parent=parent_of(services, state["parent_id"]),
-                champion=champion_summary(services.board.facts),
+                champion=champion_summary(services.champion.facts),
                 history=planner_history(view, services.archive, services.history_length),
                 imports=services.imports,
                 seed=services.seed,

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from agents.team import Team
 from evocodec.champions.repository import ChampionRepository
 from evocodec.domain.results import Score
-from evocodec.evaluation.held_out import Draw
+from evocodec.evaluation.held_out import HeldOutSample
 from evocodec.evaluation.staged import StagedEvaluator
 from evocodec.rules.adoption import ChampionFacts, Thresholds
 from evocodec.search.archive import Archive
@@ -26,7 +26,7 @@ def utc_now() -> str:
 
 
 @dataclass(slots=True)
-class ChampionBoard:
+class CurrentChampion:
     """The version to beat in this run, with numbers measured in this run.
 
     Adoption is decided and committed under ``lock``, so that two candidates that finish together
@@ -38,10 +38,10 @@ class ChampionBoard:
     facts: ChampionFacts | None = None
     candidate_id: str = ""
 
-    def crown(self, candidate_id: str, version: str, score: Score) -> None:
+    def set_champion(self, candidate_id: str, version: str, score: Score) -> None:
         """Make a measured candidate the version to beat."""
         self.candidate_id = candidate_id
-        self.archive.crown(candidate_id)
+        self.archive.set_champion(candidate_id)
         self.facts = ChampionFacts(
             version,
             score.bitrate_mbps,
@@ -51,7 +51,7 @@ class ChampionBoard:
 
 
 @dataclass(frozen=True, slots=True)
-class HeldOutTerms:
+class HeldOutConfig:
     """How the held-out gate draws and decides.
 
     ``draw`` gives the same clips for the same name within a run, and others for any other; the
@@ -59,7 +59,7 @@ class HeldOutTerms:
     ``keep`` is the share of a development gain that must survive.
     """
 
-    draw: Callable[[str, int], Draw]
+    draw: Callable[[str, int], HeldOutSample]
     keep: float
     confidence: float
     thresholds: Thresholds
@@ -79,7 +79,7 @@ class Services:
     archive: Archive
     novelty: Novelty
     champions: ChampionRepository
-    board: ChampionBoard
+    champion: CurrentChampion
     evaluator: StagedEvaluator
     slots: threading.Semaphore
     stop: threading.Event
@@ -91,5 +91,5 @@ class Services:
     imports: tuple[str, ...]
     baselines: tuple[str, ...]
     """Programs that open the run, as source text; the last one is what evolution starts from."""
-    held_out: HeldOutTerms | None = None
+    held_out: HeldOutConfig | None = None
     """None where the development clips alone decide."""

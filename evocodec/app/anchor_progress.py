@@ -17,7 +17,9 @@ def anchor_jobs() -> int:
     return min(_MOST_JOBS, len(os.sched_getaffinity(0)))
 
 
-def heard(event: AnchorEvent, stop: threading.Event, on_anchor: OnAnchor | None) -> None:
+def forward_anchor_event(
+    event: AnchorEvent, stop: threading.Event, on_anchor: OnAnchor | None
+) -> None:
     """Tell what begins to be encoded, unless it is time to stop."""
     if stop.is_set():
         raise Interrupted("stopped; anchors measured so far are kept")

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from agents.planner import describe_history, describe_marks
+from agents.planner import describe_history, describe_tunables
 from agents.requests import HistoryItem
 from agents.templates import Prompts, fenced
 from evocodec.app.engine import make_policy
@@ -61,7 +61,7 @@ def write_brief(laboratory: "Laboratory", view: RunView | None) -> str:
         "How it works": rendered.messages[0].content,
         "The version to beat": champion_summary(facts),
         "What was tried, newest last": describe_history(history),
-        "Marked constants": describe_marks(source),
+        "Marked constants": describe_tunables(source),
         "How to hand it in": _LAST_STEP,
         "The program to start from": fenced(source, limit=10**7, language="python"),
     }

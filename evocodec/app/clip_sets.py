@@ -11,7 +11,7 @@ from evocodec.video.clip_cache import clip_cache
 from evocodec.video.clip_facts import activity, declared, write_contact_sheet
 from evocodec.video.clip_spec import ClipSource, format_clip, parse_clip
 from evocodec.video.clips import Clip, decode_afresh, default_clips, load_clip
-from evocodec.video.test_sets import BUILT_IN, Catalogue, Entry, check_name, current_catalogue
+from evocodec.video.test_sets import BUILT_IN, ClipSets, Entry, check_name, current_catalogue
 
 
 class State(StrEnum):
@@ -127,16 +127,16 @@ def built_in_entries() -> tuple[Entry, ...]:
     return tuple(_entry_of(BUILT_IN, source) for source in _built_in())
 
 
-def user_catalogue() -> Catalogue:
+def user_catalogue() -> ClipSets:
     """The sets of this workspace."""
     return current_catalogue()
 
 
-def _all(catalogue: Catalogue) -> list[str]:
+def _all(catalogue: ClipSets) -> list[str]:
     return [f"@{BUILT_IN}", *(f"@{name}" for name in catalogue.sets())]
 
 
-def _sources(catalogue: Catalogue, ref: str) -> list[tuple[Entry, ClipSource]]:
+def _sources(catalogue: ClipSets, ref: str) -> list[tuple[Entry, ClipSource]]:
     wanted, _, name = ref.removeprefix("@").partition("/")
     if wanted == BUILT_IN:
         known = [source for source in default_clips() if name in ("", source.name)]
@@ -146,7 +146,7 @@ def _sources(catalogue: Catalogue, ref: str) -> list[tuple[Entry, ClipSource]]:
     return [(entry, catalogue.source_of(entry)) for entry in entries]
 
 
-def _entries(catalogue: Catalogue, refs: Sequence[str]) -> tuple[Entry, ...]:
+def _entries(catalogue: ClipSets, refs: Sequence[str]) -> tuple[Entry, ...]:
     if not refs:
         return catalogue.entries
     return tuple(entry for ref in refs for entry in catalogue.of(ref.removeprefix("@")))

@@ -10,7 +10,7 @@ from evocodec.anchors.encoders import AnchorEncoder, anchor_encoders, primary_en
 from evocodec.app.anchor_progress import OnAnchor
 from evocodec.app.engine import local_launcher, make_limits
 from evocodec.app.evaluation_request import EvaluationRequest, StartingEngine
-from evocodec.app.measurement_setup import Bench, open_bench, review
+from evocodec.app.measurement_setup import MeasurementSetup, open_setup, review
 from evocodec.app.program_report import assemble, program_codec, with_views
 from evocodec.app.programs import short_name
 from evocodec.app.reference_codecs import anchor_codecs
@@ -84,19 +84,19 @@ def compare_sides(
             if side.source is not None:
                 review(settings, side.source)
 
-    bench = open_bench(
+    setup = open_setup(
         *(starting, settings, workspace, listeners, stop),
         on_anchor=on_anchor,
         repeat=request.repeat,
         meanwhile=review_both,
     )
     first, second = (
-        _measure(bench, side, name, request, on_anchor) for side, name in ((a, "A"), (b, "B"))
+        _measure(setup, side, name, request, on_anchor) for side, name in ((a, "A"), (b, "B"))
     )
     starting.engine.close()
-    context = _context(bench, first, second)
+    context = _context(setup, first, second)
     report = assemble(
-        bench,
+        setup,
         title=f"{b.label} against {a.label}",
         subject=second.codec,
         references=(first.codec, *context),
@@ -108,7 +108,7 @@ def compare_sides(
         return report
     with ExitStack() as stack:
         shown = [_renderer(one, settings, stack) for one in (first, second)]
-        return with_views(report, bench, shown[0], shown[1])
+        return with_views(report, setup, shown[0], shown[1])
 
 
 def difference(a: Side, b: Side) -> str:
@@ -141,15 +141,19 @@ def _told_apart(a: Side, b: Side) -> tuple[Side, Side]:
 
 
 def _measure(
-    bench: Bench, side: Side, name: str, request: EvaluationRequest, on_anchor: OnAnchor | None
+    setup: MeasurementSetup,
+    side: Side,
+    name: str,
+    request: EvaluationRequest,
+    on_anchor: OnAnchor | None,
 ) -> _Measured:
     if side.source is not None:
-        score = bench.measure(name, side.source)
+        score = setup.measure(name, side.source)
         return _Measured(side, program_codec(side.label, side.source, score), score)
     assert side.encoder is not None  # noqa: S101 - a side is one or the other
     primary = primary_encoder(side.encoder.track)
     codecs, _ = anchor_codecs(
-        bench,
+        setup,
         (primary,) if side.encoder == primary else (primary, side.encoder),
         repeat=request.repeat,
         on_anchor=on_anchor,
@@ -157,12 +161,12 @@ def _measure(
     return _Measured(side, codecs[-1], None)
 
 
-def _context(bench: Bench, *measured: _Measured) -> tuple[Codec, ...]:
+def _context(setup: MeasurementSetup, *measured: _Measured) -> tuple[Codec, ...]:
     """The primary anchor, where neither side is it."""
-    primary = primary_encoder(Track(bench.settings.evaluation.track))
+    primary = primary_encoder(Track(setup.settings.evaluation.track))
     if any(one.side.encoder == primary for one in measured):
         return ()
-    return anchor_codecs(bench, (primary,))[0]
+    return anchor_codecs(setup, (primary,))[0]
 
 
 def _renderer(one: _Measured, settings: Settings, stack: ExitStack) -> Renderer:

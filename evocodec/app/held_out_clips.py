@@ -15,7 +15,7 @@ from evocodec.app.clips import AnchoredClip
 from evocodec.config import Settings
 from evocodec.domain.errors import CandidateFailure, ConfigError, SourceError
 from evocodec.domain.results import RdCurve, Track
-from evocodec.evaluation.held_out import Draw, HeldOutClip, draw_clips, seed_name
+from evocodec.evaluation.held_out import HeldOutClip, HeldOutSample, draw_clips, seed_name
 from evocodec.video.clip_spec import ClipSource
 from evocodec.video.clips import Clip, load_clip
 from evocodec.video.sources import check_source
@@ -84,7 +84,7 @@ class HeldOutMaterial:
         # Two candidates at the gate at once: the pool is decoded once.
         self._lock = threading.Lock()
 
-    def draw(self, name: str, again: int = 0) -> Draw:
+    def draw(self, name: str, again: int = 0) -> HeldOutSample:
         """The clips for one decision: the same for the same name, unforeseeable for any other.
 
         ``again`` counts how often more were asked for: those are derived ones that were not drawn
@@ -110,7 +110,7 @@ class HeldOutMaterial:
                 )
             except SourceError as error:
                 raise ConfigError(str(error)) from error
-        return Draw(seed_name(seed), derived if again else (*self._configured, *derived))
+        return HeldOutSample(seed_name(seed), derived if again else (*self._configured, *derived))
 
     def _load(self, source: ClipSource) -> HeldOutClip:
         clip = check_samples(load_clip(source))

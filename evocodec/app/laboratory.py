@@ -7,7 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from evocodec.app.resolver import Lookup
+from evocodec.app.resolver import Resolver
 from evocodec.app.stores import open_stores
 from evocodec.app.workspace import Workspace
 from evocodec.config import Settings
@@ -54,7 +54,7 @@ class Laboratory:
         self.blobs = blobs
         self.records = records
         self._champions: ChampionRepository | None = None
-        self._lookup = Lookup(ledger, blobs, lambda: self.champions, self.workspace.root)
+        self._resolver = Resolver(ledger, blobs, lambda: self.champions, self.workspace.root)
 
     @classmethod
     def open(cls, settings: Settings) -> "Laboratory":
@@ -170,7 +170,7 @@ class Laboratory:
     def _resumed_plan(self, resume: str) -> "RunPlan":
         from evocodec.app.run_plan import resumed_plan
 
-        run_id = self._lookup.run_id(resume)
+        run_id = self._resolver.run_id(resume)
         return resumed_plan(run_id, self.settings, self.workspace, self.ledger)
 
     def record_place(self, experiment_id: str) -> str:
@@ -187,25 +187,25 @@ class Laboratory:
 
     def view(self, run_id: str | None = None) -> RunView:
         """A run as it is now; the newest when none is named."""
-        return self._lookup.view(run_id)
+        return self._resolver.view(run_id)
 
     def events(
         self, run_id: str | None = None, *, candidate_id: str | None = None, after: int = 0
     ) -> Iterator[tuple[int, Event]]:
         """A run's events in order, with their positions."""
         return self.ledger.events(
-            self._lookup.run_id(run_id), after=after, candidate_id=candidate_id
+            self._resolver.run_id(run_id), after=after, candidate_id=candidate_id
         )
 
     def metrics(self, run_id: str | None = None) -> "RecordedMetrics":
         """A run's Prometheus metrics, as far as its events tell them; the newest run's."""
         from evocodec.app.recorded_metrics import RecordedMetrics
 
-        return RecordedMetrics(self.ledger, self._lookup.run_id(run_id))
+        return RecordedMetrics(self.ledger, self._resolver.run_id(run_id))
 
     def candidate(self, ref: str) -> CandidateView:
         """A candidate: ``c0007`` of the newest run, or ``RUN/c0007``."""
-        return self._lookup.candidate(ref)
+        return self._resolver.candidate(ref)
 
     # --- programs ---
 
@@ -219,7 +219,7 @@ class Laboratory:
         Raises:
             UserError: nothing is called that.
         """
-        return self._lookup.program(ref)
+        return self._resolver.program(ref)
 
     def evaluate(
         self,
@@ -237,7 +237,7 @@ class Laboratory:
         """
         from evocodec.app.evaluation_request import starting_engine
 
-        source, origin = self.source(ref), self._lookup.origin(ref)
+        source, origin = self.source(ref), self._resolver.origin(ref)
         with starting_engine(self.settings) as starting:
             from evocodec.app.program_evaluation import evaluate_program
 

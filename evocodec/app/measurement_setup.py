@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from evocodec.app.anchor_progress import OnAnchor, anchor_jobs, heard
+from evocodec.app.anchor_progress import OnAnchor, anchor_jobs, forward_anchor_event
 from evocodec.app.background import InBackground
 from evocodec.app.clips import AnchoredClip, anchored_clips, loading, require_clips
 from evocodec.app.engine import make_policy, require_floor, require_vmaf, wants_vmaf
@@ -28,7 +28,7 @@ from evocodec.telemetry.bus import EventBus
 
 
 @dataclass(frozen=True, slots=True)
-class Bench:
+class MeasurementSetup:
     """A started engine with clips and their primary anchor: programs can be measured."""
 
     settings: Settings
@@ -91,7 +91,7 @@ def review(settings: Settings, source: str) -> None:
         raise CandidateFailure(FailureKind.REVIEW, "the static review refuses it", detail=listed)
 
 
-def open_bench(
+def open_setup(
     starting: StartingEngine,
     settings: Settings,
     workspace: Workspace,
@@ -101,7 +101,7 @@ def open_bench(
     on_anchor: OnAnchor | None = None,
     repeat: bool = False,
     meanwhile: Callable[[], None] = lambda: None,
-) -> Bench:
+) -> MeasurementSetup:
     """Load the clips and their anchor while the engine starts.
 
     ``meanwhile`` is done while the clips decode; what it raises ends everything.
@@ -117,7 +117,7 @@ def open_bench(
             settings,
             workspace.cache,
             clips=clips,
-            on_event=lambda event: heard(event, stop, on_anchor),
+            on_event=lambda event: forward_anchor_event(event, stop, on_anchor),
             jobs=anchor_jobs(),
             fresh=repeat,
             vmaf=wants_vmaf(settings, evaluating=True),
@@ -126,4 +126,6 @@ def open_bench(
     require_floor(info.isolation, settings)
     for one in anchored.values():
         starting.engine.put_clip(one.clip)
-    return Bench(settings, workspace, anchored, info.isolation, starting.engine, bus, stop)
+    return MeasurementSetup(
+        settings, workspace, anchored, info.isolation, starting.engine, bus, stop
+    )

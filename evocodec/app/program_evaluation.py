@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from evocodec.anchors.encoders import chosen_encoders
 from evocodec.app.anchor_progress import OnAnchor
 from evocodec.app.evaluation_request import EvaluationRequest, StartingEngine
-from evocodec.app.measurement_setup import open_bench, review
+from evocodec.app.measurement_setup import open_setup, review
 from evocodec.app.programs import short_name
 from evocodec.app.workspace import Workspace
 from evocodec.config import Settings
@@ -44,7 +44,7 @@ def evaluate_program(
     """
     request = request or EvaluationRequest()
     encoders = chosen_encoders(settings.evaluation.anchors, Track(settings.evaluation.track))
-    bench = open_bench(
+    setup = open_setup(
         *(starting, settings, workspace, listeners, stop),
         on_anchor=on_anchor,
         repeat=request.repeat,
@@ -55,14 +55,14 @@ def evaluate_program(
         from evocodec.app.reference_codecs import baseline_codec
 
         # Before the slow part: a file that cannot be used should be told at once.
-        baseline = baseline_codec(bench, request.baseline_files)
-    score = bench.measure(_CANDIDATE, source)
+        baseline = baseline_codec(setup, request.baseline_files)
+    score = setup.measure(_CANDIDATE, source)
     starting.engine.close()
     from evocodec.app.outputs import EvaluationReport
     from evocodec.app.program_report import program_report
 
     report = program_report(
-        bench,
+        setup,
         name=short_name(label),
         source=source,
         score=score,

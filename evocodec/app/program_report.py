@@ -8,7 +8,7 @@ from evocodec.app.anchor_progress import OnAnchor
 from evocodec.app.clips import AnchoredClip
 from evocodec.app.engine import local_launcher, make_limits, wants_vmaf
 from evocodec.app.evaluation_request import EvaluationRequest
-from evocodec.app.measurement_setup import Bench, utc_now
+from evocodec.app.measurement_setup import MeasurementSetup, utc_now
 from evocodec.app.reference_codecs import anchor_codecs, baseline_notices
 from evocodec.domain.results import Score
 from evocodec.execution.contract import Interrupted
@@ -34,7 +34,7 @@ from evocodec.views.run import RunView
 
 
 def program_report(
-    bench: Bench,
+    setup: MeasurementSetup,
     *,
     name: str,
     source: str,
@@ -50,10 +50,10 @@ def program_report(
     ``origin`` is the run that it comes from, and its candidate there.
     """
     subject = program_codec(name, source, score)
-    anchors, notices = anchor_codecs(bench, encoders, repeat=request.repeat, on_anchor=on_anchor)
+    anchors, notices = anchor_codecs(setup, encoders, repeat=request.repeat, on_anchor=on_anchor)
     references = (*anchors, *((baseline,) if baseline else ()))
     report = assemble(
-        bench,
+        setup,
         title=name,
         subject=subject,
         references=references,
@@ -64,12 +64,12 @@ def program_report(
     )
     if not request.pictures:
         return report
-    with local_launcher(bench.settings) as launcher:
+    with local_launcher(setup.settings) as launcher:
         return with_views(
             report,
-            bench,
+            setup,
             anchor_renderer(references[0], encoders[0]),
-            program_renderer(subject, source, launcher, make_limits(bench.settings)),
+            program_renderer(subject, source, launcher, make_limits(setup.settings)),
         )
 
 
@@ -86,7 +86,7 @@ def program_codec(label: str, source: str, score: Score) -> Codec:
 
 
 def assemble(
-    bench: Bench,
+    setup: MeasurementSetup,
     *,
     title: str,
     subject: Codec,
@@ -98,8 +98,8 @@ def assemble(
     others: Sequence[TradeOff] = (),
 ) -> Report:
     """Compare everything that was measured, and add what a reader needs to judge it."""
-    clips = tuple(clip_facts(one) for one in bench.anchored.values())
-    level = bench.settings.evaluation.confidence
+    clips = tuple(clip_facts(one) for one in setup.anchored.values())
+    level = setup.settings.evaluation.confidence
     curves = [curve for codec in (subject, *references) for curve in codec.curves.values()]
     metrics = measured_metrics(request.metrics, curves)
     comparisons = compare_all(subject, references, clips, metrics)
@@ -111,21 +111,23 @@ def assemble(
         metrics=metrics,
         comparisons=comparisons,
         score=score,
-        environment=describe_environment(bench.isolation, request.command, utc_now()),
+        environment=describe_environment(setup.isolation, request.command, utc_now()),
         confidence=level,
-        notices=(*notices_of(bench.settings, subject), *notices),
+        notices=(*notices_of(setup.settings, subject), *notices),
         means=mean_rates(comparisons, level),
         difference=difference,
         trade_offs=(*codec_trade_offs(subject, references, clips), *others),
     )
 
 
-def with_views(report: Report, bench: Bench, reference: Renderer, subject: Renderer) -> Report:
+def with_views(
+    report: Report, setup: MeasurementSetup, reference: Renderer, subject: Renderer
+) -> Report:
     """Add what both look like, on every clip that both were measured on."""
-    vmaf = wants_vmaf(bench.settings, evaluating=True)
+    vmaf = wants_vmaf(setup.settings, evaluating=True)
     views = []
-    for name, one in bench.anchored.items():
-        if bench.stop.is_set():
+    for name, one in setup.anchored.items():
+        if setup.stop.is_set():
             raise Interrupted("stopped; nothing was written")
         if name in reference.codec.curves and name in subject.codec.curves:
             views.append(

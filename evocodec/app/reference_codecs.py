@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from evocodec.anchors.encoders import AnchorEncoder
 from evocodec.anchors.measure import covering_curve
 from evocodec.anchors.user_encodes import BASELINE, bits_ratio
-from evocodec.app.anchor_progress import OnAnchor, anchor_jobs, heard
+from evocodec.app.anchor_progress import OnAnchor, anchor_jobs, forward_anchor_event
 from evocodec.app.clips import baseline_curves
 from evocodec.app.engine import wants_vmaf
 from evocodec.curves.bd_rate import MIN_POINTS
@@ -16,11 +16,11 @@ from evocodec.report.gather import within_range
 from evocodec.report.model import Codec, Kind
 
 if TYPE_CHECKING:
-    from evocodec.app.measurement_setup import Bench
+    from evocodec.app.measurement_setup import MeasurementSetup
 
 
 def anchor_codecs(
-    bench: "Bench",
+    setup: "MeasurementSetup",
     encoders: Sequence[AnchorEncoder],
     *,
     repeat: bool = False,
@@ -36,24 +36,24 @@ def anchor_codecs(
         Codec(
             primary.name,
             Kind.ANCHOR,
-            {name: one.curve for name, one in bench.anchored.items()},
+            {name: one.curve for name, one in setup.anchored.items()},
             command=primary.described(),
         )
     ]
     notices: list[str] = []
     for encoder in others:
         curves: dict[str, RdCurve] = {}
-        for name, one in bench.anchored.items():
+        for name, one in setup.anchored.items():
             try:
                 whole = covering_curve(
                     one.clip,
                     encoder,
                     one.curve,
-                    bench.workspace.cache,
+                    setup.workspace.cache,
                     jobs=anchor_jobs(),
-                    on_event=lambda event: heard(event, bench.stop, on_anchor),
+                    on_event=lambda event: forward_anchor_event(event, setup.stop, on_anchor),
                     fresh=repeat,
-                    vmaf=wants_vmaf(bench.settings, evaluating=True),
+                    vmaf=wants_vmaf(setup.settings, evaluating=True),
                 )
                 curves[name] = within_range(whole, one.curve)
             except InfrastructureFailure as error:
@@ -62,7 +62,7 @@ def anchor_codecs(
     return tuple(codecs), tuple(notices)
 
 
-def baseline_codec(bench: "Bench", files: Sequence[str]) -> Codec | None:
+def baseline_codec(setup: "MeasurementSetup", files: Sequence[str]) -> Codec | None:
     """A person's own encodes as one side of a comparison; None without any.
 
     Raises:
@@ -70,8 +70,8 @@ def baseline_codec(bench: "Bench", files: Sequence[str]) -> Codec | None:
     """
     if not files:
         return None
-    clips = {name: one.clip for name, one in bench.anchored.items()}
-    vmaf = wants_vmaf(bench.settings, evaluating=True)
+    clips = {name: one.clip for name, one in setup.anchored.items()}
+    vmaf = wants_vmaf(setup.settings, evaluating=True)
     return Codec(BASELINE, Kind.FILE, baseline_curves(clips, files, vmaf=vmaf))
 
 

@@ -19,7 +19,7 @@ _CANDIDATE = re.compile(r"(?:(?P<run>[^/]+)/)?(?P<id>c\d+)")
 _VERSION = re.compile(r"v\d+|current")
 
 
-class Lookup:
+class Resolver:
     """Finds; ``champions`` is asked for only when a version may be meant, ``place`` is for people.
 
     What does not exist raises ``UserError``, with what is near.

@@ -17,7 +17,7 @@ from evocodec.domain.errors import (
 )
 from evocodec.domain.events import CandidateClosed, CandidateOpened
 from evocodec.execution.contract import Interrupted
-from graph.build import Way
+from graph.build import CandidateGraph
 from graph.services import Services, utc_now
 from graph.state import CandidateState
 
@@ -26,7 +26,7 @@ _MAX_INFRASTRUCTURE_FAILURES = 3
 
 
 @dataclass(frozen=True, slots=True)
-class CampaignOptions:
+class RunLoopOptions:
     """When a run stops opening candidates, and how many go side by side."""
 
     seconds: float
@@ -37,14 +37,14 @@ class CampaignOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class Ending:
+class RunEnd:
     """How a run came to rest; ``outcome`` is one of RunStopped's."""
 
     outcome: str
     message: str = ""
 
 
-class Campaign:
+class RunLoop:
     """Drives candidates through the graph; owns the threads they run in.
 
     One thread per candidate in flight: it waits for a model or for tasks, and burns no CPU itself.
@@ -53,19 +53,19 @@ class Campaign:
     def __init__(
         self,
         services: Services,
-        way: Way,
-        options: CampaignOptions,
+        graph: CandidateGraph,
+        options: RunLoopOptions,
         *,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._services = services
-        self._way = way
+        self._graph = graph
         self._options = options
         self._monotonic = monotonic
         self._failures = 0
-        self._ending: Ending | None = None
+        self._ending: RunEnd | None = None
 
-    def run(self) -> Ending:
+    def run(self) -> RunEnd:
         """Resume what is open, then open candidates until the run has to end."""
         started = self._monotonic()
         closed, unfinished = self._recorded()
@@ -81,7 +81,7 @@ class Campaign:
                 if self._ending:
                     return self._ending
             if not any(entry.full for entry in self._services.archive.entries()):
-                return Ending("failed", self._why_no_start())
+                return RunEnd("failed", self._why_no_start())
             pending = {pool.submit(self._drive, candidate) for candidate in unfinished}
             while self._ending is None:
                 late = self._monotonic() - started > self._options.seconds
@@ -97,7 +97,7 @@ class Campaign:
                 pending = self._watch(list(pending), hard)
             for future in pending:
                 future.cancel()
-        return self._ending or Ending("finished")
+        return self._ending or RunEnd("finished")
 
     def _baselines_first(self, unfinished: list[CandidateOpened]) -> list[CandidateOpened]:
         """Take the baselines out: nothing can be compared before they are measured."""
@@ -143,7 +143,7 @@ class Campaign:
 
     def _end(self, outcome: str, message: str) -> None:
         if self._ending is None:
-            self._ending = Ending(outcome, message)
+            self._ending = RunEnd(outcome, message)
         self._services.stop.set()
 
     def _drive(self, candidate: CandidateOpened) -> None:
@@ -154,7 +154,7 @@ class Campaign:
             "configurable": {"thread_id": f"{candidate.run_id}/{candidate.candidate_id}"},
             "recursion_limit": 200,
         }
-        begun = bool(self._way.get_state(config).next)
+        begun = bool(self._graph.get_state(config).next)
         start: CandidateState = {
             "candidate_id": candidate.candidate_id,
             "parent_id": candidate.parent_id,
@@ -164,7 +164,7 @@ class Campaign:
             "repairs": 0,
             "outcome": "",
         }
-        self._way.invoke(None if begun else start, config)
+        self._graph.invoke(None if begun else start, config)
         self._failures = 0
 
     def _open(self, number: int, *, parent_id: str) -> CandidateOpened:

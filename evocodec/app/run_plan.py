@@ -120,7 +120,7 @@ def _named_program(name: str) -> str:
         raise UserError(message) from error
 
 
-def taken(plan: RunPlan) -> UserError:
+def conflict_error(plan: RunPlan) -> UserError:
     """What to say when another controller has begun or resumed it at the same moment."""
     if plan.resumed:
         message = (

@@ -10,8 +10,8 @@ from evocodec.app.clips import AnchoredClip, anchored_clips, require_clips
 from evocodec.app.engine import engine_options, make_policy, require_floor, wants_vmaf
 from evocodec.app.held_out_clips import HeldOutMaterial, require_held_out
 from evocodec.app.other_anchors import OtherAnchors, require_anchors
-from evocodec.app.run_loop import Campaign, CampaignOptions, Ending, stop_when
-from evocodec.app.run_plan import RunPlan, flat_settings, software, taken
+from evocodec.app.run_loop import RunEnd, RunLoop, RunLoopOptions, stop_when
+from evocodec.app.run_plan import RunPlan, conflict_error, flat_settings, software
 from evocodec.app.run_team import TeamBuilder, team_name
 from evocodec.app.run_watch import RunWatch
 from evocodec.app.stage_settings import reference_costs, stage_settings, thresholds
@@ -44,9 +44,9 @@ from evocodec.store.ledger import Ledger
 from evocodec.store.records import RecordStore
 from evocodec.telemetry.bus import EventBus
 from evocodec.views.run import RunState
-from graph.build import build_way
+from graph.build import build_candidate_graph
 from graph.routing import LoopBounds
-from graph.services import ChampionBoard, HeldOutTerms, Services, utc_now
+from graph.services import CurrentChampion, HeldOutConfig, Services, utc_now
 
 _FINISH_SHARE = 0.25
 """Candidates in flight may go on for this share of the run's time after it is up."""
@@ -89,7 +89,7 @@ class Runner:
         self._closing = ExitStack()
         self._ours = False
 
-    def run(self) -> Ending:
+    def run(self) -> RunEnd:
         """Do it all; the ledger has a RunStopped whatever happens short of a kill."""
         stop_when(self._stop, self._own_stop)
         try:
@@ -99,7 +99,7 @@ class Runner:
             raise  # how it ends is for whoever has it now to say
         except BaseException as error:
             with suppress(SupersededError):
-                self._record_stop(Ending("failed", f"{type(error).__name__}: {error}"))
+                self._record_stop(RunEnd("failed", f"{type(error).__name__}: {error}"))
             raise
         finally:
             self._own_stop.set()
@@ -111,7 +111,7 @@ class Runner:
         self._state.apply(event)
         self._bus.publish(event)
 
-    def _run(self) -> Ending:
+    def _run(self) -> RunEnd:
         require_clips(self._plan.settings)
         require_held_out(self._plan.settings)
         require_anchors(self._plan.settings)
@@ -159,8 +159,8 @@ class Runner:
         )
         self._ours = self._journal.claim(started)
         if not self._ours:
-            raise taken(plan)
-        self._journal.successor = replace(started, resumed=plan.resumed + 1).key
+            raise conflict_error(plan)
+        self._journal.next_resume_key = replace(started, resumed=plan.resumed + 1).key
         for one in anchored.values():
             self._journal.publish(self._ready(one, one.curve, cached=one.cached, primary=True))
         others = OtherAnchors(
@@ -192,15 +192,15 @@ class Runner:
         ready = self._ready(one, RdCurve(codec, one.clip.name, ()), cached=False, primary=False)
         return self._journal.find(ready.key) is not None
 
-    def _evolve(self, engine: Engine, anchored: Mapping[str, AnchoredClip]) -> Ending:
+    def _evolve(self, engine: Engine, anchored: Mapping[str, AnchoredClip]) -> RunEnd:
         plan, settings = self._plan, self._plan.settings
         slots = settings.run.slots or max(1, engine.slots())
         replayed = bool(settings.run.replay)
         uses_model = (settings.model.configured or replayed) and not plan.submission
         archive = Archive(mode="model" if uses_model else "mutation", seed=settings.run.seed)
         novelty = Novelty(near=uses_model)
-        board = ChampionBoard(archive)
-        self._restore(archive, novelty, board)
+        champion = CurrentChampion(archive)
+        self._restore(archive, novelty, champion)
         team = TeamBuilder(
             plan,
             self._stores.ledger,
@@ -224,7 +224,7 @@ class Runner:
             archive=archive,
             novelty=novelty,
             champions=self._stores.champions,
-            board=board,
+            champion=champion,
             evaluator=self._evaluator(engine, anchored),
             slots=self._watch.slots(slots),
             stop=self._own_stop,
@@ -238,14 +238,14 @@ class Runner:
             held_out=self._held_out(anchored),
         )
         seconds = settings.run.minutes * 60.0
-        options = CampaignOptions(
+        options = RunLoopOptions(
             seconds=seconds,
             candidates=len(plan.baselines) + 1 if plan.submission else settings.run.candidates,
             in_flight=slots + (settings.run.ahead if uses_model else 0),
             finish_seconds=max(30.0, _FINISH_SHARE * seconds),
         )
         with open_checkpoints(settings, plan.workspace, services.blobs) as checkpointer:
-            return Campaign(services, build_way(services, checkpointer), options).run()
+            return RunLoop(services, build_candidate_graph(services, checkpointer), options).run()
 
     def _evaluator(self, engine: Engine, anchored: Mapping[str, AnchoredClip]) -> StagedEvaluator:
         errors = ScreenErrors()
@@ -265,25 +265,25 @@ class Runner:
             now=utc_now,
             settings=stage_settings(self._plan.settings),
             stop=self._own_stop,
-            keep_series=self._stores.blobs.put,
+            store_series=self._stores.blobs.put,
             reference_costs=costs.result,
             errors=errors,
         )
 
-    def _held_out(self, anchored: Mapping[str, AnchoredClip]) -> HeldOutTerms | None:
+    def _held_out(self, anchored: Mapping[str, AnchoredClip]) -> HeldOutConfig | None:
         settings = self._plan.settings
         if not settings.held_out.enabled:
             return None
         secret = self._stores.blobs.get(self._plan.held_out_secret)
         folder = self._plan.workspace.run(self._plan.run_id) / "held-out"
-        return HeldOutTerms(
+        return HeldOutConfig(
             draw=HeldOutMaterial(settings, folder, anchored, secret).draw,
             keep=settings.held_out.keep,
             confidence=settings.evaluation.confidence,
             thresholds=thresholds(settings),
         )
 
-    def _restore(self, archive: Archive, novelty: Novelty, board: ChampionBoard) -> None:
+    def _restore(self, archive: Archive, novelty: Novelty, champion: CurrentChampion) -> None:
         """Bring back what a run that was stopped already knew."""
         blobs = self._stores.blobs
 
@@ -296,12 +296,14 @@ class Runner:
             if isinstance(event, CodeWritten):
                 novelty.claim(event.candidate_id, source_of(event.source_sha256))
             elif isinstance(event, Adopted):
-                board.crown(event.candidate_id, f"v{event.version}", scores[event.candidate_id])
+                champion.set_champion(
+                    event.candidate_id, f"v{event.version}", scores[event.candidate_id]
+                )
             elif isinstance(event, Judged) and event.verdict.rule == "baseline":
                 version = event.verdict.compared_with
-                board.crown(event.candidate_id, version, scores[event.candidate_id])
+                champion.set_champion(event.candidate_id, version, scores[event.candidate_id])
 
-    def _record_stop(self, ending: Ending) -> None:
+    def _record_stop(self, ending: RunEnd) -> None:
         if not self._ours:
             return  # it did not begin here: there is nothing to end
         counts: dict[str, int] = {}

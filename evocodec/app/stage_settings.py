@@ -13,7 +13,7 @@ from evocodec.config import Settings
 from evocodec.domain.errors import InfrastructureFailure
 from evocodec.domain.results import Cost, Track
 from evocodec.evaluation.guards import Guards
-from evocodec.evaluation.screening import WinLine
+from evocodec.evaluation.screening import AdoptionTarget
 from evocodec.evaluation.staged import StageSettings
 from evocodec.rules.cost_limits import CostLimits
 
@@ -32,7 +32,7 @@ def stage_settings(settings: Settings) -> StageSettings:
         screen_keep_below=evaluation.screen_keep_below,
         max_points=evaluation.max_points,
         guards=Guards(evaluation.chroma_margin_db, evaluation.worst_frame_margin_db),
-        win=WinLine(
+        win=AdoptionTarget(
             rate_ratio=1 - judge.bitrate_gain_percent / 100,
             compression=1 + judge.compression_gain_percent / 100,
         ),

@@ -22,7 +22,7 @@ _PROBE = b"evocodec store check"
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Resource:
     """A table or the bucket: ``state`` is ``missing``, ``made`` or what AWS calls it."""
 
     kind: str
@@ -32,7 +32,7 @@ class Place:
     size_bytes: int | None = None
 
 
-def places(settings: Settings, *, create: bool) -> tuple[Place, ...]:
+def resources(settings: Settings, *, create: bool) -> tuple[Resource, ...]:
     """Look at the three tables and the bucket, making what is missing when that is wished.
 
     Raises:
@@ -42,7 +42,7 @@ def places(settings: Settings, *, create: bool) -> tuple[Place, ...]:
 
     store = settings.store
     client = aws_client(store, "dynamodb")
-    found: list[Place] = []
+    found: list[Resource] = []
     for spec in all_tables(store):
         facts, made = look_at(client, spec), False
         if facts is None and create:
@@ -50,25 +50,25 @@ def places(settings: Settings, *, create: bool) -> tuple[Place, ...]:
             facts = ensure_table(client, spec, table_options(store, ttl=days > 0, create=True))
             made = True
         if facts is None:
-            found.append(Place("table", spec.name, "missing"))
+            found.append(Resource("table", spec.name, "missing"))
         else:
             state = "made" if made else facts.status.lower()
-            found.append(Place("table", spec.name, state, facts.items, facts.size_bytes))
+            found.append(Resource("table", spec.name, state, facts.items, facts.size_bytes))
     if store.bucket:
         found.append(_bucket(store, create=create))
     return tuple(found)
 
 
-def _bucket(store: StoreSettings, *, create: bool) -> Place:
+def _bucket(store: StoreSettings, *, create: bool) -> Resource:
     client = aws_client(store, "s3")
     from evocodec.store.aws.blobs import bucket_exists, make_bucket
 
     if bucket_exists(client, store.bucket):
-        return Place("bucket", store.bucket, "active")
+        return Resource("bucket", store.bucket, "active")
     if not create:
-        return Place("bucket", store.bucket, "missing")
+        return Resource("bucket", store.bucket, "missing")
     make_bucket(client, store.bucket)
-    return Place("bucket", store.bucket, "made")
+    return Resource("bucket", store.bucket, "made")
 
 
 def check_stores(settings: Settings, workspace: Workspace) -> tuple[Check, ...]:
@@ -108,7 +108,7 @@ def _check_credentials(settings: Settings) -> Check:
 
 def _check_tables(settings: Settings) -> Check:
     client = aws_client(settings.store, "dynamodb")
-    found = [place for place in places(settings, create=False) if place.kind == "table"]
+    found = [place for place in resources(settings, create=False) if place.kind == "table"]
     missing = [place.name for place in found if place.state == "missing"]
     if missing:
         fix = "evocodec store tables --create"

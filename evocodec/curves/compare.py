@@ -18,7 +18,7 @@ from evocodec.curves.rd_curve import (
     LABELS,
     MIN_STEP,
     curve_arrays,
-    falls,
+    non_monotonic_points,
     quality_range,
     unit_of,
 )
@@ -133,7 +133,7 @@ def _usable(curve: RdCurve, metric: Metric) -> tuple[RdCurve, tuple[Fault, ...]]
         what = f"{LABELS[metric]} is saturated at {CEILINGS[metric]:g}{unit_of(metric)} at "
         what += f"{_qps(curve, full)}, which is left out"
         faults.append(fault(FaultKind.SATURATED, what, full, fatal=False))
-    broken = falls(kept, metric)
+    broken = non_monotonic_points(kept, metric)
     if broken:
         steps = ", ".join(
             f"from qp {kept.points[index - 1].qp:g} to qp {kept.points[index].qp:g}"

@@ -79,7 +79,7 @@ def _expanded_tail(count: int, level: float) -> float:
     return NormalDist().cdf(-math.sqrt(count / (count - 1)) * student_quantile(level, count - 1))
 
 
-def student_quantile(level: float, freedom: int) -> float:
+def student_quantile(level: float, df: int) -> float:
     """t with P(|T| < t) = ``level``, T Student's with so many degrees of freedom.
 
     From the closed form for whole degrees (Abramowitz and Stegun, 26.7.3 and 26.7.4), solved by
@@ -88,16 +88,16 @@ def student_quantile(level: float, freedom: int) -> float:
     low, high = 0.0, math.pi / 2
     for _ in range(64):
         angle = (low + high) / 2
-        low, high = (angle, high) if _within(angle, freedom) < level else (low, angle)
-    return math.sqrt(freedom) * math.tan((low + high) / 2)
+        low, high = (angle, high) if _within(angle, df) < level else (low, angle)
+    return math.sqrt(df) * math.tan((low + high) / 2)
 
 
-def _within(angle: float, freedom: int) -> float:
+def _within(angle: float, df: int) -> float:
     """P(|T| < √freedom · tan(angle))."""
     cosine = math.cos(angle)
-    odd = freedom % 2
+    odd = df % 2
     term, total = (cosine if odd else 1.0), 0.0
-    for power in range(odd, freedom - 1, 2):
+    for power in range(odd, df - 1, 2):
         total += term
         term *= cosine**2 * (power + 1) / (power + 2)
     if odd:

@@ -91,7 +91,7 @@ def check_monotonic(curve: RdCurve, metric: Metric = Metric.PSNR_Y) -> None:
         raise CandidateFailure(
             FailureKind.QUALITY, f"{curve.clip}: a rate point has no bits", detail=describe(curve)
         )
-    broken = falls(curve, metric)
+    broken = non_monotonic_points(curve, metric)
     if not broken:
         return
     index = broken[0]
@@ -107,7 +107,7 @@ def check_monotonic(curve: RdCurve, metric: Metric = Metric.PSNR_Y) -> None:
     )
 
 
-def falls(curve: RdCurve, metric: Metric = Metric.PSNR_Y) -> tuple[int, ...]:
+def non_monotonic_points(curve: RdCurve, metric: Metric = Metric.PSNR_Y) -> tuple[int, ...]:
     """Indices of the points that do not rise in bits and quality above the one before."""
     values = metric_values(curve, metric)
     return tuple(

@@ -26,14 +26,14 @@ _QP_MIN, _QP_MAX = 0.0, 63.0
 class HeldOutClip:
     """A clip that no agent is told about, with what HEVC needs for it.
 
-    ``like`` is the development clip that it was derived from, empty for a clip of its own: the
-    rates that suited that one suit this one.
+    ``derived_from`` names the development clip that it was made of, empty for a clip of its own:
+    the rates that suited that one suit this one.
     """
 
     clip: Clip
     anchor: RdCurve
     operating_psnr_y_db: float
-    like: str = ""
+    derived_from: str = ""
 
     @property
     def anchor_bits(self) -> float:
@@ -125,7 +125,7 @@ def _stride(qps: Sequence[float], qualities: Sequence[float], missing_db: float)
 
 
 @dataclass(frozen=True, slots=True)
-class Draw:
+class HeldOutSample:
     """The clips of one decision; ``seed_sha256`` names the secret that the derived ones are of."""
 
     seed_sha256: str

@@ -28,7 +28,7 @@ Recorded = Callable[[str], Event | None]
 
 
 @dataclass(frozen=True, slots=True)
-class Visit:
+class StageAttempt:
     """One attempt of one candidate in one stage."""
 
     candidate_id: str
@@ -38,11 +38,11 @@ class Visit:
 
 
 @dataclass(frozen=True, slots=True)
-class Measuring:
+class PointMeasurer:
     """Runs rate jobs on an engine; any number of threads, one for each candidate.
 
     ``record`` must be durable when it returns; ``recorded`` gives the event that has a key.
-    ``keep_series`` stores bytes and names them: per-frame figures go there before the event is
+    ``store_series`` stores bytes and names them: per-frame figures go there before the event is
     recorded; without it they stay in the points.
     """
 
@@ -53,11 +53,11 @@ class Measuring:
     recorded: Recorded
     now: Callable[[], str]
     stop: threading.Event | None
-    keep_series: Callable[[bytes], str] | None
+    store_series: Callable[[bytes], str] | None
 
     def points(
         self,
-        visit: Visit,
+        stage_attempt: StageAttempt,
         jobs: Sequence[RateJob],
         *,
         verify: bool = False,
@@ -75,28 +75,28 @@ class Measuring:
         """
         points: dict[RateJob, RatePoint] = {}
         for job in jobs:
-            known = self.recorded(_key(visit, job))
+            known = self.recorded(_key(stage_attempt, job))
             if isinstance(known, PointMeasured):
                 points[job] = known.point
         missing = [job for job in jobs if job not in points]
         if not missing:
             return points
         if announce:
-            self._announce(visit)
+            self._announce(stage_attempt)
 
         def on_point(job: RateJob, point: RatePoint) -> None:
-            if self.keep_series is not None:
-                point = store_series(point, self.keep_series)
-            self._record_point(visit, job, point)
+            if self.store_series is not None:
+                point = store_series(point, self.store_series)
+            self._record_point(stage_attempt, job, point)
             points[job] = point
 
         def on_retry(task: str, retry: int, reason: str) -> None:
-            self._record_retry(visit, task, retry, reason)
+            self._record_retry(stage_attempt, task, retry, reason)
 
         try:
             self.engine.run_jobs(
-                visit.candidate_id,
-                visit.source,
+                stage_attempt.candidate_id,
+                stage_attempt.source,
                 missing,
                 on_point=on_point,
                 on_retry=on_retry,
@@ -104,7 +104,7 @@ class Measuring:
                 verify=self._cheapest(jobs) if verify else None,
             )
         except CandidateFailure as failure:
-            failure.stage = visit.stage
+            failure.stage = stage_attempt.stage
             raise
         return points
 
@@ -120,40 +120,42 @@ class Measuring:
             ),
         )
 
-    def _announce(self, visit: Visit) -> None:
+    def _announce(self, stage_attempt: StageAttempt) -> None:
         """Record that the stage began; each time that it goes on after a crash is counted."""
         for resumed in count():
             event = StageStarted(
                 run_id=self.run_id,
                 at=self.now(),
-                candidate_id=visit.candidate_id,
-                attempt=visit.attempt,
-                stage=visit.stage,
+                candidate_id=stage_attempt.candidate_id,
+                attempt=stage_attempt.attempt,
+                stage=stage_attempt.stage,
                 resumed=resumed,
             )
             if self.recorded(event.key) is None:
                 self.record(event)
                 return
 
-    def _record_point(self, visit: Visit, job: RateJob, point: RatePoint) -> None:
+    def _record_point(self, stage_attempt: StageAttempt, job: RateJob, point: RatePoint) -> None:
         self.record(
             PointMeasured(
                 run_id=self.run_id,
                 at=self.now(),
-                candidate_id=visit.candidate_id,
-                attempt=visit.attempt,
-                stage=visit.stage,
-                task=job.task_name(visit.candidate_id),
+                candidate_id=stage_attempt.candidate_id,
+                attempt=stage_attempt.attempt,
+                stage=stage_attempt.stage,
+                task=job.task_name(stage_attempt.candidate_id),
                 point=point,
             )
         )
 
-    def _record_retry(self, visit: Visit, task: str, retry: int, reason: str) -> None:
+    def _record_retry(
+        self, stage_attempt: StageAttempt, task: str, retry: int, reason: str
+    ) -> None:
         self.record(
             InfrastructureRetried(
                 run_id=self.run_id,
                 at=self.now(),
-                candidate_id=visit.candidate_id,
+                candidate_id=stage_attempt.candidate_id,
                 task=task,
                 retry=retry,
                 reason=reason,
@@ -161,5 +163,7 @@ class Measuring:
         )
 
 
-def _key(visit: Visit, job: RateJob) -> str:
-    return point_key(visit.candidate_id, visit.attempt, visit.stage, job.clip, job.qp)
+def _key(stage_attempt: StageAttempt, job: RateJob) -> str:
+    return point_key(
+        stage_attempt.candidate_id, stage_attempt.attempt, stage_attempt.stage, job.clip, job.qp
+    )

@@ -86,7 +86,7 @@ def next_qps(
     if usable:
         return tuple(_in_widest_gaps(anchor, points, only_wide=True)[:room])
     wanted = _outwards(anchor, curve, points, operating_psnr_y_db)
-    foreseen = _distinct([*points, *(_foreseen(points, qp) for qp in wanted)])
+    foreseen = _distinct([*points, *(_predicted(points, qp) for qp in wanted)])
     missing = MIN_POINTS - len(curve.points) - len(wanted)
     while missing > 0 or not wanted:
         gaps = _at_operating_quality(anchor, foreseen, operating_psnr_y_db)
@@ -94,7 +94,7 @@ def next_qps(
         if not gaps:
             break
         wanted.append(gaps[0])
-        foreseen = _distinct([*foreseen, _foreseen(points, gaps[0])])
+        foreseen = _distinct([*foreseen, _predicted(points, gaps[0])])
         missing -= 1
     if not wanted:
         raise _failure(anchor, curve, "no other qp between the measured ones could help")
@@ -163,7 +163,7 @@ def _covers(anchor: RdCurve, low: float, high: float, operating_psnr_y_db: float
     return inside and shared >= (MIN_OVERLAP + _SAFETY) * (anchor_high - anchor_low)
 
 
-def _foreseen(points: list[RatePoint], qp: float) -> RatePoint:
+def _predicted(points: list[RatePoint], qp: float) -> RatePoint:
     """What a rate should give, as a point to plan with."""
     slope, start = _line(points[:2] if qp <= points[0].qp else points[-2:])
     inside = points[0].qp <= qp <= points[-1].qp

@@ -26,7 +26,7 @@ PRIOR_PAIRS = 51
 
 
 @dataclass(frozen=True, slots=True)
-class WinLine:
+class AdoptionTarget:
     """What a full evaluation must find for a candidate to be adopted, against the reference."""
 
     rate_ratio: float = 0.9
@@ -94,7 +94,7 @@ def screen(
     anchors: Mapping[str, RdCurve],
     reference_id: str,
     keep_below: float = 0.0,
-    line: WinLine | None = None,
+    line: AdoptionTarget | None = None,
     errors: ErrorModel | None = None,
     confidence: float = 0.9,
 ) -> ScreenResult:
@@ -109,7 +109,7 @@ def screen(
     """
     if not reference or set(reference) != set(candidate):
         raise ValueError(f"clips differ: {sorted(reference)} and {sorted(candidate)}")
-    line = line or WinLine()
+    line = line or AdoptionTarget()
     per_clip = {
         clip: _rate_ratio(reference[clip], candidate[clip], anchors[clip])
         for clip in sorted(reference)
@@ -147,9 +147,9 @@ def screen(
     )
 
 
-def first_version_line(score: Score, chance_first_below_mbps: float) -> WinLine:
+def first_version_line(score: Score, chance_first_below_mbps: float) -> AdoptionTarget:
     """What wins while there is no version yet, against a reference with this score."""
-    return WinLine(chance_first_below_mbps / score.bitrate_mbps, math.inf)
+    return AdoptionTarget(chance_first_below_mbps / score.bitrate_mbps, math.inf)
 
 
 def _compression(reference: Mapping[str, RatePoint], per_clip: Mapping[str, float]) -> float:

@@ -19,15 +19,15 @@ from evocodec.domain.events import (
 from evocodec.domain.results import Cost, RatePoint, RdCurve, Score, ScreenResult, Stage
 from evocodec.evaluation.guards import Guards, check_guards
 from evocodec.evaluation.held_out import HeldOutClip, first_qps, more_qps
-from evocodec.evaluation.points import Measuring, Record, Recorded, Visit
+from evocodec.evaluation.points import PointMeasurer, Record, Recorded, StageAttempt
 from evocodec.evaluation.rate_plan import initial_qps, next_qps
 from evocodec.evaluation.scoring import score_candidate
-from evocodec.evaluation.screening import ScreenErrors, WinLine, first_version_line, screen
+from evocodec.evaluation.screening import AdoptionTarget, ScreenErrors, first_version_line, screen
 from evocodec.execution.contract import Engine
 from evocodec.execution.jobs import RateJob, full_jobs, screen_jobs, smoke_jobs
 from evocodec.video.clips import Clip
 
-Relative = Mapping[str, Sequence[RatePoint]] | None
+ParentCurves = Mapping[str, Sequence[RatePoint]] | None
 
 _QP_STEP = 0.5
 
@@ -45,7 +45,7 @@ class StageSettings:
     smoke_qp: float = 30.0
     screen_keep_below: float = 0.92
     max_points: int = 8
-    win: WinLine = field(default_factory=WinLine)
+    win: AdoptionTarget = field(default_factory=AdoptionTarget)
     first_below_mbps: float = 15.0
     confidence: float = 0.9
     charge_program: bool = False
@@ -61,15 +61,15 @@ class ScreenReference:
 
     candidate_id: str
     points: Mapping[str, RatePoint]
-    line: WinLine
+    line: AdoptionTarget
 
 
 class StagedEvaluator:
     """Runs stages on an engine; any number of threads, one for each candidate.
 
-    ``record``, ``recorded`` and ``keep_series`` are those of ``Measuring``. ``reference_costs``
-    gives what the anchor costs on this machine, by clip, when a score is made; ``errors`` what the
-    run knows of its screen.
+    ``record``, ``recorded`` and ``store_series`` are those of ``PointMeasurer``.
+    ``reference_costs`` gives what the anchor costs on this machine, by clip, when a score is made;
+    ``errors`` what the run knows of its screen.
     CandidateFailure passes through with its ``stage`` set; InfrastructureFailure and Interrupted
     pass through as they are.
     """
@@ -87,15 +87,15 @@ class StagedEvaluator:
         now: Callable[[], str],
         settings: StageSettings | None = None,
         stop: threading.Event | None = None,
-        keep_series: Callable[[bytes], str] | None = None,
+        store_series: Callable[[bytes], str] | None = None,
         reference_costs: Callable[[], Mapping[str, Cost]] = dict,
         errors: ScreenErrors | None = None,
     ) -> None:
         self._engine = engine
         self._run_id = run_id
         self._clips = dict(clips)
-        self._measuring = Measuring(
-            engine, run_id, self._clips, record, recorded, now, stop, keep_series
+        self._measuring = PointMeasurer(
+            engine, run_id, self._clips, record, recorded, now, stop, store_series
         )
         self._anchors = anchors
         self._operating_db = operating_db
@@ -110,8 +110,10 @@ class StagedEvaluator:
 
     def smoke(self, candidate_id: str, attempt: int, source: str) -> None:
         """Does it run, does it decode, twice alike: 3 frames of one or two clips."""
-        visit = Visit(candidate_id, attempt, Stage.SMOKE, source)
-        self._measuring.points(visit, smoke_jobs(self._clips, self._settings.smoke_qp), verify=True)
+        stage_attempt = StageAttempt(candidate_id, attempt, Stage.SMOKE, source)
+        self._measuring.points(
+            stage_attempt, smoke_jobs(self._clips, self._settings.smoke_qp), verify=True
+        )
 
     def screen(
         self, candidate_id: str, attempt: int, source: str, reference: ScreenReference | None
@@ -125,10 +127,10 @@ class StagedEvaluator:
         known = self._recorded(f"{candidate_id}/screened/{attempt}")
         if isinstance(known, Screened):
             return known.result
-        visit = Visit(candidate_id, attempt, Stage.SCREEN, source)
+        stage_attempt = StageAttempt(candidate_id, attempt, Stage.SCREEN, source)
         qps = {clip: point.qp for clip, point in reference.points.items()}
         jobs = screen_jobs(self._clips, qps, self._settings.screen_frames)
-        points = self._measuring.points(visit, jobs)
+        points = self._measuring.points(stage_attempt, jobs)
         result = screen(
             reference=reference.points,
             candidate=self._screened_points(points, source),
@@ -164,9 +166,9 @@ class StagedEvaluator:
             scored.clip: operating_qp(scored.curve, scored.operating_psnr_y_db)
             for scored in score.clips
         }
-        visit = Visit(candidate_id, attempt, Stage.SCREEN, source)
+        stage_attempt = StageAttempt(candidate_id, attempt, Stage.SCREEN, source)
         jobs = screen_jobs(self._clips, qps, self._settings.screen_frames)
-        points = self._measuring.points(visit, jobs)
+        points = self._measuring.points(stage_attempt, jobs)
         settings = self._settings
         line = settings.win if version else first_version_line(score, settings.first_below_mbps)
         return ScreenReference(candidate_id, self._screened_points(points, source), line)
@@ -186,7 +188,7 @@ class StagedEvaluator:
         }
 
     def full(
-        self, candidate_id: str, attempt: int, source: str, relative: Relative = None
+        self, candidate_id: str, attempt: int, source: str, relative: ParentCurves = None
     ) -> Score:
         """Measure whole clips until every curve can be compared, and score them.
 
@@ -195,9 +197,9 @@ class StagedEvaluator:
         known = self._recorded(f"{candidate_id}/evaluated/{attempt}")
         if isinstance(known, Evaluated):
             return known.score
-        visit = Visit(candidate_id, attempt, Stage.FULL, source)
+        stage_attempt = StageAttempt(candidate_id, attempt, Stage.FULL, source)
         try:
-            score = self._score(visit, relative)
+            score = self._score(stage_attempt, relative)
         except CandidateFailure as failure:
             failure.stage = Stage.FULL
             raise
@@ -227,15 +229,19 @@ class StagedEvaluator:
         Three rates a clip, around the given one, and more only until the operating quality lies
         between two of them. ``announce`` records that the stage began.
         """
-        visit = Visit(candidate_id, attempt, Stage.HELD_OUT, source)
+        stage_attempt = StageAttempt(candidate_id, attempt, Stage.HELD_OUT, source)
         by_name = {held.clip.name: held for held in clips}
         for held in clips:
             self._engine.put_clip(held.clip)
         measured: dict[str, list[RatePoint]] = {name: [] for name in by_name}
         wanted = {name: first_qps(around_qps[name]) for name in by_name}
         while any(wanted.values()):
-            jobs = full_jobs({n: held.clip for n, held in by_name.items()}, wanted, visit.stage)
-            for job, point in self._measuring.points(visit, jobs, announce=announce).items():
+            jobs = full_jobs(
+                {n: held.clip for n, held in by_name.items()}, wanted, stage_attempt.stage
+            )
+            for job, point in self._measuring.points(
+                stage_attempt, jobs, announce=announce
+            ).items():
                 measured[job.clip].append(point)
             announce = False
             wanted = {
@@ -251,7 +257,7 @@ class StagedEvaluator:
                 check_guards(held.anchor, curve, held.operating_psnr_y_db, self._settings.guards)
             return bits
         except CandidateFailure as failure:
-            failure.stage = visit.stage
+            failure.stage = stage_attempt.stage
             raise
 
     def _charge(self, source: str, clip: Clip) -> float:
@@ -264,7 +270,7 @@ class StagedEvaluator:
         mean = fmean(known.stream.raw_bits for known in self._clips.values())
         return 8 * packed_program_bytes(source) * clip.stream.raw_bits / mean
 
-    def _score(self, visit: Visit, relative: Relative) -> Score:
+    def _score(self, stage_attempt: StageAttempt, relative: ParentCurves) -> Score:
         measured: dict[str, list[RatePoint]] = {clip: [] for clip in self._clips}
         known = relative or {}
         wanted = {
@@ -273,22 +279,23 @@ class StagedEvaluator:
         }
         first = True
         while any(wanted.values()):
-            jobs = full_jobs(self._clips, wanted, visit.stage)
-            points = self._measuring.points(visit, jobs, verify=first, announce=first)
+            jobs = full_jobs(self._clips, wanted, stage_attempt.stage)
+            points = self._measuring.points(stage_attempt, jobs, verify=first, announce=first)
             for job, point in points.items():
                 measured[job.clip].append(point)
             first = False
             wanted = {clip: self._missing(clip, found) for clip, found in measured.items()}
         curves = {
-            clip: make_curve(visit.candidate_id, clip, points) for clip, points in measured.items()
+            clip: make_curve(stage_attempt.candidate_id, clip, points)
+            for clip, points in measured.items()
         }
         score = score_candidate(
             streams={name: clip.stream for name, clip in self._clips.items()},
             anchors=self._anchors,
             operating_db=self._operating_db,
             curves=curves,
-            program_bytes=len(visit.source.encode()),
-            packed_program_bytes=packed_program_bytes(visit.source),
+            program_bytes=len(stage_attempt.source.encode()),
+            packed_program_bytes=packed_program_bytes(stage_attempt.source),
             charge_program=self._settings.charge_program,
             reference_costs=self._reference_costs(),
             confidence=self._settings.confidence,

@@ -18,14 +18,14 @@ from evocodec.domain.results import RatePoint
 from evocodec.execution.contract import Interrupted, OnPoint, OnRetry
 from evocodec.execution.jobs import RateJob
 from evocodec.execution.messages import (
-    Began,
     CandidateFailed,
     Decoded,
     Encoded,
-    Lost,
+    InfraLoss,
     Scored,
     TaskItem,
     TaskSpec,
+    TaskStarted,
     Verified,
 )
 from evocodec.sandbox.launcher import ResourceUse
@@ -42,7 +42,7 @@ _POLL_SECONDS = 0.2
 _LINGER_SECONDS = 1.0
 # Machines come and go, and no program can make them: such losses hardly count. Hardly, because a
 # job that loses every machine it meets must end some time.
-_MOVES = 50
+_NODE_LOSSES = 50
 
 
 class Step(StrEnum):
@@ -121,7 +121,7 @@ class _Progress:
     stream: TaskStream = None
     deadline: float | None = None  # monotonic; None while the task waits for a slot
     retries: int = 0
-    moves: int = 0  # how many of the retries were for a node that went
+    node_losses: int = 0  # how many of the retries were for a node that went
     encode_use: ResourceUse | None = None
     packets: ObjectRef = None
     digest: str = ""
@@ -157,7 +157,7 @@ class Dispatch:
             _Progress(job, job.task_name(candidate_id), verify=job == verify) for job in jobs
         ]
         self._source = self._workers.put(self._submitter.source)  # once, not with every task
-        linger = 0.0
+        drain = 0.0
         try:
             for progress in self._live:
                 self._submit(progress, Step.ENCODE)
@@ -169,10 +169,10 @@ class Dispatch:
                     self._advance(progress)
                 self._expire()
         except _CandidateFailed as failed:
-            linger = _LINGER_SECONDS
+            drain = _LINGER_SECONDS
             raise failed.outcome.to_error() from None
         finally:
-            self._abandon(linger)
+            self._abandon(drain)
 
     def busy(self) -> int:
         """How many of its tasks run now; any thread may ask."""
@@ -207,10 +207,10 @@ class Dispatch:
             self._retry(progress, "the task ended without an outcome")
             return
         except TaskLostError as lost:
-            progress.moves += lost.with_node
+            progress.node_losses += lost.with_node
             self._retry(progress, str(lost))
             return
-        if progress.deadline is not None or isinstance(item, Began):
+        if progress.deadline is not None or isinstance(item, TaskStarted):
             progress.deadline = time.monotonic() + self._allowed_seconds(progress)
         self._handle(progress, item)
 
@@ -222,7 +222,7 @@ class Dispatch:
 
     def _handle(self, progress: _Progress, item: TaskItem) -> None:
         match item:
-            case Began(pid=pid, node=node):
+            case TaskStarted(pid=pid, node=node):
                 _logger.debug("%s/%s began: pid %d, %s", progress.name, progress.step, pid, node)
             case Encoded(use=use):
                 progress.encode_use = use
@@ -238,7 +238,7 @@ class Dispatch:
                 self._finish(progress, progress.point)
             case CandidateFailed():
                 raise _CandidateFailed(item)
-            case Lost(reason=reason):
+            case InfraLoss(reason=reason):
                 self._retry(progress, reason)
 
     def _finish(self, progress: _Progress, point: RatePoint) -> None:
@@ -258,7 +258,10 @@ class Dispatch:
     def _retry(self, progress: _Progress, reason: str) -> None:
         progress.retries += 1
         task = f"{progress.name}/{progress.step}"
-        if progress.retries - progress.moves > self._retries or progress.moves > _MOVES:
+        if (
+            progress.retries - progress.node_losses > self._retries
+            or progress.node_losses > _NODE_LOSSES
+        ):
             self._live.remove(progress)
             message = (
                 f"{task} was lost {progress.retries} times, the last time because: {reason}. "
@@ -270,8 +273,8 @@ class Dispatch:
         progress.packets = progress.encode_use = progress.point = None
         self._submit(progress, Step.ENCODE)
 
-    def _abandon(self, linger: float) -> None:
-        """Let nothing run on: queued tasks are withdrawn, running ones killed after ``linger``."""
+    def _abandon(self, drain: float) -> None:
+        """Let nothing run on: queued tasks are withdrawn, running ones killed after ``drain``."""
         running = []
         for progress in self._live:
             if progress.stream is None:
@@ -281,7 +284,7 @@ class Dispatch:
             else:
                 running.append(progress.stream)
         self._live = []
-        until = time.monotonic() + linger
+        until = time.monotonic() + drain
         for stream in running:
             if not self._ends_before(stream, until):
                 self._workers.cancel(stream, force=True)

@@ -28,7 +28,7 @@ class TaskSpec:
 
 
 @dataclass(frozen=True, slots=True)
-class Began:
+class TaskStarted:
     """The task runs in this worker process: its deadline starts now."""
 
     pid: int
@@ -76,10 +76,12 @@ class CandidateFailed:
 
 
 @dataclass(frozen=True, slots=True)
-class Lost:
+class InfraLoss:
     """Our side failed; the job may be tried again."""
 
     reason: str
 
 
-TaskItem: TypeAlias = Began | Encoded | Decoded | Scored | Verified | CandidateFailed | Lost
+TaskItem: TypeAlias = (
+    TaskStarted | Encoded | Decoded | Scored | Verified | CandidateFailed | InfraLoss
+)

@@ -24,18 +24,18 @@ from evocodec.domain.results import Cost, RatePoint
 from evocodec.domain.video import Frame
 from evocodec.execution.launchers import LauncherPool
 from evocodec.execution.messages import (
-    Began,
     CandidateFailed,
     Decoded,
     Encoded,
-    Lost,
+    InfraLoss,
     Scored,
     TaskItem,
     TaskSpec,
+    TaskStarted,
     Verified,
 )
 from evocodec.metrics.meter import measure
-from evocodec.sandbox.conformance import check_repeatable, frames_digest
+from evocodec.sandbox.conformance import check_determinism, frames_digest
 from evocodec.sandbox.launcher import IsolationReport, Launcher, ResourceUse
 from evocodec.sandbox.policy import Policy
 from evocodec.video.frame_store import IN_MEMORY_BYTES, FrameWriter
@@ -115,7 +115,7 @@ def verify_task(source: str, packets: Packets, digest: str, spec: TaskSpec) -> I
         emulated = _launcher(source, spec.policy, emulated=True)
         try:
             allowed = spec.policy.allowed_imports
-            check_repeatable(
+            check_determinism(
                 emulated,
                 source,
                 packets,
@@ -126,7 +126,7 @@ def verify_task(source: str, packets: Packets, digest: str, spec: TaskSpec) -> I
             )
         except CandidateFailure as failure:
             if failure.kind is FailureKind.NONDETERMINISTIC:
-                _blame(failure, source, packets, digest, spec)
+                _diagnose_nondeterminism(failure, source, packets, digest, spec)
             raise
     except CandidateFailure as failure:
         yield _failed(failure)
@@ -139,12 +139,12 @@ def verify_task(source: str, packets: Packets, digest: str, spec: TaskSpec) -> I
         yield Verified()
 
 
-def describe_task(policy: Policy) -> tuple[int, IsolationReport | Lost]:
+def describe_task(policy: Policy) -> tuple[int, IsolationReport | InfraLoss]:
     """Start this worker's fork server; return the process id, and which layers hold."""
     try:
         return os.getpid(), _launcher("", policy).describe()
     except InfrastructureFailure as failure:
-        return os.getpid(), Lost(str(failure))
+        return os.getpid(), InfraLoss(str(failure))
 
 
 def _decode(source: str, packets: Packets, spec: TaskSpec) -> tuple[Sequence[Frame], ResourceUse]:
@@ -162,7 +162,7 @@ def _decode(source: str, packets: Packets, spec: TaskSpec) -> tuple[Sequence[Fra
     return writer.frames(), use
 
 
-def _blame(
+def _diagnose_nondeterminism(
     failure: CandidateFailure, source: str, packets: Packets, digest: str, spec: TaskSpec
 ) -> None:
     """Find out whether decoding differs every time, or only on other processors, and say so."""
@@ -172,7 +172,7 @@ def _blame(
     emulated = _launcher(source, spec.policy, emulated=True)
     try:
         allowed = spec.policy.allowed_imports
-        check_repeatable(
+        check_determinism(
             emulated, source, packets, spec.stream, spec.limits, here, allowed_imports=allowed
         )
     except CandidateFailure as precise:
@@ -201,17 +201,17 @@ def _score_with_one_thread() -> None:
     cv2.setNumThreads(1)
 
 
-def _began() -> Began:
-    return Began(os.getpid(), platform.node())
+def _began() -> TaskStarted:
+    return TaskStarted(os.getpid(), platform.node())
 
 
 def _failed(failure: CandidateFailure) -> CandidateFailed:
     return CandidateFailed(failure.kind, failure.message, failure.detail)
 
 
-def _lost(failure: InfrastructureFailure) -> Lost:
+def _lost(failure: InfrastructureFailure) -> InfraLoss:
     worker_pool().close()
-    return Lost(str(failure))
+    return InfraLoss(str(failure))
 
 
 def _check_packable(spec: TaskSpec, packets: Packets) -> None:

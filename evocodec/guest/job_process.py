@@ -37,7 +37,7 @@ def encode(frames, stream, qp):
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class ForkServerContext:
     """What is the same for all jobs of a fork server; descriptors are its own."""
 
     config: Mapping[str, Any]
@@ -64,10 +64,10 @@ class Scratch:
         return cls(request["scratch_bytes"], request["scratch_inodes"])
 
 
-class Standby:
+class WarmProcess:
     """The fork server's handle on a process that waits for a job."""
 
-    def __init__(self, around: Surroundings, scratch: Scratch) -> None:
+    def __init__(self, around: ForkServerContext, scratch: Scratch) -> None:
         """Fork it; raises OSError."""
         self.scratch = scratch
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -86,7 +86,7 @@ class Standby:
         self._control.close()
 
 
-def _live(control_fd: int, around: Surroundings, scratch: Scratch) -> NoReturn:
+def _live(control_fd: int, around: ForkServerContext, scratch: Scratch) -> NoReturn:
     """The forked child; it ends here."""
     operation, stream, ring, request = "", None, None, {}
     try:
@@ -107,7 +107,7 @@ def _live(control_fd: int, around: Surroundings, scratch: Scratch) -> NoReturn:
         if operation != "probe":
             stream = _stream_from(request)
             ring = _map_ring(stream, writable=operation == "decode")
-        allowance = confine.Allowance(
+        allowance = confine.JobLimits(
             request["cpu_seconds"], request["memory_bytes"], request["processes"]
         )
         layers = confine.enter(wanted, prepared, allowance)
@@ -128,7 +128,9 @@ def _live(control_fd: int, around: Surroundings, scratch: Scratch) -> NoReturn:
         os._exit(0)
 
 
-def _arrange_own(control_fd: int, around: Surroundings, scratch: Scratch) -> confine.Confinement:
+def _arrange_own(
+    control_fd: int, around: ForkServerContext, scratch: Scratch
+) -> confine.Confinement:
     """Close what the fork server has open, but for what is needed on the way to the job."""
     _arrange(
         {

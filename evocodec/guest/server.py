@@ -28,7 +28,13 @@ import numpy as np
 
 from evocodec.guest import codec_removal as codecs
 from evocodec.guest import import_filter as modules
-from evocodec.guest.job_process import JOB_FDS, MAX_REQUEST_BYTES, Scratch, Standby, Surroundings
+from evocodec.guest.job_process import (
+    JOB_FDS,
+    MAX_REQUEST_BYTES,
+    ForkServerContext,
+    Scratch,
+    WarmProcess,
+)
 from evocodec.isolation import confine, landlock, linux, mounts
 from evocodec.isolation.broker_process import BrokerProcess
 
@@ -125,10 +131,10 @@ class Server:
         signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the supervisor's to handle
         self._wakeup_writer = wakeup_writer
-        self._standby: Standby | None = None
+        self._standby: WarmProcess | None = None
         self._scratch = Scratch(0, 0)
         self._prepare_next = False
-        self._around = Surroundings(
+        self._around = ForkServerContext(
             config=config,
             pid_namespace=pid_namespace,
             view_state=self._view_state,
@@ -147,7 +153,7 @@ class Server:
         config = self._config
         if not config["namespaces"]:
             return confine.POD_MODE
-        view = mounts.View(
+        view = mounts.VirtualFs(
             sources=(*config["readable"], *config["devices"]),
             folders=(*config["listable"], mounts.SCRATCH),
             links=config["links"],
@@ -253,12 +259,12 @@ class Server:
         standby.hand_over(request, fds)
         return standby.pid
 
-    def _fork(self) -> Standby:
+    def _fork(self) -> WarmProcess:
         nested = self._pid_namespace == "on"
         if nested:
             linux.unshare(linux.CLONE_NEWPID)
         try:
-            return Standby(self._around, self._scratch)
+            return WarmProcess(self._around, self._scratch)
         finally:
             if nested:  # never reached in the child, which does not return
                 linux.setns(self._own_pid_ns_fd, linux.CLONE_NEWPID)

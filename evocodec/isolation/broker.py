@@ -1,7 +1,7 @@
 """The path broker: answers a job's calls that take paths, where no root folder hides the machine.
 
 A process beside the fork server, behind the same Landlock rules as the jobs, and without any
-privilege. It copies a path out of the caller's memory once, looks it up in the ``View``, acts
+privilege. It copies a path out of the caller's memory once, looks it up in the ``VirtualFs``, acts
 itself, and answers: the kernel never looks at the caller's memory again, so that changing the path
 meanwhile changes nothing. It never lets a call go on by itself. When it dies, those calls fail.
 
@@ -27,7 +27,7 @@ from evocodec.isolation import linux
 from evocodec.isolation import seccomp_notify as notify
 from evocodec.isolation.seccomp_notify import Notice
 from evocodec.isolation.syscalls import ALLOWED, BROKERED, CONDITIONAL
-from evocodec.isolation.virtual_fs import View, mode_of, status_of
+from evocodec.isolation.virtual_fs import VirtualFs, mode_of, status_of
 
 GIVEN = 5
 """The descriptors 0 to 4 of a job, which it sends after listener and memory."""
@@ -61,7 +61,7 @@ class _Job:
 class Broker:
     """Answers the calls of all jobs of one fork server."""
 
-    def __init__(self, control: socket.socket, view: View, devices: frozenset[bytes]) -> None:
+    def __init__(self, control: socket.socket, view: VirtualFs, devices: frozenset[bytes]) -> None:
         self._control = control
         self._view = view
         self._devices = devices

@@ -16,7 +16,7 @@ from typing import Any
 from evocodec.isolation import landlock, linux, seccomp
 from evocodec.isolation import seccomp_notify as notify
 from evocodec.isolation.broker import GIVEN, HEARTBEAT, Broker
-from evocodec.isolation.virtual_fs import View
+from evocodec.isolation.virtual_fs import VirtualFs
 
 _MAX_SETUP_BYTES = 256 * 1024
 _CONTROL_FD = 3
@@ -133,7 +133,7 @@ def _serve(control: socket.socket) -> None:
     except OSError as error:
         control.send(f"off: {error}".encode())
         return
-    view = View(config["trees"], config["folders"], config["links"])
+    view = VirtualFs(config["trees"], config["folders"], config["links"])
     broker = Broker(control, view, frozenset(map(os.fsencode, config["devices"])))
     control.send(b"on")
     broker.serve()

@@ -44,7 +44,7 @@ class Confinement:
 
 
 @dataclass(frozen=True, slots=True)
-class Allowance:
+class JobLimits:
     """What one job may use; memory and processes beyond what the fork server has loaded."""
 
     cpu_seconds: int
@@ -74,7 +74,7 @@ def prepare(wanted: Confinement) -> Prepared:
     return Prepared(layers, seccomp.Filter(devices=wanted.devices, files=files, scratch=scratch))
 
 
-def enter(wanted: Confinement, prepared: Prepared, allowance: Allowance) -> dict[str, str]:
+def enter(wanted: Confinement, prepared: Prepared, allowance: JobLimits) -> dict[str, str]:
     """Apply every other layer; returns layer → ``on``, ``abi N`` or ``off: reason`` for all."""
     base_address_bytes = _address_space_bytes(wanted.proc_fd)
     layers = dict(prepared.layers)
@@ -196,7 +196,7 @@ def _enter_scratch(wanted: Confinement) -> str:
 
 
 def _limits(
-    wanted: Confinement, allowance: Allowance, base_address_bytes: int, file_bytes: int
+    wanted: Confinement, allowance: JobLimits, base_address_bytes: int, file_bytes: int
 ) -> dict[int, int]:
     limits = {
         resource.RLIMIT_CPU: allowance.cpu_seconds,

@@ -46,7 +46,7 @@ class _MountAttributes(ctypes.Structure):
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class VirtualFs:
     """What the new root holds: absolute paths at their own places.
 
     ``sources`` are files and trees, ``folders`` exist but start out empty, ``links`` are symbolic
@@ -59,7 +59,7 @@ class View:
     withheld: tuple[str, ...] = ()
 
 
-def enter(view: View) -> None:
+def enter(view: VirtualFs) -> None:
     """Make ``view`` this process's root for good; raises OSError, and then only hid one folder."""
     if os.uname().machine not in _NR_PIVOT_ROOT:
         raise OSError(f"the number of pivot_root on {os.uname().machine} is not known")
@@ -86,7 +86,7 @@ def mount_scratch(size_bytes: int, inodes: int) -> None:
     linux.mount("tmpfs", SCRATCH, "tmpfs", _NO_SUID | _NO_DEVICES | _NO_EXEC, options)
 
 
-def _building_site(view: View) -> str:
+def _building_site(view: VirtualFs) -> str:
     wanted = (*view.sources, *view.folders)
     for site in _BUILDING_SITES:
         if Path(site).is_dir() and not any(_is_within(path, (site,)) for path in wanted):
@@ -94,7 +94,7 @@ def _building_site(view: View) -> str:
     raise OSError(f"none of {', '.join(_BUILDING_SITES)} is free to build a root folder in")
 
 
-def _furnish(base: str, view: View) -> None:
+def _furnish(base: str, view: VirtualFs) -> None:
     bound: list[str] = []
     masks: list[str] = []
     for folder, hidden in _nearly_whole(view.sources):

@@ -65,7 +65,7 @@ class Found:
             os.close(self.fd)
 
 
-class View:
+class VirtualFs:
     """``folders`` are those on the way, with the time of change (ns) that they show."""
 
     def __init__(

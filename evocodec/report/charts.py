@@ -93,14 +93,14 @@ def rd_chart(
     return svg(parts, title)
 
 
-def frame_chart(lines: Sequence[Line], *, title: str, y_label: str, marks: Sequence[int]) -> str:
-    """One quality frame by frame, in display order; ``marks`` are the frames shown as images."""
+def frame_chart(lines: Sequence[Line], *, title: str, y_label: str, tunables: Sequence[int]) -> str:
+    """One quality frame by frame, in display order; ``tunables`` are the frames shown as images."""
     ys = [y for line in lines for y in line.ys]
     count = max(len(line.ys) for line in lines)
     x_axis = Axis(0, max(count - 1, 1), LEFT, WIDTH - _RIGHT)
     y_axis = padded(ys, HEIGHT - _BOTTOM, _TOP)
     parts = [*frame_of(x_axis, y_axis, "frame", y_label)]
-    for mark in marks:
+    for mark in tunables:
         x = x_axis.at(mark)
         parts.append(
             f'<line class="mark" x1="{x:.1f}" x2="{x:.1f}" y1="{_TOP}" y2="{y_axis.start}"/>'

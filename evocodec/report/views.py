@@ -47,7 +47,7 @@ def _view(report: Report, view: View) -> Iterator[str]:
                 drawn,
                 title=f"{METRIC_NAMES[metric]} by frame on {view.clip}",
                 y_label=f"{METRIC_NAMES[metric]} {metric_unit(metric)}".strip(),
-                marks=[picture.frame for picture in view.pictures],
+                tunables=[picture.frame for picture in view.pictures],
             )
             yield figure(chart, f"{METRIC_NAMES[metric]} by frame")
     yield "</div>"

@@ -7,9 +7,9 @@ from evocodec.domain.candidate import Verdict
 from evocodec.domain.results import HeldOutResult, Interval
 from evocodec.rules.adoption import HEVC_BITRATE_MBPS, Thresholds
 
-PASSED_WORDS = "The gain held on held-out clips."
-FAILED_WORDS = "The development gain did not survive on held-out clips."
-BROKEN_WORDS = "It failed on held-out material."
+PASSED_MESSAGE = "The gain held on held-out clips."
+FAILED_MESSAGE = "The development gain did not survive on held-out clips."
+BROKEN_MESSAGE = "It failed on held-out material."
 _FIRST = frozenset({"first_under_adopt", "first_chance"})
 
 
@@ -40,7 +40,7 @@ def development_gain_percent(verdict: Verdict, champion_ratio: float | None) -> 
     return verdict.improvement_percent or 0.0
 
 
-def hold_out(
+def decide_held_out(
     verdict: Verdict,
     development_percent: float,
     measured: HeldOutMeasurement,
@@ -53,7 +53,7 @@ def hold_out(
     A first version has to stay under the line that its clause uses. A later one has to keep the
     share ``keep`` of its development gain, and to gain something at all. The interval does not
     decide: over a few clips it is as wide as the gain itself, and would turn away most of what is
-    good. It says whether more clips are worth drawing (``left_open``).
+    good. It says whether more clips are worth drawing (``is_inconclusive``).
     """
     passed, reason = _decide(verdict, development_percent, measured, keep, thresholds)
     return HeldOutResult(
@@ -68,7 +68,7 @@ def hold_out(
     )
 
 
-def left_open(
+def is_inconclusive(
     verdict: Verdict,
     development_percent: float,
     measured: HeldOutMeasurement,
@@ -90,18 +90,18 @@ def left_open(
     return interval.low + moved < needed <= interval.high + moved
 
 
-def gated(verdict: Verdict, result: HeldOutResult) -> Verdict:
+def apply_gate(verdict: Verdict, result: HeldOutResult) -> Verdict:
     """The verdict with the gate's answer; of a passed gate it says that, and no number."""
     if result.passed:
-        return replace(verdict, reason=f"{verdict.reason} {PASSED_WORDS}")
+        return replace(verdict, reason=f"{verdict.reason} {PASSED_MESSAGE}")
     return replace(verdict, adopt=False, rule="overfitted", reason=result.reason)
 
 
-def told(result: HeldOutResult) -> str:
+def public_outcome(result: HeldOutResult) -> str:
     """All that an agent may know of a gate: pass or fail."""
     if result.passed:
-        return PASSED_WORDS
-    return BROKEN_WORDS if result.held_out_gain_percent is None else FAILED_WORDS
+        return PASSED_MESSAGE
+    return BROKEN_MESSAGE if result.held_out_gain_percent is None else FAILED_MESSAGE
 
 
 def _decide(
@@ -113,7 +113,7 @@ def _decide(
 ) -> tuple[bool, str]:
     gain = _figure(verdict, measured.gain)
     if measured.broken:
-        return False, f"{BROKEN_WORDS} {measured.broken}"
+        return False, f"{BROKEN_MESSAGE} {measured.broken}"
     if gain is None:
         return True, (
             f"{verdict.compared_with} itself fails on all {measured.left_out} held-out clips, and "
@@ -123,7 +123,7 @@ def _decide(
         return _decide_first(verdict, development_percent, gain, measured, thresholds)
     needed = _needed_percent(verdict, development_percent, keep, thresholds)
     passed = gain > 0.0 and gain >= needed
-    outcome = PASSED_WORDS if passed else FAILED_WORDS
+    outcome = PASSED_MESSAGE if passed else FAILED_MESSAGE
     return passed, (
         f"{outcome} {gain:+.2f} % fewer bits than {verdict.compared_with} on {measured.clips} "
         f"held-out clips against {development_percent:+.2f} % on the development clips; at least "
@@ -142,7 +142,7 @@ def _decide_first(
     bitrate = HEVC_BITRATE_MBPS * (1.0 - gain / 100.0)
     development = HEVC_BITRATE_MBPS * (1.0 - development_percent / 100.0)
     passed = bitrate < line
-    outcome = PASSED_WORDS if passed else FAILED_WORDS
+    outcome = PASSED_MESSAGE if passed else FAILED_MESSAGE
     return passed, (
         f"{outcome} {bitrate:.2f} Mbit/s on {measured.clips} held-out clips against "
         f"{development:.2f} on the development clips; it must stay under {line:g}."

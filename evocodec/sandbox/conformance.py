@@ -8,7 +8,7 @@ import numpy as np
 from evocodec.domain.errors import CandidateFailure, FailureKind
 from evocodec.domain.video import Frame, StreamInfo
 from evocodec.sandbox.launcher import Launcher
-from evocodec.sandbox.page_cache import forget_reads
+from evocodec.sandbox.page_cache import drop_page_cache
 from evocodec.sandbox.policy import DEFAULT_IMPORTS, Limits
 
 
@@ -44,7 +44,7 @@ def frames_digest(frames: Iterable[Frame]) -> str:
     return digest.hexdigest()
 
 
-def check_repeatable(
+def check_determinism(
     launcher: Launcher,
     program: str,
     packets: Iterable[bytes],
@@ -61,7 +61,7 @@ def check_repeatable(
     in the kernel's memory of files is undone before: a decoder that depends on it differs.
     Raises CandidateFailure(NONDETERMINISTIC).
     """
-    forget_reads(allowed_imports)
+    drop_page_cache(allowed_imports)
     digest = FramesDigest()
     differences: list[str] = []
 

@@ -17,7 +17,7 @@ _OWN_LINE = re.compile(r'  File "(\S*/evocodec/guest/|<string>").*|Extension mod
 
 
 @dataclass(frozen=True, slots=True)
-class Ending:
+class ProcessExit:
     """How a job's process ended without having said that it was done.
 
     ``alone``: it was its process-id namespace's first process, which cannot kill itself.
@@ -41,7 +41,7 @@ def failure_from_error(operation: str, payload: bytes | bytearray) -> CandidateF
 
 
 def failure_for(
-    ending: Ending, limits: Limits, stderr_tail: str
+    ending: ProcessExit, limits: Limits, stderr_tail: str
 ) -> CandidateFailure | InfrastructureFailure:
     """Classify a process that died instead of finishing."""
     if not os.WIFSIGNALED(ending.wait_status):
@@ -83,5 +83,5 @@ def describe_wait_status(wait_status: int) -> str:
         return f"killed by signal {-code}"
 
 
-def _used_up_cpu(ending: Ending, limits: Limits) -> bool:
+def _used_up_cpu(ending: ProcessExit, limits: Limits) -> bool:
     return ending.cpu_seconds >= _CPU_TOLERANCE * limits.cpu_seconds - _CPU_TICKS_SECONDS

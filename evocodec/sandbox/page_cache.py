@@ -18,7 +18,7 @@ _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 _known: dict[str, tuple[int, list[str], list[str]]] = {}
 
 
-def forget_reads(allowed_imports: Iterable[str]) -> None:
+def drop_page_cache(allowed_imports: Iterable[str]) -> None:
     """Put out of memory what jobs may read, but for pages in use; 4 µs for each file.
 
     Looking every file up makes names equally quick to find as well.

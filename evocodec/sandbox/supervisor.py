@@ -21,7 +21,7 @@ from evocodec.sandbox.cgroups import GroupUse, JobGroup
 from evocodec.sandbox.jobs import Buffer, Job, Pipes, ServerLostError
 from evocodec.sandbox.launcher import IsolationReport, ResourceUse
 from evocodec.sandbox.outcome import (
-    Ending,
+    ProcessExit,
     describe_wait_status,
     failure_for,
     failure_from_error,
@@ -364,7 +364,7 @@ class Supervisor:
         failure = progress.stopped or progress.reported
         tail = readable_stderr(progress.stderr)
         if failure is None:
-            ending = Ending(
+            ending = ProcessExit(
                 operation=self._job.operation,
                 wait_status=wait_status,
                 cpu_seconds=cpu_seconds,

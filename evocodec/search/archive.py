@@ -95,7 +95,7 @@ class Archive:
         """Keep a candidate that failed, without an estimate."""
         self.add(replace(entry, failed=True, full=False, estimated_bitrate_mbps=None))
 
-    def withdraw(self, candidate_id: str) -> None:
+    def demote(self, candidate_id: str) -> None:
         """Take a measured candidate out of the ranking: its estimate proved to be worth nothing."""
         with self.lock:
             known = self._entries.get(candidate_id)
@@ -104,7 +104,7 @@ class Archive:
                     known, failed=True, full=False, estimated_bitrate_mbps=None
                 )
 
-    def crown(self, candidate_id: str) -> None:
+    def set_champion(self, candidate_id: str) -> None:
         """Name the champion; it need not be known yet."""
         with self.lock:
             self._champion_id = candidate_id
@@ -196,7 +196,7 @@ def restore(archive: Archive, events: Iterable[Event], source_of: Callable[[str]
         track = tracks.setdefault(event.candidate_id, _Track(event.candidate_id))
         track.apply(event)
         if isinstance(event, Adopted):
-            archive.crown(event.candidate_id)
+            archive.set_champion(event.candidate_id)
         elif isinstance(event, (Screened, Evaluated, CandidateClosed)) and track.sha256:
             _settle(
                 archive, track, source_of(track.sha256), closed=event.kind == "candidate_closed"

@@ -14,8 +14,8 @@ import numpy as np
 from evocodec.domain.candidate import Origin, Plan
 from evocodec.domain.errors import CandidateFailure, FailureKind
 from evocodec.search.archive import Archive, ArchiveEntry
-from evocodec.search.surrogate import Landscape, Observation, Prior, Vector
-from evocodec.search.tunables import Mark, canonical, find_marks
+from evocodec.search.surrogate import Observation, Prior, SurrogateModel, Vector
+from evocodec.search.tunables import Tunable, canonical, find_tunables
 
 Edits = tuple[tuple[str, str], ...]
 
@@ -34,16 +34,16 @@ class Proposal:
 
 
 @dataclass(frozen=True, slots=True)
-class _Scene:
+class _ProposalContext:
     """What one proposal is made from: the parent, its marks, and the relatives' results."""
 
     parent_id: str
     parent: Mapping[str, str]
-    marks: tuple[Mark, ...]
+    tunables: tuple[Tunable, ...]
     relatives: tuple[ArchiveEntry, ...]
     taken: frozenset[frozenset[tuple[str, str]]]
     busy: frozenset[tuple[str, str]]
-    landscape: Landscape
+    surrogate: SurrogateModel
 
 
 class MutationProposer:
@@ -88,22 +88,22 @@ class MutationProposer:
 
         Raises CandidateFailure (NO_CODE) for a parent without marks, or with none left to try.
         """
-        marks = find_marks(parent_source)
-        if not marks:
+        tunables = find_tunables(parent_source)
+        if not tunables:
             raise CandidateFailure(
                 FailureKind.NO_CODE,
                 "The parent has no marked constants (# evolve: ...) that could be edited.",
             )
         with archive.lock:
-            scene = self._scene(archive, candidate_id, parent_id, marks)
+            scene = self._scene(archive, candidate_id, parent_id, tunables)
             edits = self._choose(scene, number)
             archive.reserve(candidate_id, {**scene.parent, **dict(edits)})
         return self._plan(scene, edits)
 
     def _scene(
-        self, archive: Archive, candidate_id: str, parent_id: str, marks: tuple[Mark, ...]
-    ) -> _Scene:
-        parent = {mark.name: canonical(mark.value) for mark in marks}
+        self, archive: Archive, candidate_id: str, parent_id: str, tunables: tuple[Tunable, ...]
+    ) -> _ProposalContext:
+        parent = {tunable.name: canonical(tunable.value) for tunable in tunables}
         relatives = tuple(e for e in archive.entries() if e.values.keys() == parent.keys())
         ranked = [entry for entry in relatives if entry.ranked]
         baseline = ranked[0].values if ranked else parent
@@ -119,20 +119,20 @@ class MutationProposer:
             for values in (*(entry.values for entry in relatives), *pending, parent)
         )
         busy = frozenset(item for values in pending for item in values.items())
-        landscape = Landscape(marks, baseline, observations, self._prior)
-        return _Scene(parent_id, parent, marks, relatives, taken, busy, landscape)
+        surrogate = SurrogateModel(tunables, baseline, observations, self._prior)
+        return _ProposalContext(parent_id, parent, tunables, relatives, taken, busy, surrogate)
 
-    def _choose(self, scene: _Scene, number: int) -> Edits:
+    def _choose(self, scene: _ProposalContext, number: int) -> Edits:
         rng = np.random.default_rng([self._seed, number])
-        options = _options(scene.marks, scene.parent)
+        options = _options(scene.tunables, scene.parent)
         odds = _odds(scene.relatives)
         refused = _failed_sets(scene.relatives)
         free = [edit for edit in options if edit not in scene.busy]
-        spread = _SWEEP_SPREAD if scene.landscape.measured <= _SWEEP else _SEARCH_SPREAD
+        spread = _SWEEP_SPREAD if scene.surrogate.measured <= _SWEEP else _SEARCH_SPREAD
         for attempt in range(_TRIES):
             # Values that are being measured tell nothing new: others first, then any.
             listed = free if attempt < _TRIES // 2 else options
-            weights = scene.landscape.sample(rng, spread=max(spread, attempt / _TRIES))
+            weights = scene.surrogate.sample(rng, spread=max(spread, attempt / _TRIES))
             edits = self._climb(scene, weights, listed, odds)
             if edits and _is_new(scene, edits, refused):
                 return edits
@@ -143,20 +143,20 @@ class MutationProposer:
 
     def _climb(
         self,
-        scene: _Scene,
+        scene: _ProposalContext,
         weights: Vector,
         options: Sequence[tuple[str, str]],
         odds: Mapping[tuple[str, str], float],
     ) -> Edits:
         """Add the best edit under these weights, again and again, while it pays."""
         current = dict(scene.parent)
-        level = float(scene.landscape.predict(weights, [current])[0])
+        level = float(scene.surrogate.predict(weights, [current])[0])
         edits: dict[str, str] = {}
         while len(edits) < self._max_edits:
             open_options = [edit for edit in options if edit[0] not in edits]
             if not open_options:
                 break
-            values = scene.landscape.predict(
+            values = scene.surrogate.predict(
                 weights, [{**current, name: value} for name, value in open_options]
             )
             chances = np.array([odds.get(edit, 1.0) for edit in open_options])
@@ -169,12 +169,15 @@ class MutationProposer:
             level = float(values[best])
         return tuple(edits.items())
 
-    def _perturb(self, scene: _Scene, rng: random.Random) -> Edits:
+    def _perturb(self, scene: _ProposalContext, rng: random.Random) -> Edits:
         """Everything listed was tried: move numbers a little."""
-        floats = [mark for mark in scene.marks if mark.kind == "float"]
+        floats = [tunable for tunable in scene.tunables if tunable.kind == "float"]
         for _ in range(_TRIES if floats else 0):
             chosen = rng.sample(floats, k=min(len(floats), rng.choice((1, 1, 2))))
-            edits = tuple((mark.name, _near(mark, scene.parent[mark.name], rng)) for mark in chosen)
+            edits = tuple(
+                (tunable.name, _near(tunable, scene.parent[tunable.name], rng))
+                for tunable in chosen
+            )
             if _is_new(scene, edits, ()):
                 return edits
         raise CandidateFailure(
@@ -182,9 +185,9 @@ class MutationProposer:
             f"Every edit of the marked constants of {scene.parent_id} was tried.",
         )
 
-    def _plan(self, scene: _Scene, edits: Edits) -> Plan:
-        mean, deviation = scene.landscape.believe({**scene.parent, **dict(edits)}, scene.parent)
-        described = {mark.name: mark.description for mark in scene.marks}
+    def _plan(self, scene: _ProposalContext, edits: Edits) -> Plan:
+        mean, deviation = scene.surrogate.posterior({**scene.parent, **dict(edits)}, scene.parent)
+        described = {tunable.name: tunable.description for tunable in scene.tunables}
         steps = tuple(
             f"{name}: {scene.parent[name]} → {value}"
             + (f" ({described[name]})" if described[name] else "")
@@ -199,35 +202,35 @@ class MutationProposer:
         return Plan(hypothesis, steps, edits, Origin.MUTATION)
 
 
-def _options(marks: Sequence[Mark], parent: Mapping[str, str]) -> list[tuple[str, str]]:
+def _options(tunables: Sequence[Tunable], parent: Mapping[str, str]) -> list[tuple[str, str]]:
     """Every single edit worth naming: the other choices, and a few levels of each number."""
     return [
-        (mark.name, value)
-        for mark in marks
-        for value in _values(mark)
-        if value != parent[mark.name]
+        (tunable.name, value)
+        for tunable in tunables
+        for value in _values(tunable)
+        if value != parent[tunable.name]
     ]
 
 
-def _values(mark: Mark) -> Iterator[str]:
-    if mark.kind == "choice":
-        yield from dict.fromkeys(canonical(choice) for choice in mark.choices)
-    elif mark.kind == "int" and mark.high - mark.low < 9:
-        yield from map(str, range(int(mark.low), int(mark.high) + 1))
+def _values(tunable: Tunable) -> Iterator[str]:
+    if tunable.kind == "choice":
+        yield from dict.fromkeys(canonical(choice) for choice in tunable.choices)
+    elif tunable.kind == "int" and tunable.high - tunable.low < 9:
+        yield from map(str, range(int(tunable.low), int(tunable.high) + 1))
     else:
-        levels = np.linspace(mark.low, mark.high, 7)
-        yield from dict.fromkeys(_spell(mark, float(level)) for level in levels)
+        levels = np.linspace(tunable.low, tunable.high, 7)
+        yield from dict.fromkeys(_format_value(tunable, float(level)) for level in levels)
 
 
-def _spell(mark: Mark, number: float) -> str:
-    bounded = min(max(number, mark.low), mark.high)
-    return str(round(bounded)) if mark.kind == "int" else canonical(f"{bounded:.4g}")
+def _format_value(tunable: Tunable, number: float) -> str:
+    bounded = min(max(number, tunable.low), tunable.high)
+    return str(round(bounded)) if tunable.kind == "int" else canonical(f"{bounded:.4g}")
 
 
-def _near(mark: Mark, value: str, rng: random.Random) -> str:
-    moved = float(value) + rng.gauss(0.0, 0.08 * (mark.high - mark.low))
-    spelled = _spell(mark, moved)
-    return spelled if mark.accepts(spelled) else canonical(mark.value)
+def _near(tunable: Tunable, value: str, rng: random.Random) -> str:
+    moved = float(value) + rng.gauss(0.0, 0.08 * (tunable.high - tunable.low))
+    spelled = _format_value(tunable, moved)
+    return spelled if tunable.accepts(spelled) else canonical(tunable.value)
 
 
 def _odds(relatives: Sequence[ArchiveEntry]) -> dict[tuple[str, str], float]:
@@ -256,6 +259,8 @@ def _failed_sets(relatives: Sequence[ArchiveEntry]) -> tuple[frozenset[tuple[str
     )
 
 
-def _is_new(scene: _Scene, edits: Edits, refused: Sequence[frozenset[tuple[str, str]]]) -> bool:
+def _is_new(
+    scene: _ProposalContext, edits: Edits, refused: Sequence[frozenset[tuple[str, str]]]
+) -> bool:
     values = frozenset({**scene.parent, **dict(edits)}.items())
     return values not in scene.taken and not any(failed <= values for failed in refused)

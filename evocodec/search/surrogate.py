@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from evocodec.search.tunables import Mark, canonical
+from evocodec.search.tunables import Tunable, canonical
 
 Vector = npt.NDArray[np.float64]
 Assignment = Mapping[str, str]
@@ -52,22 +52,22 @@ class Observation:
 class FeatureMap:
     """Turns assignments into feature vectors, for one set of marks and one baseline."""
 
-    def __init__(self, marks: Sequence[Mark], baseline: Assignment, prior: Prior) -> None:
+    def __init__(self, tunables: Sequence[Tunable], baseline: Assignment, prior: Prior) -> None:
         self._columns: dict[tuple[str, str], int] = {}
         self._numeric: dict[str, tuple[float, float, int]] = {}
         means: list[float] = []
         deviations: list[float] = []
         owners: list[int] = []
-        for owner, mark in enumerate(marks):
-            if mark.kind == "choice":
-                for value, later in _others(mark, baseline[mark.name]):
-                    self._columns[mark.name, value] = len(means)
+        for owner, tunable in enumerate(tunables):
+            if tunable.kind == "choice":
+                for value, later in _others(tunable, baseline[tunable.name]):
+                    self._columns[tunable.name, value] = len(means)
                     means.append(prior.later_mean if later else prior.earlier_mean)
                     deviations.append(prior.effect_sd)
                     owners.append(owner)
             else:
-                span = (mark.high - mark.low) / 2
-                self._numeric[mark.name] = (float(baseline[mark.name]), span, len(means))
+                span = (tunable.high - tunable.low) / 2
+                self._numeric[tunable.name] = (float(baseline[tunable.name]), span, len(means))
                 means += [0.0, prior.curvature_mean]
                 deviations += [prior.slope_sd, prior.curvature_sd]
                 owners += [owner, owner]
@@ -97,26 +97,26 @@ class FeatureMap:
         return np.hstack([main, main[:, self._first] * main[:, self._second], level])
 
 
-def _others(mark: Mark, value: str) -> Iterator[tuple[str, bool]]:
+def _others(tunable: Tunable, value: str) -> Iterator[tuple[str, bool]]:
     """The other choices of a mark, each with whether it is listed after this one."""
-    listed = list(dict.fromkeys(canonical(choice) for choice in mark.choices))
+    listed = list(dict.fromkeys(canonical(choice) for choice in tunable.choices))
     place = listed.index(value) if value in listed else 0
     for index, other in enumerate(listed):
         if other != value:
             yield other, index > place
 
 
-class Landscape:
+class SurrogateModel:
     """The posterior over weights, given what was measured."""
 
     def __init__(
         self,
-        marks: Sequence[Mark],
+        tunables: Sequence[Tunable],
         baseline: Assignment,
         observations: Sequence[Observation],
         prior: Prior,
     ) -> None:
-        self._map = FeatureMap(marks, baseline, prior)
+        self._map = FeatureMap(tunables, baseline, prior)
         self._variance = self._map.deviation**2
         self._rows = self._map.features([seen.assignment for seen in observations])
         self._noise = np.array(
@@ -143,7 +143,7 @@ class Landscape:
         """Log bitrate against the baseline, for given weights."""
         return self._map.features(assignments) @ weights
 
-    def believe(self, assignment: Assignment, against: Assignment) -> tuple[float, float]:
+    def posterior(self, assignment: Assignment, against: Assignment) -> tuple[float, float]:
         """Posterior mean and standard deviation of the log ratio of two assignments."""
         first, second = self._map.features([assignment, against])
         difference = first - second

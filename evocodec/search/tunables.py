@@ -29,12 +29,12 @@ _LINE_END = re.compile(rb"(\r\n|\r|\n)")
 _OPENING, _CLOSING = "([{", ")]}"
 
 
-class MarkError(UserError):
+class TunableError(UserError):
     """A mark is malformed, or an edit does not fit the marks of a program."""
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
+class Tunable:
     """One marked constant; ``value`` is its expression as it stands in the program.
 
     ``choices`` is filled for ``choice``, ``low`` and ``high`` for the numeric kinds.
@@ -75,18 +75,18 @@ class Mark:
 class _Site:
     """Where a mark's expression stands: byte offsets into its UTF-8 line."""
 
-    mark: Mark
+    tunable: Tunable
     start: int
     end: int
 
 
-def find_marks(source: str) -> tuple[Mark, ...]:
+def find_tunables(source: str) -> tuple[Tunable, ...]:
     """Every mark, in the order of the program.
 
     Raises MarkError, naming the line, for a mark that is malformed, and for a program that does
     not parse.
     """
-    return tuple(site.mark for site in _sites(source))
+    return tuple(site.tunable for site in _sites(source))
 
 
 def apply_edits(source: str, edits: Sequence[tuple[str, str]]) -> str:
@@ -97,21 +97,23 @@ def apply_edits(source: str, edits: Sequence[tuple[str, str]]) -> str:
     """
     wanted = dict(edits)
     if len(wanted) != len(edits):
-        raise MarkError(f"a mark is edited twice: {', '.join(name for name, _ in edits)}")
-    sites = {site.mark.name: site for site in _sites(source)}
+        raise TunableError(f"a mark is edited twice: {', '.join(name for name, _ in edits)}")
+    sites = {site.tunable.name: site for site in _sites(source)}
     for name, expression in edits:
         site = sites.get(name)
         if site is None:
             known = ", ".join(sites) or "none"
-            raise MarkError(f"the program has no mark named {name}; its marks are: {known}")
-        if not site.mark.accepts(expression):
-            raise MarkError(f"{name} = {expression} is not allowed; allowed: {site.mark.allowed()}")
+            raise TunableError(f"the program has no mark named {name}; its marks are: {known}")
+        if not site.tunable.accepts(expression):
+            raise TunableError(
+                f"{name} = {expression} is not allowed; allowed: {site.tunable.allowed()}"
+            )
     pieces = _LINE_END.split(source.encode())  # lines at even places, their ends at odd ones
     for name, expression in wanted.items():
         site = sites[name]
-        place = 2 * (site.mark.line - 1)
+        place = 2 * (site.tunable.line - 1)
         line = pieces[place]
-        new = site.mark.spelling(expression).encode()
+        new = site.tunable.spelling(expression).encode()
         pieces[place] = line[: site.start] + new + line[site.end :]
     return b"".join(pieces).decode()
 
@@ -119,8 +121,8 @@ def apply_edits(source: str, edits: Sequence[tuple[str, str]]) -> str:
 def values_of(source: str) -> dict[str, str]:
     """The present value of every mark; empty for a program without (readable) marks."""
     try:
-        return {mark.name: canonical(mark.value) for mark in find_marks(source)}
-    except MarkError:
+        return {tunable.name: canonical(tunable.value) for tunable in find_tunables(source)}
+    except TunableError:
         return {}
 
 
@@ -144,20 +146,20 @@ def _find_sites(source: str) -> Iterator[_Site]:
         tree = parse(source)
         comments = dict(_comments(source))
     except (SyntaxError, ValueError, tokenize.TokenError, RecursionError, MemoryError) as error:
-        raise MarkError(f"the program does not parse, so it has no marks: {error}") from error
+        raise TunableError(f"the program does not parse, so it has no marks: {error}") from error
     assignments = dict(_assignments(tree))
     lines = _LINE_END.split(source.encode())[::2]
     seen: set[str] = set()
     for line, body in sorted(comments.items()):
         found = assignments.get(line)
         if found is None:
-            raise MarkError(
+            raise TunableError(
                 f"line {line}: an 'evolve:' comment must follow a module-level assignment "
                 f"of one name that stands on one line"
             )
         name, node = found
         if name in seen:
-            raise MarkError(f"line {line}: {name} is marked twice")
+            raise TunableError(f"line {line}: {name} is marked twice")
         seen.add(name)
         start, end = node.col_offset, node.end_col_offset or 0
         expression = lines[line - 1][start:end].decode()
@@ -182,24 +184,24 @@ def _assignments(tree: ast.Module) -> Iterator[tuple[int, tuple[str, ast.expr]]]
             yield statement.lineno, (target.id, value)
 
 
-def _parse(name: str, value: str, body: str, line: int) -> Mark:
+def _parse(name: str, value: str, body: str, line: int) -> Tunable:
     specification, _, description = (part.strip() for part in _partition(body, " -- "))
     kind, _, rest = specification.partition(" ")
     if kind == "choice":
         choices = tuple(_split(rest, "|"))
-        mark = Mark(name, "choice", value, choices, description=description, line=line)
+        tunable = Tunable(name, "choice", value, choices, description=description, line=line)
         if len(choices) < 2 or not all(map(_is_simple, choices)):
-            raise MarkError(
+            raise TunableError(
                 f"line {line}: 'choice' needs two or more literals or names, divided by |"
             )
     elif kind in ("float", "int"):
         bounds = _RANGE.fullmatch(rest.strip())
         if bounds is None:
-            raise MarkError(f"line {line}: '{kind}' needs a range such as 0.1..0.5 or 1..8")
+            raise TunableError(f"line {line}: '{kind}' needs a range such as 0.1..0.5 or 1..8")
         low, high = float(bounds["low"]), float(bounds["high"])
         if not low < high:
-            raise MarkError(f"line {line}: the range {rest.strip()} is empty")
-        mark = Mark(
+            raise TunableError(f"line {line}: the range {rest.strip()} is empty")
+        tunable = Tunable(
             name,
             "float" if kind == "float" else "int",
             value,
@@ -209,10 +211,12 @@ def _parse(name: str, value: str, body: str, line: int) -> Mark:
             line=line,
         )
     else:
-        raise MarkError(f"line {line}: unknown mark '{kind}'; known: choice, float, int")
-    if not mark.accepts(value):
-        raise MarkError(f"line {line}: {name} = {value} is outside its mark: {mark.allowed()}")
-    return mark
+        raise TunableError(f"line {line}: unknown mark '{kind}'; known: choice, float, int")
+    if not tunable.accepts(value):
+        raise TunableError(
+            f"line {line}: {name} = {value} is outside its mark: {tunable.allowed()}"
+        )
+    return tunable
 
 
 def _partition(text: str, separator: str) -> tuple[str, str, str]:

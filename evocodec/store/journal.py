@@ -15,8 +15,9 @@ _FENCED = frozenset({"candidate_opened", "judged", "candidate_closed", "run_stop
 class Journal:
     """Records an event once, then tells whoever listens.
 
-    The ledger decides what is new; the lock keeps listeners in the ledger's order. ``successor`` is
-    the key of the event with which another controller would take the run over.
+    The ledger decides what is new; the lock keeps listeners in the ledger's order.
+    ``next_resume_key`` is the key of the event with which another controller would take the run
+    over.
     """
 
     def __init__(
@@ -27,7 +28,7 @@ class Journal:
     ) -> None:
         self.ledger = ledger
         self.run_id = run_id
-        self.successor = ""
+        self.next_resume_key = ""
         self._listeners = listeners
         self._lock = threading.Lock()
 
@@ -42,20 +43,20 @@ class Journal:
             SupersededError: it would begin, judge or end something in a run that went elsewhere.
         """
         if event.kind in _FENCED:
-            self.require_ours()
+            self.check_lease()
         with self._lock:
             if not self.ledger.record(event):
                 return False
             self._listeners(event)
             return True
 
-    def require_ours(self) -> None:
+    def check_lease(self) -> None:
         """Check that no other controller has resumed the run meanwhile.
 
         Raises:
             SupersededError: one has. What both measure is recorded once; only one may go on.
         """
-        if self.successor and self.find(self.successor) is not None:
+        if self.next_resume_key and self.find(self.next_resume_key) is not None:
             message = (
                 f"{self.run_id} was resumed elsewhere and goes on there; this controller stops. "
                 "`evocodec status` shows how it goes"

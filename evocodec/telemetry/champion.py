@@ -43,7 +43,7 @@ class ChampionRates:
         self._curves.setdefault(codec, {})[event.curve.clip] = event.curve
         self._compare(codec)
 
-    def crown(self, score: Score) -> None:
+    def set_champion(self, score: Score) -> None:
         """Show another version's figures."""
         self._score = score
         self._show(self._primary, score.bd_rate_percent, len(score.clips))

@@ -238,7 +238,7 @@ class RunMetrics:
         if score is not None:
             self._show.bitrate.set(score.bitrate_mbps)
             self._show.ratio.set(score.compression_ratio)
-            self._rates.crown(score)
+            self._rates.set_champion(score)
             self._show.saving.set(100.0 * (1.0 - score.bitrate_mbps / _HEVC_MBPS))
 
 

@@ -60,14 +60,14 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class Catalogue:
+class ClipSets:
     """The sets of one file; a file that is not there is an empty one."""
 
     path: Path
     entries: tuple[Entry, ...] = ()
 
     @classmethod
-    def read(cls, path: Path) -> "Catalogue":
+    def read(cls, path: Path) -> "ClipSets":
         """Raises ``ConfigError`` when the file cannot be understood."""
         try:
             tree = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -128,7 +128,7 @@ class Catalogue:
         hint = f"did you mean @{near[0]}?" if near else "see `evocodec clips list`"
         raise SourceError(f"there is no clip set or clip @{name} in {self.path}; {hint}")
 
-    def with_entry(self, entry: Entry) -> "Catalogue":
+    def with_entry(self, entry: Entry) -> "ClipSets":
         """With one more clip; raises ``ConfigError`` when its set has one of that name."""
         if any(other.full_name == entry.full_name for other in self.entries):
             raise ConfigError(
@@ -137,7 +137,7 @@ class Catalogue:
             )
         return replace(self, entries=(*self.entries, entry))
 
-    def without(self, name: str) -> "Catalogue":
+    def without(self, name: str) -> "ClipSets":
         """Without what ``SET`` or ``SET/NAME`` means; ``SourceError`` when there is none."""
         gone = self.of(name)
         return replace(self, entries=tuple(e for e in self.entries if e not in gone))
@@ -166,10 +166,10 @@ class Catalogue:
         return format_clip(replace(source, path=path))
 
 
-def current_catalogue() -> Catalogue:
+def current_catalogue() -> ClipSets:
     """The sets that this process is set to use."""
     path = data_options().catalogue
-    return Catalogue(Path("clips.toml")) if path is None else Catalogue.read(path)
+    return ClipSets(Path("clips.toml")) if path is None else ClipSets.read(path)
 
 
 def named_clips(texts: Iterable[str]) -> tuple[ClipSource, ...]:
@@ -203,7 +203,7 @@ def check_samples(clip: Clip) -> Clip:
     return clip
 
 
-def _expand(text: str, catalogue: Catalogue) -> tuple[ClipSource, ...]:
+def _expand(text: str, catalogue: ClipSets) -> tuple[ClipSource, ...]:
     if text.startswith("@"):
         wanted, _, name = text[1:].partition("/")
         if wanted == BUILT_IN:

@@ -127,7 +127,7 @@ _STAGE_WORDS = {
 }
 
 
-def advance(view: CandidateView, event: ev.Event) -> CandidateView:
+def apply_event(view: CandidateView, event: ev.Event) -> CandidateView:
     """Return the candidate after one more of its events, in the order of the ledger."""
     started = view.started_at or event.at
     return _advance(event, replace(view, started_at=started))

@@ -15,7 +15,7 @@ from evocodec.store.records import (
     JsonObject,
     Metrics,
 )
-from evocodec.views.candidate import AttemptView, CandidateView, advance
+from evocodec.views.candidate import AttemptView, CandidateView, apply_event
 
 EXPERIMENT_TYPE = "llm_generated_code_evolution"
 
@@ -42,7 +42,7 @@ def experiment_record(events: Sequence[Event]) -> ExperimentRecord:
     last_at = opened.at
     for event in events:
         if event.candidate_id == opened.candidate_id:
-            view = advance(view, event)
+            view = apply_event(view, event)
             last_at = event.at
     return ExperimentRecord(
         experiment_id=view.experiment_id or experiment_id(events),

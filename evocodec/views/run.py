@@ -20,7 +20,7 @@ from evocodec.views.candidate import (
     FailureView,
     PointView,
     ReviewView,
-    advance,
+    apply_event,
 )
 
 __all__ = [
@@ -231,7 +231,7 @@ class RunState:
 
     def _apply_to_candidate(self, event: ev.Event) -> None:
         name = event.candidate_id
-        view = advance(self._candidates.get(name) or CandidateView(name), event)
+        view = apply_event(self._candidates.get(name) or CandidateView(name), event)
         self._candidates[name] = view
         if isinstance(event, ev.Adopted):
             self._versions.append(_version(view, event))

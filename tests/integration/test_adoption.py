@@ -17,7 +17,7 @@ from evocodec.store.memory import MemoryBlobStore, MemoryLedger, MemoryRecordSto
 from evocodec.views.run import RunState
 from graph.decide import DecideNodes
 from graph.routing import LoopBounds
-from graph.services import ChampionBoard, Services, utc_now
+from graph.services import CurrentChampion, Services, utc_now
 from graph.state import CandidateState
 
 RUN = "run-1"
@@ -51,7 +51,7 @@ def services_in(folder: Path) -> Services:
         archive=archive,
         novelty=Novelty(),
         champions=ChampionRepository(folder / "champions"),
-        board=ChampionBoard(archive),
+        champion=CurrentChampion(archive),
         evaluator=cast(Any, None),
         slots=threading.Semaphore(1),
         stop=threading.Event(),
@@ -117,5 +117,5 @@ def test_adopting_again_after_a_crash_makes_no_second_commit(tmp_path: Path) -> 
     services.champions.adopt(nodes._entry(state, score(8.0), nodes._verdict(state)))
     assert nodes.adopt(state)["outcome"] == "adopted"
     assert [version.version for version in services.champions.versions()] == [1]
-    assert services.board.facts is not None
-    assert services.board.facts.version == "v1"
+    assert services.champion.facts is not None
+    assert services.champion.facts.version == "v1"

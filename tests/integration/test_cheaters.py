@@ -49,7 +49,7 @@ from evocodec.video.clips import load_clip
 from evocodec.views.run import RunState
 from graph.decide import DecideNodes
 from graph.routing import LoopBounds
-from graph.services import ChampionBoard, HeldOutTerms, Services, utc_now
+from graph.services import CurrentChampion, HeldOutConfig, Services, utc_now
 from graph.state import CandidateState
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the sandbox is made of Linux")
@@ -366,7 +366,7 @@ def bench_of(course: Course, folder: Path, *, gate: bool, keep: float = 0.5) -> 
     )
     development = {course.anchored.clip.name: course.anchored}
     material = HeldOutMaterial(settings, folder / "held-out", development, b"secret of a test")
-    terms = HeldOutTerms(material.draw, keep=keep, confidence=0.9, thresholds=WIDE)
+    terms = HeldOutConfig(material.draw, keep=keep, confidence=0.9, thresholds=WIDE)
     archive, ledger, state = Archive(), MemoryLedger(), RunState()
     journal = Journal(ledger, RUN, state.apply)
     evaluator = course.evaluator(journal.publish, journal.find)
@@ -382,7 +382,7 @@ def bench_of(course: Course, folder: Path, *, gate: bool, keep: float = 0.5) -> 
         archive=archive,
         novelty=Novelty(),
         champions=ChampionRepository(folder / "champions"),
-        board=ChampionBoard(archive),
+        champion=CurrentChampion(archive),
         evaluator=evaluator,
         slots=threading.Semaphore(1),
         stop=threading.Event(),

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from evocodec.isolation.virtual_fs import View, mode_of
+from evocodec.isolation.virtual_fs import VirtualFs, mode_of
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the sandbox is made of Linux")
 
@@ -30,12 +30,12 @@ def _place(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(name="view")
-def _view(place: Path) -> View:
+def _view(place: Path) -> VirtualFs:
     trees, links = [str(place / "way" / "tree")], {str(place / "link"): "way/tree"}
-    return View(trees, {str(place / "way"): 7_000_000_001}, links)
+    return VirtualFs(trees, {str(place / "way"): 7_000_000_001}, links)
 
 
-def error_of(view: View, path: str) -> str:
+def error_of(view: VirtualFs, path: str) -> str:
     try:
         with view.find(os.fsencode(path)):
             return "none"
@@ -54,7 +54,9 @@ def error_of(view: View, path: str) -> str:
         ),
     ],
 )
-def test_every_way_to_a_file_in_the_tree_leads_there(view: View, place: Path, path: str) -> None:
+def test_every_way_to_a_file_in_the_tree_leads_there(
+    view: VirtualFs, place: Path, path: str
+) -> None:
     with view.find(os.fsencode(place / path), os.O_RDONLY) as found:
         assert found.path == os.fsencode(place / "way/tree/file")
         assert os.read(found.fd, 99) == b"in the tree"
@@ -67,18 +69,18 @@ def test_every_way_to_a_file_in_the_tree_leads_there(view: View, place: Path, pa
         *("way/tree/../outside/../tree/file", "missing/../way/tree/file", "way/tree/missing"),
     ],
 )
-def test_outside_and_missing_are_the_same(view: View, place: Path, path: str) -> None:
+def test_outside_and_missing_are_the_same(view: VirtualFs, place: Path, path: str) -> None:
     assert error_of(view, f"{place}/{path}") == "ENOENT"
 
 
-def test_what_is_wrong_inside_is_said_as_the_kernel_says_it(view: View, place: Path) -> None:
+def test_what_is_wrong_inside_is_said_as_the_kernel_says_it(view: VirtualFs, place: Path) -> None:
     for path in ("file/", "file/.", "file/..", "file/x", "to-file/"):
         assert error_of(view, f"{place}/way/tree/{path}") == "ENOTDIR"
     assert error_of(view, f"{place}/way/tree/round") == "ELOOP"
     assert error_of(view, f"{place}/way/tree/{'x' * 300}") == "ENAMETOOLONG"
 
 
-def test_a_link_can_be_looked_at_itself(view: View, place: Path) -> None:
+def test_a_link_can_be_looked_at_itself(view: VirtualFs, place: Path) -> None:
     for path in ("link", "way/tree/to-file"):
         with view.find(os.fsencode(place / path), follow=False) as found:
             assert stat.S_ISLNK(mode_of(found.status))
@@ -86,7 +88,7 @@ def test_a_link_can_be_looked_at_itself(view: View, place: Path) -> None:
         assert stat.S_ISDIR(mode_of(found.status))
 
 
-def test_folders_on_the_way_show_nothing_that_changes(view: View, place: Path) -> None:
+def test_folders_on_the_way_show_nothing_that_changes(view: VirtualFs, place: Path) -> None:
     with view.find(os.fsencode(place / "way")) as before:
         assert before.fd == -1
     (place / "way" / "new").mkdir()
@@ -94,7 +96,7 @@ def test_folders_on_the_way_show_nothing_that_changes(view: View, place: Path) -
         assert after == before
 
 
-def test_reading_a_file_leaves_no_trace_in_what_is_shown(view: View, place: Path) -> None:
+def test_reading_a_file_leaves_no_trace_in_what_is_shown(view: VirtualFs, place: Path) -> None:
     file = place / "way" / "tree" / "file"
     with view.find(os.fsencode(file)) as before:
         os.utime(file, ns=(1, file.stat().st_mtime_ns))

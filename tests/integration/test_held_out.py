@@ -72,7 +72,7 @@ def test_a_secret_draws_the_same_clips_for_a_name_and_others_for_another(tmp_pat
         draw = material.draw(name)
         (held,) = draw.clips
         assert held.anchor_bits > 0
-        assert isinstance(development[held.like], AnchoredClip)
+        assert isinstance(development[held.derived_from], AnchoredClip)
         return draw.seed_sha256, held.clip.sha256
 
     first = drawn(b"secret", "c0002/0/v1")

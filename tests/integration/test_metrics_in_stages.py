@@ -67,7 +67,7 @@ def evaluating(
             recorded=lambda key: ledger.get(RUN, key),
             now=lambda: "2026-01-01T00:00:00.000",
             settings=StageSettings(guards=Guards(99.0, 99.0)),  # the toy is no good at colour
-            keep_series=blobs.put if blobs is not None else None,
+            store_series=blobs.put if blobs is not None else None,
         )
     finally:
         engine.close()

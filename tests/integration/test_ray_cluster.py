@@ -30,7 +30,7 @@ from evocodec.execution.contract import EngineOptions
 from evocodec.execution.engine import RayEngine
 from evocodec.execution.jobs import RateJob
 from evocodec.execution.workers import remote_cluster
-from evocodec.execution.workers.driver_client import DriverLink
+from evocodec.execution.workers.driver_client import DriverClient
 from evocodec.sandbox.policy import MEBIBYTE, Limits, Policy
 from evocodec.video.clip_spec import ClipSource
 from evocodec.video.clips import Clip, make_clip
@@ -223,12 +223,12 @@ def test_a_lost_connection_is_made_again(
 ) -> None:
     full = iter([BlockingIOError(errno.EAGAIN, "no process can be started")])
 
-    def link_to(on_change: Callable[[], None]) -> DriverLink:
+    def link_to(on_change: Callable[[], None]) -> DriverClient:
         for error in full:
             raise error
-        return DriverLink(on_change)
+        return DriverClient(on_change)
 
-    monkeypatch.setattr(remote_cluster, "DriverLink", link_to)
+    monkeypatch.setattr(remote_cluster, "DriverClient", link_to)
     with load_on(engine) as load:
         load.more(2, 40)
         (driver,) = [

@@ -11,7 +11,7 @@ from sandbox_jobs import LIMITS, STORE, clip, encode, encoder, failure, same, se
 from evocodec.domain.errors import CandidateFailure, FailureKind, InfrastructureFailure
 from evocodec.domain.video import StreamInfo
 from evocodec.sandbox import server_process
-from evocodec.sandbox.conformance import check_repeatable
+from evocodec.sandbox.conformance import check_determinism
 from evocodec.sandbox.forkserver import ForkServerLauncher
 from evocodec.sandbox.policy import Limits, Policy
 from evocodec.sandbox.probe import probe
@@ -154,11 +154,11 @@ def decode(packets, stream):
 """
     stream = StreamInfo(16, 16, Fraction(30), 3)
     first = launcher.decode(program, [b""], stream, LIMITS).frames
-    check_repeatable(launcher, program, [b""], stream, LIMITS, first)
+    check_determinism(launcher, program, [b""], stream, LIMITS, first)
     with (
         ForkServerLauncher(env={"OMP_NUM_THREADS": "2"}) as other,
         pytest.raises(CandidateFailure) as caught,
     ):
-        check_repeatable(other, program, [b""], stream, LIMITS, first)
+        check_determinism(other, program, [b""], stream, LIMITS, first)
     assert caught.value.kind is FailureKind.NONDETERMINISTIC
     assert "frame 1, plane u" in caught.value.message

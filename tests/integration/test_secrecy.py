@@ -21,7 +21,7 @@ from evocodec.app import Laboratory
 from evocodec.domain.candidate import CandidateStatus
 from evocodec.domain.events import Event, HeldOutTested, PointMeasured
 from evocodec.domain.results import Stage
-from evocodec.rules.held_out import BROKEN_WORDS, FAILED_WORDS
+from evocodec.rules.held_out import BROKEN_MESSAGE, FAILED_MESSAGE
 from evocodec.search.archive import Archive, restore
 from evocodec.video.clip_spec import parse_clip
 from evocodec.video.clips import Clip, load_clip
@@ -177,8 +177,8 @@ def test_no_held_out_fact_reaches_a_prompt(finished: Finished) -> None:
 
 def test_prompts_say_pass_or_fail_and_no_more(finished: Finished) -> None:
     last = [prompt for prompt in finished.prompts if "You plan the next" in prompt][-1]
-    assert FAILED_WORDS in last
-    assert BROKEN_WORDS in last
+    assert FAILED_MESSAGE in last
+    assert BROKEN_MESSAGE in last
     assert "held on held-out clips" in last
 
 

@@ -60,13 +60,13 @@ def test_a_full_evaluation_replaces_a_screen_and_not_the_other_way_round() -> No
 
 def test_mutations_start_from_the_best_estimate() -> None:
     archive = filled()
-    archive.crown("c0001")
+    archive.set_champion("c0001")
     assert archive.select_parent().candidate_id == "c0002"
 
 
 def test_models_start_from_the_champion_mostly_and_else_from_good_ones() -> None:
     archive = filled("model")
-    archive.crown("c0003")
+    archive.set_champion("c0003")
     picks = [archive.select_parent().candidate_id for _ in range(300)]
     assert 180 < picks.count("c0003") < 290
     assert picks.count("c0002") > picks.count("c0001")

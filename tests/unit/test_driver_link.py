@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from evocodec.execution.workers import driver_client as driver_link
-from evocodec.execution.workers.driver_client import DriverLink, LinkLostError
+from evocodec.execution.workers.driver_client import DriverClient, LinkLostError
 from evocodec.execution.workers.driver_messages import Put
 
 BIGGER_THAN_A_PIPE = bytes(8 << 20)
@@ -28,20 +28,20 @@ class SlowToPickle:
 
 
 @pytest.fixture
-def link() -> Iterator[DriverLink]:
-    link = DriverLink(lambda: None)
+def link() -> Iterator[DriverClient]:
+    link = DriverClient(lambda: None)
     yield link
     link.end("the test is over")
 
 
-def wait_until_lost(link: DriverLink) -> None:
+def wait_until_lost(link: DriverClient) -> None:
     until = time.monotonic() + 10
     while not link.lost and time.monotonic() < until:
         time.sleep(0.01)
 
 
 def test_a_link_that_ends_while_something_is_sent_is_lost_and_nothing_else(
-    link: DriverLink,
+    link: DriverClient,
 ) -> None:
     sending = threading.Event()
 
@@ -61,14 +61,14 @@ def test_a_link_that_ends_while_something_is_sent_is_lost_and_nothing_else(
 
 
 def test_a_driver_that_takes_nothing_in_is_ended_all_the_same(
-    link: DriverLink, monkeypatch: pytest.MonkeyPatch
+    link: DriverClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(driver_link, "_END_SECONDS", 0.5)
     os.kill(link._process.pid, signal.SIGSTOP)
     with ThreadPoolExecutor(2) as others:
         told = others.submit(link.tell, Put(1, BIGGER_THAN_A_PIPE))
         time.sleep(0.2)  # now the pipe is full, and the sender waits
-        ended = others.submit(link.end, "the engine is closed", kindly=True)
+        ended = others.submit(link.end, "the engine is closed", graceful=True)
         try:
             ended.result(10)
             with pytest.raises(LinkLostError):

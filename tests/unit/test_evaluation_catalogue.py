@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from evocodec.domain.errors import ConfigError, SourceError
-from evocodec.video.test_sets import Catalogue, Entry
+from evocodec.video.test_sets import ClipSets, Entry
 
 FILM = Entry(
     set="mine",
@@ -25,14 +25,14 @@ OTHER = Entry("other", "film", "s3://bucket/film.y4m", "cd" * 32, 16, 16, "25", 
 
 def test_what_is_written_can_be_read(tmp_path: Path) -> None:
     path = tmp_path / "sub" / "clips.toml"
-    catalogue = Catalogue(path).with_entry(FILM).with_entry(OTHER)
+    catalogue = ClipSets(path).with_entry(FILM).with_entry(OTHER)
     catalogue.write()
-    assert Catalogue.read(path) == catalogue
+    assert ClipSets.read(path) == catalogue
     assert not list(path.parent.glob("*.part"))
 
 
 def test_paths_are_relative_to_the_file_and_s3_is_not(tmp_path: Path) -> None:
-    catalogue = Catalogue(tmp_path / "sets" / "clips.toml", (FILM, OTHER))
+    catalogue = ClipSets(tmp_path / "sets" / "clips.toml", (FILM, OTHER))
     source = catalogue.source_of(FILM)
     assert source.path == str(tmp_path / "sets" / "videos" / "film.mkv")
     assert (source.name, source.start_frame, source.frames) == ("film", 0, 32)
@@ -42,7 +42,7 @@ def test_paths_are_relative_to_the_file_and_s3_is_not(tmp_path: Path) -> None:
 
 
 def test_sets_and_single_clips_are_found_and_removed(tmp_path: Path) -> None:
-    catalogue = Catalogue(tmp_path / "clips.toml", (FILM, OTHER))
+    catalogue = ClipSets(tmp_path / "clips.toml", (FILM, OTHER))
     assert catalogue.of("mine") == catalogue.of("mine/film") == (FILM,)
     assert catalogue.without("mine").entries == (OTHER,)
     with pytest.raises(SourceError, match="did you mean @mine/film"):
@@ -67,12 +67,12 @@ def test_a_mistake_in_the_file_is_named(tmp_path: Path, text: str, complaint: st
     path = tmp_path / "clips.toml"
     path.write_text(text)
     with pytest.raises(ConfigError, match=complaint):
-        Catalogue.read(path)
+        ClipSets.read(path)
 
 
 def test_a_name_that_could_not_be_typed_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "clips.toml"
-    Catalogue(path, (FILM,)).write()
+    ClipSets(path, (FILM,)).write()
     path.write_text(path.read_text().replace('name = "film"', 'name = "a/b"'))
     with pytest.raises(ConfigError, match="cannot be the name of a clip"):
-        Catalogue.read(path)
+        ClipSets.read(path)

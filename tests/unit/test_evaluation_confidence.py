@@ -97,8 +97,8 @@ def test_what_is_no_number_or_no_level_is_refused(values: list[float], level: fl
         mean_interval(values, level)
 
 
-@pytest.mark.parametrize("freedom", [1, 2, 3, 4, 7, 10, 39, 200])
-def test_students_quantile_is_that_of_the_tables(freedom: int) -> None:
+@pytest.mark.parametrize("df", [1, 2, 3, 4, 7, 10, 39, 200])
+def test_students_quantile_is_that_of_the_tables(df: int) -> None:
     for level in (0.6, 0.9, 0.95, 0.999):
-        expected = stats.t.ppf((1 + level) / 2, freedom)
-        assert student_quantile(level, freedom) == pytest.approx(expected, rel=1e-8)
+        expected = stats.t.ppf((1 + level) / 2, df)
+        assert student_quantile(level, df) == pytest.approx(expected, rel=1e-8)

@@ -123,7 +123,7 @@ def test_unusable_clips_are_drawn_again_and_sources_take_turns() -> None:
         return RdCurve("x265", clip.name, ()), 35.0
 
     drawn = draw_clips(POOL, b"seed", count=2, frames=2, anchor_of=sometimes)
-    assert sorted(held.like for held in drawn) == ["one", "other"]
+    assert sorted(held.derived_from for held in drawn) == ["one", "other"]
     assert not {held.clip.sha256 for held in drawn} & set(refused)
     assert all(held.clip.name.startswith(f"held-{seed_name(b'seed')[:8]}") for held in drawn)
 

@@ -13,9 +13,9 @@ from evocodec.evaluation.screening import (
     PRIOR_DEVIATION,
     PRIOR_MEAN,
     PRIOR_PAIRS,
+    AdoptionTarget,
     ErrorModel,
     ScreenErrors,
-    WinLine,
     first_version_line,
     screen,
 )
@@ -129,7 +129,7 @@ def score(bitrate_mbps: float) -> Score:
 
 
 def test_without_a_version_the_line_is_that_of_a_first_one() -> None:
-    assert first_version_line(score(20.0), 15.0) == WinLine(0.75, math.inf)
+    assert first_version_line(score(20.0), 15.0) == AdoptionTarget(0.75, math.inf)
 
 
 def pair(name: str, ratio: float, bitrate_mbps: float, reference: str = "c0001") -> list[Event]:

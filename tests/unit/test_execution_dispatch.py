@@ -11,7 +11,7 @@ from evocodec.domain.results import Cost, Quality, RatePoint, Stage
 from evocodec.domain.video import StreamInfo
 from evocodec.execution.dispatch import Dispatch, Step, Submitter, TaskLostError
 from evocodec.execution.jobs import RateJob
-from evocodec.execution.messages import Began, Encoded, Scored, TaskItem, TaskSpec, Verified
+from evocodec.execution.messages import Encoded, Scored, TaskItem, TaskSpec, TaskStarted, Verified
 from evocodec.sandbox.launcher import ResourceUse
 from evocodec.sandbox.policy import Limits, Policy
 
@@ -63,7 +63,7 @@ class SilentWorkers(LossyWorkers):
     def start(self, step: Step, name: str, arguments: tuple[object, ...]) -> list[object]:
         if step is self._silent:
             self._silent = None
-            return [Began(1, "here")]
+            return [TaskStarted(1, "here")]
         if step is Step.VERIFY:
             return [Verified()]
         return super().start(step, name, arguments)

@@ -10,7 +10,7 @@ from evocodec.domain.results import Stage
 from evocodec.execution.contract import Interrupted
 from evocodec.execution.dispatch import Dispatch, Step, Submitter
 from evocodec.execution.jobs import RateJob
-from evocodec.execution.messages import Began
+from evocodec.execution.messages import TaskStarted
 
 
 class OneSlot:
@@ -34,9 +34,9 @@ class OneSlot:
         time.sleep(0.01)
         return []
 
-    def take(self, stream: object) -> Began:
+    def take(self, stream: object) -> TaskStarted:
         self.told = True
-        return Began(pid=1, node="here")
+        return TaskStarted(pid=1, node="here")
 
     def take_reference(self, stream: object) -> object:
         raise StopIteration

@@ -9,15 +9,15 @@ from evocodec.domain.candidate import Verdict
 from evocodec.domain.results import HeldOutResult, Interval
 from evocodec.rules.adoption import Thresholds
 from evocodec.rules.held_out import (
-    BROKEN_WORDS,
-    FAILED_WORDS,
-    PASSED_WORDS,
+    BROKEN_MESSAGE,
+    FAILED_MESSAGE,
+    PASSED_MESSAGE,
     HeldOutMeasurement,
+    apply_gate,
+    decide_held_out,
     development_gain_percent,
-    gated,
-    hold_out,
-    left_open,
-    told,
+    is_inconclusive,
+    public_outcome,
 )
 
 LATER = Verdict(True, "bitrate", "12 % fewer bits.", "v1", 12.0, 8.0, 40.0)
@@ -39,7 +39,7 @@ def decide(
     verdict: Verdict, measurement: HeldOutMeasurement, *, keep: float = 0.5
 ) -> HeldOutResult:
     development = development_gain_percent(verdict, 32.0)
-    return hold_out(verdict, development, measurement, keep=keep, thresholds=Thresholds())
+    return decide_held_out(verdict, development, measurement, keep=keep, thresholds=Thresholds())
 
 
 @pytest.mark.parametrize(
@@ -59,18 +59,18 @@ def test_a_later_version_keeps_its_share_and_gains_something(
 ) -> None:
     result = decide(LATER, measured(gain), keep=keep)
     assert result.passed is passed
-    verdict = gated(LATER, result)
+    verdict = apply_gate(LATER, result)
     assert verdict.adopt is passed
     assert verdict.rule == ("bitrate" if passed else "overfitted")
     assert (result.development_gain_percent, result.held_out_gain_percent) == (12.0, gain)
 
 
 def test_an_overfitted_verdict_has_both_numbers_and_a_passed_one_has_none() -> None:
-    failed = gated(LATER, decide(LATER, measured(1.25)))
+    failed = apply_gate(LATER, decide(LATER, measured(1.25)))
     assert "+1.25 %" in failed.reason
     assert "+12.00 %" in failed.reason
-    passed = gated(LATER, decide(LATER, measured(8.75)))
-    assert passed.reason == f"{LATER.reason} {PASSED_WORDS}"
+    passed = apply_gate(LATER, decide(LATER, measured(8.75)))
+    assert passed.reason == f"{LATER.reason} {PASSED_MESSAGE}"
 
 
 @pytest.mark.parametrize(
@@ -99,13 +99,13 @@ def test_a_program_that_breaks_has_no_number_and_agents_are_not_told_how() -> No
     result = decide(LATER, measured(None, broken="exception: ValueError 118x102"))
     assert not result.passed
     assert result.held_out_gain_percent is None
-    assert "118x102" in gated(LATER, result).reason
-    assert told(result) == BROKEN_WORDS
+    assert "118x102" in apply_gate(LATER, result).reason
+    assert public_outcome(result) == BROKEN_MESSAGE
 
 
 def test_agents_are_told_pass_or_fail_and_no_number() -> None:
-    assert told(decide(LATER, measured(8.0))) == PASSED_WORDS
-    assert told(decide(LATER, measured(1.0))) == FAILED_WORDS
+    assert public_outcome(decide(LATER, measured(8.0))) == PASSED_MESSAGE
+    assert public_outcome(decide(LATER, measured(1.0))) == FAILED_MESSAGE
 
 
 def test_a_candidate_passes_where_only_the_version_to_beat_fails_on_every_clip() -> None:
@@ -132,7 +132,7 @@ def test_more_clips_are_worth_drawing_while_what_is_needed_lies_within_the_inter
 ) -> None:
     gain = Gain((low + high) / 2, 0.0, (0.9, 0.95))
     measurement = HeldOutMeasurement(gain, Interval(low, high, 0.9, 2), 2, "5eed" * 16)
-    assert left_open(LATER, 12.0, measurement, keep=0.5, thresholds=Thresholds()) is is_open
+    assert is_inconclusive(LATER, 12.0, measurement, keep=0.5, thresholds=Thresholds()) is is_open
     moved = HeldOutMeasurement(
         replace(gain, total_percent=gain.mean_percent + 1),
         Interval(low - 1, high - 1, 0.9, 2),
@@ -140,7 +140,7 @@ def test_more_clips_are_worth_drawing_while_what_is_needed_lies_within_the_inter
         "",
     )
     by_total = replace(LATER, rule="compression")
-    assert left_open(by_total, 12.0, moved, keep=0.5, thresholds=Thresholds()) is is_open
+    assert is_inconclusive(by_total, 12.0, moved, keep=0.5, thresholds=Thresholds()) is is_open
 
 
 def test_a_first_version_is_left_open_around_its_line() -> None:
@@ -148,7 +148,7 @@ def test_a_first_version_is_left_open_around_its_line() -> None:
         gain = Gain((low + high) / 2, 0.0, (1.4, 1.5))
         measurement = HeldOutMeasurement(gain, Interval(low, high, 0.9, 2), 2, "")
         verdict = first("first_chance", 13.5)
-        return left_open(verdict, -35.0, measurement, keep=0.5, thresholds=Thresholds())
+        return is_inconclusive(verdict, -35.0, measurement, keep=0.5, thresholds=Thresholds())
 
     assert is_open(-51.0, -30.0)
     assert not is_open(-49.0, -30.0)
@@ -160,4 +160,4 @@ def test_nothing_is_left_open_without_an_interval_or_with_a_broken_program() -> 
     broken = measured(None, broken="exception: ValueError")
     unbeaten = HeldOutMeasurement(None, None, 0, "", left_out=3)
     for measurement in (one, broken, unbeaten):
-        assert not left_open(LATER, 12.0, measurement, keep=0.5, thresholds=Thresholds())
+        assert not is_inconclusive(LATER, 12.0, measurement, keep=0.5, thresholds=Thresholds())

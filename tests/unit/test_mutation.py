@@ -11,7 +11,7 @@ from evocodec.domain.candidate import Origin, Plan
 from evocodec.domain.errors import CandidateFailure, FailureKind
 from evocodec.search.archive import Archive, ArchiveEntry
 from evocodec.search.mutation import MutationProposer
-from evocodec.search.tunables import apply_edits, canonical, find_marks
+from evocodec.search.tunables import apply_edits, canonical, find_tunables
 
 SEED_MBPS = 14.0
 SCREENS = 30
@@ -63,14 +63,14 @@ class SyntheticSeed:
 
     def attainable(self) -> float:
         """The lowest log ratio that coordinate descent finds, from several starts."""
-        marks = find_marks(self.source)
+        tunables = find_tunables(self.source)
         levels = {
             mark.name: [canonical(choice) for choice in mark.choices]
             or [f"{mark.low + (mark.high - mark.low) * k / 20:.4g}" for k in range(21)]
-            for mark in marks
+            for mark in tunables
         }
         rng = random.Random(0)
-        starts = [{mark.name: canonical(mark.value) for mark in marks}]
+        starts = [{mark.name: canonical(mark.value) for mark in tunables}]
         starts += [{name: rng.choice(values) for name, values in levels.items()} for _ in range(3)]
         return min(self._descend(start, levels) for start in starts)
 
@@ -131,9 +131,9 @@ def uniform(seed: int) -> Propose:
     def propose(archive: Archive, number: int) -> tuple[str, Plan]:
         rng = random.Random(f"{seed}/{number}")
         parent = archive.select_parent()
-        marks = find_marks(parent.source)
+        tunables = find_tunables(parent.source)
         edits = []
-        for mark in rng.sample(marks, rng.randint(1, 4)):
+        for mark in rng.sample(tunables, rng.randint(1, 4)):
             options = list(mark.choices) or [
                 f"{mark.low + (mark.high - mark.low) * k / 6:.4g}" for k in range(7)
             ]

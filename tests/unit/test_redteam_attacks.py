@@ -24,7 +24,7 @@ from evocodec.sandbox.redteam.attack import (
     Verdict,
 )
 from evocodec.sandbox.redteam.attacks import ALL_ATTACKS, select_attacks
-from evocodec.sandbox.redteam.decoys import Bait
+from evocodec.sandbox.redteam.decoys import Decoys
 from evocodec.sandbox.redteam.report import markdown_table
 
 APP = application()
@@ -80,7 +80,7 @@ def test_programs_parse_and_name_only_bait_that_exists(attack: object) -> None:
 
 
 def test_bait_stays_the_same_for_one_attack_and_differs_between_two() -> None:
-    with Bait("x") as one, Bait("x") as other:
+    with Decoys("x") as one, Decoys("x") as other:
         assert one.fill("@TOKEN@ @TOKEN@") == f"{one.token} {one.token}"
         assert one.fill("@TOKEN@") != other.fill("@TOKEN@")
 

@@ -295,7 +295,7 @@ def test_a_curve_that_is_none_is_dotted_and_not_interpolated() -> None:
 
 
 def test_better_quality_is_drawn_higher_and_more_bits_further_right() -> None:
-    chart = frame_chart([Line("c", 0, (0, 1), (30.0, 40.0))], title="t", y_label="dB", marks=())
+    chart = frame_chart([Line("c", 0, (0, 1), (30.0, 40.0))], title="t", y_label="dB", tunables=())
     places = re.findall(r'<circle cx="([\d.]+)" cy="([\d.]+)"', chart)
     (x0, y0), (x1, y1) = ((float(x), float(y)) for x, y in places)
     assert x1 > x0

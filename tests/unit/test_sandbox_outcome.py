@@ -6,14 +6,14 @@ import pytest
 
 from evocodec.domain.errors import CandidateFailure, FailureKind, InfrastructureFailure
 from evocodec.sandbox.launcher import IsolationReport
-from evocodec.sandbox.outcome import Ending, failure_for, failure_from_error
+from evocodec.sandbox.outcome import ProcessExit, failure_for, failure_from_error
 from evocodec.sandbox.policy import DEFAULT_FLOOR, GIBIBYTE, UNSAFE_FLOOR, Limits
 
 LIMITS = Limits(cpu_seconds=10, memory_bytes=GIBIBYTE)
 
 
-def ending(status: int, cpu: float = 1.0, peak: int = 0, alone: bool = True) -> Ending:
-    return Ending("encode", status, cpu, peak, alone)
+def ending(status: int, cpu: float = 1.0, peak: int = 0, alone: bool = True) -> ProcessExit:
+    return ProcessExit("encode", status, cpu, peak, alone)
 
 
 @pytest.mark.parametrize(
@@ -29,7 +29,7 @@ def ending(status: int, cpu: float = 1.0, peak: int = 0, alone: bool = True) -> 
         (ending(signal.SIGKILL, alone=False), FailureKind.CRASH),
     ],
 )
-def test_endings_the_candidate_is_to_blame_for(how: Ending, kind: FailureKind) -> None:
+def test_endings_the_candidate_is_to_blame_for(how: ProcessExit, kind: FailureKind) -> None:
     failure = failure_for(how, LIMITS, "tail")
     assert isinstance(failure, CandidateFailure)
     assert failure.kind is kind

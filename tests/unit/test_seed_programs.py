@@ -20,11 +20,11 @@ import pytest
 from evocodec.codec import seeds as programs
 from evocodec.codec.contract import Frame, StreamInfo
 from evocodec.sandbox.policy import DEFAULT_IMPORTS
-from evocodec.search.tunables import Mark, apply_edits, find_marks
+from evocodec.search.tunables import Tunable, apply_edits, find_tunables
 
 PROGRAMS = Path(programs.__file__ or "").parent
 SOURCE = (PROGRAMS / "inter.py").read_text()
-MARKS = find_marks(SOURCE)
+MARKS = find_tunables(SOURCE)
 OLD_CPU = {
     "OPENBLAS_CORETYPE": "Prescott",
     "NPY_DISABLE_CPU_FEATURES": "AVX2 FMA3 AVX512F AVX512CD AVX512_SKX AVX512_CLX AVX512_CNL "
@@ -96,7 +96,7 @@ def psnr_y_db(a: Sequence[Frame], b: Sequence[Frame]) -> float:
     return 10 * math.log10(255**2 / max(float(np.mean(errors)), 1e-9))
 
 
-def edges_of(mark: Mark) -> tuple[str, ...]:
+def edges_of(mark: Tunable) -> tuple[str, ...]:
     if mark.kind == "choice":
         return mark.choices
     ends = (mark.low, mark.high)

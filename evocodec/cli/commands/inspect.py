@@ -27,7 +27,7 @@ from evocodec.cli.payload.run import (
     run_payload,
 )
 from evocodec.cli.render.candidate_page import candidate_page, seconds_between
-from evocodec.cli.render.run_summary import Places, ending, resumable
+from evocodec.cli.render.run_summary import OutputPaths, ending, resumable
 from evocodec.cli.render.tables import candidates_table, facts
 from evocodec.cli.render.text import clean, duration, plural
 from evocodec.cli.session import Session, program_words
@@ -265,13 +265,13 @@ def _show_run(session: Session, laboratory: "Laboratory", ref: str) -> None:
         return
     workspace = laboratory.workspace
     folder = workspace.run(run.run_id)
-    places = Places(
+    output_paths = OutputPaths(
         workspace=workspace.root,
         champions=laboratory.champions.path,
         run=folder,
         plots=tuple(path for path in (folder / "rd.png", folder / "rd.svg") if path.is_file()),
     )
-    for block in ending(run, places, program=program_words(session)):
+    for block in ending(run, output_paths, program=program_words(session)):
         session.show(block)
 
 

@@ -14,7 +14,7 @@ from evocodec.cli.display.contract import Display
 from evocodec.cli.display.live import LiveDisplay
 from evocodec.cli.display.plain import PlainDisplay
 from evocodec.cli.display.silent import SilentDisplay
-from evocodec.cli.render.run_summary import Places, ending, ending_payload, exit_code
+from evocodec.cli.render.run_summary import OutputPaths, ending, ending_payload, exit_code
 from evocodec.cli.render.text import clean
 from evocodec.cli.session import Session, program_words
 from evocodec.cli.stopping import run_stoppable
@@ -147,7 +147,7 @@ def run(
         "telemetry.metrics_port": metrics_port,
     }
     settings = session.settings(flags)
-    view, places = watch(
+    view, output_paths = watch(
         session,
         settings,
         lambda laboratory, listeners, stop: laboratory.run(
@@ -156,17 +156,19 @@ def run(
         plain=plain,
         resume=resume,
     )
-    finish(session, settings, view, places)
+    finish(session, settings, view, output_paths)
 
 
-def finish(session: Session, settings: "Settings", view: RunView, places: Places) -> None:
+def finish(
+    session: Session, settings: "Settings", view: RunView, output_paths: OutputPaths
+) -> None:
     """Show how a run ended, and leave with its exit code."""
     if settings.telemetry.log_to == "stdout":
         pass  # its last lines say so, and nothing else belongs there
     elif session.json:
-        session.emit(ending_payload(view, places, resume=_resume_words(session, view.run_id)))
+        session.emit(ending_payload(view, output_paths, resume=_resume_words(session, view.run_id)))
     else:
-        for block in ending(view, places, program=program_words(session)):
+        for block in ending(view, output_paths, program=program_words(session)):
             session.show(block)
     raise typer.Exit(exit_code(view))
 
@@ -184,7 +186,7 @@ def watch(
     *,
     plain: bool,
     resume: str | None = None,
-) -> tuple[RunView, Places]:
+) -> tuple[RunView, OutputPaths]:
     """Carry out a run under a display that shows it, and that a person can stop."""
     display = make_display(session, settings, plain=plain)
     stop = threading.Event()
@@ -195,7 +197,7 @@ def watch(
             seen.append(event.run_id)
         display.on_event(event)
 
-    def work() -> tuple[RunView, Places]:
+    def work() -> tuple[RunView, OutputPaths]:
         with session.laboratory_of(settings) as laboratory:
             if resume:
                 display.replay(event for _, event in laboratory.events(_named(resume)))
@@ -225,7 +227,7 @@ def make_display(session: Session, settings: "Settings", *, plain: bool) -> Disp
     )
 
 
-def _places(session: Session, laboratory: "Laboratory", view: RunView) -> Places:
+def _places(session: Session, laboratory: "Laboratory", view: RunView) -> OutputPaths:
     plots: tuple[Path, ...] = ()
     if view.versions:
         try:
@@ -233,7 +235,7 @@ def _places(session: Session, laboratory: "Laboratory", view: RunView) -> Places
         except EvocodecError as error:  # a run without a picture is still a run
             session.err.print(Text(f"no RD plot: {clean(str(error))}", style="dim"))
     workspace = laboratory.workspace
-    return Places(
+    return OutputPaths(
         workspace=workspace.root,
         champions=laboratory.champions.path,
         run=workspace.run(view.run_id),

@@ -83,9 +83,9 @@ def tables(
     create: Annotated[bool, typer.Option("--create", help="make what is missing")] = False,
 ) -> None:
     """Show the tables and the bucket that the settings name. Exit 1 when one is missing."""
-    from evocodec.app.store_admin import places
+    from evocodec.app.store_admin import resources
 
-    found = places(session.settings(), create=create)
+    found = resources(session.settings(), create=create)
     if session.json:
         rows: list[dict[str, Any]] = [
             {

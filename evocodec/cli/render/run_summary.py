@@ -32,7 +32,7 @@ HEADLINES: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class Places:
+class OutputPaths:
     """Where a run left things; ``plots`` is empty when there was nothing to draw."""
 
     workspace: Path
@@ -46,15 +46,15 @@ def exit_code(run: RunView) -> ExitCode:
     return EXIT_OF_OUTCOME.get(run.outcome, ExitCode.FAILED)
 
 
-def ending_payload(run: RunView, places: Places, *, resume: str) -> Json:
+def ending_payload(run: RunView, output_paths: OutputPaths, *, resume: str) -> Json:
     """Return the last line of ``run --json``."""
     body: Json = {
         **run_payload(run),
         "exit_code": int(exit_code(run)),
-        "workspace": str(places.workspace),
-        "champions": str(places.champions),
-        "run_folder": str(places.run),
-        "plots": [str(path) for path in places.plots],
+        "workspace": str(output_paths.workspace),
+        "champions": str(output_paths.champions),
+        "run_folder": str(output_paths.run),
+        "plots": [str(path) for path in output_paths.plots],
         "resume": resume if resumable(run) else "",
     }
     return {"summary": body}
@@ -65,7 +65,7 @@ def resumable(run: RunView) -> bool:
     return bool(run.clips) and (run.outcome != "finished" or bool(run.in_flight))
 
 
-def ending(run: RunView, places: Places, *, program: str) -> Iterator[RenderableType]:
+def ending(run: RunView, output_paths: OutputPaths, *, program: str) -> Iterator[RenderableType]:
     """Yield the blocks of the last screen; ``program`` is how to call us again."""
     yield Text()
     yield _headline(run)
@@ -76,7 +76,7 @@ def ending(run: RunView, places: Places, *, program: str) -> Iterator[Renderable
         kinds = ", ".join(f"{count} {clean(kind)}" for kind, count in run.failures.items())
         yield Text(f"failures: {kinds}", style="dim")
     yield Text()
-    yield facts(_where(places))
+    yield facts(_where(output_paths))
     yield Text()
     yield commands(_next(run, program))
 
@@ -128,12 +128,12 @@ def _best_rejected(run: RunView) -> CandidateView | None:
     return min(scored)[2] if scored else None
 
 
-def _where(places: Places) -> Iterator[tuple[str, str]]:
-    yield "workspace", _short(places.workspace)
-    yield "versions", f"{_short(places.champions)} (git)"
-    if places.plots:
-        yield "RD curves", "  ".join(_short(path) for path in places.plots)
-    yield "log", _short(places.run / "log.jsonl")
+def _where(output_paths: OutputPaths) -> Iterator[tuple[str, str]]:
+    yield "workspace", _short(output_paths.workspace)
+    yield "versions", f"{_short(output_paths.champions)} (git)"
+    if output_paths.plots:
+        yield "RD curves", "  ".join(_short(path) for path in output_paths.plots)
+    yield "log", _short(output_paths.run / "log.jsonl")
 
 
 def _short(path: Path) -> str:

@@ -15,8 +15,8 @@ from multiprocessing import Pipe
 from evocodec.execution.workers.driver_messages import (
     Answer,
     Ask,
-    Beat,
     Close,
+    Heartbeat,
     Opened,
     Order,
     Ready,
@@ -44,7 +44,7 @@ class LinkLostError(Exception):
     """The process is gone, or is not to be used any more; the message says why."""
 
 
-class DriverLink:
+class DriverClient:
     """Owns the process. Any thread may call; ``on_change`` is told of its end."""
 
     def __init__(self, on_change: Callable[[], None]) -> None:
@@ -123,9 +123,9 @@ class DriverLink:
             with self._waiting_lock:
                 self._waiting.pop(number, None)
 
-    def end(self, reason: str, *, kindly: bool = False) -> None:
-        """End the process; ``kindly``: let it leave the cluster first."""
-        if kindly:
+    def end(self, reason: str, *, graceful: bool = False) -> None:
+        """End the process; ``graceful``: let it leave the cluster first."""
+        if graceful:
             self._ask_to_leave()
         self._give_up(reason)
         self._process.kill()
@@ -135,7 +135,7 @@ class DriverLink:
             self._connection.close()
         self._output.close()
 
-    def last_words(self) -> str:
+    def output_tail(self) -> str:
         """The end of what the process printed."""
         size = self._output.seek(0, os.SEEK_END)
         self._output.seek(max(0, size - _TAIL_BYTES))
@@ -182,12 +182,12 @@ class DriverLink:
                 self._take_in(self._connection.recv())
         except (EOFError, OSError):
             self._process.wait()
-            self._give_up(f"its driver ended ({self._process.returncode}): {self.last_words()}")
+            self._give_up(f"its driver ended ({self._process.returncode}): {self.output_tail()}")
             self._on_change()
 
     def _take_in(self, report: object) -> None:
         match report:
-            case Beat(slots):
+            case Heartbeat(slots):
                 self.slots, self._beat_at = slots, time.monotonic()
             case Answer(number, value):
                 self._answer(number, value)

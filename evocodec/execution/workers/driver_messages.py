@@ -108,12 +108,12 @@ class Opened:
 
 
 @dataclass(frozen=True, slots=True)
-class Over:
+class EndOfStream:
     """The stream has ended."""
 
 
 @dataclass(frozen=True, slots=True)
-class Gone:
+class TaskGone:
     """The task cannot go on; see ``TaskLostError``."""
 
     reason: str
@@ -129,11 +129,11 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Beat:
+class Heartbeat:
     """The head has just answered; how many slots it knows of."""
 
     slots: int
 
 
 Order: TypeAlias = Open | Put | PutClip | Start | Cancel | Drop | Ask | Close
-Report: TypeAlias = Opened | Answer | Beat
+Report: TypeAlias = Opened | Answer | Heartbeat

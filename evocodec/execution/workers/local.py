@@ -21,7 +21,7 @@ from evocodec.execution.contract import EngineInfo, EngineOptions, OnPoint, OnRe
 from evocodec.execution.dispatch import Dispatch, Step, Submitter, TaskLostError
 from evocodec.execution.jobs import RateJob
 from evocodec.execution.launchers import LauncherPool
-from evocodec.execution.messages import Lost, TaskItem, TaskSpec
+from evocodec.execution.messages import InfraLoss, TaskItem, TaskSpec
 from evocodec.video.clips import Clip
 
 _logger = logging.getLogger(__name__)
@@ -199,7 +199,7 @@ class LocalEngine:
                 message = f"no sandbox was ready within {_START_SECONDS:g} s"
                 raise InfrastructureFailure(message)
             _, report = workers.take_reference(first[0])
-            if isinstance(report, Lost):
+            if isinstance(report, InfraLoss):
                 raise InfrastructureFailure(report.reason)
             warm_up(self._slots - at_once)
         except TaskLostError as error:

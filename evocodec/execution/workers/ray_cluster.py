@@ -10,7 +10,7 @@ from evocodec.domain.errors import InfrastructureFailure
 from evocodec.execution import tasks
 from evocodec.execution.contract import EngineInfo, EngineOptions
 from evocodec.execution.dispatch import ObjectRef
-from evocodec.execution.messages import Lost
+from evocodec.execution.messages import InfraLoss
 from evocodec.execution.workers.frame_transfer import sendable
 from evocodec.execution.workers.ray_connection import Session, open_session
 from evocodec.execution.workers.ray_tasks import RayWorkers, task_resources
@@ -81,14 +81,14 @@ class RayCluster(RayWorkers):
         describe = remote(tasks.describe_task).options(name="warm-up")
         waiting = [describe.remote(self._options.policy) for _ in range(self.slots())]
         first = self._first_ready(waiting)
-        answer: tuple[int, IsolationReport | Lost]
+        answer: tuple[int, IsolationReport | InfraLoss]
         try:
             answer = ray.get(first)
         except RayError as error:
             message = f"the first worker failed: {error}"
             raise InfrastructureFailure(message) from error
         pid, report = answer
-        if isinstance(report, Lost):
+        if isinstance(report, InfraLoss):
             raise InfrastructureFailure(report.reason)
         _logger.info("worker %d: %s", pid, dict(report.layers))
         return report

@@ -21,22 +21,22 @@ from evocodec.execution.dispatch import TaskLostError
 from evocodec.execution.workers.driver_messages import (
     Answer,
     Ask,
-    Beat,
     Cancel,
     Close,
     Drop,
-    Gone,
+    EndOfStream,
     Handle,
+    Heartbeat,
     Open,
     Opened,
     Order,
-    Over,
     Put,
     PutClip,
     Ready,
     Report,
     Start,
     Take,
+    TaskGone,
 )
 from evocodec.execution.workers.ray_cluster import RayCluster
 
@@ -86,7 +86,7 @@ class Driver:
                 )
             case Cancel(number, force):
                 stream = self._held.get(number)
-                if stream is not None and not isinstance(stream, Gone):
+                if stream is not None and not isinstance(stream, TaskGone):
                     self._ray.cancel(stream, force=force)
             case Drop(numbers):
                 for number in numbers:
@@ -115,20 +115,20 @@ class Driver:
         for beat in itertools.count():
             if beat % _BEATS_A_LOOK == 0:
                 self._ray.look_at_nodes()
-            self._send(Beat(self._ray.slots()))
+            self._send(Heartbeat(self._ray.slots()))
             pause.wait(_BEAT_SECONDS)
 
     def _hold(self, number: int, make: Callable[[], object]) -> None:
         try:
             self._held[number] = make()
         except (RayError, TaskLostError) as error:
-            self._held[number] = Gone(f"{type(error).__name__}: {error}", with_node=True)
+            self._held[number] = TaskGone(f"{type(error).__name__}: {error}", with_node=True)
 
     def _resolve(self, argument: object) -> object:
         if not isinstance(argument, Handle):
             return argument
         value = self._held.get(argument.number)
-        if value is None or isinstance(value, Gone):
+        if value is None or isinstance(value, TaskGone):
             raise TaskLostError("what the task needs is no longer there", with_node=True)
         return value
 
@@ -142,7 +142,7 @@ class Driver:
     def _ready(self, request: Ready) -> tuple[int, ...]:
         held = {number: self._held.get(number) for number in request.numbers}
         broken = tuple(
-            n for n, stream in held.items() if stream is None or isinstance(stream, Gone)
+            n for n, stream in held.items() if stream is None or isinstance(stream, TaskGone)
         )
         if broken:
             return broken
@@ -151,16 +151,16 @@ class Driver:
 
     def _take(self, request: Take) -> object:
         stream = self._held.get(request.number)
-        if stream is None or isinstance(stream, Gone):
-            return stream or Gone("the task is not known any more", with_node=True)
+        if stream is None or isinstance(stream, TaskGone):
+            return stream or TaskGone("the task is not known any more", with_node=True)
         try:
             if request.keep_as is None:
                 return self._ray.take(stream)
             self._held[request.keep_as] = self._ray.take_reference(stream)
         except StopIteration:
-            return Over()
+            return EndOfStream()
         except TaskLostError as lost:
-            return Gone(str(lost), lost.with_node)
+            return TaskGone(str(lost), lost.with_node)
         return None
 
     def _send(self, report: Report) -> None:

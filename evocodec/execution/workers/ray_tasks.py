@@ -18,7 +18,7 @@ from ray.exceptions import (
 from evocodec.execution import tasks
 from evocodec.execution.contract import EngineOptions
 from evocodec.execution.dispatch import ObjectRef, Step, TaskLostError, TaskStream
-from evocodec.execution.messages import Began, TaskItem
+from evocodec.execution.messages import TaskItem, TaskStarted
 
 _ITEM_SECONDS = 30.0
 
@@ -77,7 +77,7 @@ class RayWorkers:
             raise TaskLostError("the task's answer did not arrive") from error
         except RayError as error:
             raise _lost(error) from error
-        if isinstance(item, Began):
+        if isinstance(item, TaskStarted):
             self._places[stream] = item.node_id
         return item
 
@@ -115,7 +115,7 @@ def _naming_its_node(
     @wraps(task)
     def named(*arguments: object) -> Iterator[object]:
         for item in task(*arguments):
-            if isinstance(item, Began):
+            if isinstance(item, TaskStarted):
                 yield replace(item, node_id=ray.get_runtime_context().get_node_id())
             else:
                 yield item

@@ -17,19 +17,19 @@ from evocodec.domain.errors import EvocodecError, InfrastructureFailure
 from evocodec.execution.contract import EngineInfo, EngineOptions
 from evocodec.execution.dispatch import Step, TaskLostError
 from evocodec.execution.messages import TaskItem
-from evocodec.execution.workers.driver_client import DriverLink, LinkLostError, new_number
+from evocodec.execution.workers.driver_client import DriverClient, LinkLostError, new_number
 from evocodec.execution.workers.driver_messages import (
     Cancel,
     Drop,
-    Gone,
+    EndOfStream,
     Handle,
     Open,
-    Over,
     Put,
     PutClip,
     Ready,
     Start,
     Take,
+    TaskGone,
 )
 from evocodec.execution.workers.ray_connection import check_address
 from evocodec.video.clips import Clip
@@ -51,7 +51,7 @@ class _Value:
 
     value: object
     number: int = 0
-    link: DriverLink | None = None
+    link: DriverClient | None = None
 
 
 @dataclass(slots=True, eq=False, weakref_slot=True)
@@ -59,7 +59,7 @@ class _Kept:
     """A value that only the cluster has; gone with the link."""
 
     number: int
-    link: DriverLink
+    link: DriverClient
 
 
 @dataclass(slots=True, eq=False, weakref_slot=True)
@@ -70,7 +70,7 @@ class _Stream:
     name: str
     arguments: tuple[object, ...]
     number: int = field(default_factory=new_number)
-    link: DriverLink | None = None
+    link: DriverClient | None = None
     begun: bool = False
     cancelled: bool = False
 
@@ -86,7 +86,7 @@ class RemoteCluster:
 
     def __init__(self, options: EngineOptions) -> None:
         self._options = options
-        self._link: DriverLink | None = None
+        self._link: DriverClient | None = None
         self._changed = threading.Condition()
         self._placing = threading.Lock()  # two tasks must not put the same value twice
         self._dropped: deque[int] = deque()  # by the garbage collector, which may not send
@@ -178,7 +178,7 @@ class RemoteCluster:
             self._watcher.join()
         link, self._link = self._link, None
         if link is not None:
-            link.end("the engine is closed", kindly=True)
+            link.end("the engine is closed", graceful=True)
 
     def _take(self, stream: _Stream, keep_as: int | None) -> object:
         if stream.link is None:
@@ -191,9 +191,9 @@ class RemoteCluster:
             raise TaskLostError("the task's answer did not arrive") from late
         stream.begun = True
         match answer:
-            case Over():
+            case EndOfStream():
                 raise StopIteration
-            case Gone(reason, with_node):
+            case TaskGone(reason, with_node):
                 raise TaskLostError(reason, with_node=with_node)
         return answer
 
@@ -214,7 +214,7 @@ class RemoteCluster:
         except LinkLostError as lost:
             _logger.debug("%s waits for another connection: %s", stream.name, lost)
 
-    def _placed(self, argument: object, link: DriverLink) -> object:
+    def _placed(self, argument: object, link: DriverClient) -> object:
         if isinstance(argument, _Kept):
             return Handle(argument.number)
         if not isinstance(argument, _Value):
@@ -227,14 +227,14 @@ class RemoteCluster:
                 argument.number, argument.link = number, link
             return Handle(argument.number)
 
-    def _send_drops(self, link: DriverLink) -> None:
+    def _send_drops(self, link: DriverClient) -> None:
         numbers = []
         while self._dropped:
             numbers.append(self._dropped.popleft())
         if numbers:
             link.tell(Drop(tuple(numbers)))
 
-    def _first_connect(self) -> tuple[DriverLink, object]:
+    def _first_connect(self) -> tuple[DriverClient, object]:
         """Waiting for a first node may take long enough to see a head come and go."""
         delay, lost_once = _FIRST_DELAY_SECONDS, False
         for _ in range(_FIRST_TRIES):
@@ -252,14 +252,14 @@ class RemoteCluster:
         message = f"cannot join the Ray cluster at {self._options.address}: {problem}"
         raise InfrastructureFailure(message)
 
-    def _use(self, link: DriverLink) -> None:
+    def _use(self, link: DriverClient) -> None:
         with self._changed:
             self._link = link
             self._changed.notify_all()
 
-    def _connect(self, *, wait_for_worker: bool) -> tuple[DriverLink, object]:
+    def _connect(self, *, wait_for_worker: bool) -> tuple[DriverClient, object]:
         """Raises what Open came to, and ``LinkLostError``."""
-        link = DriverLink(self._wake)
+        link = DriverClient(self._wake)
         try:
             link.tell(Open(self._options, wait_for_worker))
             more = self._options.first_worker_seconds if wait_for_worker else 0.0

@@ -36,7 +36,7 @@ _PLACEHOLDER = re.compile(r"@([A-Z][A-Z0-9_]*)@")
 _VICTIM = "import os, time; keep = os.environ['%s'] * 2; print(1, flush=True); time.sleep(600)"
 
 
-class Bait:
+class Decoys:
     """One attack's bait; a context manager that takes it away again."""
 
     def __init__(self, secret: str) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 
 from evocodec.domain.errors import CandidateFailure, InfrastructureFailure
 from evocodec.domain.video import Frame
-from evocodec.sandbox.conformance import check_repeatable
+from evocodec.sandbox.conformance import check_determinism
 from evocodec.sandbox.launcher import IsolationReport, Launcher
 from evocodec.sandbox.policy import Policy
 from evocodec.sandbox.redteam.attack import (
@@ -25,7 +25,7 @@ from evocodec.sandbox.redteam.attack import (
     Operation,
     Verdict,
 )
-from evocodec.sandbox.redteam.decoys import CANARY_VARIABLE, Bait
+from evocodec.sandbox.redteam.decoys import CANARY_VARIABLE, Decoys
 from evocodec.sandbox.redteam.report import AttackResult, RedTeamReport
 from evocodec.sandbox.review.static_review import review_source
 
@@ -102,12 +102,12 @@ def run_attack(
     """
     began = time.monotonic()
     source = _clip()
-    with Bait(secret) as bait:
-        program = bait.fill(attack.program)
+    with Decoys(secret) as decoys:
+        program = decoys.fill(attack.program)
         with _reviewing:
-            gate = review_source(bait.fill(attack.for_the_gate or attack.program), policy)
+            gate = review_source(decoys.fill(attack.for_the_gate or attack.program), policy)
         jobs = tuple(_run_steps(launchers, attack, program, source))
-        seen = Observation(jobs, bait.effects(), secret, source, layers, gate, attack.limits)
+        seen = Observation(jobs, decoys.effects(), secret, source, layers, gate, attack.limits)
         finding = _with_documented(attack, attack.judge(seen), layers)
     return AttackResult(
         attack=attack,
@@ -156,7 +156,7 @@ def _run_steps(
         began = time.monotonic()
         try:
             if operation == "verify":
-                check_repeatable(second(), program, packets, STREAM, attack.limits, frames)
+                check_determinism(second(), program, packets, STREAM, attack.limits, frames)
                 result = JobResult(operation, 0.0)
             else:
                 result, packets = _run_step(launcher, operation, attack, program, source, packets)

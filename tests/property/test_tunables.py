@@ -6,7 +6,7 @@ from contextlib import suppress
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evocodec.search.tunables import MarkError, apply_edits, find_marks, values_of
+from evocodec.search.tunables import TunableError, apply_edits, find_tunables, values_of
 
 names = st.from_regex(r"[A-Z][A-Z_]{0,8}", fullmatch=True)
 literals = st.one_of(
@@ -20,39 +20,39 @@ descriptions = st.sampled_from(["", " -- fractions of a sample", " -- it's | (od
 
 @st.composite
 def programs(draw: st.DrawFn) -> tuple[str, list[tuple[str, list[str]]]]:
-    marks = []
+    tunables = []
     lines = []
     for name in draw(st.lists(names, min_size=1, max_size=5, unique=True)):
         choices = draw(st.lists(literals, min_size=2, max_size=4, unique=True))
         about = draw(descriptions)
         lines.append(f"{name} = {choices[0]}  # evolve: choice {' | '.join(choices)}{about}")
         lines.append(draw(st.sampled_from(["", "# a comment", "def f():\n    return 1"])))
-        marks.append((name, choices))
+        tunables.append((name, choices))
     end = draw(st.sampled_from(["\n", "\r\n"]))
-    return end.join(lines).replace("\n", end).replace("\r\r", "\r") + end, marks
+    return end.join(lines).replace("\n", end).replace("\r\r", "\r") + end, tunables
 
 
 @given(programs(), st.data())
 def test_editing_there_and_back_restores_every_byte(
     generated: tuple[str, list[tuple[str, list[str]]]], data: st.DataObject
 ) -> None:
-    program, marks = generated
-    there = [(name, data.draw(st.sampled_from(choices))) for name, choices in marks]
+    program, tunables = generated
+    there = [(name, data.draw(st.sampled_from(choices))) for name, choices in tunables]
     edited = apply_edits(program, there)
     assert values_of(edited) == {name: repr(ast.literal_eval(value)) for name, value in there}
-    assert [mark.choices for mark in find_marks(edited)] == [tuple(c) for _, c in marks]
-    assert apply_edits(edited, [(name, choices[0]) for name, choices in marks]) == program
+    assert [mark.choices for mark in find_tunables(edited)] == [tuple(c) for _, c in tunables]
+    assert apply_edits(edited, [(name, choices[0]) for name, choices in tunables]) == program
 
 
 @given(st.text(max_size=200))
 def test_any_text_has_marks_or_a_mark_error(text: str) -> None:
-    with suppress(MarkError):
-        assert all(mark.accepts(mark.value) for mark in find_marks(text))
+    with suppress(TunableError):
+        assert all(mark.accepts(mark.value) for mark in find_tunables(text))
 
 
 @given(st.text(max_size=60))
 def test_any_comment_after_evolve_is_a_mark_or_a_mark_error(body: str) -> None:
     line = body.replace("\n", " ").replace("\r", " ").replace("\x0c", " ").replace("\x00", " ")
-    with suppress(MarkError):
-        (mark,) = find_marks(f"A = 1  # evolve: {line}\n")
+    with suppress(TunableError):
+        (mark,) = find_tunables(f"A = 1  # evolve: {line}\n")
         assert mark.accepts("1")

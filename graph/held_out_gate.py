@@ -13,22 +13,22 @@ from evocodec.domain.candidate import Verdict
 from evocodec.domain.errors import CandidateFailure
 from evocodec.domain.events import HeldOutTested
 from evocodec.domain.results import HeldOutResult, Score
-from evocodec.evaluation.held_out import Draw, HeldOutClip
+from evocodec.evaluation.held_out import HeldOutClip, HeldOutSample
 from evocodec.evaluation.staged import operating_qp
 from evocodec.rules.held_out import (
     HeldOutMeasurement,
+    apply_gate,
+    decide_held_out,
     development_gain_percent,
-    gated,
-    hold_out,
-    left_open,
+    is_inconclusive,
 )
 from graph.evaluate import evaluation_of, evaluation_slot
-from graph.services import HeldOutTerms, Services, utc_now
+from graph.services import HeldOutConfig, Services, utc_now
 from graph.state import CandidateState
 
 
 @dataclass(frozen=True, slots=True)
-class Rival:
+class Incumbent:
     """The version to beat as this run knows it; empty ids where it is HEVC."""
 
     candidate_id: str = ""
@@ -59,17 +59,19 @@ class HeldOutGate:
     """Asks the gate, once for each version that a candidate is compared with."""
 
     services: Services
-    terms: HeldOutTerms
+    terms: HeldOutConfig
 
-    def ask(self, state: CandidateState, verdict: Verdict, score: Score, rival: Rival) -> Verdict:
+    def ask(
+        self, state: CandidateState, verdict: Verdict, score: Score, incumbent: Incumbent
+    ) -> Verdict:
         """Return the verdict as the gate leaves it; what is in the ledger is not measured again."""
         services, candidate_id, attempt = self.services, state["candidate_id"], state["attempt"]
         key = f"{candidate_id}/held_out/{attempt}/{verdict.compared_with}"
         known = services.journal.find(key)
         if isinstance(known, HeldOutTested):
-            return gated(verdict, known.result)
+            return apply_gate(verdict, known.result)
         with evaluation_slot(services):
-            result = self._test(state, verdict, score, rival)
+            result = self._test(state, verdict, score, incumbent)
         services.journal.publish(
             HeldOutTested(
                 run_id=services.run_id,
@@ -79,14 +81,14 @@ class HeldOutGate:
                 result=result,
             )
         )
-        return gated(verdict, result)
+        return apply_gate(verdict, result)
 
     def _test(
-        self, state: CandidateState, verdict: Verdict, score: Score, rival: Rival
+        self, state: CandidateState, verdict: Verdict, score: Score, incumbent: Incumbent
     ) -> HeldOutResult:
         """Measure on clips, and on more while it is open whether enough of the gain survived."""
         terms = self.terms
-        development = development_gain_percent(verdict, rival.compression_ratio)
+        development = development_gain_percent(verdict, incumbent.compression_ratio)
         keep, thresholds = terms.keep, terms.thresholds
         name = f"{state['candidate_id']}/{state['attempt']}/{verdict.compared_with}"
         sample = _Sample()
@@ -95,7 +97,7 @@ class HeldOutGate:
             if again and not draw.clips:
                 break
             try:
-                self._measure(state, score, rival, draw, sample, first=not again)
+                self._measure(state, score, incumbent, draw, sample, first=not again)
             except CandidateFailure as failure:
                 clips = sample.drawn + len(draw.clips)
                 measured = HeldOutMeasurement(
@@ -103,16 +105,18 @@ class HeldOutGate:
                 )
                 break
             measured = sample.measurement(draw.seed_sha256, terms.confidence)
-            if not left_open(verdict, development, measured, keep=keep, thresholds=thresholds):
+            if not is_inconclusive(
+                verdict, development, measured, keep=keep, thresholds=thresholds
+            ):
                 break
-        return hold_out(verdict, development, measured, keep=keep, thresholds=thresholds)
+        return decide_held_out(verdict, development, measured, keep=keep, thresholds=thresholds)
 
     def _measure(
         self,
         state: CandidateState,
         score: Score,
-        rival: Rival,
-        draw: Draw,
+        incumbent: Incumbent,
+        draw: HeldOutSample,
         sample: _Sample,
         *,
         first: bool,
@@ -128,27 +132,27 @@ class HeldOutGate:
             _around(score, draw.clips),
             announce=first,
         )
-        sample.reference |= self._reference(rival, draw.clips)
+        sample.reference |= self._reference(incumbent, draw.clips)
         sample.drawn += len(draw.clips)
 
-    def _reference(self, rival: Rival, clips: tuple[HeldOutClip, ...]) -> dict[str, float]:
+    def _reference(self, incumbent: Incumbent, clips: tuple[HeldOutClip, ...]) -> dict[str, float]:
         """Bits of HEVC, or of the version to beat, whose program runs again on the same clips.
 
         Clips on which that version itself fails are left out: no candidate is blamed for them.
         """
-        if not rival.candidate_id:
+        if not incumbent.candidate_id:
             return {held.clip.name: held.anchor_bits for held in clips}
         services = self.services
-        evaluated = evaluation_of(services, rival.candidate_id)
+        evaluated = evaluation_of(services, incumbent.candidate_id)
         if evaluated is None:
-            raise LookupError(f"{rival.candidate_id} is to be beaten, but was never evaluated")
-        source = services.archive.get(rival.candidate_id).source
+            raise LookupError(f"{incumbent.candidate_id} is to be beaten, but was never evaluated")
+        source = services.archive.get(incumbent.candidate_id).source
         around = _around(evaluated.score, clips)
 
         def bits_on(some: tuple[HeldOutClip, ...]) -> dict[str, float]:
             # Not announced: the rival has had its turn, and serves another's.
             return services.evaluator.held_out(
-                rival.candidate_id, evaluated.attempt, source, some, around, announce=False
+                incumbent.candidate_id, evaluated.attempt, source, some, around, announce=False
             )
 
         try:
@@ -167,4 +171,4 @@ def _around(score: Score, clips: tuple[HeldOutClip, ...]) -> dict[str, float]:
     """Where each clip's operating quality is expected: where that of its source was."""
     known = {one.clip: operating_qp(one.curve, one.operating_psnr_y_db) for one in score.clips}
     middle = statistics.median(known.values())
-    return {held.clip.name: known.get(held.like, middle) for held in clips}
+    return {held.clip.name: known.get(held.derived_from, middle) for held in clips}

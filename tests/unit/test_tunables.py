@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from evocodec.search.tunables import MarkError, apply_edits, find_marks, values_of
+from evocodec.search.tunables import TunableError, apply_edits, find_tunables, values_of
 
 PROGRAM = '''"""A program."""
 
@@ -23,10 +23,24 @@ def encode(x):
 
 
 def test_marks_are_found_in_the_order_of_the_program() -> None:
-    marks = find_marks(PROGRAM)
-    assert [mark.name for mark in marks] == ["NAME", "SIZES", "LAMBDA", "LAYERS", "OFFSET", "MODE"]
-    assert [mark.kind for mark in marks] == ["choice", "choice", "float", "int", "float", "choice"]
-    name, sizes, lam, layers, offset, _ = marks
+    tunables = find_tunables(PROGRAM)
+    assert [mark.name for mark in tunables] == [
+        "NAME",
+        "SIZES",
+        "LAMBDA",
+        "LAYERS",
+        "OFFSET",
+        "MODE",
+    ]
+    assert [mark.kind for mark in tunables] == [
+        "choice",
+        "choice",
+        "float",
+        "int",
+        "float",
+        "choice",
+    ]
+    name, sizes, lam, layers, offset, _ = tunables
     assert name.choices == ('"dct8"', "'adaptive'")
     assert name.description == "transform; it's the residual's"
     assert sizes.choices == ("(8, 16)", "(8, 16, 32)")
@@ -56,7 +70,7 @@ def test_other_line_ends_and_letters_outside_ascii_survive() -> None:
 
 
 def test_a_bar_or_dashes_inside_quotes_do_not_split() -> None:
-    (mark,) = find_marks('A = "a | b"  # evolve: choice "a | b" | "c -- d" | [1 | 2] -- text\n'
+    (mark,) = find_tunables('A = "a | b"  # evolve: choice "a | b" | "c -- d" | [1 | 2] -- text\n'
                          .replace("[1 | 2]", '"e"'))  # fmt: skip
     assert mark.choices == ('"a | b"', '"c -- d"', '"e"')
     assert mark.description == "text"
@@ -78,7 +92,7 @@ def test_a_bar_or_dashes_inside_quotes_do_not_split() -> None:
     ],
 )
 def test_an_edit_that_does_not_fit_is_refused(edits: list[tuple[str, str]], message: str) -> None:
-    with pytest.raises(MarkError, match=re.escape(message)):
+    with pytest.raises(TunableError, match=re.escape(message)):
         apply_edits(PROGRAM, edits)
 
 
@@ -102,8 +116,8 @@ def test_an_edit_that_does_not_fit_is_refused(edits: list[tuple[str, str]], mess
     ],
 )
 def test_a_malformed_mark_is_refused(line: str, message: str) -> None:
-    with pytest.raises(MarkError, match=re.escape(message)):
-        find_marks(line + "\n")
+    with pytest.raises(TunableError, match=re.escape(message)):
+        find_tunables(line + "\n")
 
 
 def test_values_of_a_program_without_readable_marks_are_none() -> None:
