@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from evocodec.domain.candidate import CandidateStatus, Finding, Origin, Verdict
+from evocodec.domain.program import ProgramFacts
 from evocodec.domain.results import HeldOutResult, RatePoint, RdCurve, Score, ScreenResult, Stage
 from evocodec.domain.video import StreamInfo
 
@@ -133,13 +134,17 @@ class ModelCalled(EventBase):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CodeWritten(EventBase):
-    """The coder delivered a program; ``attempt`` counts revisions and repairs from 0."""
+    """The coder delivered a program; ``attempt`` counts revisions and repairs from 0.
+
+    ``facts`` is None in ledgers written before 0.2.
+    """
 
     kind: Literal["code_written"] = "code_written"
     attempt: int
     source_sha256: str
     program_bytes: int
     note: str = ""
+    facts: ProgramFacts | None = None
 
     @property
     def key(self) -> str:
