@@ -7,10 +7,10 @@ from dataclasses import dataclass
 class ProgramFacts:
     """What parsing a program yields that others need, so that nobody parses it again.
 
-    ``digest`` is SHA-256 of what the program does (bytecode without names, comments and docstrings);
-    ``near_digest`` is the same with float constants rounded to two significant digits. ``tunables``
-    are (name, canonical value) of every constant marked with ``evolve:``, in the program's order.
-    ``packed_bytes`` is the size of the program compressed, in bytes.
+    ``digest`` is SHA-256 of what the program does: its bytecode, without comments, docstrings and
+    names of local variables. ``near_digest`` is the same with float constants rounded to two
+    significant digits. ``tunables`` are (name, canonical value) of every constant marked with
+    ``evolve:``, in the program's order. ``packed_bytes`` is its compressed size in bytes.
     """
 
     digest: str
