@@ -13,7 +13,7 @@ ARGS ?=
 WANT_TORCH := $(if $(filter yes,$(TORCH)),yes,$(if $(filter auto,$(TORCH)),$(if $(shell command -v nvidia-smi),yes,),))
 
 .DEFAULT_GOAL := help
-.PHONY: always help run test bench lint format install dashboards chart clean distclean
+.PHONY: always help run test bench lint format install dashboards chart architecture clean distclean
 
 help:  ## show this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -57,6 +57,9 @@ chart: $(VENV)/.dev  ## make what the chart and k8s/ take from settings and aler
 	$(BIN)/python tools/chart_settings.py
 	$(BIN)/python tools/chart_readme.py
 	$(BIN)/python tools/render_kustomize.py
+
+architecture: $(VENV)/.base  ## draw the picture of the rooms again
+	$(BIN)/python tools/draw_architecture.py
 
 clean:  ## remove caches; runs and adopted versions stay
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist *.egg-info
