@@ -1,4 +1,4 @@
-"""Anchor curves on disk: one JSON file a curve, named by everything that decides it."""
+"""Anchor curves on disk: one JSON file per curve, named by a digest of all that decides it."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""Which real encoders are anchors, with the exact settings that decide their bytes.
+"""Anchor encoders: the real encoders to compare with, and the exact settings of each.
 
 Every stream has one intra picture, no scene-cut detection, no informational messages and no
 container. Encoders are pinned to a number of threads that cannot change their bytes.

@@ -1,4 +1,4 @@
-"""Anchors: what real encoders need for the same frames, as raw elementary streams.
+"""Anchor measurement: encodes a clip with real encoders and builds their RD curves.
 
 The stream's size is the bit count, with no container around it. Encoding is reproducible to the
 byte: threads are pinned, and the settings, the clip's samples and the ffmpeg version name a

@@ -1,4 +1,4 @@
-"""Runs an anchor's encoder and decoder, and meters what they take.
+"""Anchor processes: run an encoder or a decoder, and meter its CPU time and memory.
 
 CPU seconds are the kernel's own for that one process and its threads. Peak memory is the process's
 high-water mark as last seen while it ran: the figure that the kernel reports at its end would

@@ -1,4 +1,4 @@
-"""Which rates of an anchor to measure, until its curve covers what is asked of it.
+"""Rate ladder: chooses the rates to measure an anchor at, until its curve covers the range.
 
 Pure planning: rates in, rates out. PSNR-Y falls nearly linearly with an encoder's own rate scale,
 so two points tell where a third will land.

@@ -1,4 +1,4 @@
-"""Cost of the anchor on this machine."""
+"""Encode and decode cost of the anchor on this machine."""
 
 from pathlib import Path
 

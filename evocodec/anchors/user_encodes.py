@@ -1,4 +1,4 @@
-"""A person's own encodes as an anchor: their files' elementary streams, without the container.
+"""User encodes as an anchor: a person's own encoded files, without their container.
 
 The bits are those of the video stream alone, copied out unchanged. What it decodes to must be the
 clip's frames: as many, and of the same size.

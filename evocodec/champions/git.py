@@ -1,4 +1,4 @@
-"""Runs ``git`` so that nobody's configuration, hooks or environment can change what it does.
+"""Git commands, run so that no user's configuration, hook or environment changes what they do.
 
 Everything local ignores the user's and the system's configuration. Only the network commands read
 them, because credentials, proxies and host keys live there; they can still not prompt, run hooks or

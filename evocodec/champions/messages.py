@@ -1,4 +1,4 @@
-"""What a champion's commit says, for people and for ``versions()``: text and trailers.
+"""Commit messages of champions: text for people, and trailers that ``versions()`` reads.
 
 The trailers are the last paragraph of the message, which is the only one git reads them from, and
 every value is one clean line. So text that a model wrote cannot pass for a trailer.

@@ -1,4 +1,4 @@
-"""Finds the program that somebody means: a version, the current one, a file's writer, or a path."""
+"""Program lookup: by version, the current one, by the writer id of a file, or by path."""
 
 import hashlib
 import re

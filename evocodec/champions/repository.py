@@ -1,4 +1,4 @@
-"""The champions: adopted versions in a git repository of their own.
+"""The champion repository: adopted versions in a git repository of their own.
 
 One commit and one annotated tag per adoption. A commit is built without the index and the work
 tree, and becomes an adoption at one atomic moment, when the branch moves; everything after that

@@ -1,4 +1,4 @@
-"""A Kubernetes API server, asked in plain JSON.
+"""Client of a Kubernetes API server, in plain JSON.
 
 The official client is used for what is hard: finding credentials, running their plugins, TLS,
 proxies. Its typed models are not: they refuse an object as soon as one field is missing, and a

@@ -1,4 +1,4 @@
-"""The whole look at a cluster, in the order in which problems should be solved."""
+"""Cluster check: runs every check, in the order in which problems should be solved."""
 
 from collections.abc import Callable, Iterator
 from typing import Final

@@ -1,4 +1,4 @@
-"""What a cluster says about itself: versions, kinds, nodes, classes, limits. Changes nothing."""
+"""Read-only checks of a cluster: versions, kinds, nodes, classes, limits."""
 
 import re
 from collections import Counter

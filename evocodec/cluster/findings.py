@@ -1,4 +1,4 @@
-"""What a look at a cluster says: one finding a line, each with what to do."""
+"""Findings of a cluster check: one line each, with what to do about it."""
 
 from dataclasses import dataclass
 from typing import Final, Literal

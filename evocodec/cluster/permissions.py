@@ -1,4 +1,4 @@
-"""What the person who installs may do in the cluster, asked of the server itself."""
+"""Permissions of the user who installs the chart, asked of the API server itself."""
 
 from collections.abc import Iterator
 from typing import Final

@@ -1,4 +1,4 @@
-"""The pods and policies of a probe: restricted profile, no token, and an end of their own."""
+"""Probe pods and their network policies: restricted profile, no token, a deadline of their own."""
 
 from dataclasses import dataclass
 from typing import Final, Literal

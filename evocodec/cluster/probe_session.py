@@ -1,4 +1,4 @@
-"""The life of probe objects: made, waited for, and deleted whatever happens."""
+"""Probe session: creates probe objects, waits for them, and always deletes them."""
 
 import json
 import logging

@@ -1,4 +1,4 @@
-"""Findings that only a pod can make: image, names, network policies, the sandbox on a worker."""
+"""Checks that need a running pod: image, DNS, network policies, the sandbox on a worker."""
 
 import secrets
 from collections.abc import Callable, Iterator

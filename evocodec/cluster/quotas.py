@@ -1,4 +1,4 @@
-"""Whether what the chart asks for fits into the namespace's quotas and limit ranges."""
+"""Quota check: do the chart's requests fit into the namespace's quotas and limit ranges?"""
 
 from collections.abc import Iterator
 from typing import Final

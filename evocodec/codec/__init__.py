@@ -1,1 +1,1 @@
-"""What a codec is here: the candidate contract, the .evc container, the seed programs."""
+"""Codecs: the candidate contract, the .evc container, the seed programs."""

@@ -1,4 +1,4 @@
-"""Accepts both forms of a candidate: the two generators, or one function per frame.
+"""Candidate adapter: accepts two generator functions, or one function per frame.
 
 The per-frame form knows neither streams nor 4:2:0::
 

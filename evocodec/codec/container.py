@@ -1,4 +1,4 @@
-"""The ``.evc`` file: who wrote it, what it holds, and the packets. Its size is the bit count.
+"""The ``.evc`` file format: writer id, stream header, packets. Its size is the bit count.
 
 Version 1, byte by byte (``varint`` is unsigned LEB128, least significant group first, in its
 shortest form)::

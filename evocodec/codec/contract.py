@@ -1,4 +1,4 @@
-"""The names a candidate imports. One Python file, two generator functions, no other state.
+"""Candidate contract: one Python file, two generator functions, and the names that it imports.
 
 A candidate defines::
 

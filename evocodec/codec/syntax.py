@@ -1,4 +1,4 @@
-"""Parsing programs that nobody has read, from any thread."""
+"""Syntax trees of untrusted programs; parsing is safe from any thread."""
 
 import ast
 import threading

@@ -1,4 +1,4 @@
-"""Two curves side by side, over every metric, with what is wrong said instead of raised.
+"""Comparison of two RD curves in every metric; faults of a curve are reported, not raised.
 
 A comparison has a figure only where both curves can be trusted; what hinders it, or should be known
 beside it, is told in words, and as faults that name the points, so that a plot can mark them.

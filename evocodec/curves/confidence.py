@@ -1,4 +1,4 @@
-"""How far a mean over clips can be trusted: bootstrap intervals, resampling clips.
+"""Confidence intervals of a mean over clips, by a bootstrap that resamples clips.
 
 The percentile bootstrap (Efron, 1979), expanded for few clips as Hesterberg proposes ("What
 Teachers Should Know About the Bootstrap", The American Statistician 69, 2015, section 4): plain

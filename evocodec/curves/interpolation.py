@@ -1,4 +1,4 @@
-"""Piecewise cubic interpolation of few points: PCHIP, which keeps a rising curve rising, and Akima.
+"""Piecewise cubic interpolation of few points: PCHIP (keeps monotonic data monotonic) and Akima.
 
 Cubic Hermite pieces that differ only in how the slope at a point is chosen from its neighbours:
 Fritsch and Butland, "A method for constructing local monotone piecewise cubic interpolants" (SIAM

@@ -1,4 +1,4 @@
-"""Reading a rate–distortion curve between its measured points, and never beyond them.
+"""Interpolation of a rate-distortion curve between its measured points, never beyond them.
 
 Log10 of the bits is interpolated over a quality metric with PCHIP, which keeps a rising curve
 rising; the inverse is solved on the same interpolant, so that both directions agree. PSNR-Y is the

@@ -1,1 +1,1 @@
-"""The little that runs inside the sandbox beside the candidate."""
+"""Code inside the sandbox: the fork server, and the job process around the candidate."""

@@ -1,4 +1,4 @@
-"""Takes existing codecs out of a fork server that has loaded them: functions, classes, code.
+"""Codec removal: takes existing codecs out of the libraries that a fork server has loaded.
 
 Replacing a name in a module is not enough. CPython keeps a copy of an extension's first names, the
 collector finds what is still referred to, and native code can be called by address. So every

@@ -1,4 +1,4 @@
-"""Messages on the two pipes of a job: one tag byte, a 32-bit little-endian length, the payload.
+"""Message format on the pipes of a job: one tag byte, a 32-bit little-endian length, the payload.
 
 The reading side treats the writer as hostile: every length is checked before a byte is stored.
 """

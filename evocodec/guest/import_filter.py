@@ -1,4 +1,4 @@
-"""What of Python's modules a job finds: those it may read, without what was disabled in them."""
+"""Import filter: makes libraries that a job may not read look as if they were not installed."""
 
 import importlib.abc
 import pkgutil

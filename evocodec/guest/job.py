@@ -1,4 +1,4 @@
-"""One encode or decode inside the sandbox: compile the program, stream, report what it raised."""
+"""One encode or decode in the sandbox: compiles the program, runs it, reports what it raised."""
 
 import contextlib
 import errno

@@ -1,4 +1,4 @@
-"""A job's process, from its fork to the program's first line.
+"""Job process: from its fork to the first line of the program.
 
 It is forked before there is a job to do: it leaves the fork server's user and namespaces, rehearses
 what every job does, so that the memory which that writes is copied already, and waits. What is

@@ -1,4 +1,4 @@
-"""Takes calls of native code through ctypes away from programs that import nothing that needs them.
+"""Removal of ctypes calls from programs that import nothing that needs them.
 
 Hiding the module would not do: NumPy loads it, and objects that can be called stay referred to. So
 what they all go through is cut off, in the job's process, once its layers are entered: the way a

@@ -1,4 +1,4 @@
-"""Frames pass through shared memory: a few slots, used in turn, and a doorbell on the pipe.
+"""Frame ring: shared memory that frames pass through, with one doorbell message per frame.
 
 A doorbell is a FRAME message, padded so that a pipe of one page holds ``IN_FLIGHT`` of them. The
 writer fills a slot before it rings; it cannot be further ahead of the reader than the pipe is long,

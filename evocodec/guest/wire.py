@@ -1,4 +1,4 @@
-"""The guest's end of the two pipes: frames and packets in, frames and packets out."""
+"""Job side of the two pipes: reads and writes frames and packets."""
 
 import os
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Classic BPF as seccomp reads it. Interface: linux/filter.h, linux/seccomp.h."""
+"""Classic BPF programs as seccomp reads them. Interface: linux/filter.h, linux/seccomp.h."""
 
 import ctypes
 import struct

@@ -1,4 +1,4 @@
-"""The path broker: answers a job's calls that take paths, where no root folder hides the machine.
+"""The path broker: answers the system calls of a job that take paths.
 
 A process beside the fork server, behind the same Landlock rules as the jobs, and without any
 privilege. It copies a path out of the caller's memory once, looks it up in the ``VirtualFs``, acts

@@ -1,4 +1,4 @@
-"""The path broker as the fork server and its jobs see it: a process, and a socket to it."""
+"""Process of the path broker: starts it, configures it, and connects jobs to it."""
 
 import contextlib
 import errno

@@ -1,4 +1,4 @@
-"""Puts this process behind the wall, layer by layer, and says which layers hold.
+"""Confinement: puts this process behind every isolation layer, and reports which layers hold.
 
 Runs once in each job's process, before the candidate's first line. A layer that the machine does
 not offer is reported as ``off: reason``; whether that is enough is decided by the supervisor.

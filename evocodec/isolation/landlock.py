@@ -1,4 +1,4 @@
-"""Landlock: a kernel-enforced list of what may be read; everything else does not open.
+"""Landlock: a kernel-enforced list of the files that may be read; no other file opens.
 
 The ruleset is built once, in the fork server, and each job only enters it: adding some 250 paths
 takes milliseconds, entering takes microseconds. Interface: linux/landlock.h, ABI 1 to 7.

@@ -1,4 +1,4 @@
-"""The few Linux calls that Python's standard library lacks, through ctypes."""
+"""Linux system calls that Python's standard library lacks, through ctypes."""
 
 import ctypes
 import errno

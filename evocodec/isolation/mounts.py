@@ -1,4 +1,4 @@
-"""A root folder with nothing in it but what programs may read: mount namespace and pivot_root.
+"""Root folder of jobs: holds only what programs may read (mount namespace and pivot_root).
 
 Built once, in the fork server; its jobs inherit it and, having no privilege over it, cannot change
 it. What is not in it does not exist for them: not even ``stat`` finds it.

@@ -1,4 +1,4 @@
-"""A seccomp filter that allows the calls of ``syscalls.py`` and answers EPERM to all others.
+"""Seccomp filter: allows the calls of ``syscalls.py`` and answers EPERM to all others.
 
 EPERM rather than death, because Python turns it into a PermissionError that a coder can read.
 A call of a foreign architecture (the 32-bit tables) kills: only an attack makes one.

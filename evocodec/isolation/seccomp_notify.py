@@ -1,4 +1,4 @@
-"""Seccomp's user notification: calls that take a path wait until another process has answered them.
+"""Seccomp user notification: a call that takes a path waits until the path broker answers it.
 
 A filter beside the one of ``seccomp.py``, which decides first: what that refuses never gets here.
 Interface: seccomp_unotify(2), linux/seccomp.h; Linux 5.14 for answering with a descriptor at once.

@@ -1,4 +1,4 @@
-"""Which system calls a candidate may make, by name, and their numbers on two architectures.
+"""System calls that a candidate may make: names, and numbers on two architectures.
 
 Numeric Python needs few: memory, threads, clocks, reading files, and the pipes it was given.
 Numbers: asm/unistd_64.h and asm-generic/unistd.h. -1: the architecture has no such call.

@@ -1,4 +1,4 @@
-"""What a job may know of the file system, where it has no root folder of its own.
+"""Virtual file system: the files that a job without an own root folder can find.
 
 The same as a root folder would hold (``mounts.py``): trees that may be read, the folders on the way
 to them, which cannot be listed, and the links that lead to them. A path is followed from part to

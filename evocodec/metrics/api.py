@@ -1,4 +1,4 @@
-"""Picture quality, in one place to import from: PSNR, MS-SSIM, VMAF, and the meter of them all."""
+"""Public names of this package: PSNR, MS-SSIM, VMAF and the quality meter."""
 
 from evocodec.metrics.meter import QualityMeter, measure, measure_quality, quality_of_series
 from evocodec.metrics.ms_ssim import MS_SSIM_MIN_SIDE, ms_ssim

@@ -1,4 +1,4 @@
-"""What the metrics ask of an array library: a few operations, on the CPU here, on CUDA elsewhere.
+"""Kernels: the array operations that the metrics need, on the CPU (here) or on CUDA.
 
 The formulas are written once, over these operations and the arithmetic operators of the arrays.
 """

@@ -1,4 +1,4 @@
-"""Measures a decoded sequence frame by frame, so that it never has to be in memory as a whole."""
+"""The quality meter: measures a decoded sequence frame by frame, in constant memory."""
 
 import math
 from collections.abc import Iterable, Sequence

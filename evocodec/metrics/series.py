@@ -1,4 +1,4 @@
-"""Per-frame figures as blobs: events name them by hash and stay small."""
+"""Per-frame quality series as blobs: an event holds the hash of a blob and stays small."""
 
 from collections.abc import Callable
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""The metrics' array operations on torch: for CUDA, and the same code on its CPU for tests.
+"""Kernels on torch: for CUDA; tests run the same code on its CPU.
 
 torch is optional; importing this module needs it.
 """

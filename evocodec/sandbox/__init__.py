@@ -1,1 +1,1 @@
-"""The wall: policy, static review, launcher."""
+"""The sandbox: policy, static review, and the launchers that run candidates."""

@@ -1,4 +1,4 @@
-"""A control group for each job, where one can be made: memory, and processes with their threads.
+"""Control groups, one per job, where the machine allows them: limits on memory and on processes.
 
 Groups lie below the caller's own group, so that its limits hold for jobs too, and are named after
 the caller's process, so that whoever comes later can tell which were left by the dead.

@@ -1,4 +1,4 @@
-"""Decoding must be repeatable: the same bytes give the same frames, on any machine."""
+"""Determinism check: the same packets must decode to the same frames on any machine."""
 
 import hashlib
 from collections.abc import Iterable, Sequence

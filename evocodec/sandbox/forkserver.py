@@ -1,4 +1,4 @@
-"""The launcher: one warm fork server per environment, one fresh process per job."""
+"""Fork-server launcher: one warm fork server per environment, one fresh process per job."""
 
 import contextlib
 import math

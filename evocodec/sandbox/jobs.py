@@ -1,4 +1,4 @@
-"""What a launcher, a fork server and a supervisor hand each other about one job."""
+"""Types of one job, shared by the launcher, the fork server and the supervisor."""
 
 import os
 import socket

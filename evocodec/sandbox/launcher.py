@@ -1,4 +1,4 @@
-"""The contract of whatever runs candidates: encode and decode, each in a fresh sandbox."""
+"""Launcher contract: runs an encode or a decode of a candidate in a fresh sandbox."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""From how a job ended to whose fault it was, and of what kind."""
+"""Failure classification: from how a job's process ended to whose fault it was, and its kind."""
 
 import os
 import re

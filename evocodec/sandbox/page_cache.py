@@ -1,4 +1,4 @@
-"""Undoes what a job leaves in the kernel's memory by reading files: which pages of them are there.
+"""Page cache: drops the file pages that a job has read, so that they carry no message.
 
 A page that was read before comes in a microsecond, another one from the disk in fifty. So an
 encoder could tell its decoder something by what it reads, and that one could tell the next.

@@ -1,4 +1,4 @@
-"""What a candidate may import, use and consume."""
+"""Sandbox policy: what a candidate may import, use and consume."""
 
 import importlib.util
 from dataclasses import dataclass

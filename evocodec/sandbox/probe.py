@@ -1,4 +1,4 @@
-"""What isolation this machine offers: found by running an empty job behind it."""
+"""Isolation probe: runs an empty job, and reports the layers that it ran behind."""
 
 from evocodec.sandbox.launcher import IsolationReport
 from evocodec.sandbox.policy import Policy

@@ -1,4 +1,4 @@
-"""Which files a sandboxed job may read: the interpreter, the allowed libraries, nothing else.
+"""Allowed paths of a job: the interpreter, the allowed libraries, and nothing else.
 
 Whole trees such as site-packages are left out on purpose: sample videos lie there, and a decoder
 that can read its reference needs no bits.

@@ -1,4 +1,4 @@
-"""The fork server as the launcher sees it: a process, a control socket, an empty environment."""
+"""Fork-server process: starts it with an empty environment, and holds its control socket."""
 
 import contextlib
 import fcntl

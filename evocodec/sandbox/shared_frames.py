@@ -1,4 +1,4 @@
-"""The supervisor's side of the shared memory that frames pass through."""
+"""Shared frames: the supervisor's side of the shared memory that frames pass through."""
 
 import contextlib
 import fcntl

@@ -1,4 +1,4 @@
-"""Watches one job from outside: feeds it, reads it as hostile, ends it on time, says how it went.
+"""Supervisor of one job: feeds it, checks its results as hostile input, ends it on time.
 
 Owned by the calling thread; nothing here is shared between jobs.
 """

@@ -1,1 +1,1 @@
-"""Video in: clips, sources, ffmpeg, Y4M, raw YUV, S3, the cache, named test sets."""
+"""Video input: clips, sources, ffmpeg, Y4M, raw YUV, S3, the cache, named test sets."""

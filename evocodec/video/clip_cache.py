@@ -1,4 +1,4 @@
-"""A folder of video files, bounded in bytes and shared by processes.
+"""The clip cache: a folder of video files, limited in bytes and shared by processes.
 
 A file in use carries a shared lock of its reader and is never removed; of the others, those used
 longest ago go first. Locks are of the open file, so they end with the process that holds them.

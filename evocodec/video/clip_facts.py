@@ -1,4 +1,4 @@
-"""What a clip is like: what its file declares, and how much detail and motion there is."""
+"""Clip facts: colour properties that the file declares, and activity (SI and TI of ITU-T P.910)."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""How a clip is named: ``PATH[@START-END][:WxH+X+Y][:WxH][,raw=WxH,FPS[,FORMAT[,RANGE]]]``."""
+"""Clip syntax: ``PATH[@START-END][:WxH+X+Y][:WxH][,raw=WxH,FPS[,FORMAT[,RANGE]]]``."""
 
 import re
 from dataclasses import dataclass

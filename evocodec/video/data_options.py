@@ -1,4 +1,4 @@
-"""Where this process keeps video, and which store ``s3://`` means: set once, by whoever starts it.
+"""Video options of this process: cache folder, cache size, S3 endpoint, file of test sets.
 
 A clip is loaded in many places, also in workers that have no settings; what they share is this.
 """

@@ -1,4 +1,4 @@
-"""Clips that nobody has seen: cut, turned and re-filmed from real frames, drawn by a secret seed.
+"""Derived clips of the held-out gate: cut, mirrored or re-filmed from real frames by a secret seed.
 
 A derived clip is a function of the pool, the seed and an index alone, so that a run which was
 killed draws the same ones again, and an audit that is given the seed can make them itself.

@@ -1,4 +1,4 @@
-"""The one ffmpeg that decodes sources and encodes anchors: the binary inside imageio-ffmpeg.
+"""The ffmpeg binary inside imageio-ffmpeg: decodes sources and encodes anchors.
 
 Decoding ends in 8-bit 4:2:0, BT.709, limited range, whatever the file holds. Ranges and matrices
 are converted explicitly: a full-range file read as limited range costs about 10 dB of PSNR

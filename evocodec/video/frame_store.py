@@ -1,4 +1,4 @@
-"""Decoded frames in a file instead of in memory: read one at a time, shared through the kernel.
+"""Frame files: decoded frames in a file instead of in memory, read one at a time.
 
 Reading makes a copy of one frame; mapping the file would count every frame that was looked at as
 this process's own memory, and limits on memory do count it.

@@ -1,4 +1,4 @@
-"""Video whose frames all have one size in bytes: raw YUV of a stated format, and Y4M.
+"""Raw video: YUV of a stated format, and Y4M; every frame has the same size in bytes.
 
 Where a frame begins follows from its number, so a part of such a file can be read, or fetched,
 without what stands before it.

@@ -1,4 +1,4 @@
-"""The S3 protocol through boto3, and its errors in our words; imported only where S3 is used."""
+"""S3 client on boto3; S3 errors become Evocodec errors. Imported only where S3 is used."""
 
 import hashlib
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""From what a person names to something that ffmpeg can read here: files, raw video, ``s3://``."""
+"""Video sources: makes a local file, raw video or ``s3://`` object readable for ffmpeg."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""Named test sets: a TOML file that says which frames are meant, and proves that they still are.
+"""Named test sets: a TOML file that lists clips, with the SHA-256 of their samples.
 
 Paths in it are relative to its own folder, so that it can be committed beside the videos, or copied
 with them.

@@ -1,4 +1,4 @@
-"""Other walls round the same guest, and the choice among them."""
+"""Sandbox providers: choose the launcher that the policy names."""
 
 from collections.abc import Mapping, Sequence
 

@@ -1,4 +1,4 @@
-"""A launcher whose fork server, too, lives in a sandbox: one that bubblewrap builds.
+"""Bubblewrap launcher: the fork server itself runs in a sandbox that bubblewrap builds.
 
 Jobs run behind the same layers as everywhere. What is gained is that the fork server itself, with
 all its libraries, sees no network, no process and no file but those it needs; and that the outer

@@ -1,1 +1,1 @@
-"""Attacks that the sandbox must hold against, run for real and judged from outside."""
+"""Red team: attacks that the sandbox must stop, run for real and judged from outside."""

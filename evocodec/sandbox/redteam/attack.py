@@ -1,4 +1,4 @@
-"""What an attack is, what the trusted side sees of it, and what it concludes."""
+"""Attack types: an attack, what the trusted side observes of it, and the conclusion."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""From what was seen to held or BROKEN. A candidate is believed when it shows a success.
+"""Attack checks: decide from what was observed whether an attack was held or got through.
 
 That it says it failed is never the reason for "held" alone: effects outside, stolen secrets and
 reproduced frames are looked for first, and an attack that did not run as meant is "unclear".

@@ -1,4 +1,4 @@
-"""What an attack may bite: listeners, files, a victim process, a secret; each made when named.
+"""Decoys for attacks: listeners, files, a victim process, a secret; each made when it is named.
 
 Placeholders in a program, each replaced before it runs:
 

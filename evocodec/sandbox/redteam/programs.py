@@ -1,4 +1,4 @@
-"""The frame around an attack's few lines: helpers inside, and a channel to say what came of it."""
+"""Attack programs: helpers around an attack's few lines, and a channel for its evidence."""
 
 import re
 import textwrap

@@ -1,4 +1,4 @@
-"""What the red team found, as data, and the table of the documentation made from the attacks."""
+"""Red-team report: results as data, and the table of attacks for the documentation."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence

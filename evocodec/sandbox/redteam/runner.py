@@ -1,4 +1,4 @@
-"""Runs attacks through a launcher, several at a time, and has each judged from outside."""
+"""Red-team runner: runs attacks through a launcher, several at a time, and judges each outcome."""
 
 import os
 import secrets

@@ -1,1 +1,1 @@
-"""Static review: what a program may say, checked on its syntax tree."""
+"""Static review: checks of a program's syntax tree."""

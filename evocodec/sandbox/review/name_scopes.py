@@ -1,4 +1,4 @@
-"""Which library object a name stands for, found without running anything.
+"""Name scopes: find which library object a name stands for, without running the program.
 
 A module imported under any name, in any function, must be recognised; a local variable that only
 happens to be called like one should not be. Where the two cannot be told apart, it is the module.

@@ -1,4 +1,4 @@
-"""The static gate: reads a program's syntax tree and says why it may not run; executes nothing."""
+"""The static gate: reads a program's syntax tree, reports why it may not run, executes nothing."""
 
 import ast
 import re

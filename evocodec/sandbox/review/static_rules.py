@@ -1,4 +1,4 @@
-"""The tables of the static gate: what is refused, under which rule, and what to do instead.
+"""Rules of the static gate: what is refused, under which rule, and what to write instead.
 
 Dotted paths start at an imported library, whatever name the program gave it. The gate explains and
 saves time; the wall is the kernel's.

@@ -1,4 +1,4 @@
-"""All attacks, one module for each theme."""
+"""All attacks, one module per theme."""
 
 from collections.abc import Sequence
 

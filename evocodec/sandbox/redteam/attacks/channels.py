@@ -1,4 +1,4 @@
-"""Attacks by channels that nobody meant to be one: clocks, counters, caches, the machine's load.
+"""Attacks by side channels: clocks, counters, caches, the load of the machine.
 
 What an encoder cannot write down it may leave in the state of the machine for its decoder to read.
 Cheap channels are closed. The others, such as the clock, hold a reading for a moment only, or are

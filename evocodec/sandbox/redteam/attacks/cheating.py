@@ -1,4 +1,4 @@
-"""Attacks that win without compressing: existing codecs, the clip brought along, free channels."""
+"""Attacks that win without compressing: existing codecs, a stored clip, uncounted bytes."""
 
 from functools import partial
 

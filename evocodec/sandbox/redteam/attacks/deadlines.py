@@ -1,4 +1,4 @@
-"""Attacks on the clock: programs that want to run for longer than they may."""
+"""Attacks on time limits: programs that try to run for longer than allowed."""
 
 from functools import partial
 

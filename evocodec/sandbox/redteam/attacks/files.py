@@ -1,4 +1,4 @@
-"""Attacks on what lies in the file system: reading secrets, leaving traces, tricks with links."""
+"""Attacks on the file system: reading secrets, leaving files behind, tricks with links."""
 
 from functools import partial
 

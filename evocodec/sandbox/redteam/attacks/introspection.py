@@ -1,4 +1,4 @@
-"""Attacks by a look around: frames, the collector, raw memory, whoever forked the job."""
+"""Attacks by introspection: stack frames, the garbage collector, raw memory, the parent process."""
 
 from functools import partial
 

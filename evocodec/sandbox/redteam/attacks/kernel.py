@@ -1,4 +1,4 @@
-"""Attacks on the surface of the kernel: that it looks at such a call at all is one too much.
+"""Attacks on the kernel's interface: dangerous calls must be refused before the kernel runs them.
 
 All arguments are harmless where the call works: the machine may be somebody's.
 """

@@ -1,4 +1,4 @@
-"""Attacks that take more memory than was given, of kinds that are counted differently."""
+"""Attacks on memory limits, by kinds of memory that the kernel counts differently."""
 
 from functools import partial
 

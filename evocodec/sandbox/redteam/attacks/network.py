@@ -1,4 +1,4 @@
-"""Attacks that try to reach anyone outside, over every kind of socket."""
+"""Attacks over the network: try to reach anyone outside, over every kind of socket."""
 
 from functools import partial
 

@@ -1,4 +1,4 @@
-"""Attacks on whoever answers calls that take paths: races, odd pointers, roundabout ways."""
+"""Attacks on the path broker: races, invalid pointers, indirect paths."""
 
 from functools import partial
 

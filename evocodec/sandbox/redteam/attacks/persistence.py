@@ -1,4 +1,4 @@
-"""Attacks that leave something behind: for the next candidate, or for their own decoder."""
+"""Attacks that leave data behind: for the next candidate, or for their own decoder."""
 
 from functools import partial
 

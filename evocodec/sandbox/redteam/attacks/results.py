@@ -1,4 +1,4 @@
-"""Attacks on what the trusted side reads: forged messages, wrong frames, floods, lies."""
+"""Attacks on results that the trusted side reads: forged messages, wrong frames, false claims."""
 
 from functools import partial
 

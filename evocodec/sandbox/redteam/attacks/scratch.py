@@ -1,4 +1,4 @@
-"""Attacks on the scratch folder, and from it: past its limits, out of it, or beyond its job.
+"""Attacks on the scratch folder: past its limits, out of it, or past the end of its job.
 
 Where a mode has no scratch, they go for the usual place, and must not get in.
 """

@@ -1,0 +1,71 @@
+"""Module docstrings name their subject in the first words: a list of modules can be read."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+_TREE = Path(__file__).parents[2]
+_ROOMS = [
+    "evocodec/video",
+    "evocodec/metrics",
+    "evocodec/curves",
+    "evocodec/anchors",
+    "evocodec/isolation",
+    "evocodec/guest",
+    "evocodec/sandbox",
+    "evocodec/cluster",
+    "evocodec/champions",
+    "evocodec/codec",
+]
+_QUESTION = re.compile(r"(What|Which|How|Where|Who|Whose|Whether|When|Why)\b")
+_LONGEST_SENTENCE = 100
+
+
+def _modules() -> list[str]:
+    found = [
+        str(path.relative_to(_TREE))
+        for room in _ROOMS
+        for path in sorted((_TREE / room).rglob("*.py"))
+    ]
+    assert found
+    return found
+
+
+def fault_of(docstring: str | None) -> str:
+    """What is wrong with a module's docstring, or nothing."""
+    if not docstring:
+        return "there is no docstring"
+    if _QUESTION.match(docstring):
+        return "begins with a question word: name the thing that the module holds"
+    paragraph = " ".join(docstring.split("\n\n")[0].split())
+    sentence = re.split(r"(?<=[.?!]) (?=[A-Z])", paragraph)[0]
+    if len(sentence) > _LONGEST_SENTENCE:
+        return f"the first sentence has {len(sentence)} characters, at most {_LONGEST_SENTENCE}"
+    return ""
+
+
+@pytest.mark.parametrize("module", _modules())
+def test_a_module_docstring_names_its_subject_in_a_short_first_sentence(module: str) -> None:
+    text = (_TREE / module).read_text(encoding="utf-8")
+
+    assert fault_of(ast.get_docstring(ast.parse(text))) == ""
+
+
+def test_every_room_has_modules() -> None:
+    assert [room for room in _ROOMS if not list((_TREE / room).rglob("*.py"))] == []
+
+
+@pytest.mark.parametrize(
+    ("docstring", "fault"),
+    [
+        (None, "no docstring"),
+        ("", "no docstring"),
+        ("Where things lie below the workspace folder.", "question word"),
+        ("Who watches a run from outside: its metrics and its log.", "question word"),
+        ("A " + "very " * 20 + "long sentence. A short one.", "116 characters"),
+    ],
+)
+def test_docstrings_that_make_a_reader_guess_are_found(docstring: str | None, fault: str) -> None:
+    assert fault in fault_of(docstring)
