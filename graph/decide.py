@@ -12,6 +12,10 @@ from evocodec.domain.events import (
     HeldOutTested,
     Judged,
     Screened,
+    adopted_key,
+    evaluated_key,
+    held_out_key,
+    screened_key,
 )
 from evocodec.domain.results import HeldOutResult, Score
 from evocodec.rules.adoption import JudgeRequest
@@ -76,7 +80,7 @@ class DecideNodes:
         if score is None:
             raise LookupError(f"{candidate_id} is to be adopted without a score")
         with services.champion.lock:
-            recorded = services.journal.find(f"{candidate_id}/adopted")
+            recorded = services.journal.find(adopted_key(candidate_id))
             if isinstance(recorded, Adopted):
                 return {"outcome": "adopted"}
             verdict = self._verdict(state)
@@ -144,7 +148,7 @@ class DecideNodes:
 
     def _ending(self, state: CandidateState) -> tuple[CandidateStatus, str]:
         services, candidate_id = self.services, state["candidate_id"]
-        if services.journal.find(f"{candidate_id}/adopted") is not None:
+        if services.journal.find(adopted_key(candidate_id)) is not None:
             return CandidateStatus.ADOPTED, self._verdict(state).reason
         if self._score(state) is not None or self._screened_out(state):
             return CandidateStatus.REJECTED, self._verdict(state).reason
@@ -185,16 +189,16 @@ class DecideNodes:
         return f"v{current.version}" if same else ""
 
     def _held_out(self, state: CandidateState, verdict: Verdict) -> HeldOutResult | None:
-        key = f"{state['candidate_id']}/held_out/{state['attempt']}/{verdict.compared_with}"
+        key = held_out_key(state["candidate_id"], state["attempt"], verdict.compared_with)
         event = self.services.journal.find(key)
         return event.result if isinstance(event, HeldOutTested) else None
 
     def _score(self, state: CandidateState) -> Score | None:
-        event = self.services.journal.find(f"{state['candidate_id']}/evaluated/{state['attempt']}")
+        event = self.services.journal.find(evaluated_key(state["candidate_id"], state["attempt"]))
         return event.score if isinstance(event, Evaluated) else None
 
     def _screened(self, state: CandidateState) -> Screened | None:
-        event = self.services.journal.find(f"{state['candidate_id']}/screened/{state['attempt']}")
+        event = self.services.journal.find(screened_key(state["candidate_id"], state["attempt"]))
         return event if isinstance(event, Screened) else None
 
     def _screened_out(self, state: CandidateState) -> bool:

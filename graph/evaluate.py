@@ -6,7 +6,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from evocodec.domain.errors import CandidateFailure
-from evocodec.domain.events import AttemptFailed, Evaluated
+from evocodec.domain.events import (
+    AttemptFailed,
+    Evaluated,
+    failed_key,
+)
 from evocodec.domain.results import RatePoint, Stage
 from evocodec.evaluation.staged import ScreenReference
 from evocodec.execution.contract import Interrupted
@@ -53,7 +57,7 @@ class EvaluateNode:
         services, attempt = self.services, state["attempt"]
         candidate_id = state["candidate_id"]
         source = services.blobs.get(state["source_sha256"]).decode()
-        failed = services.journal.find(f"{candidate_id}/failed/{attempt}")
+        failed = services.journal.find(failed_key(candidate_id, attempt))
         if isinstance(failed, AttemptFailed):
             return self._failed(state)
         stage = Stage.SMOKE

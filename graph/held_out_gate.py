@@ -11,7 +11,10 @@ from evocodec.curves.confidence import gain_interval
 from evocodec.curves.gain import gain_over
 from evocodec.domain.candidate import Verdict
 from evocodec.domain.errors import CandidateFailure
-from evocodec.domain.events import HeldOutTested
+from evocodec.domain.events import (
+    HeldOutTested,
+    held_out_key,
+)
 from evocodec.domain.results import HeldOutResult, Score
 from evocodec.evaluation.held_out import HeldOutClip, HeldOutSample
 from evocodec.evaluation.staged import operating_qp
@@ -66,7 +69,7 @@ class HeldOutGate:
     ) -> Verdict:
         """Return the verdict as the gate leaves it; what is in the ledger is not measured again."""
         services, candidate_id, attempt = self.services, state["candidate_id"], state["attempt"]
-        key = f"{candidate_id}/held_out/{attempt}/{verdict.compared_with}"
+        key = held_out_key(candidate_id, attempt, verdict.compared_with)
         known = services.journal.find(key)
         if isinstance(known, HeldOutTested):
             return apply_gate(verdict, known.result)

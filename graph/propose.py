@@ -5,7 +5,16 @@ from dataclasses import dataclass
 from agents.requests import CodeRequest, Feedback, Parent, PlanRequest, ReviewRequest
 from evocodec.domain.candidate import Origin, Plan, Review
 from evocodec.domain.errors import CandidateFailure, FailureKind
-from evocodec.domain.events import AttemptFailed, CodeWritten, Planned, Reviewed
+from evocodec.domain.events import (
+    AttemptFailed,
+    CodeWritten,
+    Planned,
+    Reviewed,
+    code_key,
+    failed_key,
+    planned_key,
+    review_key,
+)
 from evocodec.domain.results import Stage
 from graph.history import champion_summary, planner_history
 from graph.services import Services, utc_now
@@ -21,7 +30,7 @@ class ProposeNodes:
     def plan(self, state: CandidateState) -> CandidateState:
         """Form the hypothesis; a baseline has none to form."""
         services, candidate_id = self.services, state["candidate_id"]
-        recorded = services.journal.find(f"{candidate_id}/planned")
+        recorded = services.journal.find(planned_key(candidate_id))
         if recorded is None:
             try:
                 plan = self._make_plan(state)
@@ -45,7 +54,7 @@ class ProposeNodes:
         """Get a program for this attempt, and turn away one that was evaluated before."""
         services, attempt = self.services, state["attempt"]
         candidate_id = state["candidate_id"]
-        recorded = services.journal.find(f"{candidate_id}/code/{attempt}")
+        recorded = services.journal.find(code_key(candidate_id, attempt))
         try:
             if isinstance(recorded, CodeWritten):
                 source = services.blobs.get(recorded.source_sha256).decode()
@@ -79,7 +88,7 @@ class ProposeNodes:
         services, attempt = self.services, state["attempt"]
         source = services.blobs.get(state["source_sha256"]).decode()
         plan = recorded_plan(services, state["candidate_id"])
-        recorded = services.journal.find(f"{state['candidate_id']}/review/{attempt}/gate")
+        recorded = services.journal.find(review_key(state["candidate_id"], attempt))
         if isinstance(recorded, Reviewed):
             review = Review(recorded.findings, recorded.reviewer)
         else:
@@ -151,16 +160,16 @@ class ProposeNodes:
 
     def _source_before(self, candidate_id: str, attempt: int) -> str | None:
         for earlier in range(attempt - 1, -1, -1):
-            recorded = self.services.journal.find(f"{candidate_id}/code/{earlier}")
+            recorded = self.services.journal.find(code_key(candidate_id, earlier))
             if isinstance(recorded, CodeWritten):
                 return self.services.blobs.get(recorded.source_sha256).decode()
         return None
 
     def _feedback(self, candidate_id: str, attempt: int) -> Feedback | None:
-        failed = self.services.journal.find(f"{candidate_id}/failed/{attempt - 1}")
+        failed = self.services.journal.find(failed_key(candidate_id, attempt - 1))
         if not isinstance(failed, AttemptFailed):
             return None
-        reviewed = self.services.journal.find(f"{candidate_id}/review/{attempt - 1}/gate")
+        reviewed = self.services.journal.find(review_key(candidate_id, attempt - 1))
         if failed.failure == FailureKind.REVIEW and isinstance(reviewed, Reviewed):
             return Feedback("review", failed.message, findings=reviewed.findings)
         return Feedback("failure", f"{failed.failure}: {failed.message}", detail=failed.detail)
@@ -178,7 +187,7 @@ class ProposeNodes:
 
 def recorded_plan(services: Services, candidate_id: str) -> Plan:
     """The plan as the ledger has it."""
-    planned = services.journal.find(f"{candidate_id}/planned")
+    planned = services.journal.find(planned_key(candidate_id))
     if not isinstance(planned, Planned):
         raise LookupError(f"{candidate_id} has no plan in the ledger")
     return Plan(planned.hypothesis, planned.steps, planned.edits, planned.origin)

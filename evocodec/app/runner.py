@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from evocodec.app.background import InBackground
 from evocodec.app.clips import AnchoredClip, anchored_clips, require_clips
@@ -28,6 +28,8 @@ from evocodec.domain.events import (
     Judged,
     RunStarted,
     RunStopped,
+    anchor_key,
+    run_started_key,
 )
 from evocodec.domain.results import RdCurve
 from evocodec.evaluation.screening import ScreenErrors
@@ -160,7 +162,7 @@ class Runner:
         self._ours = self._journal.claim(started)
         if not self._ours:
             raise conflict_error(plan)
-        self._journal.next_resume_key = replace(started, resumed=plan.resumed + 1).key
+        self._journal.next_resume_key = run_started_key(plan.resumed + 1)
         for one in anchored.values():
             self._journal.publish(self._ready(one, one.curve, cached=one.cached, primary=True))
         others = OtherAnchors(
@@ -189,8 +191,8 @@ class Runner:
         )
 
     def _has_anchor(self, codec: str, one: AnchoredClip) -> bool:
-        ready = self._ready(one, RdCurve(codec, one.clip.name, ()), cached=False, primary=False)
-        return self._journal.find(ready.key) is not None
+        key = anchor_key(codec, one.clip.name, one.clip.sha256)
+        return self._journal.find(key) is not None
 
     def _evolve(self, engine: Engine, anchored: Mapping[str, AnchoredClip]) -> RunEnd:
         plan, settings = self._plan, self._plan.settings

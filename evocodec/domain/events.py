@@ -30,6 +30,11 @@ class EventBase:
         raise NotImplementedError
 
 
+def run_started_key(resumed: int) -> str:
+    """Return the key of the RunStarted event of a run that was resumed so often."""
+    return f"run/started/{resumed}"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunStarted(EventBase):
     """A run began (or went on: ``resumed`` counts how often)."""
@@ -46,7 +51,12 @@ class RunStarted(EventBase):
 
     @property
     def key(self) -> str:
-        return f"run/started/{self.resumed}"
+        return run_started_key(self.resumed)
+
+
+def anchor_key(codec: str, clip: str, clip_sha256: str) -> str:
+    """Return the key of the AnchorReady event of one encoder for one clip."""
+    return f"anchor/{codec}/{clip}/{clip_sha256[:16]}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +77,12 @@ class AnchorReady(EventBase):
 
     @property
     def key(self) -> str:
-        return f"anchor/{self.curve.codec}/{self.curve.clip}/{self.clip_sha256[:16]}"
+        return anchor_key(self.curve.codec, self.curve.clip, self.clip_sha256)
+
+
+def opened_key(candidate_id: str) -> str:
+    """Return the key of a candidate's CandidateOpened event."""
+    return f"{candidate_id}/opened"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +95,12 @@ class CandidateOpened(EventBase):
 
     @property
     def key(self) -> str:
-        return f"{self.candidate_id}/opened"
+        return opened_key(self.candidate_id)
+
+
+def planned_key(candidate_id: str) -> str:
+    """Return the key of a candidate's Planned event."""
+    return f"{candidate_id}/planned"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +115,12 @@ class Planned(EventBase):
 
     @property
     def key(self) -> str:
-        return f"{self.candidate_id}/planned"
+        return planned_key(self.candidate_id)
+
+
+def reply_key(candidate_id: str, role: str, attempt: int) -> str:
+    """Return the key of the ModelCalled event of a call that had a reply."""
+    return f"{candidate_id}/model/{role}/{attempt}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,13 +148,18 @@ class ModelCalled(EventBase):
 
     @property
     def key(self) -> str:
-        base = f"{self.candidate_id}/model/{self.role}/{self.attempt}"
+        base = reply_key(self.candidate_id, self.role, self.attempt)
         return base if self.received else f"{base}/{self.outcome}/{self.at}"
 
     @property
     def received(self) -> bool:
         """Whether there was a reply, whatever it was worth."""
         return self.outcome in {"ok", "empty", "refused", "truncated", "unparsable"}
+
+
+def code_key(candidate_id: str, attempt: int) -> str:
+    """Return the key of the CodeWritten event of one attempt."""
+    return f"{candidate_id}/code/{attempt}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,7 +178,12 @@ class CodeWritten(EventBase):
 
     @property
     def key(self) -> str:
-        return f"{self.candidate_id}/code/{self.attempt}"
+        return code_key(self.candidate_id, self.attempt)
+
+
+def review_key(candidate_id: str, attempt: int) -> str:
+    """Return the key of the Reviewed event of one attempt, whoever reviewed it."""
+    return f"{candidate_id}/review/{attempt}/gate"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,7 +198,12 @@ class Reviewed(EventBase):
 
     @property
     def key(self) -> str:
-        return f"{self.candidate_id}/review/{self.attempt}/{self.reviewer}"
+        return review_key(self.candidate_id, self.attempt)
+
+
+def stage_started_key(candidate_id: str, attempt: int, stage: Stage, resumed: int) -> str:
+    """Return the key of the StageStarted event of one attempt in a run resumed so often."""
+    return f"{candidate_id}/stage/{attempt}/{stage}/started/{resumed}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,7 +217,7 @@ class StageStarted(EventBase):
 
     @property
     def key(self) -> str:
-        return f"{self.candidate_id}/stage/{self.attempt}/{self.stage}/started/{self.resumed}"
+        return stage_started_key(self.candidate_id, self.attempt, self.stage, self.resumed)
 
 
 def point_key(candidate_id: str, attempt: int, stage: Stage, clip: str, qp: float) -> str:
@@ -215,6 +255,11 @@ class InfrastructureRetried(EventBase):
         return f"{self.candidate_id}/retry/{self.task}/{self.retry}/{self.at}"
 
 
+def failed_key(candidate_id: str, attempt: int) -> str:
+    """Return the key of the AttemptFailed event of one attempt."""
+    return f"{candidate_id}/failed/{attempt}"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptFailed(EventBase):
     """An attempt ended without metrics; ``detail`` is untrusted text."""
@@ -228,7 +273,12 @@ class AttemptFailed(EventBase):
 
     @property
     def key(self) -> str:
-        return f"{self.candidate_id}/failed/{self.attempt}"
+        return failed_key(self.candidate_id, self.attempt)
+
+
+def screened_key(candidate_id: str, attempt: int) -> str:
+    """Return the key of the Screened event of one attempt."""
+    return f"{candidate_id}/screened/{attempt}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -241,7 +291,12 @@ class Screened(EventBase):
 
     @property
     def key(self) -> str:
-        return f"{self.candidate_id}/screened/{self.attempt}"
+        return screened_key(self.candidate_id, self.attempt)
+
+
+def evaluated_key(candidate_id: str, attempt: int) -> str:
+    """Return the key of the Evaluated event of one attempt."""
+    return f"{candidate_id}/evaluated/{attempt}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -254,7 +309,12 @@ class Evaluated(EventBase):
 
     @property
     def key(self) -> str:
-        return f"{self.candidate_id}/evaluated/{self.attempt}"
+        return evaluated_key(self.candidate_id, self.attempt)
+
+
+def held_out_key(candidate_id: str, attempt: int, compared_with: str) -> str:
+    """Return the key of the HeldOutTested event of one attempt against one version."""
+    return f"{candidate_id}/held_out/{attempt}/{compared_with}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -268,7 +328,12 @@ class HeldOutTested(EventBase):
 
     @property
     def key(self) -> str:
-        return f"{self.candidate_id}/held_out/{self.attempt}/{self.result.compared_with}"
+        return held_out_key(self.candidate_id, self.attempt, self.result.compared_with)
+
+
+def judged_key(candidate_id: str, compared_with: str) -> str:
+    """Return the key of the Judged event of a candidate against one version."""
+    return f"{candidate_id}/judged/{compared_with}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -280,7 +345,12 @@ class Judged(EventBase):
 
     @property
     def key(self) -> str:
-        return f"{self.candidate_id}/judged/{self.verdict.compared_with}"
+        return judged_key(self.candidate_id, self.verdict.compared_with)
+
+
+def adopted_key(candidate_id: str) -> str:
+    """Return the key of a candidate's Adopted event."""
+    return f"{candidate_id}/adopted"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -296,7 +366,12 @@ class Adopted(EventBase):
 
     @property
     def key(self) -> str:
-        return f"{self.candidate_id}/adopted"
+        return adopted_key(self.candidate_id)
+
+
+def closed_key(candidate_id: str) -> str:
+    """Return the key of a candidate's CandidateClosed event."""
+    return f"{candidate_id}/closed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -310,7 +385,12 @@ class CandidateClosed(EventBase):
 
     @property
     def key(self) -> str:
-        return f"{self.candidate_id}/closed"
+        return closed_key(self.candidate_id)
+
+
+def run_stopped_key(resumed: int) -> str:
+    """Return the key of the RunStopped event of a run that was resumed so often."""
+    return f"run/stopped/{resumed}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -325,7 +405,7 @@ class RunStopped(EventBase):
 
     @property
     def key(self) -> str:
-        return f"run/stopped/{self.resumed}"
+        return run_stopped_key(self.resumed)
 
 
 Event = (

@@ -15,6 +15,8 @@ from evocodec.domain.errors import CandidateFailure
 from evocodec.domain.events import (
     Evaluated,
     Screened,
+    evaluated_key,
+    screened_key,
 )
 from evocodec.domain.results import Cost, RatePoint, RdCurve, Score, ScreenResult, Stage
 from evocodec.evaluation.guards import Guards, check_guards
@@ -124,7 +126,7 @@ class StagedEvaluator:
         """
         if reference is None:
             return None
-        known = self._recorded(f"{candidate_id}/screened/{attempt}")
+        known = self._recorded(screened_key(candidate_id, attempt))
         if isinstance(known, Screened):
             return known.result
         stage_attempt = StageAttempt(candidate_id, attempt, Stage.SCREEN, source)
@@ -194,7 +196,7 @@ class StagedEvaluator:
 
         ``relative`` are the points of a relative's curves by clip: rates are placed by them.
         """
-        known = self._recorded(f"{candidate_id}/evaluated/{attempt}")
+        known = self._recorded(evaluated_key(candidate_id, attempt))
         if isinstance(known, Evaluated):
             return known.score
         stage_attempt = StageAttempt(candidate_id, attempt, Stage.FULL, source)

@@ -4,7 +4,11 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from evocodec.domain.events import Event, ModelCalled
+from evocodec.domain.events import (
+    Event,
+    ModelCalled,
+    reply_key,
+)
 from evocodec.models.contract import Message, Reply
 from evocodec.store.blobs import BlobStore
 from evocodec.store.ledger import Ledger
@@ -21,7 +25,7 @@ class CallName:
     @property
     def key(self) -> str:
         """The ledger's key of a reply."""
-        return f"{self.candidate_id}/model/{self.role}/{self.attempt}"
+        return reply_key(self.candidate_id, self.role, self.attempt)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,12 @@ from evocodec.domain.errors import (
     FailureKind,
     UserError,
 )
-from evocodec.domain.events import CandidateOpened, Event, ModelCalled
+from evocodec.domain.events import (
+    CandidateOpened,
+    Event,
+    ModelCalled,
+    opened_key,
+)
 from evocodec.models.contract import Message, Reply
 from evocodec.models.recorder import CallFacts, CallName, CallRecorder
 from evocodec.store.blobs import BlobStore
@@ -110,7 +115,7 @@ class ReplayGateway:
         return Reply(found.text, outcome, found.model)
 
     def _find(self, name: CallName) -> RecordedReply:
-        opened = self._ledger.get(self._run_id, f"{name.candidate_id}/opened")
+        opened = self._ledger.get(self._run_id, opened_key(name.candidate_id))
         number = opened.number if isinstance(opened, CandidateOpened) else 0
         found = self._recordings.get((number, name.role, name.attempt))
         if found is not None:
