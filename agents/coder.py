@@ -7,10 +7,11 @@ from agents.extract import Extracted, extract_program, looks_like_refusal
 from agents.opinions import one_line
 from agents.requests import CodeReply, CodeRequest, Feedback
 from agents.templates import Prompt, Prompts, fenced
+from evocodec.codec.program import Program
+from evocodec.codec.tunables import TunableError
 from evocodec.domain.candidate import Origin, Plan
 from evocodec.domain.errors import CandidateFailure, FailureKind
 from evocodec.models.contract import ChatGateway, Reply
-from evocodec.search.tunables import TunableError, apply_edits
 
 _PROGRAM_LIMIT = 120_000  # characters of a program that a coder is shown
 
@@ -36,7 +37,7 @@ class MutationCoder:
         if not plan.edits:
             return CodeReply(request.parent.source, "unchanged", plan.origin)
         try:
-            source = apply_edits(request.parent.source, plan.edits)
+            source = Program(request.parent.source).edited(plan.edits).text
         except TunableError as error:
             raise CandidateFailure(
                 FailureKind.NO_CODE, f"The edits do not fit the parent: {error}"

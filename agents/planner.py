@@ -6,12 +6,12 @@ from typing import Protocol
 from agents.opinions import plan_from
 from agents.requests import HISTORY_LENGTH, HistoryItem, PlanRequest
 from agents.templates import Prompts, fenced
+from evocodec.codec.program import Program
 from evocodec.domain.candidate import Origin, Plan
 from evocodec.domain.errors import CandidateFailure, FailureKind
 from evocodec.models.contract import ChatGateway
 from evocodec.search.archive import Archive
 from evocodec.search.mutation import MutationProposer
-from evocodec.search.tunables import TunableError, find_tunables
 
 _PARENT_LIMIT = 120_000  # characters of a parent program that a planner is shown
 
@@ -113,10 +113,7 @@ def _describe(item: HistoryItem) -> str:
 
 def describe_tunables(source: str) -> str:
     """The marked constants of a program, for a prompt."""
-    try:
-        tunables = find_tunables(source)
-    except TunableError:
-        tunables = ()
+    tunables = Program(source).readable_tunables
     if not tunables:
         return "The parent has no marked constants."
     return "\n".join(

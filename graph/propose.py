@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from agents.requests import CodeRequest, Feedback, Parent, PlanRequest, ReviewRequest
+from evocodec.codec.program import Program
 from evocodec.domain.candidate import Origin, Plan, Review
 from evocodec.domain.errors import CandidateFailure, FailureKind
 from evocodec.domain.events import (
@@ -61,7 +62,8 @@ class ProposeNodes:
                 sha256 = recorded.source_sha256
             else:
                 source, note = self._write(state)
-                sha256 = services.blobs.put(source.encode())
+                program = Program(source)
+                sha256 = services.blobs.put(program.data)
                 services.journal.publish(
                     CodeWritten(
                         run_id=services.run_id,
@@ -69,8 +71,9 @@ class ProposeNodes:
                         candidate_id=candidate_id,
                         attempt=attempt,
                         source_sha256=sha256,
-                        program_bytes=len(source.encode()),
+                        program_bytes=len(program.data),
                         note=note,
+                        facts=program.facts,
                     )
                 )
             self._refuse_duplicate(candidate_id, source)

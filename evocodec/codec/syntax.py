@@ -2,7 +2,14 @@
 
 import ast
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import CodeType
+
+UNPARSABLE = (SyntaxError, ValueError, RecursionError, MemoryError)
+"""What ``parse`` and ``compile_tree`` raise for a text that is no program."""
+
+_DOCUMENTED = ast.Module | ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
 # CPython 3.11 keeps the recursion depth of the syntax tree's constructor in one place for all
 # threads: two that parse at once can fail with "AST constructor recursion depth mismatch".
@@ -29,3 +36,44 @@ def compile_tree(tree: ast.Module) -> CodeType:
     """Compile a syntax tree, to look at its bytecode; raises what ``parse`` raises."""
     with _lock:
         return compile(tree, "candidate", "exec", dont_inherit=True)
+
+
+@contextmanager
+def without_docstrings(tree: ast.Module) -> Iterator[None]:
+    """Take the docstrings out of a tree, and put them back at the end."""
+    taken: list[tuple[list[ast.stmt], ast.stmt, list[ast.stmt]]] = []
+    for node in ast.walk(tree):
+        if isinstance(node, _DOCUMENTED) and ast.get_docstring(node, clean=False) is not None:
+            body, docstring = node.body, node.body[0]
+            left: list[ast.stmt] = []
+            if len(body) == 1:
+                left = [ast.copy_location(ast.Pass(), docstring)]
+            taken.append((body, docstring, left))
+    for body, _, left in taken:
+        body[:1] = left
+    try:
+        yield
+    finally:
+        for body, docstring, left in taken:
+            body[: len(left)] = [docstring]
+
+
+@contextmanager
+def without_annotations(tree: ast.Module) -> Iterator[None]:
+    """Take the annotations of functions out of a tree, and put them back at the end."""
+    returns: list[tuple[ast.FunctionDef | ast.AsyncFunctionDef, ast.expr]] = []
+    arguments: list[tuple[ast.arg, ast.expr]] = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.returns is not None:
+            returns.append((node, node.returns))
+            node.returns = None
+        elif isinstance(node, ast.arg) and node.annotation is not None:
+            arguments.append((node, node.annotation))
+            node.annotation = None
+    try:
+        yield
+    finally:
+        for function, annotation in returns:
+            function.returns = annotation
+        for argument, annotation in arguments:
+            argument.annotation = annotation

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from statistics import fmean
 
-from evocodec.codec.program_size import packed_program_bytes
+from evocodec.codec.program import Program
 from evocodec.curves.rd_curve import bits_at_quality, make_curve
 from evocodec.domain.errors import CandidateFailure
 from evocodec.domain.events import (
@@ -179,7 +179,7 @@ class StagedEvaluator:
         self, points: Mapping[RateJob, RatePoint], source: str
     ) -> dict[str, RatePoint]:
         """Points by clip, each with its frames' share of the program where that is charged."""
-        extra = 8 * packed_program_bytes(source) if self._settings.charge_program else 0
+        extra = 8 * Program(source).facts.packed_bytes if self._settings.charge_program else 0
         return {
             job.clip: replace(
                 point,
@@ -270,7 +270,7 @@ class StagedEvaluator:
         if not self._settings.charge_program:
             return 0.0
         mean = fmean(known.stream.raw_bits for known in self._clips.values())
-        return 8 * packed_program_bytes(source) * clip.stream.raw_bits / mean
+        return 8 * Program(source).facts.packed_bytes * clip.stream.raw_bits / mean
 
     def _score(self, stage_attempt: StageAttempt, relative: ParentCurves) -> Score:
         measured: dict[str, list[RatePoint]] = {clip: [] for clip in self._clips}
@@ -297,7 +297,7 @@ class StagedEvaluator:
             operating_db=self._operating_db,
             curves=curves,
             program_bytes=len(stage_attempt.source.encode()),
-            packed_program_bytes=packed_program_bytes(stage_attempt.source),
+            packed_program_bytes=Program(stage_attempt.source).facts.packed_bytes,
             charge_program=self._settings.charge_program,
             reference_costs=self._reference_costs(),
             confidence=self._settings.confidence,

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from evocodec import __version__
-from evocodec.codec.program_size import packed_program_bytes
+from evocodec.codec.program import Program
 from evocodec.config import Settings
 from evocodec.curves.bd_rate import MIN_POINTS
 from evocodec.curves.confidence import mean_interval
@@ -23,13 +23,11 @@ _LIBRARIES = ("numpy", "opencv-python-headless", "constriction", "scipy", "numba
 
 def program_facts(source: str) -> ProgramFacts:
     """Size and identity of a program."""
-    import hashlib
-
-    data = source.encode()
+    program = Program(source)
     return ProgramFacts(
-        sha256=hashlib.sha256(data).hexdigest(),
-        source_bytes=len(data),
-        packed_bytes=packed_program_bytes(source),
+        sha256=program.sha256,
+        source_bytes=len(program.data),
+        packed_bytes=program.facts.packed_bytes,
         lines=len(source.splitlines()),
     )
 

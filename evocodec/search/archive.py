@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Literal
 
+from evocodec.codec.program import Program
+from evocodec.codec.tunables import canonical
 from evocodec.domain.events import (
     Adopted,
     AttemptFailed,
@@ -20,7 +22,6 @@ from evocodec.domain.events import (
     Planned,
     Screened,
 )
-from evocodec.search.tunables import values_of
 
 SearchMode = Literal["mutation", "model"]
 
@@ -47,7 +48,8 @@ class ArchiveEntry:
     values: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
-        values = self.values or values_of(self.source)
+        tunables = () if self.values else Program(self.source).readable_tunables
+        values = self.values or {t.name: canonical(t.value) for t in tunables}
         object.__setattr__(self, "values", MappingProxyType(dict(values)))
         estimate = self.estimated_bitrate_mbps
         if estimate is not None and not (math.isfinite(estimate) and estimate > 0):

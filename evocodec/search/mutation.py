@@ -8,14 +8,16 @@ import math
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
+from evocodec.codec.program import Program
+from evocodec.codec.tunables import Tunable, canonical
 from evocodec.domain.candidate import Origin, Plan
 from evocodec.domain.errors import CandidateFailure, FailureKind
 from evocodec.search.archive import Archive, ArchiveEntry
 from evocodec.search.surrogate import Observation, Prior, SurrogateModel, Vector
-from evocodec.search.tunables import Tunable, canonical, find_tunables
 
 Edits = tuple[tuple[str, str], ...]
 
@@ -23,6 +25,9 @@ _TRIES = 24  # posterior draws before the proposer falls back on enumeration
 _SWEEP = 8  # results during which untried values are tested in groups, before draws spread out
 _SWEEP_SPREAD, _SEARCH_SPREAD = 0.05, 0.5  # of Thompson sampling's 1, which is for longer runs
 _WORTH_ADDING = 0.002  # an edit that promises less than 0.2 % is left out
+
+
+_program = lru_cache(maxsize=32)(Program)  # a parent is asked for its marks again and again
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +93,7 @@ class MutationProposer:
 
         Raises CandidateFailure (NO_CODE) for a parent without marks, or with none left to try.
         """
-        tunables = find_tunables(parent_source)
+        tunables = _program(parent_source).tunables
         if not tunables:
             raise CandidateFailure(
                 FailureKind.NO_CODE,

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from evocodec.search.tunables import Tunable, canonical
+from evocodec.codec.tunables import Tunable, canonical
 
 Vector = npt.NDArray[np.float64]
 Assignment = Mapping[str, str]

@@ -6,7 +6,8 @@ from contextlib import suppress
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evocodec.search.tunables import TunableError, apply_edits, find_tunables, values_of
+from evocodec.codec.program import Program
+from evocodec.codec.tunables import TunableError
 
 names = st.from_regex(r"[A-Z][A-Z_]{0,8}", fullmatch=True)
 literals = st.one_of(
@@ -38,21 +39,23 @@ def test_editing_there_and_back_restores_every_byte(
 ) -> None:
     program, tunables = generated
     there = [(name, data.draw(st.sampled_from(choices))) for name, choices in tunables]
-    edited = apply_edits(program, there)
-    assert values_of(edited) == {name: repr(ast.literal_eval(value)) for name, value in there}
-    assert [mark.choices for mark in find_tunables(edited)] == [tuple(c) for _, c in tunables]
-    assert apply_edits(edited, [(name, choices[0]) for name, choices in tunables]) == program
+    edited = Program(program).edited(there)
+    assert dict(edited.facts.tunables) == {
+        name: repr(ast.literal_eval(value)) for name, value in there
+    }
+    assert [mark.choices for mark in edited.tunables] == [tuple(c) for _, c in tunables]
+    assert edited.edited([(name, choices[0]) for name, choices in tunables]).text == program
 
 
 @given(st.text(max_size=200))
 def test_any_text_has_marks_or_a_mark_error(text: str) -> None:
     with suppress(TunableError):
-        assert all(mark.accepts(mark.value) for mark in find_tunables(text))
+        assert all(mark.accepts(mark.value) for mark in Program(text).tunables)
 
 
 @given(st.text(max_size=60))
 def test_any_comment_after_evolve_is_a_mark_or_a_mark_error(body: str) -> None:
     line = body.replace("\n", " ").replace("\r", " ").replace("\x0c", " ").replace("\x00", " ")
     with suppress(TunableError):
-        (mark,) = find_tunables(f"A = 1  # evolve: {line}\n")
+        (mark,) = Program(f"A = 1  # evolve: {line}\n").tunables
         assert mark.accepts("1")

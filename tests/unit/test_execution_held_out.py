@@ -3,7 +3,7 @@
 import pytest
 from test_execution_staged import PROGRAM, Bench, SimulatedEngine, anchor, clip, point
 
-from evocodec.codec.program_size import packed_program_bytes
+from evocodec.codec.program import derive_facts
 from evocodec.domain.errors import CandidateFailure, FailureKind
 from evocodec.domain.results import Stage
 from evocodec.evaluation.held_out import HeldOutClip
@@ -63,5 +63,5 @@ def test_a_charged_program_weighs_as_much_as_on_the_development_clips() -> None:
     development = (clip("big", 64, 48), clip("small", 35, 21))
     mean = sum(each.stream.raw_bits for each in development) / 2
     share = HELD[0].clip.stream.raw_bits / mean
-    expected = 8 * packed_program_bytes(PROGRAM) * share
+    expected = 8 * derive_facts(PROGRAM).packed_bytes * share
     assert charged["held-1"] - free["held-1"] == pytest.approx(expected)

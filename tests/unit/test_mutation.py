@@ -7,11 +7,12 @@ from dataclasses import replace
 
 import pytest
 
+from evocodec.codec.program import Program
+from evocodec.codec.tunables import canonical
 from evocodec.domain.candidate import Origin, Plan
 from evocodec.domain.errors import CandidateFailure, FailureKind
 from evocodec.search.archive import Archive, ArchiveEntry
 from evocodec.search.mutation import MutationProposer
-from evocodec.search.tunables import apply_edits, canonical, find_tunables
 
 SEED_MBPS = 14.0
 SCREENS = 30
@@ -63,7 +64,7 @@ class SyntheticSeed:
 
     def attainable(self) -> float:
         """The lowest log ratio that coordinate descent finds, from several starts."""
-        tunables = find_tunables(self.source)
+        tunables = Program(self.source).tunables
         levels = {
             mark.name: [canonical(choice) for choice in mark.choices]
             or [f"{mark.low + (mark.high - mark.low) * k / 20:.4g}" for k in range(21)]
@@ -97,7 +98,7 @@ def search(landscape: SyntheticSeed, propose: Propose, *, seed: int, screens: in
     flying: list[ArchiveEntry] = []
     for number in range(2, screens + 2):
         parent_id, plan = propose(archive, number)
-        source = apply_edits(archive.get(parent_id).source, plan.edits)
+        source = Program(archive.get(parent_id).source).edited(plan.edits).text
         flying.append(ArchiveEntry(f"c{number:04d}", parent_id, source, plan.edits))
         if len(flying) == IN_FLIGHT:
             land(archive, flying.pop(0), landscape, rng)
@@ -131,7 +132,7 @@ def uniform(seed: int) -> Propose:
     def propose(archive: Archive, number: int) -> tuple[str, Plan]:
         rng = random.Random(f"{seed}/{number}")
         parent = archive.select_parent()
-        tunables = find_tunables(parent.source)
+        tunables = Program(parent.source).tunables
         edits = []
         for mark in rng.sample(tunables, rng.randint(1, 4)):
             options = list(mark.choices) or [
@@ -196,7 +197,7 @@ def test_what_was_tried_or_failed_is_never_proposed_again() -> None:
         for number in range(2, 20):
             proposal = mutation.propose(archive, number)
             edits = proposal.plan.edits
-            edited = apply_edits(archive.get(proposal.parent_id).source, edits)
+            edited = Program(archive.get(proposal.parent_id).source).edited(edits).text
             entry = ArchiveEntry(f"c{number:04d}", proposal.parent_id, edited, edits)
             assert entry.values not in seen
             seen.append(entry.values)
@@ -215,7 +216,8 @@ def test_a_value_that_failed_alone_is_not_tried_in_company() -> None:
     archive = archive_with(SyntheticSeed(5).source)
     parent = archive.get("c0001")
     edits = (("M03", "1"),)
-    archive.add_failure(ArchiveEntry("c0002", "c0001", apply_edits(parent.source, edits), edits))
+    source = Program(parent.source).edited(edits).text
+    archive.add_failure(ArchiveEntry("c0002", "c0001", source, edits))
     mutation = MutationProposer(1)
     later = [mutation.propose(archive, number).plan.edits for number in range(3, 23)]
     assert all(("M03", "1") not in proposed for proposed in later)

@@ -19,12 +19,14 @@ import pytest
 
 from evocodec.codec import seeds as programs
 from evocodec.codec.contract import Frame, StreamInfo
+from evocodec.codec.program import Program
+from evocodec.codec.tunables import Tunable
 from evocodec.sandbox.policy import DEFAULT_IMPORTS
-from evocodec.search.tunables import Tunable, apply_edits, find_tunables
 
 PROGRAMS = Path(programs.__file__ or "").parent
 SOURCE = (PROGRAMS / "inter.py").read_text()
-MARKS = find_tunables(SOURCE)
+PROGRAM = Program(SOURCE)
+MARKS = PROGRAM.tunables
 OLD_CPU = {
     "OPENBLAS_CORETYPE": "Prescott",
     "NPY_DISABLE_CPU_FEATURES": "AVX2 FMA3 AVX512F AVX512CD AVX512_SKX AVX512_CLX AVX512_CNL "
@@ -118,8 +120,8 @@ def random_edits(rng: random.Random) -> list[tuple[str, str]]:
 
 def variants() -> list[str]:
     rng = random.Random(7)
-    single = [apply_edits(SOURCE, [(m.name, value)]) for m in MARKS for value in edges_of(m)]
-    return [*dict.fromkeys([*single, *(apply_edits(SOURCE, random_edits(rng)) for _ in range(6))])]
+    single = [PROGRAM.edited([(m.name, value)]).text for m in MARKS for value in edges_of(m)]
+    return [*dict.fromkeys([*single, *(PROGRAM.edited(random_edits(rng)).text for _ in range(6))])]
 
 
 def test_every_marked_alternative_decodes_alike_in_another_process_on_an_older_cpu() -> None:

@@ -4,7 +4,8 @@ import re
 
 import pytest
 
-from evocodec.search.tunables import TunableError, apply_edits, find_tunables, values_of
+from evocodec.codec.program import Program, derive_facts
+from evocodec.codec.tunables import TunableError
 
 PROGRAM = '''"""A program."""
 
@@ -23,7 +24,7 @@ def encode(x):
 
 
 def test_marks_are_found_in_the_order_of_the_program() -> None:
-    tunables = find_tunables(PROGRAM)
+    tunables = Program(PROGRAM).tunables
     assert [mark.name for mark in tunables] == [
         "NAME",
         "SIZES",
@@ -51,27 +52,27 @@ def test_marks_are_found_in_the_order_of_the_program() -> None:
 
 
 def test_editing_changes_the_expressions_and_nothing_else() -> None:
-    edited = apply_edits(
-        PROGRAM, [("NAME", '"adaptive"'), ("LAMBDA", "0.4"), ("SIZES", "(8,16,32)")]
+    edited = Program(PROGRAM).edited(
+        [("NAME", '"adaptive"'), ("LAMBDA", "0.4"), ("SIZES", "(8,16,32)")]
     )
     expected = (
         PROGRAM.replace('NAME = "dct8"', "NAME = 'adaptive'")
         .replace("float = 0.33", "float = 0.4")
         .replace("SIZES = (8, 16)  #", "SIZES = (8, 16, 32)  #")
     )
-    assert edited == expected
+    assert edited.text == expected
 
 
 def test_other_line_ends_and_letters_outside_ascii_survive() -> None:
     program = 'é = "ü"  # evolve: choice "ü" | "ö"\r\nB = 1  # evolve: int 0..2\r\n'
-    assert apply_edits(program, [("é", '"ö"'), ("B", "2")]) == (
+    assert Program(program).edited([("é", '"ö"'), ("B", "2")]).text == (
         'é = "ö"  # evolve: choice "ü" | "ö"\r\nB = 2  # evolve: int 0..2\r\n'
     )
 
 
 def test_a_bar_or_dashes_inside_quotes_do_not_split() -> None:
-    (mark,) = find_tunables('A = "a | b"  # evolve: choice "a | b" | "c -- d" | [1 | 2] -- text\n'
-                         .replace("[1 | 2]", '"e"'))  # fmt: skip
+    program = 'A = "a | b"  # evolve: choice "a | b" | "c -- d" | "e" -- text\n'
+    (mark,) = Program(program).tunables
     assert mark.choices == ('"a | b"', '"c -- d"', '"e"')
     assert mark.description == "text"
 
@@ -93,7 +94,7 @@ def test_a_bar_or_dashes_inside_quotes_do_not_split() -> None:
 )
 def test_an_edit_that_does_not_fit_is_refused(edits: list[tuple[str, str]], message: str) -> None:
     with pytest.raises(TunableError, match=re.escape(message)):
-        apply_edits(PROGRAM, edits)
+        Program(PROGRAM).edited(edits)
 
 
 @pytest.mark.parametrize(
@@ -117,10 +118,10 @@ def test_an_edit_that_does_not_fit_is_refused(edits: list[tuple[str, str]], mess
 )
 def test_a_malformed_mark_is_refused(line: str, message: str) -> None:
     with pytest.raises(TunableError, match=re.escape(message)):
-        find_tunables(line + "\n")
+        _ = Program(line + "\n").tunables
 
 
 def test_values_of_a_program_without_readable_marks_are_none() -> None:
-    assert values_of("x = 1\n") == {}
-    assert values_of("x = (\n") == {}
-    assert values_of(PROGRAM)["NAME"] == "'dct8'"
+    assert derive_facts("x = 1\n").tunables == ()
+    assert derive_facts("x = (\n").tunables == ()
+    assert dict(derive_facts(PROGRAM).tunables)["NAME"] == "'dct8'"

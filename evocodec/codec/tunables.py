@@ -15,11 +15,11 @@ import io
 import re
 import tokenize
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal
 
-from evocodec.codec.syntax import parse, parse_literal
+from evocodec.codec.syntax import parse_literal
 from evocodec.domain.errors import UserError
 
 _COMMENT = re.compile(r"#\s*evolve:\s*(?P<body>.*)$")
@@ -38,7 +38,8 @@ class Tunable:
     """One marked constant; ``value`` is its expression as it stands in the program.
 
     ``choices`` is filled for ``choice``, ``low`` and ``high`` for the numeric kinds.
-    ``line`` is 1-based.
+    ``line`` is 1-based; ``start`` and ``end`` are byte offsets of the expression into its UTF-8
+    line.
     """
 
     name: str
@@ -49,6 +50,8 @@ class Tunable:
     high: float = 0.0
     description: str = ""
     line: int = 0
+    start: int = 0
+    end: int = 0
 
     def accepts(self, expression: str) -> bool:
         """Whether the expression is one of the values that the mark allows."""
@@ -71,59 +74,39 @@ class Tunable:
         return f"{self.kind} {self.low:g}..{self.high:g}"
 
 
-@dataclass(frozen=True, slots=True)
-class _Site:
-    """Where a mark's expression stands: byte offsets into its UTF-8 line."""
+def find_tunables(text: str, tree: ast.Module) -> tuple[Tunable, ...]:
+    """Every mark of a program, in its order; ``tree`` is its syntax tree.
 
-    tunable: Tunable
-    start: int
-    end: int
-
-
-def find_tunables(source: str) -> tuple[Tunable, ...]:
-    """Every mark, in the order of the program.
-
-    Raises MarkError, naming the line, for a mark that is malformed, and for a program that does
-    not parse.
+    Raises TunableError, naming the line, for a mark that is malformed.
     """
-    return tuple(site.tunable for site in _sites(source))
+    return tuple(_find(text, tree))
 
 
-def apply_edits(source: str, edits: Sequence[tuple[str, str]]) -> str:
-    """Replace the expressions of marks; every other byte stays.
+def apply_edits(text: str, tunables: Sequence[Tunable], edits: Sequence[tuple[str, str]]) -> str:
+    """Replace the expressions of marks in a program that has those; every other byte stays.
 
-    Raises MarkError for an unknown name, a value that the mark does not allow, and a name that
+    Raises TunableError for an unknown name, a value that the mark does not allow, and a name that
     is edited twice.
     """
     wanted = dict(edits)
     if len(wanted) != len(edits):
         raise TunableError(f"a mark is edited twice: {', '.join(name for name, _ in edits)}")
-    sites = {site.tunable.name: site for site in _sites(source)}
+    known = {tunable.name: tunable for tunable in tunables}
+    pieces = _LINE_END.split(text.encode())  # lines at even places, their ends at odd ones
     for name, expression in edits:
-        site = sites.get(name)
-        if site is None:
-            known = ", ".join(sites) or "none"
-            raise TunableError(f"the program has no mark named {name}; its marks are: {known}")
-        if not site.tunable.accepts(expression):
+        tunable = known.get(name)
+        if tunable is None:
+            names = ", ".join(known) or "none"
+            raise TunableError(f"the program has no mark named {name}; its marks are: {names}")
+        if not tunable.accepts(expression):
             raise TunableError(
-                f"{name} = {expression} is not allowed; allowed: {site.tunable.allowed()}"
+                f"{name} = {expression} is not allowed; allowed: {tunable.allowed()}"
             )
-    pieces = _LINE_END.split(source.encode())  # lines at even places, their ends at odd ones
-    for name, expression in wanted.items():
-        site = sites[name]
-        place = 2 * (site.tunable.line - 1)
+        place = 2 * (tunable.line - 1)
         line = pieces[place]
-        new = site.tunable.spelling(expression).encode()
-        pieces[place] = line[: site.start] + new + line[site.end :]
+        new = tunable.spelling(expression).encode()
+        pieces[place] = line[: tunable.start] + new + line[tunable.end :]
     return b"".join(pieces).decode()
-
-
-def values_of(source: str) -> dict[str, str]:
-    """The present value of every mark; empty for a program without (readable) marks."""
-    try:
-        return {tunable.name: canonical(tunable.value) for tunable in find_tunables(source)}
-    except TunableError:
-        return {}
 
 
 @lru_cache(maxsize=4096)  # the same few values are read for every candidate
@@ -136,19 +119,13 @@ def canonical(expression: str) -> str:
         return text
 
 
-@lru_cache(maxsize=32)  # a parent is asked for its marks again and again
-def _sites(source: str) -> tuple[_Site, ...]:
-    return tuple(_find_sites(source))
-
-
-def _find_sites(source: str) -> Iterator[_Site]:
+def _find(text: str, tree: ast.Module) -> Iterator[Tunable]:
     try:
-        tree = parse(source)
-        comments = dict(_comments(source))
-    except (SyntaxError, ValueError, tokenize.TokenError, RecursionError, MemoryError) as error:
+        comments = dict(_comments(text))
+    except (SyntaxError, ValueError, tokenize.TokenError) as error:
         raise TunableError(f"the program does not parse, so it has no marks: {error}") from error
     assignments = dict(_assignments(tree))
-    lines = _LINE_END.split(source.encode())[::2]
+    lines = _LINE_END.split(text.encode())[::2]
     seen: set[str] = set()
     for line, body in sorted(comments.items()):
         found = assignments.get(line)
@@ -163,11 +140,11 @@ def _find_sites(source: str) -> Iterator[_Site]:
         seen.add(name)
         start, end = node.col_offset, node.end_col_offset or 0
         expression = lines[line - 1][start:end].decode()
-        yield _Site(_parse(name, expression, body, line), start, end)
+        yield replace(_parse(name, expression, body, line), start=start, end=end)
 
 
-def _comments(source: str) -> Iterator[tuple[int, str]]:
-    for token in tokenize.generate_tokens(io.StringIO(source, newline=None).readline):
+def _comments(text: str) -> Iterator[tuple[int, str]]:
+    for token in tokenize.generate_tokens(io.StringIO(text, newline=None).readline):
         if token.type == tokenize.COMMENT and (match := _COMMENT.match(token.string)):
             yield token.start[0], match["body"]
 
