@@ -1,19 +1,36 @@
 """Prompts: complete, hashed, and proof against what is put into them."""
 
+import ast
 import re
+from pathlib import Path
 
 import pytest
 
+import agents
 from agents.templates import ROLES, Prompts, bounded, fenced, load_template, parse_template
 
-VALUES = {
-    "planner": ("champion", "parent_id", "parent_bitrate", "parent_source", "marks", "history",
-                "number"),
-    "coder": ("plan", "program"),
-    "coder_repair": ("plan", "program", "whose", "attempt", "feedback"),
-    "reviewer": ("plan", "program"),
-    "judge": ("verdict", "numbers"),
-}  # fmt: skip
+
+def values_given() -> dict[str, tuple[str, ...]]:
+    """What the roles fill in, template by template, as their source has it."""
+    found: dict[str, tuple[str, ...]] = {}
+    for file in sorted(Path(agents.__path__[0]).glob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if (
+                isinstance(node, ast.Call)
+                and isinstance(node.func, ast.Attribute)
+                and node.func.attr == "render"
+                and isinstance(node.args[0], ast.Constant)
+            ):
+                names = tuple(keyword.arg for keyword in node.keywords if keyword.arg)
+                found[str(node.args[0].value)] = names
+    return found
+
+
+VALUES = values_given()
+
+
+def test_every_prompt_is_rendered_by_some_role() -> None:
+    assert set(VALUES) == set(ROLES)
 
 
 @pytest.mark.parametrize("role", ROLES)
