@@ -5,11 +5,20 @@ between levels (``EVOCODEC_MODEL__BASE_URL``); flags are dotted names (``--set r
 """
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -169,26 +178,70 @@ class RaySettings(Section):
     object_store_mib: int = Field(256, ge=80)
 
 
-class RoleSettings(Section):
-    """Overrides for one role; empty means the common setting."""
+Trimmed = Annotated[str, StringConstraints(strip_whitespace=True)]
+"""Text without the white space that copying leaves at its ends."""
 
-    model: str = ""
-    temperature: float | None = None
+
+def _clean_key(key: SecretStr) -> SecretStr:
+    """Take the line end off that a key read from a file has; it could not be sent in a header."""
+    text = key.get_secret_value().strip()
+    if any(not character.isprintable() or character.isspace() for character in text):
+        raise ValueError("the key has white space or control characters inside: copy it again")
+    return SecretStr(text)
+
+
+Key = Annotated[SecretStr, AfterValidator(_clean_key)]
+"""A secret that is sent in an HTTP header."""
+
+
+class RoleSettings(Section):
+    """What one role has of its own; what is empty or not set is the common setting."""
+
+    base_url: Trimmed = Field("", description="the role's own endpoint; empty: model.base_url")
+    api_key: Key = Field(
+        SecretStr(""),
+        description="empty: model.api_key, or none where the role has an endpoint of its own",
+    )
+    model: Trimmed = Field("", description="empty: model.model")
+    temperature: float | None = Field(
+        None, ge=0, le=2, description="not set: model.temperature, and so with the next four"
+    )
+    max_tokens: int | None = Field(None, ge=16, description="of one reply")
+    timeout_seconds: float | None = Field(None, gt=0, description="of one request")
+    price_input_usd_per_million: float | None = Field(None, ge=0, description="of tokens")
+    price_output_usd_per_million: float | None = Field(None, ge=0, description="of tokens")
+
+
+ModelRole = Literal["planner", "coder", "reviewer", "judge"]
 
 
 class ModelSettings(Section):
-    """Any OpenAI-compatible endpoint; without a base URL and a model none is used."""
+    """Any OpenAI-compatible endpoint; without a base URL and a model none is used.
 
-    base_url: str = ""
-    api_key: SecretStr = SecretStr("")
-    model: str = ""
+    A request is tried at most ``1 + max_retries`` times within ``gone_after_seconds``. Budgets hold
+    for the whole run, resumed or not.
+    """
+
+    base_url: Trimmed = Field("", description="usually ends in /v1; empty: OpenAI, with a key")
+    api_key: Key = Field(SecretStr(""), description="sent to base_url and to no other server")
+    model: Trimmed = Field("", description="a name that the endpoint knows; empty: no model")
     temperature: float = Field(0.7, ge=0, le=2)
-    max_tokens: int = Field(16000, ge=16)
-    timeout_seconds: float = Field(180.0, gt=0)
-    max_retries: int = Field(4, ge=0)
-    gone_after_seconds: float = Field(300.0, gt=0)
-    price_input_usd_per_million: float = Field(0.0, ge=0)
-    price_output_usd_per_million: float = Field(0.0, ge=0)
+    max_tokens: int = Field(16000, ge=16, description="of one reply at most")
+    timeout_seconds: float = Field(
+        180.0, gt=0, description="of one request, from connecting to the last byte"
+    )
+    max_retries: int = Field(4, ge=0, description="tries of one call after the first")
+    backoff_seconds: float = Field(
+        1.0, gt=0, description="pause before the second try; it doubles with each"
+    )
+    gone_after_seconds: float = Field(
+        300.0, gt=0, description="a call that has had no answer for so long stops the run"
+    )
+    max_concurrent: int = Field(
+        0, ge=0, description="calls at once at most; 0: one for each candidate in flight"
+    )
+    price_input_usd_per_million: float = Field(0.0, ge=0, description="of tokens, for the budget")
+    price_output_usd_per_million: float = Field(0.0, ge=0, description="of tokens, for the budget")
     budget_usd: float = Field(0.0, ge=0, description="0 means no limit")
     budget_tokens: int = Field(0, ge=0, description="0 means no limit")
     model_review: bool = Field(True, description="let a model review on top of the static gate")
@@ -202,6 +255,27 @@ class ModelSettings(Section):
     def configured(self) -> bool:
         """Whether an endpoint is set."""
         return bool(self.model)
+
+    def of_role(self, role: ModelRole) -> RoleSettings:
+        """What a role has of its own."""
+        return {
+            "planner": self.planner,
+            "coder": self.coder,
+            "reviewer": self.reviewer,
+            "judge": self.judge,
+        }[role]
+
+    @model_validator(mode="after")
+    def _require_prices(self) -> Self:
+        priced = (self, self.planner, self.coder, self.reviewer, self.judge)
+        if self.budget_usd > 0 and not any(
+            part.price_input_usd_per_million or part.price_output_usd_per_million for part in priced
+        ):
+            raise ValueError(
+                "budget_usd needs prices: set model.price_input_usd_per_million and "
+                "model.price_output_usd_per_million, or use model.budget_tokens"
+            )
+        return self
 
 
 class JudgeSettings(Section):
@@ -289,6 +363,19 @@ class Settings(BaseSettings):
     store: StoreSettings = StoreSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
 
+    def secrets(self) -> Iterator[str]:
+        """Every secret that is set, of whatever section: what logs must not show."""
+        return _secrets(self)
+
+
+def _secrets(section: BaseModel) -> Iterator[str]:
+    for name in type(section).model_fields:
+        value = getattr(section, name)
+        if isinstance(value, BaseModel):
+            yield from _secrets(value)
+        elif isinstance(value, SecretStr) and value.get_secret_value():
+            yield value.get_secret_value()
+
 
 def load_settings(*, file: Path | None = None, flags: Mapping[str, Any] | None = None) -> Settings:
     """Merge file, environment and flags (dotted names), the last one winning.
@@ -362,7 +449,7 @@ def _explain(error: ValidationError) -> str:
     lines = []
     for problem in error.errors(include_url=False, include_input=False):
         where = ".".join(str(part) for part in problem["loc"])
-        what = problem["msg"]
+        what = problem["msg"].removeprefix("Value error, ")
         if problem["type"] == "extra_forbidden":
             what = "there is no such setting"
         lines.append(f"{where}: {what}")

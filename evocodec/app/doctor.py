@@ -8,12 +8,14 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 from evocodec.app.engine import make_policy
 from evocodec.app.outputs import Check
 from evocodec.app.workspace import Workspace
-from evocodec.config import Settings
-from evocodec.domain.errors import EvocodecError
+from evocodec.config import ModelRole, Settings
+from evocodec.domain.errors import ConfigError, EvocodecError
+from evocodec.models.endpoint import endpoint_for
 from evocodec.sandbox.policy import UNSAFE_FLOOR
 
 
@@ -162,4 +164,13 @@ def _model(settings: Settings) -> Check:
             "none configured: the built-in mutation proposer is used",
             "set EVOCODEC_MODEL__BASE_URL and EVOCODEC_MODEL__MODEL to use one",
         )
-    return Check("model", "ok", f"{model.model} at {model.base_url or 'the default endpoint'}")
+    roles: tuple[ModelRole, ...] = get_args(ModelRole)
+    try:
+        endpoints = {role: endpoint_for(model, role) for role in roles}
+    except ConfigError as error:
+        return Check("model", "fail", str(error))
+    detail = f"{model.model} at {model.base_url or 'the default endpoint'}"
+    for role, endpoint in endpoints.items():
+        if endpoint.own & {"base_url", "model"}:
+            detail += f"; {role}: {endpoint.model} at {endpoint.base_url}"
+    return Check("model", "ok", detail)

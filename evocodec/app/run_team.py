@@ -9,7 +9,6 @@ from agents.submission import Submission, submission_team
 from agents.team import Team, model_team, mutation_team
 from evocodec.app.brief import make_prompts
 from evocodec.app.engine import make_policy
-from evocodec.app.gateway_settings import gateway_settings
 from evocodec.app.run_plan import RunPlan
 from evocodec.app.stage_settings import thresholds
 from evocodec.domain.events import Event
@@ -63,7 +62,7 @@ class TeamBuilder:
                 thresholds=rules,
             )
         gateway = ModelGateway(
-            gateway_settings(settings.model),
+            settings.model,
             run_id=self.plan.run_id,
             ledger=self.ledger,
             blobs=self.blobs,

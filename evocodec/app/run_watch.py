@@ -133,7 +133,7 @@ def watched(
 def redactor(settings: Settings) -> Redactor:
     """Hides the secrets that this process was given, in everything that is logged."""
     environment = (os.environ.get(name, "") for name in _SECRET_VARIABLES)
-    return Redactor((settings.model.api_key.get_secret_value(), *environment))
+    return Redactor((*settings.secrets(), *environment))
 
 
 class _CountedEngine:

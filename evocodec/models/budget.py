@@ -4,8 +4,9 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from evocodec.config import ModelSettings
 from evocodec.domain.errors import BudgetExhausted
-from evocodec.models.settings import ModelSettings
+from evocodec.models.endpoint import Endpoint
 
 
 class Budget:
@@ -19,13 +20,13 @@ class Budget:
         self._promised_tokens, self._promised_usd = 0, 0.0
 
     @contextmanager
-    def promise(self, prompt_tokens: int, completion_tokens: int) -> Iterator[None]:
+    def promise(self, endpoint: Endpoint, prompt_tokens: int) -> Iterator[None]:
         """Set aside the most that a call can use, until it ends.
 
         Raises BudgetExhausted when that is not there.
         """
-        tokens = prompt_tokens + completion_tokens
-        cost = self._settings.cost_usd(prompt_tokens, completion_tokens)
+        tokens = prompt_tokens + endpoint.max_tokens
+        cost = endpoint.cost_usd(prompt_tokens, endpoint.max_tokens)
         with self._lock:
             self._check(tokens, cost)
             self._promised_tokens += tokens

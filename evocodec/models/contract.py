@@ -4,6 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from evocodec.config import ModelRole
+
 
 @dataclass(frozen=True, slots=True)
 class Message:
@@ -33,7 +35,7 @@ class ChatGateway(Protocol):
 
     def chat(
         self,
-        role: str,
+        role: ModelRole,
         messages: Sequence[Message],
         *,
         candidate_id: str,

@@ -7,9 +7,11 @@ import time
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import CancelledError, Future
 from concurrent.futures import TimeoutError as WaitTimeout
+from contextlib import AbstractAsyncContextManager, nullcontext
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
+from evocodec.config import ModelRole, ModelSettings
 from evocodec.domain.errors import (
     CandidateFailure,
     ConfigError,
@@ -20,13 +22,14 @@ from evocodec.domain.errors import (
 from evocodec.domain.events import Event
 from evocodec.models.budget import Budget
 from evocodec.models.contract import Message, Reply
+from evocodec.models.endpoint import Endpoint, endpoint_for
 from evocodec.models.recorder import CallFacts, CallName, CallRecorder, spent_in
-from evocodec.models.settings import Endpoint, ModelSettings
 from evocodec.models.transport import CallFailed, Completion, Transport
 from evocodec.store.blobs import BlobStore
 from evocodec.store.ledger import Ledger
 
 T = TypeVar("T")
+_Gate: TypeAlias = AbstractAsyncContextManager[object]
 
 _CHARACTERS_PER_TOKEN = 3.0  # on the safe side for code; used where the server gives no count
 _LONGEST_BACKOFF_SECONDS = 30.0
@@ -64,12 +67,15 @@ class ModelGateway:
         self._stop = stop or threading.Event()
         self._interrupted = interrupted
         self._loop = _LoopThread()
-        self._transport = Transport(settings.timeout_seconds)
-        self._gate = asyncio.Semaphore(settings.max_concurrent)
+        self._transport = Transport()
+        # Without a bound no candidate in flight waits for another one's call.
+        self._gate: _Gate = (
+            asyncio.Semaphore(settings.max_concurrent) if settings.max_concurrent else nullcontext()
+        )
 
     def chat(
         self,
-        role: str,
+        role: ModelRole,
         messages: Sequence[Message],
         *,
         candidate_id: str,
@@ -82,9 +88,9 @@ class ModelGateway:
         known = self._recorder.find(name)
         if known is not None:
             return known
-        endpoint = self._settings.for_role(role)
+        endpoint = endpoint_for(self._settings, role)
         prompt_tokens = _estimate(messages)
-        with self._budget.promise(prompt_tokens, endpoint.max_tokens):
+        with self._budget.promise(endpoint, prompt_tokens):
             call = _Call(endpoint, messages, self._settings)
             try:
                 completion = self._wait(call.run(self._transport, self._gate))
@@ -115,7 +121,7 @@ class ModelGateway:
             outcome=outcome,
             prompt_tokens=prompt_tokens,
             completion_tokens=completion_tokens,
-            cost_usd=self._settings.cost_usd(prompt_tokens, completion_tokens),
+            cost_usd=call.endpoint.cost_usd(prompt_tokens, completion_tokens),
             wall_seconds=call.wall_seconds,
             tries=call.tries,
         )
@@ -165,7 +171,7 @@ class _Call:
     def wall_seconds(self) -> float:
         return time.monotonic() - self._started
 
-    async def run(self, transport: Transport, gate: asyncio.Semaphore) -> Completion:
+    async def run(self, transport: Transport, gate: _Gate) -> Completion:
         """Ask until there is a reply, or until asking again makes no sense."""
         while True:
             self.tries += 1
@@ -226,25 +232,26 @@ def _translate(failure: CallFailed, endpoint: Endpoint, call: _Call) -> Evocodec
             )
         case "authentication":
             return ConfigError(
-                f"{where} refused the key ({said}): set model.api_key (EVOCODEC_MODEL__API_KEY) to "
-                f"one that may use {endpoint.model}"
+                f"{where} refused the key ({said}): set {endpoint.setting('api_key')} "
+                f"({endpoint.variable('api_key')}) to one that may use {endpoint.model}"
             )
         case "not_found":
             return ConfigError(
                 f"{where} does not know model {endpoint.model!r} or has no /chat/completions "
-                f"({said}): check model.model and model.base_url (it usually ends in /v1)"
+                f"({said}): check {endpoint.setting('model')} and {endpoint.setting('base_url')} "
+                f"(it usually ends in /v1)"
             )
         case "bad_request":
             return ConfigError(
-                f"{where} rejected the request ({said}): check model.model, model.temperature and "
-                f"model.max_tokens"
+                f"{where} rejected the request ({said}): check {endpoint.setting('model')}, "
+                f"{endpoint.setting('temperature')} and {endpoint.setting('max_tokens')}"
             )
         case _:
             tries = f"{call.tries} {'try' if call.tries == 1 else 'tries'}"
             return EndpointUnavailable(
                 f"the model endpoint {where} gave no usable answer in {tries} over "
                 f"{call.wall_seconds:.1f} s; the last ended with {failure.name}: {said}. See that "
-                f"it runs and is reachable (model.base_url), then resume the run"
+                f"it runs and is reachable ({endpoint.setting('base_url')}), then resume the run"
             )
 
 

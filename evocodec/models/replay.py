@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from evocodec.config import ModelRole
 from evocodec.domain.errors import (
     CandidateFailure,
     EndpointUnavailable,
@@ -83,7 +84,7 @@ class ReplayGateway:
 
     def chat(
         self,
-        role: str,
+        role: ModelRole,
         messages: Sequence[Message],
         *,
         candidate_id: str,

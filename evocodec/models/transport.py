@@ -14,7 +14,7 @@ from langchain_openai import ChatOpenAI
 from pydantic import SecretStr
 
 from evocodec.models.contract import Message
-from evocodec.models.settings import Endpoint
+from evocodec.models.endpoint import Endpoint
 
 _TOO_LONG = re.compile(
     r"context[_ ]length[_ ]exceeded|maximum context length|context window|prompt is too long|"
@@ -60,8 +60,7 @@ class Transport:
     resolution to the last byte, so a server that drips bytes cannot hold a call.
     """
 
-    def __init__(self, timeout_seconds: float) -> None:
-        self._timeout_seconds = timeout_seconds
+    def __init__(self) -> None:
         self._clients: dict[bool, openai.DefaultAsyncHttpxClient] = {}
         self._models: dict[Endpoint, ChatOpenAI] = {}
 
@@ -69,11 +68,13 @@ class Transport:
         """Ask once; raises CallFailed."""
         model = self._model(endpoint)
         try:
-            async with asyncio.timeout(self._timeout_seconds):
+            async with asyncio.timeout(endpoint.timeout_seconds):
                 answer = await model.ainvoke([_to_langchain(message) for message in messages])
         except (TimeoutError, openai.APITimeoutError) as error:
             raise CallFailed(
-                "timeout", f"no complete answer within {self._timeout_seconds:g} s", retriable=True
+                "timeout",
+                f"no complete answer within {endpoint.timeout_seconds:g} s",
+                retriable=True,
             ) from error
         except openai.OpenAIError as error:
             raise _classify(error, endpoint) from error
@@ -105,7 +106,7 @@ class Transport:
                 api_key=SecretStr(endpoint.api_key or "none"),
                 temperature=endpoint.temperature,
                 max_retries=0,
-                timeout=self._timeout_seconds,
+                timeout=endpoint.timeout_seconds,
                 streaming=False,
                 use_responses_api=False,
                 http_async_client=self._client(direct=endpoint.loopback),

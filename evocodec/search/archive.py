@@ -25,6 +25,7 @@ from evocodec.domain.events import (
 
 SearchMode = Literal["mutation", "model"]
 
+_CHAMPION_SHARE = 0.7  # of a model's proposals start from the champion, the others from the best
 _TOP = 8  # how many of the best compete to be a parent beside the champion
 _SOFTMAX_PERCENT = 3.0  # a lead of that many per cent makes a parent e times as likely
 
@@ -68,12 +69,9 @@ class Archive:
     constants add up; ``model`` takes the champion mostly, else one of the best at random.
     """
 
-    def __init__(
-        self, *, mode: SearchMode = "mutation", seed: int = 1, champion_share: float = 0.7
-    ) -> None:
+    def __init__(self, *, mode: SearchMode = "mutation", seed: int = 1) -> None:
         self.mode = mode
         self._seed = seed
-        self._champion_share = champion_share
         # Candidates in flight propose and report at once: a proposal must see every other one.
         self.lock = threading.RLock()
         self._entries: dict[str, ArchiveEntry] = {}
@@ -168,7 +166,7 @@ class Archive:
                 return ranking[0]
             self._picks += 1
             rng = random.Random(f"{self._seed}/{len(self._entries)}/{self._picks}")
-            if champion is not None and rng.random() < self._champion_share:
+            if champion is not None and rng.random() < _CHAMPION_SHARE:
                 return champion
             return rng.choices(ranking[:_TOP], [_weight(e, ranking[0]) for e in ranking[:_TOP]])[0]
 

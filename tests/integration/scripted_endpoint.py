@@ -211,6 +211,7 @@ def raw(body: bytes, content_type: str = "application/json") -> Behaviour:
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
+    request_queue_size = 128  # many candidates call at one moment
     endpoint: Endpoint
 
     def handle_error(self, request: Any, client_address: Any) -> None:

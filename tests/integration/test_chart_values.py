@@ -58,6 +58,10 @@ _REFUSED = {
         {"controller__settings": {"model": {"api_key": "sk-1"}}},
         "name it in controller.existingSecret",
     ),
+    "a role's key in a ConfigMap": (
+        {"controller__settings": {"model": {"coder": {"api_key": "sk-1"}}}},
+        "put EVOCODEC_MODEL__CODER__API_KEY into a secret",
+    ),
     "data beside the volume": (
         {"controller__settings": {"workspace": "/tmp/runs"}},
         "the volume is at /data",

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import scripted_endpoint as scripted
 
+from evocodec.config import ModelRole, ModelSettings
 from evocodec.domain.errors import (
     BudgetExhausted,
     CandidateFailure,
@@ -21,9 +22,9 @@ from evocodec.domain.errors import (
 )
 from evocodec.domain.events import CandidateOpened, ModelCalled
 from evocodec.models.contract import Message, Reply
+from evocodec.models.endpoint import endpoint_for
 from evocodec.models.gateway import ModelGateway
 from evocodec.models.replay import ReplayGateway, replay_from
-from evocodec.models.settings import ModelSettings, RoleSettings
 from evocodec.store.memory import MemoryBlobStore, MemoryLedger
 
 MESSAGES = (Message("system", "You are a coder."), Message("user", "Write a codec, please."))
@@ -39,7 +40,9 @@ class Bench:
     blobs: MemoryBlobStore
     stop: threading.Event
 
-    def chat(self, candidate_id: str = "c0001", role: str = "coder", attempt: int = 0) -> Reply:
+    def chat(
+        self, candidate_id: str = "c0001", role: ModelRole = "coder", attempt: int = 0
+    ) -> Reply:
         return self.gateway.chat(
             role, MESSAGES, candidate_id=candidate_id, attempt=attempt, template_sha256="t" * 64
         )
@@ -47,6 +50,10 @@ class Bench:
     @property
     def calls(self) -> list[ModelCalled]:
         return [e for _, e in self.ledger.events("r") if isinstance(e, ModelCalled)]
+
+
+def lower(asked: scripted.Asked) -> dict[str, str]:
+    return {name.lower(): value for name, value in asked.headers.items()}
 
 
 def settings_for(endpoint: scripted.Endpoint, **changes: Any) -> ModelSettings:
@@ -60,7 +67,7 @@ def settings_for(endpoint: scripted.Endpoint, **changes: Any) -> ModelSettings:
         "backoff_seconds": 0.02,
         "gone_after_seconds": 20.0,
     }
-    return ModelSettings(**{**quick, **changes})
+    return ModelSettings.model_validate({**quick, **changes})
 
 
 @contextmanager
@@ -88,7 +95,7 @@ def bench(
 
 
 def test_a_reply_is_returned_and_recorded_with_hashes_tokens_and_cost() -> None:
-    prices = {"price_per_million_input_usd": 2.0, "price_per_million_output_usd": 10.0}
+    prices = {"price_input_usd_per_million": 2.0, "price_output_usd_per_million": 10.0}
     with bench(["Hello."], **prices) as (lab, endpoint):
         assert lab.chat() == Reply("Hello.", "ok", "tiny")
         (call,) = lab.calls
@@ -185,8 +192,9 @@ def test_nobody_listening_is_an_unavailable_endpoint() -> None:
     with bench(["gone"]) as (lab, _):
         pass
     gateway = ModelGateway(
-        ModelSettings(model="tiny", base_url="http://127.0.0.1:9/v1", max_retries=1,
-                      backoff_seconds=0.01),
+        ModelSettings(
+            model="tiny", base_url="http://127.0.0.1:9/v1", max_retries=1, backoff_seconds=0.01
+        ),
         run_id="r", ledger=lab.ledger, blobs=lab.blobs, record=lab.ledger.record,
     )  # fmt: skip
     try:
@@ -301,7 +309,7 @@ def test_a_budget_holds_over_a_resume() -> None:
 
 
 def test_a_money_budget_counts_calls_under_way() -> None:
-    prices = {"price_per_million_input_usd": 0.0, "price_per_million_output_usd": 1000.0}
+    prices = {"price_input_usd_per_million": 0.0, "price_output_usd_per_million": 1000.0}
     with bench([scripted.slow(1.0)], budget_usd=0.15, max_retries=0, **prices) as (lab, _):
         errors: list[str] = []
 
@@ -345,21 +353,84 @@ def test_calls_of_many_threads_run_side_by_side_within_the_bound() -> None:
 
 
 def test_roles_have_models_and_temperatures_of_their_own() -> None:
-    roles = {"planner": RoleSettings(model="big", temperature=0.1, max_tokens=7)}
-    with bench(["ok"], roles=roles) as (lab, endpoint):
+    own = {"model": "big", "temperature": 0.1, "max_tokens": 17}
+    with bench(["ok"], planner=own) as (lab, endpoint):
         lab.chat(role="planner")
         lab.chat(role="coder")
         planner, coder = endpoint.requests
     assert [planner.body[name] for name in ("model", "temperature", "max_tokens")] == [
         "big",
         0.1,
-        7,
+        17,
     ]
     assert [coder.body[name] for name in ("model", "temperature", "max_tokens")] == [
         "tiny",
         0.7,
         100,
     ]
+
+
+def test_a_role_goes_to_its_own_endpoint_with_its_own_key_limits_and_prices() -> None:
+    ledger = MemoryLedger()
+    with scripted.scripted_endpoint(["from the other one"]) as other:
+        own = {
+            "base_url": other.base_url,
+            "api_key": "sk-of-the-coder",
+            "price_output_usd_per_million": 1e6,
+        }
+        with bench(["from the common one"], ledger=ledger, coder=own) as (lab, common):
+            assert lab.chat(role="coder").text == "from the other one"
+            assert lab.chat(role="planner").text == "from the common one"
+            (coder,), (planner,) = other.requests, common.requests
+            costs = {call.role: call.cost_usd for call in lab.calls}
+    assert lower(coder)["authorization"] == "Bearer sk-of-the-coder"
+    assert lower(planner)["authorization"] == f"Bearer {KEY}"
+    assert costs["coder"] > 0
+    assert costs["planner"] == 0
+
+
+def test_the_common_key_is_not_sent_to_a_roles_own_endpoint() -> None:
+    with (
+        scripted.scripted_endpoint(["ok"]) as other,
+        bench(["ok"], coder={"base_url": other.base_url}) as (lab, _),
+    ):
+        lab.chat(role="coder")
+        (asked,) = other.requests
+    assert KEY not in str(dict(asked.headers))
+
+
+def test_a_role_has_a_time_limit_of_its_own() -> None:
+    with (
+        bench([scripted.slow(30)], max_retries=0, coder={"timeout_seconds": 0.3}) as (lab, _),
+        pytest.raises(EndpointUnavailable, match=r"no complete answer within 0\.3 s"),
+    ):
+        lab.chat(role="coder")
+
+
+def test_a_refused_key_of_a_role_is_named_as_the_roles() -> None:
+    with (
+        scripted.scripted_endpoint([scripted.fails(401)]) as other,
+        bench(["ok"], coder={"base_url": other.base_url}) as (lab, _),
+        pytest.raises(ConfigError, match="EVOCODEC_MODEL__CODER__API_KEY"),
+    ):
+        lab.chat(role="coder")
+
+
+def test_no_call_waits_for_another_one_unless_told_to() -> None:
+    calls = 24
+    together = threading.Barrier(calls)
+
+    def answer_when_all_are_here(handler: Any, asked: scripted.Asked) -> None:
+        together.wait(60)
+        scripted.says("Hello.")(handler, asked)
+
+    with bench([answer_when_all_are_here], timeout_seconds=60.0, max_retries=0) as (lab, _):
+        threads = [threading.Thread(target=lab.chat, args=(f"c{n:04d}",)) for n in range(calls)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert [call.outcome for call in lab.calls] == ["ok"] * calls
 
 
 def test_a_stop_interrupts_a_call_under_way() -> None:
@@ -385,11 +456,11 @@ def test_closing_leaves_no_thread_and_refuses_further_calls() -> None:
 def test_the_key_is_sent_and_shown_nowhere() -> None:
     with bench(["ok"]) as (lab, endpoint):
         lab.chat()
-        headers = {name.lower(): value for name, value in endpoint.requests[0].headers.items()}
+        headers = lower(endpoint.requests[0])
         settings = settings_for(endpoint)
     assert headers["authorization"] == f"Bearer {KEY}"
     assert KEY not in repr(settings)
-    assert KEY not in repr(settings.for_role("coder"))
+    assert KEY not in repr(endpoint_for(settings, "coder"))
     assert all(KEY not in repr(call) for call in lab.calls)
 
 

@@ -15,12 +15,12 @@ from agents.requests import CodeRequest, Feedback, HistoryItem, Parent, PlanRequ
 from agents.reviewer import ModelReviewer, StaticReviewer
 from agents.team import MUTATION_NOTICE, model_team, mutation_team
 from agents.templates import Prompts
+from evocodec.config import ModelSettings
 from evocodec.domain.candidate import Finding, Origin, Plan
 from evocodec.domain.errors import CandidateFailure, FailureKind
 from evocodec.domain.events import ModelCalled
 from evocodec.domain.results import Score
 from evocodec.models.gateway import ModelGateway
-from evocodec.models.settings import ModelSettings
 from evocodec.rules.adoption import JudgeRequest
 from evocodec.sandbox.policy import Policy
 from evocodec.search.archive import Archive, ArchiveEntry

@@ -1,9 +1,13 @@
 import json
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel, SecretStr
 
+from evocodec.app.run_watch import redactor
+from evocodec.config import load_settings
 from evocodec.domain.errors import UserError
 from evocodec.telemetry.redact import Redactor
 from evocodec.telemetry.structured import collected_log
@@ -69,3 +73,20 @@ def test_a_log_that_cannot_be_written_is_a_message(tmp_path: Path) -> None:
         collected_log(where, "r", form="json", level="info", redact=Redactor()),
     ):
         raise AssertionError("it was opened")
+
+
+def secret_names(section: BaseModel, prefix: str = "") -> Iterator[str]:
+    for name in type(section).model_fields:
+        value = getattr(section, name)
+        if isinstance(value, BaseModel):
+            yield from secret_names(value, f"{prefix}{name}.")
+        elif isinstance(value, SecretStr):
+            yield prefix + name
+
+
+def test_every_secret_that_can_be_set_is_hidden_in_logs() -> None:
+    secrets = {name: f"sk-of-{name}" for name in secret_names(load_settings())}
+    assert {"model.api_key", "model.coder.api_key", "model.judge.api_key"} <= set(secrets)
+    redact = redactor(load_settings(flags=secrets))
+    for secret in secrets.values():
+        assert redact(f"it said {secret}.") == "it said [hidden]."

@@ -102,6 +102,10 @@
   "model.base_url" "set model.baseUrl"
   "model.api_key" "a ConfigMap is no place for a key; put EVOCODEC_MODEL__API_KEY into a secret and name it in controller.existingSecret"
   "champions.remote" "set champions.remote" -}}
+{{- range $role := list "planner" "coder" "reviewer" "judge" -}}
+{{- $variable := printf "EVOCODEC_MODEL__%s__API_KEY" (upper $role) -}}
+{{- $_ := set $owned (printf "model.%s.api_key" $role) (printf "a ConfigMap is no place for a key; put %s into a secret and name it in controller.existingSecret" $variable) -}}
+{{- end -}}
 {{- $settings := .Values.controller.settings -}}
 {{- range $path, $advice := $owned -}}
 {{- $node := $settings -}}
