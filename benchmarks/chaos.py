@@ -18,12 +18,12 @@ from dataclasses import asdict
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT / "tests" / "integration")]
+sys.path.insert(0, str(ROOT))
 
 import pytest  # noqa: E402
-from chaos_run import Plan, evolve  # noqa: E402 - the tests' own cluster, stores and laboratory
 
 from evocodec.config import parse_assignment  # noqa: E402
+from tests.support.chaos_run import Plan, evolve  # noqa: E402 - the tests' own cluster and stores
 
 RAY = ("worker", "node", "worker", "head", "controller")
 ALL = ("worker", "dynamodb", "node", "s3", "worker", "both stores", "head", "controller")

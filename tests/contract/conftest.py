@@ -8,8 +8,8 @@ import pytest
 @pytest.fixture(scope="module")
 def real_dynamodb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of DynamoDB's own engine; skips where it cannot be had."""
-    from aws_servers import aws_environment
-    from persisting_servers import dynamodb_local
+    from tests.support.aws_servers import aws_environment
+    from tests.support.persisting_servers import dynamodb_local
 
     with aws_environment(), dynamodb_local(tmp_path_factory.mktemp("dynamodb")) as started:
         yield started.url
@@ -18,8 +18,8 @@ def real_dynamodb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def persisting_s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of an S3 that keeps objects as files."""
-    from aws_servers import aws_environment
-    from persisting_servers import localbucket
+    from tests.support.aws_servers import aws_environment
+    from tests.support.persisting_servers import localbucket
 
     with aws_environment(), localbucket(tmp_path_factory.mktemp("s3")) as started:
         yield started.url

@@ -14,7 +14,7 @@ from evocodec.store.memory import MemoryBlobStore
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
-    from aws_servers import moto_server
+    from tests.support.aws_servers import moto_server
 
     with moto_server() as url:
         yield url
@@ -27,7 +27,7 @@ def blobs(request: pytest.FixtureRequest, tmp_path: Path) -> BlobStore:
             return MemoryBlobStore()
         case "files":
             return FileBlobStore(tmp_path / "blobs")
-    from aws_servers import fresh_name, s3_blobs
+    from tests.support.aws_servers import fresh_name, s3_blobs
 
     # Parts of 5 MiB are the smallest that S3 takes; the last one may be smaller.
     part_bytes = 5 << 20 if request.param == "s3-parts" else 16 << 20

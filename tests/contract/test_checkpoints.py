@@ -16,7 +16,7 @@ THREAD: Any = {"configurable": {"thread_id": "run-1/c0001", "checkpoint_ns": ""}
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
-    from aws_servers import moto_server
+    from tests.support.aws_servers import moto_server
 
     with moto_server() as url:
         yield url
@@ -24,7 +24,7 @@ def server() -> Iterator[str]:
 
 @pytest.fixture(params=["server", "real_dynamodb"])
 def dynamodb(request: pytest.FixtureRequest) -> BaseCheckpointSaver[str]:
-    from aws_servers import dynamo_checkpoints, fresh_name
+    from tests.support.aws_servers import dynamo_checkpoints, fresh_name
 
     return dynamo_checkpoints(request.getfixturevalue(request.param), fresh_name("checkpoints"))
 
@@ -32,7 +32,7 @@ def dynamodb(request: pytest.FixtureRequest) -> BaseCheckpointSaver[str]:
 @pytest.fixture(params=["sqlite", "server", "real_dynamodb"])
 def saver(request: pytest.FixtureRequest) -> Iterator[BaseCheckpointSaver[str]]:
     if request.param != "sqlite":
-        from aws_servers import dynamo_checkpoints, fresh_name
+        from tests.support.aws_servers import dynamo_checkpoints, fresh_name
 
         yield dynamo_checkpoints(request.getfixturevalue(request.param), fresh_name("checkpoints"))
         return
@@ -91,7 +91,7 @@ def test_threads_do_not_see_each_other(saver: BaseCheckpointSaver[str]) -> None:
 
 
 def test_what_is_too_large_for_an_item_is_kept_as_a_blob(server: str) -> None:
-    from aws_servers import dynamo_checkpoints, fresh_name
+    from tests.support.aws_servers import dynamo_checkpoints, fresh_name
 
     blobs = MemoryBlobStore()
     saver = dynamo_checkpoints(server, fresh_name("checkpoints"), blobs=blobs)

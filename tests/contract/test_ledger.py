@@ -6,7 +6,6 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from sample_events import AT, one_of_each_kind, opened
 
 from evocodec.domain.candidate import Origin, Verdict
 from evocodec.domain.events import (
@@ -19,11 +18,12 @@ from evocodec.store.event_json import EVENT_KINDS
 from evocodec.store.ledger import Ledger
 from evocodec.store.memory import MemoryLedger
 from evocodec.store.sqlite.ledger import SqliteLedger
+from tests.support.sample_events import AT, one_of_each_kind, opened
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
-    from aws_servers import moto_server
+    from tests.support.aws_servers import moto_server
 
     with moto_server() as url:
         yield url
@@ -37,7 +37,7 @@ def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ledger]:
         case "sqlite":
             opened = SqliteLedger(tmp_path / "ledger.db")
         case _:
-            from aws_servers import dynamo_ledger, fresh_name
+            from tests.support.aws_servers import dynamo_ledger, fresh_name
 
             engine = "server" if request.param == "dynamodb" else "real_dynamodb"
             opened = dynamo_ledger(request.getfixturevalue(engine), fresh_name("ledger"))

@@ -4,17 +4,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from test_records import adopted_events, evolution, record_at
 
 from evocodec.store.file_records import FileRecordStore
 from evocodec.store.memory import MemoryRecordStore
 from evocodec.store.records import RecordStore
 from evocodec.views.experiment_record import experiment_record
+from tests.unit.test_experiment_record import adopted_events, evolution, record_at
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
-    from aws_servers import moto_server
+    from tests.support.aws_servers import moto_server
 
     with moto_server() as url:
         yield url
@@ -27,7 +27,7 @@ def records(request: pytest.FixtureRequest, tmp_path: Path) -> RecordStore:
             return MemoryRecordStore()
         case "files":
             return FileRecordStore(tmp_path / "r")
-    from aws_servers import dynamo_records, fresh_name
+    from tests.support.aws_servers import dynamo_records, fresh_name
 
     engine = "server" if request.param == "dynamodb" else "real_dynamodb"
     return dynamo_records(request.getfixturevalue(engine), fresh_name("records"))

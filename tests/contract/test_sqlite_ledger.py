@@ -11,13 +11,13 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from sample_events import AT, OLD_KINDS, opened
 
 from evocodec.domain.errors import InfrastructureFailure, UserError
 from evocodec.domain.events import (
     Evaluated,
 )
 from evocodec.store.sqlite.ledger import SqliteLedger
+from tests.support.sample_events import AT, OLD_KINDS, opened
 
 OLD_FORMAT = Path(__file__).parent.parent / "data" / "ledger_v1.sql"
 

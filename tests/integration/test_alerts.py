@@ -5,8 +5,9 @@ import subprocess
 
 import pytest
 import yaml
-from dashboards import CHART, ROOT, RULES, alerts
-from prometheus_server import tool
+
+from tests.support.dashboard_files import CHART, ROOT, RULES, alerts
+from tests.support.prometheus_server import tool
 
 ALERTS = {rule["alert"]: rule for rule in alerts()}
 TESTS = CHART / "alerts" / "tests" / "evocodec.test.yaml"

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from aws_door import CUT, LOSE, Answer, Door, door_to
-from aws_servers import fresh_name, moto_server, options_for, s3_blobs
 
 from evocodec.domain.errors import InfrastructureFailure, UserError
 from evocodec.store.aws.blobs import S3BlobStore, S3Options, check_bucket
 from evocodec.store.aws.client import AwsClient, connect
+from tests.support.aws_fault_proxy import CUT, LOSE, Answer, Door, door_to
+from tests.support.aws_servers import fresh_name, moto_server, options_for, s3_blobs
 
 PART = 5 << 20
 LARGE = random.Random(7).randbytes(2 * PART + 1000)

@@ -5,8 +5,6 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from aws_door import LOSE, Answer, Door, door_to
-from aws_servers import dynamo_ledger, fresh_name, moto_server, options_for
 
 from evocodec.domain.candidate import Origin
 from evocodec.domain.errors import InfrastructureFailure, UserError
@@ -16,6 +14,8 @@ from evocodec.store.aws.ledger import DynamoLedger, ledger_table
 from evocodec.store.aws.records import records_table
 from evocodec.store.aws.tables import TableOptions, ensure_table
 from evocodec.store.memory import MemoryBlobStore
+from tests.support.aws_fault_proxy import LOSE, Answer, Door, door_to
+from tests.support.aws_servers import dynamo_ledger, fresh_name, moto_server, options_for
 
 WRITE = "TransactWriteItems"
 THROTTLED = Answer(400, "ProvisionedThroughputExceededException")

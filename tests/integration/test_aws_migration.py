@@ -7,10 +7,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import cli_story as story
 import pytest
-from aws_door import PASS, Answer, Door, door_to
-from aws_servers import REGION, fresh_name, moto_server
 from typer.testing import CliRunner
 
 from evocodec.app import Laboratory
@@ -18,6 +15,9 @@ from evocodec.cli.main import application
 from evocodec.config import load_settings
 from evocodec.domain.events import CandidateOpened
 from evocodec.views.experiment_record import experiment_record
+from tests.support import sample_run as story
+from tests.support.aws_fault_proxy import PASS, Answer, Door, door_to
+from tests.support.aws_servers import REGION, fresh_name, moto_server
 
 APP = application()
 

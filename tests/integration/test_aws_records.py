@@ -4,14 +4,14 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from aws_servers import dynamo_records, fresh_name, moto_server, options_for
-from test_records import adopted_events, record_at
 
 from evocodec.store.aws.client import connect
 from evocodec.store.aws.records import DynamoRecordStore, records_table
 from evocodec.store.aws.tables import TableOptions, ensure_table
 from evocodec.store.memory import MemoryBlobStore
 from evocodec.views.experiment_record import experiment_record
+from tests.support.aws_servers import dynamo_records, fresh_name, moto_server, options_for
+from tests.unit.test_experiment_record import adopted_events, record_at
 
 
 @pytest.fixture(scope="module")

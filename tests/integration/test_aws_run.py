@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cloud import Cloud, persisting_cloud
-from lab import laboratory
-from persisting_servers import Server
 
 from evocodec.app.store_admin import migrate_stores
 from evocodec.domain.errors import InfrastructureFailure
 from evocodec.domain.events import Event
 from evocodec.views.run import RunView
+from tests.support.persistent_aws import Cloud, persisting_cloud
+from tests.support.persisting_servers import Server
+from tests.support.toy_laboratory import laboratory
 
 
 @pytest.fixture(scope="module")

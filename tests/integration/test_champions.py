@@ -9,11 +9,11 @@ import time
 from pathlib import Path
 
 import pytest
-from adoptions import entry, git
 
 from evocodec.champions.publish import resolve
 from evocodec.champions.repository import ChampionRepository
 from evocodec.domain.errors import InfrastructureFailure, UserError
+from tests.support.adoption_entries import entry, git
 
 pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
 

@@ -5,10 +5,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from adoptions import entry, git
 
 from evocodec.champions.repository import ChampionRepository
 from evocodec.domain.errors import UserError
+from tests.support.adoption_entries import entry, git
 
 pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from chaos_run import Plan, evolve
+from tests.support.chaos_run import Plan, evolve
 
 
 def test_nothing_is_lost_or_doubled_when_worker_head_and_stores_die(tmp_path: Path) -> None:

@@ -8,12 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-import chart_tools as chart
 import pytest
 import yaml
-from test_chart_pods import AWS, EVERYTHING, MATRIX, matrix
 
 from evocodec.config import Settings, load_settings
+from tests.integration.test_chart_pods import AWS, EVERYTHING, MATRIX, matrix
+from tests.support import chart_tools as chart
 
 
 def _settings(words: tuple[str, ...], folder: Path) -> Settings:

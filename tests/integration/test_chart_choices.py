@@ -4,9 +4,10 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-import chart_tools as chart
 import pytest
-from test_chart_pods import EVERYTHING, MATRIX
+
+from tests.integration.test_chart_pods import EVERYTHING, MATRIX
+from tests.support import chart_tools as chart
 
 
 def _parts(objects: list[chart.Object]) -> dict[str, Mapping[str, Any]]:

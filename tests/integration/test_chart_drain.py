@@ -8,11 +8,12 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import chart_tools as chart
 import psutil
 import pytest
-from ray_nodes import PATIENCE, Node, Nodes, ray_nodes, wait_for
-from test_ray_cluster import IN_ENCODER, STORE, load_on, start_engine
+
+from tests.integration.test_ray_cluster import IN_ENCODER, STORE, load_on, start_engine
+from tests.support import chart_tools as chart
+from tests.support.ray_nodes import PATIENCE, Node, Nodes, ray_nodes, wait_for
 
 # Longer than it takes to tell Ray that a node goes.
 LASTING = STORE.replace(IN_ENCODER, f"    import time; time.sleep(1.5)\n{IN_ENCODER}")
@@ -63,7 +64,7 @@ def nodes(monkeypatch: pytest.MonkeyPatch) -> Iterator[Nodes]:
 def test_a_worker_that_must_go_ends_what_it_does_and_nothing_is_done_twice(
     nodes: Nodes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("test_ray_cluster.LASTING", LASTING)
+    monkeypatch.setattr("tests.integration.test_ray_cluster.LASTING", LASTING)
     pod = start_pod(nodes, "goes", "127.0.0.62")
     engine = start_engine(nodes)
     try:

@@ -6,10 +6,11 @@ import shutil
 import sys
 from pathlib import Path
 
-import chart_tools as chart
 import pytest
 import yaml
-from pod_security import stricter, violations
+
+from tests.support import chart_tools as chart
+from tests.support.pod_security import stricter, violations
 
 sys.path.insert(0, str(chart.ROOT / "tools"))
 import render_kustomize

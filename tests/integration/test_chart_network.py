@@ -2,10 +2,11 @@
 
 from collections.abc import Iterable
 
-import chart_tools as chart
 import pytest
-from network_flows import End, allowed
-from test_chart_pods import AWS, EVERYTHING, MATRIX
+
+from tests.integration.test_chart_pods import AWS, EVERYTHING, MATRIX
+from tests.support import chart_tools as chart
+from tests.support.network_policies import End, allowed
 
 NAMESPACE = "evo"
 GCS, DASHBOARD, METRICS, RAY_METRICS, MODEL = 6379, 8265, 9464, 8080, 8000

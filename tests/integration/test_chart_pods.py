@@ -2,10 +2,11 @@
 
 import copy
 
-import chart_tools as chart
 import pytest
-from pod_security import stricter, violations
-from ray_nodes import CHART
+
+from tests.support import chart_tools as chart
+from tests.support.pod_security import stricter, violations
+from tests.support.ray_nodes import CHART
 
 EVERYTHING = (
     *chart.profile("large"),

@@ -4,9 +4,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from subprocess import CompletedProcess
 
-import chart_tools as chart
 import pytest
-from release_server import ReleaseServer, release_server
+
+from tests.support import chart_tools as chart
+from tests.support.fake_helm_api import ReleaseServer, release_server
 
 Helm = Callable[..., "CompletedProcess[str]"]
 CLAIM = ("PersistentVolumeClaim", "lab-evocodec-data")

@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import chart_tools as chart
 import jsonschema
 import pytest
 from jsonschema.protocols import Validator
-from test_chart_pods import MATRIX, matrix
+
+from tests.integration.test_chart_pods import MATRIX, matrix
+from tests.support import chart_tools as chart
 
 kubernetes_validate = pytest.importorskip(
     "kubernetes_validate", reason="kubernetes-validate is not installed: no API schemas"

@@ -5,9 +5,10 @@ import sys
 import tarfile
 from pathlib import Path
 
-import chart_tools as chart
 import pytest
 import yaml
+
+from tests.support import chart_tools as chart
 
 sys.path.insert(0, str(chart.ROOT / "tools"))
 import chart_readme

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from lab import CARPHONE, TOY, settings_for
 
 from agents.judge import RuleJudge
 from agents.team import Team
@@ -51,6 +50,7 @@ from graph.decide import DecideNodes
 from graph.routing import LoopBounds
 from graph.services import CurrentChampion, HeldOutConfig, Services, utc_now
 from graph.state import CandidateState
+from tests.support.toy_laboratory import CARPHONE, TOY, settings_for
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the sandbox is made of Linux")
 

@@ -1,6 +1,5 @@
 """The command line on real workspaces, real git repositories, and a real terminal."""
 
-import importlib.util
 import json
 import os
 import pty
@@ -12,7 +11,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from types import ModuleType
 
 import psutil
 import pytest
@@ -30,25 +28,13 @@ from evocodec.domain.events import Event
 from evocodec.store.blobs import FileBlobStore
 from evocodec.store.sqlite.ledger import SqliteLedger
 from evocodec.video.clips import default_clips
+from tests.support import sample_run as story
 
 APP = application()
 
-UNIT = Path(__file__).parents[1] / "unit"
+ROOT = Path(__file__).parents[2]
 EVOCODEC = Path(sys.executable).with_name("evocodec")
 HOSTILE_BYTES = ("\x1b", "\x9b", "\x07", "\r")
-
-
-def _load_story() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("cli_story", UNIT / "cli_story.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-story = _load_story()
 
 
 def record(workspace: Path, events: Sequence[Event]) -> None:
@@ -424,7 +410,7 @@ def terminal() -> Iterator[Callable[..., Terminal]]:
 LIVE = """
 import subprocess, sys, threading, time
 sys.path.insert(0, sys.argv[1])
-import cli_story
+from tests.support import sample_run
 from evocodec.cli.display.live import LiveDisplay
 from evocodec.cli.session import Session
 from evocodec.cli.stopping import kill_descendants, run_stoppable
@@ -435,7 +421,7 @@ display = LiveDisplay(session.out, minutes=4)
 def work():
     child = subprocess.Popen(["sleep", "300"], start_new_session=True)
     print(f"child {child.pid}.", file=sys.stderr)
-    for event in cli_story.story():
+    for event in sample_run.story():
         display.on_event(event)
     while sys.argv[2] == "stubborn" or not stop.is_set():
         time.sleep(0.05)
@@ -456,7 +442,7 @@ sys.exit(code)
 def test_the_live_display_draws_and_ctrl_c_stops_cleanly(
     terminal: Callable[..., Terminal],
 ) -> None:
-    child = terminal(sys.executable, "-c", LIVE, UNIT, "polite")
+    child = terminal(sys.executable, "-c", LIVE, ROOT, "polite")
     child.read_until(lambda text: "c0005" in text and "champion" in text, seconds=20)
     child.press_ctrl_c()
     child.read_until(lambda text: "stopping cleanly" in text, seconds=10)
@@ -468,7 +454,7 @@ def test_the_live_display_draws_and_ctrl_c_stops_cleanly(
 def test_a_second_ctrl_c_leaves_at_once_with_the_cursor_shown_and_no_process_behind(
     terminal: Callable[..., Terminal],
 ) -> None:
-    child = terminal(sys.executable, "-c", LIVE, UNIT, "stubborn")
+    child = terminal(sys.executable, "-c", LIVE, ROOT, "stubborn")
     child.read_until(lambda text: "c0005" in text, seconds=20)
     grandchild = int(re.search(r"child (\d+)\.", child.output)[1])
     assert psutil.pid_exists(grandchild)
@@ -491,7 +477,7 @@ def _is_zombie(pid: int) -> bool:
 
 
 def test_sigterm_stops_like_the_first_ctrl_c(terminal: Callable[..., Terminal]) -> None:
-    child = terminal(sys.executable, "-c", LIVE, UNIT, "polite")
+    child = terminal(sys.executable, "-c", LIVE, ROOT, "polite")
     child.read_until(lambda text: "c0005" in text, seconds=20)
     os.kill(child.pid, signal.SIGTERM)
     assert child.wait(seconds=10) == 7

@@ -20,16 +20,6 @@ import yaml
 pytest.importorskip("kubernetes", reason="not installed: pip install -c constraints.txt kubernetes")
 pytest.importorskip("kmock", reason="not installed: pip install -c constraints.txt kmock")
 
-from fake_cluster import (
-    DISCOVERY,
-    NAMESPACE,
-    RESTRICTED,
-    FakeCluster,
-    fake_cluster,
-    make_healthy,
-    node,
-)
-
 from evocodec.cluster import facts, quotas
 from evocodec.cluster.api import ClusterApi, connect
 from evocodec.cluster.check import check_cluster
@@ -39,6 +29,15 @@ from evocodec.cluster.probe_pods import MANAGED_BY, ProbeOptions
 from evocodec.cluster.probing import probe
 from evocodec.cluster.quantities import quantity
 from evocodec.domain.errors import InfrastructureFailure, UserError
+from tests.support.fake_kubernetes_api import (
+    DISCOVERY,
+    NAMESPACE,
+    RESTRICTED,
+    FakeCluster,
+    fake_cluster,
+    make_healthy,
+    node,
+)
 
 Json = dict[str, Any]
 CHART = Path(__file__).resolve().parents[2] / "helm" / "evocodec"

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from dashboards import FILES, ROOT, boards, expressions, filled, panels
-from prometheus_server import tool
+
+from tests.support.dashboard_files import FILES, ROOT, boards, expressions, filled, panels
+from tests.support.prometheus_server import tool
 
 BOARDS = boards()
 # As Grafana's own list has them; a unit that it does not know is shown as a word after the number.

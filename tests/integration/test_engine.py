@@ -409,7 +409,8 @@ def test_the_report_of_isolation_comes_from_a_worker(each: Lab) -> None:
 
 OTHER = """
     import json, sys
-    from test_engine_module import *  # noqa
+    sys.path.insert(0, {root!r})
+    from tests.integration.test_engine import *  # noqa
     engine = RayEngine(options({changes}))
     info = engine.start()
     engine.put_clip(ODD)
@@ -421,9 +422,9 @@ OTHER = """
 
 def other_process(tmp_path: Path, changes: str) -> tuple[bool, str, int]:
     """Run a job with an engine of another process."""
-    (tmp_path / "test_engine_module.py").symlink_to(Path(__file__).resolve())
     script = tmp_path / "other.py"
-    script.write_text(textwrap.dedent(OTHER).format(changes=changes))
+    root = str(Path(__file__).resolve().parents[2])
+    script.write_text(textwrap.dedent(OTHER).format(root=root, changes=changes))
     done = subprocess.run(
         [sys.executable, script], capture_output=True, text=True, timeout=120, check=False
     )

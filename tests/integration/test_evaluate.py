@@ -12,10 +12,10 @@ from pathlib import Path
 
 import psutil
 import pytest
-from lab import CARPHONE, TOY
 from typer.testing import CliRunner, Result
 
 from evocodec.cli.main import application
+from tests.support.toy_laboratory import CARPHONE, TOY
 
 APP = application()
 

@@ -4,7 +4,6 @@ import shutil
 from pathlib import Path
 
 import pytest
-from lab import CARPHONE, settings_for
 
 from evocodec.app.clips import AnchoredClip, anchored_clips
 from evocodec.app.held_out_clips import (
@@ -16,6 +15,7 @@ from evocodec.app.held_out_clips import (
 from evocodec.domain.errors import ConfigError, SourceError
 from evocodec.video.clip_spec import parse_clip
 from evocodec.video.clips import load_clip
+from tests.support.toy_laboratory import CARPHONE, settings_for
 
 BIKES = str(Path(CARPHONE).with_name("bikes.mp4"))
 

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import scripted_endpoint as scripted
-from lab import TOY, laboratory
 
 from evocodec.domain.candidate import CandidateStatus
 from evocodec.domain.errors import FailureKind
 from evocodec.domain.events import Event, ModelCalled
 from evocodec.views.run import RunView
+from tests.support import scripted_model as scripted
+from tests.support.toy_laboratory import TOY, laboratory
 
 TOY_SOURCE = TOY.read_text()
 BETTER = TOY_SOURCE.replace('PREDICTION = "none"', 'PREDICTION = "left"')

@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from lab import settings_for
 
 from evocodec.anchors.encoders import anchor_encoders
 from evocodec.app import other_anchors
@@ -14,6 +13,7 @@ from evocodec.app.clips import AnchoredClip, anchored_clips
 from evocodec.app.other_anchors import OtherAnchors, require_anchors
 from evocodec.domain.errors import ConfigError
 from evocodec.domain.results import RdCurve, Track
+from tests.support.toy_laboratory import settings_for
 
 Found = list[tuple[str, str, bool]]
 

@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import persisting_servers
 import psutil
 import pytest
-from aws_servers import aws_environment, dynamo_ledger
-from persisting_servers import Server, dynamodb_local, fetch, localbucket
 
 from evocodec.domain.events import CandidateOpened
+from tests.support import persisting_servers
+from tests.support.aws_servers import aws_environment, dynamo_ledger
+from tests.support.persisting_servers import Server, dynamodb_local, fetch, localbucket
 
 
 def fake_npm(folder: Path, *lines: str) -> None:

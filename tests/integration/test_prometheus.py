@@ -12,10 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from dashboards import ROOT, RULES, alerts, expressions, metric_names
-from lab import laboratory
 from prometheus_client.parser import text_string_to_metric_families
-from prometheus_server import Prometheus, free_port, prometheus
 
 from evocodec.app import Laboratory
 from evocodec.curves.bd_rate import bd_rate
@@ -23,6 +20,9 @@ from evocodec.domain.errors import UserError
 from evocodec.domain.events import Adopted, CandidateClosed, Event
 from evocodec.telemetry.server import MetricsServer
 from evocodec.views.run import RunView
+from tests.support.dashboard_files import ROOT, RULES, alerts, expressions, metric_names
+from tests.support.prometheus_server import Prometheus, free_port, prometheus
+from tests.support.toy_laboratory import laboratory
 
 ANCHORS = ("x265-medium", "x264-medium", "svt-av1-p8")
 

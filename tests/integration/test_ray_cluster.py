@@ -22,7 +22,6 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-from ray_nodes import PATIENCE, Nodes, cut, namespace, ray_nodes, wait_for
 
 from evocodec.domain.results import RatePoint, Stage
 from evocodec.domain.video import Frame, StreamInfo
@@ -34,6 +33,7 @@ from evocodec.execution.workers.driver_client import DriverClient
 from evocodec.sandbox.policy import MEBIBYTE, Limits, Policy
 from evocodec.video.clip_spec import ClipSource
 from evocodec.video.clips import Clip, make_clip
+from tests.support.ray_nodes import PATIENCE, Nodes, cut, namespace, ray_nodes, wait_for
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the sandbox is made of Linux")
 

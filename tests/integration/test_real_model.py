@@ -15,11 +15,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from lab import laboratory
 
 from evocodec.domain.candidate import CandidateStatus
 from evocodec.domain.errors import FailureKind
 from evocodec.domain.events import ModelCalled
+from tests.support.toy_laboratory import laboratory
 
 PYTHON = os.environ.get("EVOCODEC_LLAMA_PYTHON", sys.executable)
 FIND_MODEL = (

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
-from weak_launcher import SharedLauncher, WeakLauncher
 
 from evocodec.cli.main import application
 from evocodec.sandbox import conformance
@@ -25,6 +24,7 @@ from evocodec.sandbox.redteam.attack import VIEWS, Verdict
 from evocodec.sandbox.redteam.attacks import ALL_ATTACKS, select_attacks
 from evocodec.sandbox.redteam.report import RedTeamReport
 from evocodec.sandbox.redteam.runner import run_attacks
+from tests.support.unprotected_launcher import SharedLauncher, WeakLauncher
 
 APP = application()
 

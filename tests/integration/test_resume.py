@@ -12,12 +12,12 @@ from typing import Any
 
 import psutil
 import pytest
-import scripted_endpoint as scripted
-from lab import WIDE, git, laboratory
-from test_model_run import BETTER, by_role
 
 from evocodec.domain.events import Adopted, HeldOutTested, ModelCalled, PointMeasured
 from evocodec.domain.results import Stage
+from tests.integration.test_model_run import BETTER, by_role
+from tests.support import scripted_model as scripted
+from tests.support.toy_laboratory import WIDE, git, laboratory
 
 BEST = BETTER.replace('PREDICTION = "left"', 'PREDICTION = "previous"').replace(
     "STEP_SCALE = 1.0", "STEP_SCALE = 2.0"

@@ -5,7 +5,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import pytest
-import scripted_endpoint as scripted
 
 import agents
 from agents.coder import ModelCoder, MutationCoder
@@ -26,6 +25,7 @@ from evocodec.sandbox.policy import Policy
 from evocodec.search.archive import Archive, ArchiveEntry
 from evocodec.search.mutation import MutationProposer
 from evocodec.store.memory import MemoryBlobStore, MemoryLedger
+from tests.support import scripted_model as scripted
 
 PROGRAM = '''"""Store planes coarsely."""
 

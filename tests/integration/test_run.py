@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from lab import CARPHONE, git, laboratory
 
 from evocodec.app import Laboratory
 from evocodec.domain.events import PointMeasured
 from evocodec.views.run import RunView
+from tests.support.toy_laboratory import CARPHONE, git, laboratory
 
 
 @pytest.fixture(scope="module")

@@ -5,13 +5,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from lab import laboratory
 
 from evocodec.app.run_plan import RunPlan
 from evocodec.app.run_watch import RunWatch
 from evocodec.app.runner import Runner, Stores
 from evocodec.domain.errors import SupersededError, UserError
 from evocodec.domain.events import CandidateClosed, Event, RunStarted
+from tests.support.toy_laboratory import laboratory
 
 
 def test_a_resume_that_cannot_begin_leaves_the_run_as_it_is(tmp_path: Path) -> None:

@@ -10,8 +10,6 @@ import pytest
 pytest.importorskip("boto3", reason="boto3 is not installed")
 pytest.importorskip("moto.server", reason="moto's server is not installed")
 
-from s3_store import BUCKET, Door, reading_from, running_store, with_credentials
-
 from evocodec.domain.errors import InfrastructureFailure, SourceError
 from evocodec.video import s3_source
 from evocodec.video.clip_spec import parse_clip
@@ -20,6 +18,7 @@ from evocodec.video.s3_client import client_of
 from evocodec.video.s3_source import RemoteObject, upload
 from evocodec.video.sources import check_source
 from evocodec.video.y4m import pack_frame, write_y4m
+from tests.support.s3_server import BUCKET, Door, reading_from, running_store, with_credentials
 
 CARPHONE, CITY, _ = default_clips()
 RAW = "raw=176x144,30000/1001"

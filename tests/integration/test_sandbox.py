@@ -8,7 +8,12 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from sandbox_jobs import (
+
+from evocodec.domain.errors import FailureKind
+from evocodec.domain.video import Frame, StreamInfo
+from evocodec.sandbox.forkserver import ForkServerLauncher
+from evocodec.sandbox.policy import MEBIBYTE, Limits
+from tests.support.sandbox_jobs import (
     KEEPS_CTYPES,
     LIMITS,
     STORE,
@@ -19,11 +24,6 @@ from sandbox_jobs import (
     failure,
     same,
 )
-
-from evocodec.domain.errors import FailureKind
-from evocodec.domain.video import Frame, StreamInfo
-from evocodec.sandbox.forkserver import ForkServerLauncher
-from evocodec.sandbox.policy import MEBIBYTE, Limits
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the sandbox is made of Linux")
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import psutil
 import pytest
-from sandbox_jobs import KEEPS_CTYPES, encode, encoder, failure
 
 from evocodec.domain.errors import FailureKind
 from evocodec.sandbox.forkserver import ForkServerLauncher
 from evocodec.sandbox.policy import Limits, Policy
+from tests.support.sandbox_jobs import KEEPS_CTYPES, encode, encoder, failure
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the sandbox is made of Linux")
 

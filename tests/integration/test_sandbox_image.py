@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from images import ROOT, built_image
 
 from evocodec.isolation.syscalls import ALLOWED, CONDITIONAL
+from tests.support.container_images import ROOT, built_image
 
 pytestmark = pytest.mark.timeout(1800)  # the first test that needs the image builds it
 

@@ -11,7 +11,11 @@ from pathlib import Path
 
 import psutil
 import pytest
-from sandbox_jobs import (
+
+from evocodec.domain.errors import CandidateFailure, FailureKind, InfrastructureFailure
+from evocodec.sandbox.forkserver import ForkServerLauncher
+from evocodec.sandbox.policy import Limits
+from tests.support.sandbox_jobs import (
     LIMITS,
     STORE,
     clip,
@@ -20,10 +24,6 @@ from sandbox_jobs import (
     failure,
     settle,
 )
-
-from evocodec.domain.errors import CandidateFailure, FailureKind, InfrastructureFailure
-from evocodec.sandbox.forkserver import ForkServerLauncher
-from evocodec.sandbox.policy import Limits
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the sandbox is made of Linux")
 

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from fractions import Fraction
 
 import pytest
-from sandbox_jobs import LIMITS, STORE, clip, encode, encoder, failure, same, settle
 
 from evocodec.domain.errors import CandidateFailure, FailureKind, InfrastructureFailure
 from evocodec.domain.video import StreamInfo
@@ -15,6 +14,7 @@ from evocodec.sandbox.conformance import check_determinism
 from evocodec.sandbox.forkserver import ForkServerLauncher
 from evocodec.sandbox.policy import Limits, Policy
 from evocodec.sandbox.probe import probe
+from tests.support.sandbox_jobs import LIMITS, STORE, clip, encode, encoder, failure, same, settle
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the sandbox is made of Linux")
 

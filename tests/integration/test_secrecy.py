@@ -12,9 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import scripted_endpoint as scripted
-from lab import CARPHONE, laboratory
-from test_model_run import BETTER, PLAN, TOY_SOURCE
 
 import graph.history
 from evocodec.app import Laboratory
@@ -27,6 +24,9 @@ from evocodec.video.clip_spec import parse_clip
 from evocodec.video.clips import Clip, load_clip
 from evocodec.views.run import RunView
 from graph.history import planner_history
+from tests.integration.test_model_run import BETTER, PLAN, TOY_SOURCE
+from tests.support import scripted_model as scripted
+from tests.support.toy_laboratory import CARPHONE, laboratory
 
 DEVELOPMENT = f"{CARPHONE}@0-8:96x80"
 WIDTH, HEIGHT = 118, 70

@@ -2,10 +2,9 @@
 
 from pathlib import Path
 
-from lab import TOY, git, laboratory
-
 from evocodec.domain.candidate import CandidateStatus, Origin
 from evocodec.domain.errors import FailureKind
+from tests.support.toy_laboratory import TOY, git, laboratory
 
 
 def test_a_submitted_program_is_adopted_or_not_by_the_same_rules(tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from lab import settings_for
 
 from evocodec.app.engine import engine_options
 from evocodec.app.run_watch import RunWatch
@@ -15,6 +14,7 @@ from evocodec.execution.jobs import RateJob
 from evocodec.execution.workers.local import LocalEngine
 from evocodec.telemetry.log import run_log
 from evocodec.telemetry.server import MetricsServer
+from tests.support.toy_laboratory import settings_for
 
 
 def test_an_evaluation_that_is_given_up_on_is_counted_and_names_its_candidate(

@@ -1,11 +1,7 @@
 """Every renderer shows the same run: on a terminal, in a log, for machines."""
 
-import importlib.util
 import io
 import json
-import sys
-from pathlib import Path
-from types import ModuleType
 from typing import get_args
 
 import pytest
@@ -16,20 +12,7 @@ from evocodec.cli.display.lines import describe
 from evocodec.cli.display.live import LiveDisplay
 from evocodec.cli.display.plain import PlainDisplay
 from evocodec.domain.events import Event
-
-
-def _load_story() -> ModuleType:
-    path = Path(__file__).with_name("cli_story.py")
-    spec = importlib.util.spec_from_file_location("cli_story", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
-
-
-story = _load_story()
+from tests.support import sample_run as story
 
 
 class Seconds:

@@ -4,13 +4,13 @@ import ast
 from pathlib import Path
 
 import pytest
-from sample_events import one_of_each_kind
 
 import agents
 import evocodec
 import graph
 from evocodec.domain import events
 from evocodec.domain.results import Stage
+from tests.support.sample_events import one_of_each_kind
 
 ROOTS = [Path(package.__path__[0]) for package in (evocodec, agents, graph)]
 LOOK_UPS = frozenset({"find", "recorded", "_recorded"})  # and ``get`` of a ledger

@@ -5,7 +5,6 @@ import re
 from dataclasses import replace
 
 import pytest
-from test_report import STREAM, Page, curve, report
 
 from evocodec.cli.payload.report import report_payload
 from evocodec.domain.results import (
@@ -22,6 +21,7 @@ from evocodec.report.trade_off_chart import trade_off_chart
 from evocodec.report.trade_offs import codec_trade_offs, run_trade_offs
 from evocodec.views.candidate import CandidateView
 from evocodec.views.run import AnchorView, RunView
+from tests.unit.test_report import STREAM, Page, curve, report
 
 
 def decoding(codec: Codec, ms: float) -> Codec:

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aws_servers import REGION, aws_environment, options_for
-from persisting_servers import Server, dynamodb_local, localbucket
-
 from evocodec.store.aws.blobs import make_bucket
 from evocodec.store.aws.client import connect
+from tests.support.aws_servers import REGION, aws_environment, options_for
+from tests.support.persisting_servers import Server, dynamodb_local, localbucket
 
 BUCKET = "evocodec"
 

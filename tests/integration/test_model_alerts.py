@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-import scripted_endpoint as scripted
-from dashboards import RULES, expressions
-from prometheus_server import Prometheus, free_port, prometheus
-from test_model_run import BETTER, by_role, run_with, with_encode
 
 from evocodec.domain.events import CandidateClosed, Event, ModelCalled, PointMeasured
 from evocodec.domain.results import RatePoint
 from evocodec.views.run import RunView
+from tests.integration.test_model_run import BETTER, by_role, run_with, with_encode
+from tests.support import scripted_model as scripted
+from tests.support.dashboard_files import RULES, expressions
+from tests.support.prometheus_server import Prometheus, free_port, prometheus
 
 ALERT = 'ALERTS{alertname="EvocodecEndpointDown",alertstate="%s"}'
 MONEY: dict[str, Any] = {

@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import pytest
-from lab import laboratory
 
 from evocodec.app.clips import require_clips
 from evocodec.domain.errors import SourceError, UserError
+from tests.support.toy_laboratory import laboratory
 
 
 def test_a_missing_clip_is_told_before_ray_starts(tmp_path: Path) -> None:

@@ -1,12 +1,12 @@
 """The held-out stage on a simulated engine: few rates, each once, at the operating quality."""
 
 import pytest
-from test_execution_staged import PROGRAM, Bench, SimulatedEngine, anchor, clip, point
 
 from evocodec.codec.program import derive_facts
 from evocodec.domain.errors import CandidateFailure, FailureKind
 from evocodec.domain.results import Stage
 from evocodec.evaluation.held_out import HeldOutClip
+from tests.unit.test_staged_evaluator import PROGRAM, Bench, SimulatedEngine, anchor, clip, point
 
 HELD = tuple(
     HeldOutClip(clip(name, 48, 32), anchor(name), point(name, 26, 12).quality.psnr_y_db)

@@ -10,7 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from chaos_left import (
+
+from evocodec.app import Laboratory
+from evocodec.config import load_settings
+from tests.support.chaos_checks import (
     problems_of_ledger,
     problems_of_numbers,
     problems_of_sayings,
@@ -18,14 +21,11 @@ from chaos_left import (
     problems_of_versions,
     read_ledger,
 )
-from chaos_parts import Controller, Killer, say_with_time, still_running
-from cloud import Cloud, persisting_cloud
-from lab import WIDE
-from persisting_servers import Server
-from ray_nodes import PATIENCE, Nodes, ray_nodes
-
-from evocodec.app import Laboratory
-from evocodec.config import load_settings
+from tests.support.chaos_processes import Controller, Killer, say_with_time, still_running
+from tests.support.persistent_aws import Cloud, persisting_cloud
+from tests.support.persisting_servers import Server
+from tests.support.ray_nodes import PATIENCE, Nodes, ray_nodes
+from tests.support.toy_laboratory import WIDE
 
 WORKERS = {"w1": "127.0.0.31", "w2": "127.0.0.32", "w3": "127.0.0.33"}
 HEAD = "127.0.0.30"

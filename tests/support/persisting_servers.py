@@ -24,7 +24,8 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from loopback_only import serve
+
+from tests.support.loopback_only import serve
 
 VARIABLE = "EVOCODEC_DYNAMODB_LOCAL"
 _PACKAGE = "amplify-dynamodb-simulator@2.9.30"

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-import scripted_endpoint as scripted
 
 from evocodec.config import ModelRole, ModelSettings
 from evocodec.domain.errors import (
@@ -26,6 +25,7 @@ from evocodec.models.endpoint import endpoint_for
 from evocodec.models.gateway import ModelGateway
 from evocodec.models.replay import ReplayGateway, replay_from
 from evocodec.store.memory import MemoryBlobStore, MemoryLedger
+from tests.support import scripted_model as scripted
 
 MESSAGES = (Message("system", "You are a coder."), Message("user", "Write a codec, please."))
 KEY = "sk-very-secret-key"

@@ -6,8 +6,6 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from cloud import BUCKET
-
 from evocodec.app import Laboratory
 from evocodec.app.clips import clip_sources
 from evocodec.app.engine import engine_options
@@ -28,6 +26,7 @@ from evocodec.execution.jobs import RateJob
 from evocodec.execution.workers.local import LocalEngine
 from evocodec.store.aws.client import AwsOptions, connect
 from evocodec.video.clips import load_clip
+from tests.support.persistent_aws import BUCKET
 
 
 @dataclass

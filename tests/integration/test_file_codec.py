@@ -141,7 +141,7 @@ CARPHONE_FPS = load_clip(parse_clip(f"{CARPHONE.path}@0-1")).stream.fps
 def test_videos_come_from_and_go_to_s3(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("boto3", reason="boto3 is not installed")
     pytest.importorskip("moto.server", reason="moto's server is not installed")
-    from s3_store import BUCKET, running_store, with_credentials
+    from tests.support.s3_server import BUCKET, running_store, with_credentials
 
     with_credentials(monkeypatch)
     with running_store() as (door, client):

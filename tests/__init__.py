@@ -1,0 +1,1 @@
+"""The tests: a package, so that they name each other and their helpers in full."""

@@ -1,0 +1,1 @@
+"""Real processes, sandboxes, Ray, git and servers."""
