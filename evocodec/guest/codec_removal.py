@@ -1,10 +1,10 @@
 """Codec removal: takes existing codecs out of the libraries that a fork server has loaded.
 
-Replacing a name in a module is not enough. CPython keeps a copy of an extension's first names, the
-collector finds what is still referred to, and native code can be called by address. So every
-reference to a function is replaced, its entry in the library's table leads nowhere, classes lose
-their methods, and the code of bundled codec libraries is unmapped. Their files are hidden besides:
-see ``mounts.View.withheld`` and ``spread``.
+Replacing a name in a module is not enough: CPython keeps a copy of an extension's first names, the
+garbage collector finds objects that are still referenced, and native code can be called by address.
+So every reference to a function is replaced, its entry in the library's method table is
+overwritten, classes lose their methods, and the code of bundled codec libraries is unmapped. Their
+files are hidden too: see ``mounts.RootFolder.masked`` and ``exclude``.
 """
 
 import contextlib
@@ -28,14 +28,14 @@ _OFFSET_OF_TABLE_ENTRY: dict[type, int] = {
 
 
 def refuse(*_arguments: object, **_options: object) -> None:
-    """What stands in a removed function's place."""
+    """Raise PermissionError; takes the place of a removed function."""
     raise PermissionError("existing codecs are not available to programs")
 
 
 def remove(names: Mapping[str, str], libraries: str) -> None:
-    """Remove what ``names`` says, module → pattern of names, where it is loaded.
+    """Remove functions and classes from loaded modules; ``names``: module → pattern of names.
 
-    ``libraries`` is a pattern for the file names of shared objects that hold nothing but codecs.
+    ``libraries`` is a pattern for file names of shared objects that hold nothing but codecs.
     """
     originals: list[object] = []
     for module_name, pattern in names.items():
@@ -44,11 +44,11 @@ def remove(names: Mapping[str, str], libraries: str) -> None:
         originals += [value for name, value in found if re.fullmatch(pattern, name)]
     _remove(originals)
     gc.collect()
-    _unmap(libraries)
+    _unmap_code(libraries)
 
 
 def remove_modules(pattern: str) -> None:
-    """Remove whole modules, by their full names, that were loaded for whatever reason."""
+    """Remove all loaded modules whose full names match ``pattern``."""
     originals: list[object] = []
     for name in [name for name in sys.modules if re.fullmatch(pattern, name)]:
         module = sys.modules.pop(name)
@@ -63,33 +63,33 @@ def _remove(originals: Sequence[object]) -> None:
     for original in originals:
         if isinstance(original, type):
             _remove_methods(original)
-        cut_off(original)
-    places = set(map(id, originals))
+        disable(original)
+    identities = set(map(id, originals))
     # Once for all of them: it looks at every object there is.
     for holder in gc.get_referrers(*originals):
         if isinstance(holder, dict):
-            for name in [name for name, value in holder.items() if id(value) in places]:
+            for name in [name for name, value in holder.items() if id(value) in identities]:
                 holder[name] = refuse
 
 
 def _remove_methods(kind: type) -> None:
     for name, value in dict(vars(kind)).items():
         if not name.startswith("__"):  # such as __new__, whose entry all classes share
-            cut_off(value)
+            disable(value)
         if callable(value) or isinstance(value, staticmethod):
             with contextlib.suppress(TypeError, AttributeError):
                 setattr(kind, name, refuse)
 
 
-def cut_off(function: object) -> None:
-    """Have the library's own table of functions lead to an error instead of the function."""
+def disable(function: object) -> None:
+    """Overwrite the function's entry in the library's method table, so that a call is an error."""
     entry = table_entry(function)
     if entry is not None:
         entry.value = linux.address_of(ctypes.pythonapi.PyErr_BadArgument)
 
 
 def table_entry(function: object) -> ctypes.c_void_p | None:
-    """Where a library's table says where the function begins, made writable; None if unknown."""
+    """Return the function's entry in the method table, made writable; None if it is unknown."""
     function = function.__func__ if isinstance(function, staticmethod) else function
     offset = _OFFSET_OF_TABLE_ENTRY.get(type(function))
     if offset is None or object.__basicsize__ != _PLAIN_OBJECT_BYTES:
@@ -105,8 +105,8 @@ def table_entry(function: object) -> ctypes.c_void_p | None:
     return ctypes.c_void_p.from_address(entry + pointer)
 
 
-def _unmap(libraries: str) -> None:
-    """Put nothing in the place of the code of these libraries; nobody calls them any more."""
+def _unmap_code(libraries: str) -> None:
+    """Replace the code of these libraries by inaccessible memory; nothing calls them any more."""
     maps = Path("/proc/self/maps").read_text(encoding="utf-8", errors="replace")
     for line in maps.splitlines():
         fields = line.split(maxsplit=5)
@@ -116,23 +116,24 @@ def _unmap(libraries: str) -> None:
             linux.map_nothing(start, end - start)
 
 
-def load_all(names: Iterable[str]) -> None:
-    """Import what cannot be imported once its files are hidden."""
+def import_all(names: Iterable[str]) -> None:
+    """Import modules that cannot be imported once their files are hidden."""
     for name in names:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
 
 
-def spread(readable: Iterable[str], withheld: Iterable[str]) -> tuple[list[str], list[str]]:
-    """``readable`` trees without what is ``withheld`` in them, and the folders that were opened up.
+def exclude(allowed: Iterable[str], masked: Iterable[str]) -> tuple[list[str], list[str]]:
+    """Return ``allowed`` trees without ``masked`` paths, and the folders that were split for it.
 
-    For Landlock, whose rules only allow. Symbolic links are left out: what they lead to counts.
+    Landlock needs it, since its rules can only allow. Symbolic links are left out: their targets
+    count.
     """
     kept: list[str] = []
     opened: list[str] = []
-    for path in readable:
-        inside = [one for one in withheld if one.startswith(path + "/")]
-        if path in withheld:
+    for path in allowed:
+        inside = [path_inside for path_inside in masked if path_inside.startswith(path + "/")]
+        if path in masked:
             continue
         if not inside:
             kept.append(path)
@@ -140,7 +141,7 @@ def spread(readable: Iterable[str], withheld: Iterable[str]) -> tuple[list[str],
         opened.append(path)
         with os.scandir(path) as entries:
             below = [entry.path for entry in entries if not entry.is_symlink()]
-        kept_below, opened_below = spread(below, [*inside])
+        kept_below, opened_below = exclude(below, [*inside])
         kept += kept_below
         opened += opened_below
     return kept, opened

@@ -12,7 +12,7 @@ HEADER = struct.Struct("<BI")
 
 
 class Tag(IntEnum):
-    """What a message carries."""
+    """Type of a message."""
 
     READY = 1  # guest → supervisor: the layers in force, before the candidate's first line runs
     SETUP_FAILED = 2  # guest → supervisor: isolation could not be set up
@@ -35,7 +35,7 @@ class Message(NamedTuple):
 
 
 class MessageReader:
-    """Assembles messages from arbitrary pieces.
+    """Assembles messages from pieces of any size.
 
     ``check`` is called with tag and length as soon as a header is complete and raises to refuse
     it. Usage: read into ``space()``, then call ``filled(count)``.
@@ -50,16 +50,16 @@ class MessageReader:
 
     @property
     def idle(self) -> bool:
-        """True between two messages: the only place where a stream may end."""
+        """Whether the reader is between two messages, the only place where a stream may end."""
         return self._payload is None and self._count == 0
 
     def space(self) -> memoryview:
-        """Where the next bytes go; never empty."""
+        """Return the buffer for the next bytes; it is never empty."""
         target = self._header if self._payload is None else self._payload
         return memoryview(target)[self._count :]
 
     def filled(self, count: int) -> Message | None:
-        """Note that ``count`` bytes arrived; a message when they complete one.
+        """Record that ``count`` bytes arrived; returns the message that they complete, if any.
 
         Raises FramingError for an unknown tag, and whatever ``check`` raises.
         """

@@ -9,36 +9,36 @@ from pathlib import Path
 from types import ModuleType
 
 
-class UnreadableModules(importlib.abc.MetaPathFinder):
+class ImportFilter(importlib.abc.MetaPathFinder):
     """Makes libraries that jobs may not read look absent, as ``try: import`` expects.
 
-    No wall, a courtesy: without it, an optional import ends in PermissionError.
+    It is not an isolation layer: without it, an optional import would raise PermissionError.
     """
 
-    def __init__(self, readable: Iterable[str]) -> None:
-        self._visible = {Path(path).name.partition(".")[0] for path in readable}
+    def __init__(self, allowed_paths: Iterable[str]) -> None:
+        self._visible = {Path(path).name.partition(".")[0] for path in allowed_paths}
         self._visible |= {"evocodec", *sys.stdlib_module_names}
         self._hidden: re.Pattern[str] | None = None
 
     def hide(self, name: str) -> None:
-        """Refuse to load a library once more: what was disabled in it would be back."""
+        """Refuse to load a library again: a fresh copy would have the removed functions."""
         self._visible.discard(name)
 
     def hide_all(self, pattern: str) -> None:
-        """Refuse to load modules whose full names match."""
+        """Refuse to load modules whose full names match ``pattern``."""
         self._hidden = re.compile(pattern)
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> None:
-        """Refuse what is not readable; leave the rest to the finders after this one."""
+        """Refuse libraries that are not allowed; leave all others to the next finders."""
         hidden = self._hidden is not None and self._hidden.fullmatch(fullname)
         if hidden or fullname.partition(".")[0] not in self._visible:
             raise ModuleNotFoundError(f"no module {fullname!r} in the sandbox", name=fullname)
 
 
 def fill_import_caches() -> None:
-    """List the folders on the path once: jobs need not, and may not always."""
+    """List the import folders once: jobs need not list them, and may not be allowed to."""
     for folder in sys.path:
         finder = pkgutil.get_importer(folder)
         if finder is not None:

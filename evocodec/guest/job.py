@@ -28,9 +28,9 @@ Decode = Callable[[Iterator[bytes], StreamInfo], Iterable[object]]
 
 
 def run(operation: str, stream: StreamInfo, qp: float, ring: Ring, native: Collection[str]) -> None:
-    """Carry out ``encode`` or ``decode``; whatever the program raises becomes an ERROR message.
+    """Run ``encode`` or ``decode``; an exception of the program becomes an ERROR message.
 
-    Only programs that import one of the libraries in ``native`` may call native code by ctypes.
+    A program may use ctypes only if it imports one of the libraries in ``native``.
     """
     random.seed(0)  # Python reseeds it from the system in every forked child
     faulthandler.enable(file=2, all_threads=False)
@@ -58,14 +58,14 @@ def run(operation: str, stream: StreamInfo, qp: float, ring: Ring, native: Colle
 
 
 def _flush() -> None:
-    """Before the last message, because the supervisor ends the process when it has that."""
+    """Flush output before the last message: the supervisor ends the process when it has that."""
     with contextlib.suppress(Exception):
         sys.stdout.flush()
         sys.stderr.flush()
 
 
 def load(source: str) -> tuple[Encode, Decode]:
-    """Execute the program in a module of its own and find its two functions."""
+    """Execute the program in a new module, and return its two functions."""
     module = types.ModuleType("candidate")
     module.__file__ = PROGRAM_NAME
     sys.modules[module.__name__] = module
@@ -86,7 +86,7 @@ def _find_codec(namespace: dict[str, Any]) -> tuple[Encode, Decode]:
 
 
 def describe_error(error: BaseException) -> bytes:
-    """Kind, message and the program's own traceback lines, separated by NUL, bounded."""
+    """Return kind, message and the program's traceback lines, joined by NUL, limited in length."""
     kind = _kind_of(error)
     try:
         text = str(error)

@@ -1,8 +1,8 @@
 """Job process: from its fork to the first line of the program.
 
-It is forked before there is a job to do: it leaves the fork server's user and namespaces, rehearses
-what every job does, so that the memory which that writes is copied already, and waits. What is
-left when a job comes takes a few milliseconds. It serves that one job.
+The process is forked before there is a job. It leaves the fork server's user and namespaces, runs
+once through what every job does (so that the memory pages which that writes are copied already),
+and waits. When a job comes, the rest takes a few milliseconds. It serves that one job.
 """
 
 import contextlib
@@ -25,11 +25,11 @@ from evocodec.isolation import confine, linux
 
 MAX_REQUEST_BYTES = 128 * 1024
 JOB_FDS = 5  # input, output, standard error, status; shared memory for frames, except to probe
-_LATE = 0.95  # of the wall limit: then a job says where it is stuck, for the author to read
+_TRACEBACK_AT = 0.95  # of the wall limit: then a job says where it is stuck, for the author to read
 _PARKED_FD = 100  # above every descriptor that is arranged for the job
 _RULESET_FD, _PROC_FD, _RING_FD, _BROKER_FD, _STATUS_FD, _CONTROL_FD = 5, 6, 7, 8, 9, 10
-_REHEARSED = {"width": 16, "height": 16, "fps": "30000/1001", "frame_count": 1}
-_REHEARSED_PROGRAM = """import numpy as np
+_WARM_UP_STREAM = {"width": 16, "height": 16, "fps": "30000/1001", "frame_count": 1}
+_WARM_UP_PROGRAM = """import numpy as np
 def encode(frames, stream, qp):
     for y, u, v in frames:
         yield np.asarray(y, dtype=np.uint8).tobytes()
@@ -38,11 +38,11 @@ def encode(frames, stream, qp):
 
 @dataclass(frozen=True, slots=True)
 class ForkServerContext:
-    """What is the same for all jobs of a fork server; descriptors are its own."""
+    """Facts that all jobs of a fork server share; descriptors are those of the fork server."""
 
     config: Mapping[str, Any]
     pid_namespace: str
-    view_state: str
+    root_state: str
     landlock_state: str
     leave_root: bool
     proc_fd: int
@@ -53,65 +53,65 @@ class ForkServerContext:
 
 @dataclass(frozen=True, slots=True)
 class Scratch:
-    """What is made before the job comes, and so has to be guessed."""
+    """Size of the scratch folder; it is made before the job comes, so the size is a guess."""
 
     size_bytes: int
     inodes: int
 
     @classmethod
-    def wanted_by(cls, request: Mapping[str, Any]) -> "Scratch":
-        """By a job."""
+    def of_request(cls, request: Mapping[str, Any]) -> "Scratch":
+        """Return the size that a job asks for."""
         return cls(request["scratch_bytes"], request["scratch_inodes"])
 
 
 class WarmProcess:
-    """The fork server's handle on a process that waits for a job."""
+    """Handle of the fork server on a process that waits for a job."""
 
-    def __init__(self, around: ForkServerContext, scratch: Scratch) -> None:
-        """Fork it; raises OSError."""
+    def __init__(self, context: ForkServerContext, scratch: Scratch) -> None:
+        """Fork the process; raises OSError."""
         self.scratch = scratch
-        self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._control, child_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.pid = os.fork()
         if self.pid == 0:
-            _live(theirs.fileno(), around, scratch)
-        theirs.close()
+            _run_child(child_end.fileno(), context, scratch)
+        child_end.close()
 
     def hand_over(self, request: bytes, fds: Collection[int]) -> None:
-        """Give it its job, and nothing afterwards; raises OSError when it is gone."""
+        """Send its job, and nothing afterwards; raises OSError when the process is gone."""
         with self._control:
             socket.send_fds(self._control, [request], list(fds))
 
     def dismiss(self) -> None:
-        """Have it end without a job."""
+        """End the process without a job."""
         self._control.close()
 
 
-def _live(control_fd: int, around: ForkServerContext, scratch: Scratch) -> NoReturn:
-    """The forked child; it ends here."""
+def _run_child(control_fd: int, context: ForkServerContext, scratch: Scratch) -> NoReturn:
+    """Run the forked child to its end."""
     operation, stream, ring, request = "", None, None, {}
     try:
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         os.setsid()
-        wanted = _arrange_own(control_fd, around, scratch)
+        confinement = _keep_needed_fds(control_fd, context, scratch)
         prepared, failure = None, None
         try:
-            prepared = confine.prepare(wanted)
-            _rehearse()
+            prepared = confine.prepare(confinement)
+            _warm_up()
         except Exception as error:  # noqa: BLE001 - told to whoever brings a job
             failure = error
-        request = _receive_job(wanted)
+        request = _receive_job(confinement)
         if failure or not prepared:
             raise failure or RuntimeError("not prepared")
         operation = request["operation"]
         if operation != "probe":
             stream = _stream_from(request)
             ring = _map_ring(stream, writable=operation == "decode")
-        allowance = confine.JobLimits(
+        job_limits = confine.JobLimits(
             request["cpu_seconds"], request["memory_bytes"], request["processes"]
         )
-        layers = confine.enter(wanted, prepared, allowance)
-        layers |= {"mount_namespace": around.view_state, "pivot_root": around.view_state}
+        layers = confine.enter(confinement, prepared, job_limits)
+        layers |= {"mount_namespace": context.root_state, "pivot_root": context.root_state}
         wire.write_message(Tag.READY, json.dumps(layers).encode())
     except BaseException as error:  # noqa: BLE001 - the process edge
         with contextlib.suppress(OSError):  # no job yet
@@ -122,76 +122,80 @@ def _live(control_fd: int, around: ForkServerContext, scratch: Scratch) -> NoRet
             wire.read_message()  # so as to be there while it is put into its control group
             wire.write_message(Tag.END)
         else:
-            faulthandler.dump_traceback_later(_LATE * request["wall_seconds"], file=2)
-            job.run(operation, stream, request["qp"], ring, around.config["native"])
+            faulthandler.dump_traceback_later(_TRACEBACK_AT * request["wall_seconds"], file=2)
+            job.run(operation, stream, request["qp"], ring, context.config["native"])
     finally:
         os._exit(0)
 
 
-def _arrange_own(
-    control_fd: int, around: ForkServerContext, scratch: Scratch
+def _keep_needed_fds(
+    control_fd: int, context: ForkServerContext, scratch: Scratch
 ) -> confine.Confinement:
-    """Close what the fork server has open, but for what is needed on the way to the job."""
-    _arrange(
+    """Close the descriptors of the fork server, except those that the job needs."""
+    _place_fds(
         {
             0: os.open(os.devnull, os.O_RDONLY),
-            _RULESET_FD: around.ruleset_fd,
-            _PROC_FD: around.proc_fd,
-            _BROKER_FD: around.broker_fd,
+            _RULESET_FD: context.ruleset_fd,
+            _PROC_FD: context.proc_fd,
+            _BROKER_FD: context.broker_fd,
             _CONTROL_FD: control_fd,
         },
         keep=(1, 2),
     )
     return confine.Confinement(
-        ruleset_fd=_RULESET_FD if around.ruleset_fd >= 0 else -1,
-        landlock_state=around.landlock_state,
-        pid_namespace=around.pid_namespace,
-        leave_root=around.leave_root,
+        ruleset_fd=_RULESET_FD if context.ruleset_fd >= 0 else -1,
+        landlock_state=context.landlock_state,
+        pid_namespace=context.pid_namespace,
+        leave_root=context.leave_root,
         proc_fd=_PROC_FD,
-        broker_fd=_BROKER_FD if around.broker_fd >= 0 else -1,
-        broker_state=around.broker_state,
-        namespaces=around.config["namespaces"],
-        devices=bool(around.config["devices"]),
-        address_limit=not around.config["devices"],
+        broker_fd=_BROKER_FD if context.broker_fd >= 0 else -1,
+        broker_state=context.broker_state,
+        namespaces=context.config["namespaces"],
+        devices=bool(context.config["devices"]),
+        address_limit=not context.config["devices"],
         scratch_bytes=scratch.size_bytes,
         scratch_inodes=scratch.inodes,
-        no_scratch="" if around.view_state == "on" else around.view_state,
+        no_scratch="" if context.root_state == "on" else context.root_state,
     )
 
 
-def _receive_job(wanted: confine.Confinement) -> dict[str, Any]:
-    """Wait; ends the process when there will be no job."""
+def _receive_job(confinement: confine.Confinement) -> dict[str, Any]:
+    """Wait for the job; ends the process when none will come."""
     with socket.socket(fileno=_CONTROL_FD) as control:
         data, fds, _flags, _address = socket.recv_fds(control, MAX_REQUEST_BYTES, JOB_FDS)
     if not data:
         os._exit(0)
     source, target, errors, status, *shared = fds
-    places = {1: errors, 2: errors, wire.INPUT_FD: source, wire.OUTPUT_FD: target}
-    places |= {_STATUS_FD: status} | dict.fromkeys([_RING_FD] if shared else [], *shared)
-    _arrange(places, keep=(0, wanted.ruleset_fd, wanted.proc_fd, wanted.broker_fd))
+    targets = {1: errors, 2: errors, wire.INPUT_FD: source, wire.OUTPUT_FD: target}
+    targets |= {_STATUS_FD: status} | dict.fromkeys([_RING_FD] if shared else [], *shared)
+    _place_fds(
+        targets, keep=(0, confinement.ruleset_fd, confinement.proc_fd, confinement.broker_fd)
+    )
     os.write(_STATUS_FD, b"U")
     os.close(_STATUS_FD)
     return dict(json.loads(data))
 
 
-def _arrange(wanted: Mapping[int, int], *, keep: Collection[int]) -> None:
-    """Put descriptors in their places, leave out those below 0, and close all others."""
+def _place_fds(confinement: Mapping[int, int], *, keep: Collection[int]) -> None:
+    """Move descriptors to their numbers, skip negative ones, and close all others."""
     parked = {
-        place: fcntl.fcntl(fd, fcntl.F_DUPFD, _PARKED_FD) for place, fd in wanted.items() if fd >= 0
+        target_fd: fcntl.fcntl(fd, fcntl.F_DUPFD, _PARKED_FD)
+        for target_fd, fd in confinement.items()
+        if fd >= 0
     }
-    for place, fd in parked.items():
-        os.dup2(fd, place)
-    for place in set(range(_CONTROL_FD + 1)) - parked.keys() - set(keep):
+    for target_fd, fd in parked.items():
+        os.dup2(fd, target_fd)
+    for target_fd in set(range(_CONTROL_FD + 1)) - parked.keys() - set(keep):
         with contextlib.suppress(OSError):
-            os.close(place)
+            os.close(target_fd)
     os.closerange(_CONTROL_FD + 1, os.sysconf("SC_OPEN_MAX"))
 
 
-def _rehearse() -> None:
-    _stream_from(_REHEARSED)
+def _warm_up() -> None:
+    _stream_from(_WARM_UP_STREAM)
     native_calls.prepare()
-    native_calls.needed_by(_REHEARSED_PROGRAM, ())
-    compile(_REHEARSED_PROGRAM, job.PROGRAM_NAME, "exec", dont_inherit=True)
+    native_calls.needed_by(_WARM_UP_PROGRAM, ())
+    compile(_WARM_UP_PROGRAM, job.PROGRAM_NAME, "exec", dont_inherit=True)
 
 
 def _map_ring(stream: StreamInfo, *, writable: bool) -> Ring:

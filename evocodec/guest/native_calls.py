@@ -1,8 +1,8 @@
 """Removal of ctypes calls from programs that import nothing that needs them.
 
-Hiding the module would not do: NumPy loads it, and objects that can be called stay referred to. So
-what they all go through is cut off, in the job's process, once its layers are entered: the way a
-function object is called, and the functions that open libraries or take an address.
+Hiding the module is not enough: NumPy loads it, and callable objects stay referenced. So the common
+entry points are overwritten in the job's process, after its layers are entered: the slot that calls
+a function object, and the functions that open libraries or take an address.
 """
 
 import _ctypes
@@ -14,7 +14,7 @@ from evocodec.guest.codec_removal import table_entry
 from evocodec.isolation.linux import address_of
 
 _POINTER = ctypes.sizeof(ctypes.c_void_p)
-# Of a debug build, or one without a global lock, nothing is where it is expected.
+# Debug builds, and builds without a global interpreter lock, have another layout.
 _KNOWN_LAYOUT = object.__basicsize__ == 2 * _POINTER
 _TYPE_CALL = 16 * _POINTER  # PyTypeObject.tp_call
 _WRAPPED = 6 * _POINTER  # PyWrapperDescrObject.d_wrapped
@@ -25,7 +25,7 @@ _FUNCTIONS = (
 
 
 def needed_by(program: str, libraries: Collection[str]) -> bool:
-    """Whether ``program`` imports one of the ``libraries`` that call native code so."""
+    """Whether ``program`` imports one of the ``libraries`` that use ctypes at run time."""
     try:
         tree = ast.parse(program)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
@@ -40,14 +40,14 @@ def needed_by(program: str, libraries: Collection[str]) -> bool:
 
 
 def prepare() -> None:
-    """Copy the memory that ``remove`` will write, before there is a hurry."""
+    """Write the memory pages that ``remove`` will write, so that they are copied in advance."""
     if _KNOWN_LAYOUT:
         for slot in (*_entries(), *_calls()):
             slot.value = slot.value
 
 
 def remove() -> None:
-    """Have every such call, by whatever object, end in an error; for good."""
+    """Make every ctypes call an error, whatever object it goes through; cannot be undone."""
     if not _KNOWN_LAYOUT:
         return
     error = address_of(ctypes.pythonapi.PyErr_BadArgument)
@@ -64,11 +64,11 @@ def _entries() -> list[ctypes.c_void_p]:
 
 def _calls() -> list[ctypes.c_void_p]:
     function_type = _ctypes.CFuncPtr
-    places = [id(kind) + _TYPE_CALL for kind in _with_subclasses(function_type)]
-    places.append(id(vars(function_type)["__call__"]) + _WRAPPED)
-    return [ctypes.c_void_p.from_address(place) for place in places]
+    addresses = [id(kind) + _TYPE_CALL for kind in _with_subclasses(function_type)]
+    addresses.append(id(vars(function_type)["__call__"]) + _WRAPPED)
+    return [ctypes.c_void_p.from_address(address) for address in addresses]
 
 
 def _with_subclasses(kind: type) -> list[type]:
     below: list[type] = type.__subclasses__(kind)
-    return [kind, *(one for subclass in below for one in _with_subclasses(subclass))]
+    return [kind, *(descendant for subclass in below for descendant in _with_subclasses(subclass))]

@@ -1,10 +1,10 @@
 """Frame ring: shared memory that frames pass through, with one doorbell message per frame.
 
 A doorbell is a FRAME message, padded so that a pipe of one page holds ``IN_FLIGHT`` of them. The
-writer fills a slot before it rings; it cannot be further ahead of the reader than the pipe is long,
-and there are more slots than that, so no slot is written while it is being read. A candidate that
-rings too early, or writes later, spoils its own frames and nothing else: the supervisor copies a
-slot once and looks only at its copy.
+writer fills a slot before it sends the doorbell. It cannot be further ahead of the reader than the
+length of the pipe, and there are more slots than that, so no slot is written while it is read. A
+candidate that sends a doorbell too early, or writes later, damages only its own frames: the
+supervisor copies a slot once and looks only at its copy.
 """
 
 import os
@@ -22,12 +22,12 @@ _SLOTS = IN_FLIGHT + 3
 
 
 def ring_bytes(stream: StreamInfo) -> int:
-    """How large the shared memory is; sizes come from the stream alone."""
+    """Return the size of the shared memory in bytes; it depends on the stream alone."""
     return min(_SLOTS, max(stream.frame_count, 1)) * stream.frame_bytes
 
 
 class Ring:
-    """One end's view of the shared memory; both ends count frames for themselves."""
+    """Shared memory as one end sees it; both ends count frames for themselves."""
 
     def __init__(self, memory: memoryview, stream: StreamInfo) -> None:
         self._samples: Plane = np.frombuffer(memory, dtype=np.uint8)
@@ -40,7 +40,7 @@ class Ring:
             np.copyto(target, plane)
 
     def take(self, index: int) -> Plane:
-        """A copy of what is in the slot of frame ``index``; flat."""
+        """Return a flat copy of the slot of frame ``index``."""
         return self._slot(index).copy()
 
     def _slot(self, index: int) -> Plane:

@@ -1,13 +1,15 @@
 """The fork server: imports the heavy libraries once, then forks one process for each job.
 
-It holds no secret and never sees a program or a frame: the supervisor hands it a job's pipes over
-a socket, the forked child reads them. It lives in a process-id namespace of its own where the
-machine allows, so that its death takes every job with it. One thread; owns all its children.
+It holds no secret and never sees a program or a frame. The supervisor sends it a job's pipes over a
+socket, and the forked child reads them. Where the machine allows it, the server lives in a
+process-id namespace of its own, so that its death ends every job. One thread; it owns all its
+children.
 
-Control socket (SOCK_SEQPACKET, trusted): first a configuration, then one message a job, as JSON,
-with the job's descriptors attached. A job's status socket: ``U`` from the child (with its
-credentials, hence its process id as the supervisor sees it), ``K`` from the supervisor to kill,
-or OUT_OF_TIME, and at the end EXIT_REPORT; ``!`` and a reason when it could not be started.
+Control socket (SOCK_SEQPACKET, trusted): first a configuration, then one JSON message per job, with
+the job's descriptors attached. Status socket of a job: the child sends ``U`` (with its credentials,
+hence its process id as the supervisor sees it); the supervisor sends ``K`` to kill the job, or
+OUT_OF_TIME; the server sends EXIT_REPORT at the end, or ``!`` and a reason if the job did not
+start.
 """
 
 import contextlib
@@ -26,8 +28,7 @@ from typing import Any
 
 import numpy as np
 
-from evocodec.guest import codec_removal as codecs
-from evocodec.guest import import_filter as modules
+from evocodec.guest import codec_removal, import_filter
 from evocodec.guest.job_process import (
     JOB_FDS,
     MAX_REQUEST_BYTES,
@@ -54,7 +55,7 @@ def main(control_fd: int) -> None:
             _serve_in_namespace(control, config)
         return
     Server(control, config, pid_namespace=state).serve()
-    os._exit(0)  # the libraries' own farewells might call what was unmapped
+    os._exit(0)  # exit handlers of libraries might call unmapped code
 
 
 def _own_pid_namespace() -> str:
@@ -74,7 +75,7 @@ def _own_pid_namespace() -> str:
 
 
 def _serve_in_namespace(control: socket.socket, config: dict[str, Any]) -> None:
-    """The first child becomes the namespace's init; this process only waits for it."""
+    """Fork the init process of the namespace, and wait for its end."""
     pid = os.fork()
     if pid == 0:
         linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -86,7 +87,7 @@ def _serve_in_namespace(control: socket.socket, config: dict[str, Any]) -> None:
 
 
 def _remove_groups(folders: Iterable[str], prefix: str) -> None:
-    """Remove the control groups of jobs whose supervisor was killed, and can no longer do it."""
+    """Remove the control groups of jobs whose supervisor was killed and cannot do it."""
     for folder in folders:
         for entry in os.listdir(folder):
             if prefix and entry.startswith(prefix):
@@ -110,17 +111,17 @@ class Server:
             linux.prctl(linux.PR_SET_CHILD_SUBREAPER, 1)
         self._broker = BrokerProcess()
         linux.limit_malloc_arenas(2)
-        self._modules = modules.UnreadableModules(config["readable"])
-        sys.meta_path.insert(0, self._modules)
+        self._import_filter = import_filter.ImportFilter(config["allowed_paths"])
+        sys.meta_path.insert(0, self._import_filter)
         self._preload()
-        self._view_state = self._enter_view()
-        # After the view, whose folders are not those that they hide.
+        self._root_state = self._enter_root()
+        # After entering the root folder: rules belong to its folders, not to those that it hides.
         self._ruleset_fd, self._landlock_state = self._build_ruleset()
         self._leave_root = os.getuid() == 0 and _open_to_all(
-            [*config["readable"], *config["listable"]]
+            [*config["allowed_paths"], *config["listable"]]
         )
-        modules.fill_import_caches()
-        if self._view_state == "on":
+        import_filter.fill_import_caches()
+        if self._root_state == "on":
             self._broker.stop("off: not needed, there is a root folder")
         else:
             user = confine.NOBODY if self._leave_root else -1
@@ -134,10 +135,10 @@ class Server:
         self._standby: WarmProcess | None = None
         self._scratch = Scratch(0, 0)
         self._prepare_next = False
-        self._around = ForkServerContext(
+        self._context = ForkServerContext(
             config=config,
             pid_namespace=pid_namespace,
-            view_state=self._view_state,
+            root_state=self._root_state,
             landlock_state=self._landlock_state,
             leave_root=self._leave_root,
             proc_fd=self._proc_fd,
@@ -148,19 +149,19 @@ class Server:
         gc.collect()
         gc.freeze()  # a job's collector then leaves the shared pages shared
 
-    def _enter_view(self) -> str:
-        """Leave the machine's files for a root folder of what jobs may read; says how it went."""
+    def _enter_root(self) -> str:
+        """Enter a root folder of nothing but what jobs may read; returns the state of the layer."""
         config = self._config
         if not config["namespaces"]:
             return confine.POD_MODE
-        view = mounts.VirtualFs(
-            sources=(*config["readable"], *config["devices"]),
+        root = mounts.RootFolder(
+            sources=(*config["allowed_paths"], *config["devices"]),
             folders=(*config["listable"], mounts.SCRATCH),
             links=config["links"],
-            withheld=tuple(config["withheld"]),
+            masked=tuple(config["masked_paths"]),
         )
         try:
-            mounts.enter(view)
+            mounts.enter(root)
         except OSError as error:
             return f"off: {error}"
         return "on"
@@ -168,13 +169,13 @@ class Server:
     def _build_ruleset(self) -> tuple[int, str]:
         config = self._config
         try:
-            # A rule reaches all that lies below. In a view there is nothing else to list; outside
-            # of one, jobs do with what the fork server knows of these folders.
-            listable = config["listable"] if self._view_state == "on" else ()
-            scratch = (mounts.SCRATCH_PARENT,) if self._view_state == "on" else ()
-            readable = config["readable"]
-            if self._view_state != "on":
-                readable, listable = codecs.spread(readable, config["withheld"])
+            # A rule covers the whole tree. A root folder of its own holds nothing else to list;
+            # without one, jobs use what the fork server has cached of these folders.
+            listable = config["listable"] if self._root_state == "on" else ()
+            scratch = (mounts.SCRATCH_PARENT,) if self._root_state == "on" else ()
+            readable = config["allowed_paths"]
+            if self._root_state != "on":
+                readable, listable = codec_removal.exclude(readable, config["masked_paths"])
             rules = landlock.Ruleset(readable, listable, config["devices"], scratch)
         except OSError as error:
             return -1, f"off: {error}"
@@ -188,23 +189,23 @@ class Server:
             with contextlib.suppress(ImportError):
                 importlib.import_module(name)
         if "cv2" in sys.modules:
-            # The pool is not told by OMP_NUM_THREADS, and would take one thread for each core.
+            # The pool ignores OMP_NUM_THREADS, and would start one thread per core.
             sys.modules["cv2"].setNumThreads(1)
         if self._config["codec_names"]:
-            codecs.load_all(self._config["preload_for_codecs"])
-            codecs.remove(self._config["codec_names"], self._config["codec_libraries"])
-            codecs.remove_modules(self._config["codec_modules"])
-            self._modules.hide("cv2")
-            self._modules.hide_all(self._config["codec_modules"])
-        np.random.seed(0)  # programs may use it; it must not tell servers apart
+            codec_removal.import_all(self._config["preload_for_codecs"])
+            codec_removal.remove(self._config["codec_names"], self._config["codec_libraries"])
+            codec_removal.remove_modules(self._config["codec_modules"])
+            self._import_filter.hide("cv2")
+            self._import_filter.hide_all(self._config["codec_modules"])
+        np.random.seed(0)  # programs may use it; it must be the same in every server
 
     def serve(self) -> None:
         """Run until the control socket closes."""
         self._control.send(b"ready")
         while True:
             waiting = [self._control, self._wakeup, *self._jobs.values()]
-            at_once = 0.0 if self._prepare_next else None
-            readable, _, _ = select.select(waiting, [], [], at_once)
+            timeout = 0.0 if self._prepare_next else None
+            readable, _, _ = select.select(waiting, [], [], timeout)
             if not readable:
                 self._prepare()
             if self._wakeup in readable:
@@ -212,18 +213,18 @@ class Server:
                 self._reap()
             for pid, status in list(self._jobs.items()):
                 if status in readable:
-                    self._hear_supervisor(pid, status)
+                    self._stop_job(pid, status)
             if self._control in readable and not self._accept_job():
                 break
         for pid in (*self._jobs, *self._waiting()):
             os.kill(pid, signal.SIGKILL)
 
-    def _hear_supervisor(self, pid: int, status: socket.socket) -> None:
-        """``K``, ``T`` or a closed socket: the job is to die. ``T``: because it took too long."""
-        word = b""
+    def _stop_job(self, pid: int, status: socket.socket) -> None:
+        """Kill a job whose supervisor sent ``K`` or ``T`` (too late), or closed the socket."""
+        message = b""
         with contextlib.suppress(OSError):
-            word = status.recv(16)
-        if word == OUT_OF_TIME and not self._broker.answers():
+            message = status.recv(16)
+        if message == OUT_OF_TIME and not self._broker.is_alive():
             raise SystemExit("the path broker does not answer")  # not the job's fault: try again
         os.kill(pid, signal.SIGKILL)
 
@@ -246,7 +247,7 @@ class Server:
         return True
 
     def _start_job(self, request: bytes, fds: list[int]) -> int:
-        self._scratch = Scratch.wanted_by(json.loads(request))
+        self._scratch = Scratch.of_request(json.loads(request))
         self._prepare_next = True
         standby, self._standby = self._standby, None
         if standby is not None:
@@ -264,13 +265,13 @@ class Server:
         if nested:
             linux.unshare(linux.CLONE_NEWPID)
         try:
-            return WarmProcess(self._around, self._scratch)
+            return WarmProcess(self._context, self._scratch)
         finally:
             if nested:  # never reached in the child, which does not return
                 linux.setns(self._own_pid_ns_fd, linux.CLONE_NEWPID)
 
     def _prepare(self) -> None:
-        """Have a process wait for the next job; at most one for each job, in case that it dies."""
+        """Fork a process that waits for the next job; at most once per job, in case it dies."""
         self._prepare_next = False
         with contextlib.suppress(OSError):
             self._standby = self._fork()
@@ -291,24 +292,24 @@ class Server:
             status = self._jobs.pop(pid, None)
             if status is None:
                 continue
-            self._kill_strays()
+            self._kill_orphans()
             cpu_seconds = usage.ru_utime + usage.ru_stime
             report = EXIT_REPORT.pack(b"X", wait_status, cpu_seconds, usage.ru_maxrss * 1024)
             with contextlib.suppress(OSError):
                 status.send(report)
             status.close()
-        self._kill_strays()
+        self._kill_orphans()
 
-    def _kill_strays(self) -> None:
-        """Kill what a job left behind: it became this process's child when its parent died."""
+    def _kill_orphans(self) -> None:
+        """Kill processes that a job left behind: they become children of this process."""
         if self._pid_namespace != "on":
-            for pid in self._strays():
+            for pid in self._orphans():
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
 
-    def _strays(self) -> set[int]:
-        ours = {*self._jobs, *self._waiting(), self._broker.pid}
-        return _children_of(self._proc_fd, os.getpid()) - ours
+    def _orphans(self) -> set[int]:
+        own = {*self._jobs, *self._waiting(), self._broker.pid}
+        return _children_of(self._proc_fd, os.getpid()) - own
 
     def _waiting(self) -> list[int]:
         return [] if self._standby is None else [self._standby.pid]
@@ -328,7 +329,7 @@ def _children_of(proc_fd: int, parent: int) -> set[int]:
 
 
 def _open_to_all(paths: Iterable[str]) -> bool:
-    """Whether any user may read ``paths``: if not, jobs must keep the owner's user id."""
+    """Whether any user may read ``paths``; if not, jobs must keep the user id of the owner."""
     folders = {parent for path in paths for parent in Path(path).parents}
     return all(folder.stat().st_mode & 0o005 == 0o005 for folder in folders) and all(
         Path(path).stat().st_mode & 0o004 for path in paths if Path(path).exists()

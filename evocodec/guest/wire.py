@@ -15,23 +15,23 @@ _EXPECTED_PLANES = ("y", "u", "v")
 
 
 class BadOutputError(ValueError):
-    """The candidate produced something that is no packet or no frame of the stream."""
+    """The candidate yielded something that is not a packet, or not a frame of the stream."""
 
 
 def read_message() -> tuple[Tag, bytearray]:
-    """The supervisor's next message; it is trusted, so only an early end is an error."""
+    """Return the next message of the trusted supervisor; only an early end is an error."""
     number, length = HEADER.unpack(_read_exactly(HEADER.size))
     return Tag(number), _read_exactly(length)
 
 
 def read_packets() -> Iterator[bytes]:
-    """The packets of the stream, in order."""
+    """Yield the packets of the stream, in order."""
     while (message := read_message())[0] is Tag.PACKET:
         yield bytes(message[1])
 
 
 def read_frames(stream: StreamInfo, ring: Ring) -> Iterator[Frame]:
-    """The frames of the stream in display order, as arrays the candidate may change."""
+    """Yield the frames of the stream in display order, as arrays that the candidate may change."""
     index = 0
     while read_message()[0] is Tag.FRAME:
         yield split_planes(ring.take(index), stream)

@@ -26,7 +26,7 @@ class _Program(ctypes.Structure):
 
 
 class Packed:
-    """A program in memory as the kernel takes it; ``header`` is valid as long as this lives."""
+    """A program in the layout that the kernel reads; ``header`` is valid while this exists."""
 
     def __init__(self, program: Sequence[Instruction]) -> None:
         code = b"".join(struct.pack("=HBBI", *instruction) for instruction in program)
@@ -35,17 +35,17 @@ class Packed:
 
 
 def when_number(number: int, block: Sequence[Instruction]) -> list[Instruction]:
-    """Run ``block``, which must end in a return, for this call; nothing for a call without one."""
+    """Run ``block``, which ends in a return, for this system call; nothing if it is negative."""
     return [] if number < 0 else [(IF_EQUAL, 0, len(block), number), *block]
 
 
 def load_argument(index: int) -> Instruction:
-    """Load the low word of an argument."""
+    """Load the low 32 bits of an argument."""
     return (LOAD, 0, 0, OFFSET_ARGUMENTS + 8 * index)
 
 
 def answer_errno(number: int) -> Instruction:
-    """Let the call fail with this error."""
+    """Let the call fail with this error number."""
     return (RETURN, 0, 0, 0x00050000 | number)
 
 

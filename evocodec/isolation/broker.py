@@ -1,13 +1,14 @@
 """The path broker: answers the system calls of a job that take paths.
 
-A process beside the fork server, behind the same Landlock rules as the jobs, and without any
-privilege. It copies a path out of the caller's memory once, looks it up in the ``VirtualFs``, acts
-itself, and answers: the kernel never looks at the caller's memory again, so that changing the path
-meanwhile changes nothing. It never lets a call go on by itself. When it dies, those calls fail.
+It is used where jobs have no root folder of their own. It is a process beside the fork server,
+behind the same Landlock rules as the jobs, without any privilege. It copies a path out of the
+caller's memory once, looks it up in the ``VirtualFs``, performs the call itself, and answers. The
+kernel never reads the caller's memory again, so a job gains nothing by changing the path meanwhile.
+No call continues without the broker; when the broker dies, these calls fail.
 
-Each job sends, while it can still be trusted, what ``seccomp`` notifies, its own memory as a file
-(for which nobody needs permission to trace it), and the descriptors that it was given.
-One thread; one call of each job in turn.
+Each job, while it can still be trusted, sends its seccomp listener, its own memory as a file (which
+needs no permission to trace the job), and its descriptors. One thread; jobs take turns call by
+call.
 """
 
 import contextlib
@@ -23,29 +24,28 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from evocodec.isolation import linux
-from evocodec.isolation import seccomp_notify as notify
-from evocodec.isolation.seccomp_notify import Notice
+from evocodec.isolation import linux, seccomp_notify
+from evocodec.isolation.seccomp_notify import Notification
 from evocodec.isolation.syscalls import ALLOWED, BROKERED, CONDITIONAL
 from evocodec.isolation.virtual_fs import VirtualFs, mode_of, status_of
 
-GIVEN = 5
-"""The descriptors 0 to 4 of a job, which it sends after listener and memory."""
+STANDARD_FDS = 5
+"""Number of a job's descriptors, 0 to 4, that it sends after its listener and its memory."""
 HEARTBEAT = b"H"
-"""From the fork server, which wants the same back."""
+"""Sent by the fork server; the broker sends the same bytes back."""
 _MAX_PATH = 4096
 _AT_FDCWD = -100
 _AT_NO_FOLLOW, _AT_NO_AUTOMOUNT, _AT_EMPTY_PATH = 0x100, 0x800, 0x1000
 _NR_FACCESSAT2 = 439
 _OPEN_REFUSED = os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_PATH | 0o20000000  # O_TMPFILE
 _OPEN_PASSED_ON = os.O_ACCMODE | os.O_DIRECTORY
-_NO_DEVICE_EFFECTS = os.O_NOCTTY | os.O_NONBLOCK  # a pipe must not make everybody wait
+_NO_DEVICE_EFFECTS = os.O_NOCTTY | os.O_NONBLOCK  # opening a pipe must not block all jobs
 _KINDS_TO_OPEN = (stat.S_IFREG, stat.S_IFDIR, stat.S_IFCHR)
 _LOW_WORD = 0xFFFFFFFF
 
 
-class _Known(NamedTuple):
-    """What a job's descriptor stands for; ``path`` is empty for a pipe."""
+class _Descriptor(NamedTuple):
+    """Status and path of an open descriptor of a job; ``path`` is empty for a pipe."""
 
     status: bytes
     path: bytes = b""
@@ -55,31 +55,33 @@ class _Known(NamedTuple):
 class _Job:
     listener: int
     memory: int
-    descriptors: dict[int, _Known] = field(default_factory=dict)
+    descriptors: dict[int, _Descriptor] = field(default_factory=dict)
 
 
 class Broker:
     """Answers the calls of all jobs of one fork server."""
 
-    def __init__(self, control: socket.socket, view: VirtualFs, devices: frozenset[bytes]) -> None:
+    def __init__(self, control: socket.socket, files: VirtualFs, devices: frozenset[bytes]) -> None:
         self._control = control
-        self._view = view
+        self._files = files
         self._devices = devices
         self._jobs: dict[int, _Job] = {}  # by listener
         self._poller = select.epoll()
         self._poller.register(control, select.EPOLLIN)
         column = 0 if platform.machine() == "x86_64" else 1
-        handlers: dict[str, Callable[[_Job, Notice], int | None]] = {
-            "open": lambda job, it: self._open(job, it, _AT_FDCWD, *it.arguments[:2]),
-            "openat": lambda job, it: self._open(job, it, *it.arguments[:3]),
-            "access": lambda job, it: self._access(job, _AT_FDCWD, *it.arguments[:2]),
-            "faccessat": lambda job, it: self._access(job, *it.arguments[:3]),
-            "readlink": lambda job, it: self._read_link(job, _AT_FDCWD, *it.arguments[:3]),
-            "readlinkat": lambda job, it: self._read_link(job, *it.arguments[:4]),
-            "stat": lambda job, it: self._stat(job, _AT_FDCWD, it.arguments[0], it.arguments[1], 0),
-            "lstat": lambda job, it: self._lstat(job, *it.arguments[:2]),
-            "newfstatat": lambda job, it: self._stat(job, *it.arguments[:4]),
-            "fstat": lambda job, it: self._fstat(job, *it.arguments[:2]),
+        handlers: dict[str, Callable[[_Job, Notification], int | None]] = {
+            "open": lambda job, call: self._open(job, call, _AT_FDCWD, *call.arguments[:2]),
+            "openat": lambda job, call: self._open(job, call, *call.arguments[:3]),
+            "access": lambda job, call: self._access(job, _AT_FDCWD, *call.arguments[:2]),
+            "faccessat": lambda job, call: self._access(job, *call.arguments[:3]),
+            "readlink": lambda job, call: self._read_link(job, _AT_FDCWD, *call.arguments[:3]),
+            "readlinkat": lambda job, call: self._read_link(job, *call.arguments[:4]),
+            "stat": lambda job, call: self._stat(
+                job, _AT_FDCWD, call.arguments[0], call.arguments[1], 0
+            ),
+            "lstat": lambda job, call: self._lstat(job, *call.arguments[:2]),
+            "newfstatat": lambda job, call: self._stat(job, *call.arguments[:4]),
+            "fstat": lambda job, call: self._fstat(job, *call.arguments[:2]),
         }
         numbers = ALLOWED | CONDITIONAL
         self._handlers = {numbers[name][column]: handlers[name] for name in BROKERED}
@@ -89,77 +91,81 @@ class Broker:
         while True:
             for fd, events in self._poller.poll():
                 if fd == self._control.fileno():
-                    if not self._welcome():
+                    if not self._accept():
                         return
                 elif events & select.EPOLLIN:
                     self._answer(self._jobs[fd])
                 else:
-                    self._forget(self._jobs.pop(fd))
+                    self._drop(self._jobs.pop(fd))
 
-    def _welcome(self) -> bool:
-        message, fds, _flags, _address = socket.recv_fds(self._control, 16, 2 + GIVEN)
+    def _accept(self) -> bool:
+        message, fds, _flags, _address = socket.recv_fds(self._control, 16, 2 + STANDARD_FDS)
         if not message:
             return False
         if message == HEARTBEAT:
             self._control.send(HEARTBEAT)
             return True
-        if len(fds) != 2 + GIVEN:  # out of descriptors: the job's calls then fail
+        if len(fds) != 2 + STANDARD_FDS:  # out of descriptors: the job's calls then fail
             for fd in fds:
                 os.close(fd)
             return True
-        listener, memory, *given = fds
+        listener, memory, *descriptors = fds
         job = _Job(listener, memory)
-        for number, fd in enumerate(given):
-            job.descriptors[number] = _Known(status_of(fd))
+        for number, fd in enumerate(descriptors):
+            job.descriptors[number] = _Descriptor(status_of(fd))
             os.close(fd)
         with contextlib.suppress(OSError):
-            notify.prefer_this_cpu(listener)
+            seccomp_notify.prefer_same_cpu(listener)
         self._jobs[listener] = job
         self._poller.register(listener, select.EPOLLIN)
         return True
 
-    def _forget(self, job: _Job) -> None:
+    def _drop(self, job: _Job) -> None:
         self._poller.unregister(job.listener)
         os.close(job.listener)
         os.close(job.memory)
 
     def _answer(self, job: _Job) -> None:
-        notice = notify.receive(job.listener)
-        if notice is None:
+        notification = seccomp_notify.receive(job.listener)
+        if notification is None:
             return
         try:
-            value = self._handlers[notice.number](job, notice)
+            value = self._handlers[notification.number](job, notification)
         except OSError as error:
             value = -(error.errno or errno.EIO)
         if value is not None:
-            notify.answer(job.listener, notice, value)
+            seccomp_notify.answer(job.listener, notification, value)
 
-    # -- the calls; arguments are what the job says they are -----------------------------------
+    # -- the system calls; their arguments are untrusted       -----------------------------------
 
-    def _open(self, job: _Job, notice: Notice, folder: int, address: int, flags: int) -> None:
-        """Answers by itself, with a descriptor."""
+    def _open(
+        self, job: _Job, notification: Notification, folder: int, address: int, flags: int
+    ) -> None:
+        """Open a file and answer with its descriptor; the caller sends no second answer."""
         if flags & _OPEN_REFUSED:
             raise OSError(errno.EPERM, "not for reading")
         path, follow = self._path(job, folder, address), not flags & os.O_NOFOLLOW
         if flags & os.O_ACCMODE:
-            with self._view.find(path, follow=follow) as found:
+            with self._files.find(path, follow=follow) as found:
                 path = found.path
             if path not in self._devices:
                 raise OSError(errno.EACCES, "read-only")
         wanted = flags & _OPEN_PASSED_ON | _NO_DEVICE_EFFECTS
-        with self._view.find(path, wanted, follow=follow) as found:
+        with self._files.find(path, wanted, follow=follow) as found:
             kind = stat.S_IFMT(mode_of(found.status))
             if found.fd < 0 or kind not in _KINDS_TO_OPEN:
                 raise OSError(errno.ELOOP if kind == stat.S_IFLNK else errno.EACCES, "not a file")
             fcntl.fcntl(found.fd, fcntl.F_SETFL, flags & os.O_NONBLOCK)
             on_exec = bool(flags & os.O_CLOEXEC)
-            number = notify.hand_over(job.listener, notice, found.fd, close_on_exec=on_exec)
-        job.descriptors[number] = _Known(found.status, found.path)
+            number = seccomp_notify.answer_with_descriptor(
+                job.listener, notification, found.fd, close_on_exec=on_exec
+            )
+        job.descriptors[number] = _Descriptor(found.status, found.path)
 
     def _access(self, job: _Job, folder: int, address: int, mode: int) -> int:
         if mode & ~(os.R_OK | os.W_OK | os.X_OK):
             raise OSError(errno.EINVAL, "no such mode")
-        with self._view.find(self._path(job, folder, address)) as found:
+        with self._files.find(self._path(job, folder, address)) as found:
             if mode & os.W_OK:
                 raise OSError(errno.EACCES, "read-only")
             if found.fd >= 0:
@@ -171,7 +177,7 @@ class Broker:
         size &= _LOW_WORD
         if not 0 < size < 1 << 31:
             raise OSError(errno.EINVAL, "no room")
-        with self._view.find(self._path(job, folder, address), follow=False) as found:
+        with self._files.find(self._path(job, folder, address), follow=False) as found:
             if not stat.S_ISLNK(mode_of(found.status)):
                 raise OSError(errno.EINVAL, "no link")
             target = found.target or os.readlink(b"", dir_fd=found.fd)
@@ -180,13 +186,13 @@ class Broker:
     def _stat(self, job: _Job, folder: int, address: int, buffer: int, flags: int) -> int:
         if flags & _LOW_WORD & ~(_AT_NO_FOLLOW | _AT_NO_AUTOMOUNT | _AT_EMPTY_PATH):
             raise OSError(errno.EINVAL, "no such flag")
-        text = self._text(job, address)
+        text = self._read_string(job, address)
         if not text and flags & _AT_EMPTY_PATH and _signed(folder) != _AT_FDCWD:
             return self._fstat(job, folder, buffer)
         if not text and flags & _AT_EMPTY_PATH:
             text = b"/"
         path = self._absolute(job, folder, text)
-        with self._view.find(path, follow=not flags & _AT_NO_FOLLOW) as found:
+        with self._files.find(path, follow=not flags & _AT_NO_FOLLOW) as found:
             self._write(job, buffer, found.status)
         return 0
 
@@ -194,13 +200,13 @@ class Broker:
         return self._stat(job, _AT_FDCWD, address, buffer, _AT_NO_FOLLOW)
 
     def _fstat(self, job: _Job, descriptor: int, buffer: int) -> int:
-        self._write(job, buffer, _known(job, descriptor).status)
+        self._write(job, buffer, _descriptor(job, descriptor).status)
         return 0
 
-    # -- the job's memory, and where paths lead ------------------------------------------------
+    # -- the job's memory, and its paths        ------------------------------------------------
 
     def _path(self, job: _Job, folder: int, address: int) -> bytes:
-        return self._absolute(job, folder, self._text(job, address))
+        return self._absolute(job, folder, self._read_string(job, address))
 
     def _absolute(self, job: _Job, folder: int, text: bytes) -> bytes:
         if not text:
@@ -209,13 +215,13 @@ class Broker:
             return text
         if _signed(folder) == _AT_FDCWD:
             return b"/" + text
-        known = _known(job, folder)
-        if not stat.S_ISDIR(mode_of(known.status)):
+        opened = _descriptor(job, folder)
+        if not stat.S_ISDIR(mode_of(opened.status)):
             raise OSError(errno.ENOTDIR, "no folder")
-        return known.path + b"/" + text
+        return opened.path + b"/" + text
 
-    def _text(self, job: _Job, address: int) -> bytes:
-        """The string at ``address``, copied once."""
+    def _read_string(self, job: _Job, address: int) -> bytes:
+        """Return the string at ``address``, copied once."""
         try:
             data = os.pread(job.memory, _MAX_PATH, address)
         except (OSError, OverflowError):
@@ -237,14 +243,14 @@ class Broker:
 
 
 def _signed(word: int) -> int:
-    """A descriptor, from the register that it was passed in."""
+    """Return a descriptor from the register that holds it."""
     word &= _LOW_WORD
     return word - (1 << 32) if word >> 31 else word
 
 
-def _known(job: _Job, descriptor: int) -> _Known:
-    """What was last opened under this number. It may have been closed since: nobody asks then."""
-    known = job.descriptors.get(_signed(descriptor))
-    if known is None:
+def _descriptor(job: _Job, descriptor: int) -> _Descriptor:
+    """Return what was last opened under this number; it may have been closed since."""
+    opened = job.descriptors.get(_signed(descriptor))
+    if opened is None:
         raise OSError(errno.EBADF, "no such descriptor")
-    return known
+    return opened

@@ -20,12 +20,12 @@ _STACK_BYTES = 8 << 20
 
 @dataclass(frozen=True, slots=True)
 class Confinement:
-    """What the supervisor asks for, for all jobs of a fork server; -1 for no descriptor.
+    """Isolation settings for all jobs of a fork server; -1 stands for no descriptor.
 
-    ``ruleset_fd`` is of Landlock. ``broker_fd`` leads to the path broker; ``broker_state`` says why
-    not. ``proc_fd`` is the real /proc, which programs do not see; it is closed before they run.
-    ``address_limit`` is off where CUDA, which reserves address space by the terabyte, is used.
-    ``scratch_bytes`` is 0 for no scratch; ``no_scratch`` says why there can be none.
+    ``ruleset_fd`` is Landlock's. ``broker_fd`` is a socket to the path broker; ``broker_state``
+    says why there is none. ``proc_fd`` is the real /proc, which programs cannot see; it is closed
+    before they run. ``address_limit`` is off with CUDA, which reserves terabytes of address space.
+    ``scratch_bytes`` is 0 for no scratch folder; ``no_scratch`` says why there can be none.
     """
 
     ruleset_fd: int
@@ -45,7 +45,7 @@ class Confinement:
 
 @dataclass(frozen=True, slots=True)
 class JobLimits:
-    """What one job may use; memory and processes beyond what the fork server has loaded."""
+    """Limits of one job; memory and processes are on top of what the fork server has loaded."""
 
     cpu_seconds: int
     memory_bytes: int
@@ -54,66 +54,66 @@ class JobLimits:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """The layers entered so far, layer → state, and the filter to come."""
+    """Layers entered so far (layer → state), and the seccomp filter to install later."""
 
     layers: Mapping[str, str]
     filter: seccomp.Filter | None
 
 
-def prepare(wanted: Confinement) -> Prepared:
-    """Go as far as is possible without a job: to another user, other namespaces, own scratch."""
-    layers = {"pid_namespace": wanted.pid_namespace}
-    if wanted.leave_root:
+def prepare(config: Confinement) -> Prepared:
+    """Enter the layers that need no job: other user, namespaces, scratch folder."""
+    layers = {"pid_namespace": config.pid_namespace}
+    if config.leave_root:
         layers["unprivileged_user"] = _attempt(_become_nobody)
-    layers |= _enter_namespaces(wanted)
-    layers["scratch"] = _enter_scratch(wanted)
+    layers |= _enter_namespaces(config)
+    layers["scratch"] = _enter_scratch(config)
     if not seccomp.supported():
         return Prepared(layers, None)
-    files = wanted.ruleset_fd >= 0
-    scratch = files and bool(_file_bytes(wanted, layers))
-    return Prepared(layers, seccomp.Filter(devices=wanted.devices, files=files, scratch=scratch))
+    files = config.ruleset_fd >= 0
+    scratch = files and bool(_file_bytes(config, layers))
+    return Prepared(layers, seccomp.Filter(devices=config.devices, files=files, scratch=scratch))
 
 
-def enter(wanted: Confinement, prepared: Prepared, allowance: JobLimits) -> dict[str, str]:
-    """Apply every other layer; returns layer → ``on``, ``abi N`` or ``off: reason`` for all."""
-    base_address_bytes = _address_space_bytes(wanted.proc_fd)
+def enter(config: Confinement, prepared: Prepared, job: JobLimits) -> dict[str, str]:
+    """Enter all other layers; returns the states of all: ``on``, ``abi N`` or ``off: reason``."""
+    base_address_bytes = _address_space_bytes(config.proc_fd)
     layers = dict(prepared.layers)
-    memory_fd = _own_memory(wanted)
-    os.close(wanted.proc_fd)
+    memory_fd = _own_memory(config)
+    os.close(config.proc_fd)
     layers["capabilities"] = _attempt(linux.drop_capabilities, "none")
-    limits = _limits(wanted, allowance, base_address_bytes, _file_bytes(wanted, layers))
+    limits = _limits(config, job, base_address_bytes, _file_bytes(config, layers))
     # Without its own user namespace the user's other processes would count against the limit.
     if layers["user_namespace"] == "on" or layers.get("unprivileged_user") == "on":
-        limits[resource.RLIMIT_NPROC] = allowance.processes
+        limits[resource.RLIMIT_NPROC] = job.processes
     layers["rlimits"] = _attempt(lambda: _set_limits(limits))
     linux.prctl(linux.PR_SET_DUMPABLE, 0)
     # After the last change of credentials, which would clear it.
     linux.prctl(linux.PR_SET_PDEATHSIG, 9)
     layers["no_new_privs"] = _attempt(lambda: linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1))
-    layers |= _restrict_files_and_calls(wanted, memory_fd, prepared.filter)
+    layers |= _restrict_files_and_calls(config, memory_fd, prepared.filter)
     return layers
 
 
-def _file_bytes(wanted: Confinement, layers: Mapping[str, str]) -> int:
-    return 0 if layers["scratch"].startswith("off") else wanted.scratch_bytes
+def _file_bytes(config: Confinement, layers: Mapping[str, str]) -> int:
+    return 0 if layers["scratch"].startswith("off") else config.scratch_bytes
 
 
 def _restrict_files_and_calls(
-    wanted: Confinement, memory_fd: int, calls: seccomp.Filter | None
+    config: Confinement, memory_fd: int, calls: seccomp.Filter | None
 ) -> dict[str, str]:
-    landlock_state = wanted.landlock_state
-    if wanted.ruleset_fd >= 0:
-        landlock_state = _attempt(lambda: landlock.enter(wanted.ruleset_fd), landlock_state)
-        os.close(wanted.ruleset_fd)
+    landlock_state = config.landlock_state
+    if config.ruleset_fd >= 0:
+        landlock_state = _attempt(lambda: landlock.enter(config.ruleset_fd), landlock_state)
+        os.close(config.ruleset_fd)
     files = not landlock_state.startswith("off")
-    broker_state = wanted.broker_state
+    broker_state = config.broker_state
     if memory_fd >= 0:
-        fds = (wanted.broker_fd, memory_fd)
-        broker_state = broker_process.enter(*fds, devices=wanted.devices)
+        fds = (config.broker_fd, memory_fd)
+        broker_state = broker_process.enter(*fds, devices=config.devices)
     seccomp_state = "off: no system call table for this architecture"
     if calls is not None:
         if calls.files and not files:
-            calls = seccomp.Filter(devices=wanted.devices, files=False)
+            calls = seccomp.Filter(devices=config.devices, files=False)
         seccomp_state = _attempt(calls.install)
     if files:
         access = "landlock"
@@ -130,7 +130,7 @@ def _restrict_files_and_calls(
 
 
 def map_user(proc_fd: int, inside: int, outside_uid: int, outside_gid: int) -> None:
-    """Fill in the maps of the user namespace just entered, with one user and one group."""
+    """Write the user and group maps of the user namespace just entered: one user, one group."""
     for name, text in (
         ("setgroups", "deny"),
         ("uid_map", f"{inside} {outside_uid} 1"),
@@ -143,11 +143,11 @@ def map_user(proc_fd: int, inside: int, outside_uid: int, outside_gid: int) -> N
             os.close(fd)
 
 
-def _own_memory(wanted: Confinement) -> int:
-    """This process's memory as a file, for the broker; -1 without one."""
-    if wanted.broker_fd < 0:
+def _own_memory(config: Confinement) -> int:
+    """Open the memory of this process as a file, for the broker; -1 without a broker."""
+    if config.broker_fd < 0:
         return -1
-    return os.open("self/mem", os.O_RDWR | os.O_CLOEXEC, dir_fd=wanted.proc_fd)
+    return os.open("self/mem", os.O_RDWR | os.O_CLOEXEC, dir_fd=config.proc_fd)
 
 
 def _attempt(action: Callable[[], object], done: str = "on") -> str:
@@ -164,16 +164,16 @@ def _become_nobody() -> None:
     linux.prctl(linux.PR_SET_DUMPABLE, 1)
 
 
-def _enter_namespaces(wanted: Confinement) -> dict[str, str]:
+def _enter_namespaces(config: Confinement) -> dict[str, str]:
     names = ("user_namespace", "net_namespace", "ipc_namespace", "uts_namespace")
-    if not wanted.namespaces:
+    if not config.namespaces:
         return dict.fromkeys(names, POD_MODE)
     uid, gid = os.getuid(), os.getgid()
     others = linux.CLONE_NEWNET | linux.CLONE_NEWIPC | linux.CLONE_NEWUTS
 
     def with_user() -> None:
         linux.unshare(linux.CLONE_NEWUSER | others)
-        map_user(wanted.proc_fd, NOBODY, uid, gid)
+        map_user(config.proc_fd, NOBODY, uid, gid)
 
     user = _attempt(with_user)
     rest = user if user == "on" else _attempt(lambda: linux.unshare(others))
@@ -182,24 +182,24 @@ def _enter_namespaces(wanted: Confinement) -> dict[str, str]:
     return dict(zip(names, (user, rest, rest, rest), strict=True))
 
 
-def _enter_scratch(wanted: Confinement) -> str:
-    """A folder of this job's own, empty and limited, gone when its process is."""
-    if not (wanted.scratch_bytes and wanted.scratch_inodes):
+def _enter_scratch(config: Confinement) -> str:
+    """Mount a scratch folder for this job: empty, limited, gone when the process ends."""
+    if not (config.scratch_bytes and config.scratch_inodes):
         return "off: none is allowed"
-    if wanted.no_scratch or wanted.ruleset_fd < 0:
-        return wanted.no_scratch or "off: needs Landlock"
-    size = f"{wanted.scratch_bytes} bytes, {wanted.scratch_inodes} inodes"
-    made = _attempt(lambda: mounts.mount_scratch(wanted.scratch_bytes, wanted.scratch_inodes), size)
+    if config.no_scratch or config.ruleset_fd < 0:
+        return config.no_scratch or "off: needs Landlock"
+    size = f"{config.scratch_bytes} bytes, {config.scratch_inodes} inodes"
+    made = _attempt(lambda: mounts.mount_scratch(config.scratch_bytes, config.scratch_inodes), size)
     if made == size:
         os.environ["HOME"] = os.environ["TMPDIR"] = mounts.SCRATCH
     return made
 
 
 def _limits(
-    wanted: Confinement, allowance: JobLimits, base_address_bytes: int, file_bytes: int
+    config: Confinement, job: JobLimits, base_address_bytes: int, file_bytes: int
 ) -> dict[int, int]:
     limits = {
-        resource.RLIMIT_CPU: allowance.cpu_seconds,
+        resource.RLIMIT_CPU: job.cpu_seconds,
         resource.RLIMIT_FSIZE: file_bytes,
         resource.RLIMIT_NOFILE: _OPEN_FILES,
         resource.RLIMIT_CORE: 0,
@@ -207,10 +207,10 @@ def _limits(
         resource.RLIMIT_MEMLOCK: 0,
         resource.RLIMIT_MSGQUEUE: 0,
     }
-    if wanted.address_limit:
-        limits[resource.RLIMIT_AS] = base_address_bytes + allowance.memory_bytes
+    if config.address_limit:
+        limits[resource.RLIMIT_AS] = base_address_bytes + job.memory_bytes
     else:
-        limits[resource.RLIMIT_DATA] = allowance.memory_bytes
+        limits[resource.RLIMIT_DATA] = job.memory_bytes
     return limits
 
 

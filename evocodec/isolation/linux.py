@@ -78,7 +78,7 @@ def map_shared(fd: int, length: int, *, writable: bool) -> memoryview:
 
 
 def map_nothing(address: int, length: int) -> None:
-    """Replace what is mapped there by memory that cannot be touched; raises OSError."""
+    """Replace the mapping there by memory that cannot be read or written; raises OSError."""
     fixed = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x10  # MAP_FIXED
     place, size = ctypes.c_void_p(address), ctypes.c_size_t(length)
     arguments = (ctypes.c_int(0), ctypes.c_int(fixed), ctypes.c_int(-1), ctypes.c_long(0))
@@ -87,12 +87,12 @@ def map_nothing(address: int, length: int) -> None:
 
 
 def address_of(function: object) -> int | None:
-    """Where a native function begins."""
+    """Return the address of a native function."""
     return ctypes.cast(function, ctypes.c_void_p).value  # type: ignore[arg-type]
 
 
 def make_writable(address: int, length: int) -> None:
-    """Let the pages there be written, which a library's relocated tables cannot; raises OSError."""
+    """Make these pages writable, such as a library's relocated tables; raises OSError."""
     start = address // mmap.PAGESIZE * mmap.PAGESIZE
     size = ctypes.c_size_t(address + length - start)
     access = ctypes.c_int(mmap.PROT_READ | mmap.PROT_WRITE)
@@ -117,7 +117,7 @@ def limit_malloc_arenas(count: int) -> None:
 
 
 def become(user: int) -> None:
-    """Leave root for the user and the group of this number; raises OSError."""
+    """Switch from root to this user and group; raises OSError."""
     os.setgroups([])
     os.setresgid(user, user, user)
     os.setresuid(user, user, user)

@@ -63,16 +63,16 @@ _MISSING = answer_errno(errno.ENOSYS)
 
 
 def supported() -> bool:
-    """Whether this machine's architecture has a table."""
+    """Whether there is a system call table for this architecture."""
     return platform.machine() in COLUMN
 
 
 class Filter:
-    """The filter of this process, in memory as the kernel takes it.
+    """The seccomp filter of this process, in the kernel's layout.
 
-    ``devices`` lets a GPU be opened for writing and controlled by ioctl. Without ``files`` nothing
-    can be opened at all: the stand-in where Landlock is missing. With ``scratch``, files may be
-    opened for writing, made, renamed and removed: Landlock says where.
+    ``devices`` lets a GPU be opened for writing and controlled by ioctl. Without ``files``, nothing
+    can be opened at all: this replaces Landlock where it is missing. With ``scratch``, files may be
+    opened for writing, created, renamed and removed; Landlock limits where.
     """
 
     def __init__(self, *, devices: bool, files: bool, scratch: bool = False) -> None:
@@ -88,7 +88,7 @@ class Filter:
 def build(
     machine: str, *, own_pid: int, devices: bool, files: bool, scratch: bool = False
 ) -> list[Instruction]:
-    """The filter as BPF instructions for ``x86_64`` or ``aarch64``."""
+    """Return the filter as BPF instructions, for ``x86_64`` or ``aarch64``."""
     column = COLUMN[machine]
     program: list[Instruction] = [
         (LOAD, 0, 0, OFFSET_ARCH),
@@ -148,7 +148,7 @@ def _if_argument_in(index: int, values: Iterable[int]) -> list[Instruction]:
 
 
 def _own_limits_unchanged(own_pid: int) -> list[Instruction]:
-    """Limits may be read, not lowered: a kill by a limit of its own making would look like ours."""
+    """Let a process read its limits, not lower them: it could fake a kill by one of our limits."""
     new_limit = OFFSET_ARGUMENTS + 8 * 2
     return [
         load_argument(0),
@@ -165,9 +165,9 @@ def _own_limits_unchanged(own_pid: int) -> list[Instruction]:
 
 
 def _futex() -> list[Instruction]:
-    """Wake only threads of this process: a page of a library is shared with other sandboxes.
+    """Allow waking threads of this process only: library pages are shared with other sandboxes.
 
-    Waiting is left, which the C library does for the end of a thread; the kernel wakes it then.
+    Waiting stays allowed, because the C library waits for the end of a thread.
     """
     block = [
         load_argument(1),

@@ -1,7 +1,7 @@
 """Seccomp user notification: a call that takes a path waits until the path broker answers it.
 
-A filter beside the one of ``seccomp.py``, which decides first: what that refuses never gets here.
-Interface: seccomp_unotify(2), linux/seccomp.h; Linux 5.14 for answering with a descriptor at once.
+This filter stands beside the one of ``seccomp.py``, which decides first: refused calls do not get
+here. Interface: seccomp_unotify(2), linux/seccomp.h; Linux 5.14, to answer with a descriptor.
 """
 
 import ctypes
@@ -20,26 +20,26 @@ _NR_SECCOMP = {"x86_64": 317, "aarch64": 277}
 _SET_MODE_FILTER, _GET_NOTIFICATION_SIZES = 1, 3
 _NEW_LISTENER, _WAIT_KILLABLE = 1 << 3, 1 << 5  # the second: Linux 5.19
 
-_NOTICE = struct.Struct("=QIIiIQ6Q")
+_NOTIFICATION = struct.Struct("=QIIiIQ6Q")
 _ANSWER = struct.Struct("=QqiI")
 _ADD = struct.Struct("=QIIII")
 _RECEIVE, _SEND, _ADD_DESCRIPTOR, _SET_FLAGS = 0xC0502100, 0xC0182101, 0x40182103, 0x40082104
 _ADD_AND_SEND = 1 << 1
 _WAKE_ON_SAME_CPU = 1  # Linux 6.6; passed by value
-_SIZES = struct.pack("=3H", _NOTICE.size, _ANSWER.size, 64)
+_SIZES = struct.pack("=3H", _NOTIFICATION.size, _ANSWER.size, 64)
 
 
 @dataclass(frozen=True, slots=True)
-class Notice:
-    """One call that waits: its number and its six arguments as the kernel was given them."""
+class Notification:
+    """One waiting call: its number and its six arguments as the kernel received them."""
 
     identity: int
     number: int
     arguments: tuple[int, ...]
 
 
-def why_not() -> str:
-    """Why this machine cannot do it, or nothing."""
+def why_unavailable() -> str:
+    """Return why this machine has no user notification; empty when it has."""
     machine = platform.machine()
     if machine not in _NR_SECCOMP:
         return f"the number of seccomp on {machine} is not known"
@@ -52,9 +52,9 @@ def why_not() -> str:
 
 
 def install(*, devices: bool) -> int:
-    """Have this process's calls that take paths answered by whoever reads the returned descriptor.
+    """Install the filter; the returned descriptor receives the path calls of this process.
 
-    Needs no_new_privs. Raises OSError: EBUSY when a listener stands above this process already.
+    Needs no_new_privs. Raises OSError; EBUSY when this process already has a listener.
     """
     header = ctypes.byref(prepare(devices=devices).header)
     try:
@@ -67,15 +67,15 @@ def install(*, devices: bool) -> int:
 
 @functools.cache
 def prepare(*, devices: bool) -> bpf.Packed:
-    """The filter as the kernel takes it: made once, before the forks that install it."""
+    """Return the filter in the kernel's format; made once, before the forks that install it."""
     return bpf.Packed(build(platform.machine(), devices=devices))
 
 
 def build(machine: str, *, devices: bool) -> list[bpf.Instruction]:
-    """The filter; what it does not name, foreign calls included, is left to the other one.
+    """Return the filter; calls that it does not name are left to the other filter.
 
-    Descriptors may not be copied, so that the broker knows what each number stands for. A GPU's
-    driver library may need to.
+    Descriptors may not be copied, so that the broker knows what each number stands for; except with
+    ``devices``, because a GPU's driver library may need to.
     """
     column, numbers = bpf.COLUMN[machine], ALLOWED | CONDITIONAL
     program: list[bpf.Instruction] = [
@@ -99,38 +99,40 @@ def build(machine: str, *, devices: bool) -> list[bpf.Instruction]:
     return [*program, bpf.ALLOW]
 
 
-def prefer_this_cpu(listener: int) -> None:
-    """Ask for quicker changes between the two processes; raises OSError before Linux 6.6."""
+def prefer_same_cpu(listener: int) -> None:
+    """Ask for quick switches between job and broker on one CPU; OSError before Linux 6.6."""
     fcntl.ioctl(listener, _SET_FLAGS, _WAKE_ON_SAME_CPU)
 
 
-def receive(listener: int) -> Notice | None:
-    """The next waiting call; None when its caller has died meanwhile."""
-    buffer = bytearray(_NOTICE.size)
+def receive(listener: int) -> Notification | None:
+    """Return the next waiting call; None when its caller has died meanwhile."""
+    buffer = bytearray(_NOTIFICATION.size)
     try:
         fcntl.ioctl(listener, _RECEIVE, buffer)
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.EINTR):
             return None
         raise
-    identity, _pid, _flags, number, _arch, _pointer, *arguments = _NOTICE.unpack(buffer)
-    return Notice(identity, number, tuple(arguments))
+    identity, _pid, _flags, number, _arch, _pointer, *arguments = _NOTIFICATION.unpack(buffer)
+    return Notification(identity, number, tuple(arguments))
 
 
-def answer(listener: int, notice: Notice, value: int) -> None:
-    """Let the call return ``value``, or fail with ``-value``; a caller that died needs nothing."""
-    words = (value, 0) if value >= 0 else (0, value)
+def answer(listener: int, notification: Notification, value: int) -> None:
+    """Let the call return ``value``, or fail with ``-value``; a caller that has died is ignored."""
+    fields = (value, 0) if value >= 0 else (0, value)
     try:
-        fcntl.ioctl(listener, _SEND, _ANSWER.pack(notice.identity, *words, 0))
+        fcntl.ioctl(listener, _SEND, _ANSWER.pack(notification.identity, *fields, 0))
     except OSError as error:
         if error.errno not in (errno.ENOENT, errno.EINPROGRESS):
             raise
 
 
-def hand_over(listener: int, notice: Notice, fd: int, *, close_on_exec: bool) -> int:
-    """Let the call return a copy of ``fd`` in the caller; its number there. Raises OSError."""
+def answer_with_descriptor(
+    listener: int, notification: Notification, fd: int, *, close_on_exec: bool
+) -> int:
+    """Let the call return a copy of ``fd``; returns its number in the caller. Raises OSError."""
     flags = os.O_CLOEXEC if close_on_exec else 0
-    request = bytearray(_ADD.pack(notice.identity, _ADD_AND_SEND, fd, 0, flags))
+    request = bytearray(_ADD.pack(notification.identity, _ADD_AND_SEND, fd, 0, flags))
     number: int = fcntl.ioctl(listener, _ADD_DESCRIPTOR, request)
     return number
 

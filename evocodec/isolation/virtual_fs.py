@@ -1,9 +1,9 @@
 """Virtual file system: the files that a job without an own root folder can find.
 
-The same as a root folder would hold (``mounts.py``): trees that may be read, the folders on the way
-to them, which cannot be listed, and the links that lead to them. A path is followed from part to
-part here; the kernel is asked about nothing but what lies in a tree, so that what is outside makes
-no difference, not even in time.
+It has the content of the root folder of ``mounts.py``: trees that may be read; their parent
+folders, which cannot be listed; and the links that lead to them. Paths are resolved here, part by
+part. The kernel is asked only about paths inside a tree, so a path outside has no effect, not even
+on timing.
 Interface: openat2(2), Linux 5.6.
 """
 
@@ -47,9 +47,10 @@ _fstat.restype = ctypes.c_long
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """Where a path leads: ``fd`` is open in a tree, or -1 for what is only known here.
+    """Result of a lookup: ``fd`` is open on a file in a tree, or -1 for a synthetic folder or link.
 
-    ``status`` is the struct stat to show, ``target`` a link's. A context, which closes ``fd``.
+    ``status`` is the struct stat to report, ``target`` the target of a link. A context manager that
+    closes ``fd``.
     """
 
     path: bytes
@@ -66,7 +67,7 @@ class Found:
 
 
 class VirtualFs:
-    """``folders`` are those on the way, with the time of change (ns) that they show."""
+    """Trees, their parent folders and links; ``folders``: folder → its time of change in ns."""
 
     def __init__(
         self, trees: Iterable[str], folders: Mapping[str, int], links: Mapping[str, str]
@@ -76,17 +77,17 @@ class VirtualFs:
         self._links = {os.fsencode(link): os.fsencode(target) for link, target in links.items()}
         times = {os.fsencode(folder): moment for folder, moment in folders.items()}
         known = {*self._trees, *self._links, *times}
-        on_the_way = {parent for path in known for parent in _parents(path)} | times.keys()
-        names = sorted(n for n in on_the_way | self._links.keys() if not self._is_inside(n))
+        parents = {parent for path in known for parent in _parents(path)} | times.keys()
+        names = sorted(n for n in parents | self._links.keys() if not self._is_inside(n))
         self._shown = {
-            name: _made_up(number, link=name in self._links, moment=times.get(name, 0))
+            name: _synthetic_status(number, link=name in self._links, moment=times.get(name, 0))
             for number, name in enumerate(names, start=1)
         }
 
     def find(self, path: bytes, flags: int = os.O_PATH, *, follow: bool = True) -> Found:
-        """What an absolute ``path`` leads to, opened with ``flags`` if it lies in a tree.
+        """Look up an absolute ``path``; a file in a tree is opened with ``flags``.
 
-        Raises OSError as the kernel would, and ENOENT for all that is outside.
+        Raises OSError as the kernel would, and ENOENT for everything outside.
         """
         if self._is_inside(path) and _is_plain(path):
             try:
@@ -118,48 +119,48 @@ class VirtualFs:
         return path in self._trees
 
     def _walk(self, path: bytes, *, follow: bool) -> bytes:
-        """The path without links and dots; every part but the last is known to be there."""
+        """Return the path without links and dots; every part but the last is known to exist."""
         to_go = _parts(path)
         must_be_folder = path.endswith((b"/", b"/.", b"/.."))
-        place, links = b"", 0
+        position, links = b"", 0
         while to_go:
             name = to_go.pop()
             if name == b"..":
-                place = place.rpartition(b"/")[0]
+                position = position.rpartition(b"/")[0]
                 continue
-            place += b"/" + name
+            position += b"/" + name
             last = not to_go
-            target = self._link_at(place, folder_wanted=not last or must_be_folder)
+            target = self._link_at(position, must_be_folder_here=not last or must_be_folder)
             if target is None or (last and not (follow or must_be_folder)):
                 continue
             links += 1
             if links > _MAX_LINKS:
                 raise OSError(errno.ELOOP, "too many links")
             must_be_folder |= last and target.endswith((b"/", b"/.", b"/.."))
-            place = b"" if target.startswith(b"/") else place.rpartition(b"/")[0]
+            position = b"" if target.startswith(b"/") else position.rpartition(b"/")[0]
             to_go += _parts(target)
-        return place or b"/"
+        return position or b"/"
 
-    def _link_at(self, place: bytes, *, folder_wanted: bool) -> bytes | None:
-        """The target if ``place``, whose folder is free of links, is one; raises OSError."""
-        if place in self._shown:
-            return self._links.get(place)
-        if not self._is_inside(place):
-            raise OSError(errno.ENOENT, "not in the view")
-        fd = _open_without_links(place, os.O_PATH | os.O_NOFOLLOW)
+    def _link_at(self, position: bytes, *, must_be_folder_here: bool) -> bytes | None:
+        """Return the target if ``position`` is a link; its parent has no links. Raises OSError."""
+        if position in self._shown:
+            return self._links.get(position)
+        if not self._is_inside(position):
+            raise OSError(errno.ENOENT, "outside the allowed paths")
+        fd = _open_without_links(position, os.O_PATH | os.O_NOFOLLOW)
         try:
             mode = mode_of(status_of(fd))
             if stat.S_ISLNK(mode):
                 return os.readlink(b"", dir_fd=fd)
         finally:
             os.close(fd)
-        if folder_wanted and not stat.S_ISDIR(mode):
+        if must_be_folder_here and not stat.S_ISDIR(mode):
             raise OSError(errno.ENOTDIR, "no folder")
         return None
 
 
 def status_of(fd: int) -> bytes:
-    """The struct stat of an open file, with the time of change in place of that of access."""
+    """Return the struct stat of an open file; its access time is replaced by its time of change."""
     buffer = ctypes.create_string_buffer(_STAT_BYTES)
     if _fstat(_NR_FSTAT[_MACHINE], fd, buffer) < 0:
         raise OSError(ctypes.get_errno(), "fstat")
@@ -168,7 +169,7 @@ def status_of(fd: int) -> bytes:
 
 
 def mode_of(status: bytes) -> int:
-    """Kind and permissions in a struct stat."""
+    """Return file type and permissions from a struct stat."""
     start = _MODE_AT[_MACHINE]
     return int.from_bytes(status[start : start + 4], "little")
 
@@ -182,7 +183,7 @@ def _open_without_links(path: bytes, flags: int) -> int:
 
 
 def _parents(path: bytes) -> list[bytes]:
-    """All folders above ``path``, nearest first."""
+    """Return all folders above ``path``, nearest first."""
     parents = []
     while path != b"/" and path:
         path = path.rpartition(b"/")[0] or b"/"
@@ -191,7 +192,7 @@ def _parents(path: bytes) -> list[bytes]:
 
 
 def _parts(path: bytes) -> list[bytes]:
-    """The names in a path, last one first, without those that stand for where one is already."""
+    """Return the names in a path, last one first, without ``.`` and empty parts."""
     return [name for name in reversed(path.split(b"/")) if name not in (b"", b".")]
 
 
@@ -201,7 +202,7 @@ def _is_plain(path: bytes) -> bool:
     )
 
 
-def _made_up(number: int, *, link: bool, moment: int) -> bytes:
+def _synthetic_status(number: int, *, link: bool, moment: int) -> bytes:
     mode = stat.S_IFLNK | 0o777 if link else stat.S_IFDIR | 0o555
     times = (moment // 10**9, moment % 10**9) * 3
     if _MACHINE == "x86_64":

@@ -1,7 +1,7 @@
 """Control groups, one per job, where the machine allows them: limits on memory and on processes.
 
-Groups lie below the caller's own group, so that its limits hold for jobs too, and are named after
-the caller's process, so that whoever comes later can tell which were left by the dead.
+Groups are made below the caller's own group, so that its limits hold for jobs too. Their names hold
+the caller's process id, so that a later caller can find those of dead processes.
 Interface: Documentation/admin-guide/cgroup-v1 and cgroup-v2.rst in the Linux source.
 """
 
@@ -27,25 +27,25 @@ _REMOVAL_SECONDS = 2.0
 
 @dataclass(frozen=True, slots=True)
 class GroupUse:
-    """What a group's processes used; 0 where the kernel does not say."""
+    """Resource use of the processes of a group; 0 where the kernel does not report it."""
 
     peak_memory_bytes: int = 0
     cpu_seconds: float = 0.0
 
 
 class Cgroups:
-    """Makes the groups of one fork server's jobs; thread-safe.
+    """Makes the groups for jobs of one fork server; thread-safe.
 
-    ``folders`` maps each controller to the folder that groups are made in: two of them in version
+    ``folders`` maps each controller to the folder in which groups are made: two folders in version
     1, the same one in version 2. Raises OSError when groups cannot be made there.
     """
 
     def __init__(self, version: int, folders: dict[str, Path]) -> None:
         self.version = version
         self.folders = folders
-        self.prefix = f"{own_prefix()}{secrets.token_hex(4)}."
+        self.prefix = f"{name_prefix()}{secrets.token_hex(4)}."
         self._numbers = itertools.count(1)
-        self.sweep()
+        self.remove_stale()
         trial = JobGroup(self, f"{self.prefix}0")
         try:
             trial.limit(Limits())
@@ -54,15 +54,15 @@ class Cgroups:
 
     @property
     def state(self) -> str:
-        """What the isolation report says."""
+        """State of this layer for the isolation report."""
         return f"v{self.version}: {', '.join(self.folders)}"
 
     def make(self) -> "JobGroup":
         """Make a new, empty group; raises OSError."""
         return JobGroup(self, f"{self.prefix}{next(self._numbers)}")
 
-    def sweep(self) -> None:
-        """Remove what dead processes left; a group with anything in it cannot be removed."""
+    def remove_stale(self) -> None:
+        """Remove groups of dead processes; a group with processes in it cannot be removed."""
         namespace = _pid_namespace()
         for folder in set(self.folders.values()):
             for entry in os.listdir(folder):
@@ -89,7 +89,7 @@ class JobGroup:
             raise
 
     def limit(self, limits: Limits, shared_bytes: int = 0) -> None:
-        """Set the limits; ``shared_bytes`` are the job's shared buffers. Raises OSError."""
+        """Set the limits; ``shared_bytes``: size of the job's shared memory. Raises OSError."""
         memory, pids = self._places["memory"], self._places["pids"]
         total_bytes = limits.memory_bytes + shared_bytes + _MEMORY_SLACK_BYTES
         file = "memory.limit_in_bytes" if self._version == 1 else "memory.max"
@@ -100,12 +100,12 @@ class JobGroup:
                 (memory / "memory.swap.max").write_text("0")
 
     def add(self, pid: int) -> None:
-        """Move a process in; raises OSError."""
+        """Move a process into the group; raises OSError."""
         for folder in self._folders:
             (folder / "cgroup.procs").write_text(str(pid))
 
     def use(self) -> GroupUse:
-        """What has been used so far."""
+        """Return the resource use so far."""
         memory = self._places["memory"]
         file = "memory.max_usage_in_bytes" if self._version == 1 else "memory.peak"
         peak, cpu = 0, 0.0
@@ -129,7 +129,7 @@ class JobGroup:
                         os.kill(int(pid), signal.SIGKILL)
 
     def remove(self) -> None:
-        """Kill what is left and remove the group; what cannot be is left to the next sweep."""
+        """Kill what is left and remove the group; if that fails, ``remove_stale`` does it later."""
         deadline = time.monotonic() + _REMOVAL_SECONDS
         for folder in self._folders:
             while not _removed(folder) and time.monotonic() < deadline:
@@ -147,8 +147,8 @@ def _removed(folder: Path) -> bool:
     return True
 
 
-def own_prefix() -> str:
-    """How the names of all groups of this process begin."""
+def name_prefix() -> str:
+    """Return the prefix of the names of all groups of this process."""
     return f"evocodec-{_pid_namespace()}-{os.getpid()}-"
 
 
@@ -157,16 +157,16 @@ def _pid_namespace() -> str:
 
 
 def find() -> Cgroups:
-    """The groups that this process may make; raises OSError with the reason when it may not."""
+    """Return the groups that this process may make; raises OSError with the reason if none."""
     own = Path("/proc/self/cgroup").read_text(encoding="ascii")
     mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8")
     return Cgroups(*locate(own, mounts))
 
 
 def locate(own: str, mounts: str) -> tuple[int, dict[str, Path]]:
-    """Version and folders from the texts of /proc/self/cgroup and /proc/self/mountinfo.
+    """Return version and folders, from the texts of /proc/self/cgroup and /proc/self/mountinfo.
 
-    Raises OSError when the controllers are not there, or not handed on in version 2.
+    Raises OSError when the controllers are missing, or not delegated in version 2.
     """
     paths: dict[str, str] = {}
     for line in own.splitlines():
@@ -185,12 +185,12 @@ def locate(own: str, mounts: str) -> tuple[int, dict[str, Path]]:
     if "v2" not in found:
         raise OSError("no cgroup file system with memory and pids is mounted")
     folder = found["v2"]
-    _hand_on(folder)
+    _enable_controllers(folder)
     return 2, dict.fromkeys(_CONTROLLERS, folder)
 
 
-def _hand_on(folder: Path) -> None:
-    """Have the controllers available in groups below ``folder`` of version 2."""
+def _enable_controllers(folder: Path) -> None:
+    """Make the controllers available in groups below ``folder`` (version 2)."""
     switch = folder / "cgroup.subtree_control"
     if not set(_CONTROLLERS) <= set(switch.read_text(encoding="ascii").split()):
         try:

@@ -13,9 +13,9 @@ from evocodec.sandbox.policy import DEFAULT_IMPORTS, Limits
 
 
 class FramesDigest:
-    """SHA-256 over the planes' shapes and samples, in order; equal exactly for equal frames.
+    """SHA-256 over shapes and samples of frames, in order; equal exactly for equal frames.
 
-    An instance is an ``on_frame`` callback: index 0 begins anew.
+    An instance is an ``on_frame`` callback; index 0 starts again.
     """
 
     def __init__(self) -> None:
@@ -23,7 +23,7 @@ class FramesDigest:
         self.count = 0
 
     def __call__(self, index: int, frame: Frame) -> None:
-        """Take the next frame in."""
+        """Add the next frame."""
         if index == 0:
             self._digest, self.count = hashlib.sha256(), 0
         for plane in frame:
@@ -32,12 +32,12 @@ class FramesDigest:
         self.count += 1
 
     def hexdigest(self) -> str:
-        """The digest of what has come so far."""
+        """Return the digest of the frames so far."""
         return self._digest.hexdigest()
 
 
 def frames_digest(frames: Iterable[Frame]) -> str:
-    """``FramesDigest`` of frames that are there already."""
+    """Return the ``FramesDigest`` of a sequence of frames."""
     digest = FramesDigest()
     for index, frame in enumerate(frames):
         digest(index, frame)
@@ -57,8 +57,9 @@ def check_determinism(
     """Decode again on ``launcher``, which may emulate another CPU, and compare frame by frame.
 
     ``expected``: the frames of the first decode, or only their ``frames_digest``; with frames, the
-    message names the first plane that differs. What the first decode, or the encoder, can have left
-    in the kernel's memory of files is undone before: a decoder that depends on it differs.
+    message names the first plane that differs. Before that, the page cache is dropped, so that a
+    decoder that depends on what an earlier job left there gives other frames.
+
     Raises CandidateFailure(NONDETERMINISTIC).
     """
     drop_page_cache(allowed_imports)

@@ -29,8 +29,8 @@ from evocodec.sandbox.supervisor import Supervisor
 DEFAULT_PRELOAD = ("numpy", "cv2", "constriction")
 _PACKETS_PER_FRAME = 64
 _SPARE_PACKETS = 1024
-# Everything that a job finds in its environment. One thread in each library: several would make
-# float results depend on the machine, and must not have been started before a fork.
+# The whole environment of a job. Each library gets one thread: several would make float results
+# depend on the machine, and threads must not be started before a fork.
 BASE_ENVIRONMENT = {
     "LANG": "C.UTF-8",
     "HOME": "/nonexistent",
@@ -46,8 +46,8 @@ BASE_ENVIRONMENT = {
 class ForkServerLauncher:
     """A Launcher on this machine. Start-up is lazy; every method is thread-safe.
 
-    ``environment`` adds variables for an emulated other CPU (``OPENBLAS_CORETYPE`` and the like);
-    nothing of the caller's own environment is ever passed on.
+    ``environment`` adds variables that emulate another CPU (``OPENBLAS_CORETYPE`` and the like);
+    nothing of the caller's own environment is passed on.
     """
 
     def __init__(
@@ -124,7 +124,7 @@ class ForkServerLauncher:
         return Decoded(tuple(_frame_from(samples, stream) for samples in results), use)
 
     def describe(self) -> IsolationReport:
-        """Start one empty job and say which layers it ran behind; the answer is kept."""
+        """Run one empty job and return the layers that it ran behind; the report is cached."""
         if self._report is None:
             limits = Limits(wall_seconds=START_SECONDS)
             request = _request("probe", None, limits, 0.0)
@@ -152,7 +152,7 @@ class ForkServerLauncher:
 
     @property
     def server_pid(self) -> int:
-        """The fork server's process id; starts the server when it is not running."""
+        """Process id of the fork server; starts the server if it is not running."""
         return self._ensure_server().process.pid
 
     def _ensure_server(self) -> ServerProcess:
@@ -178,9 +178,9 @@ class ForkServerLauncher:
         make_job: Callable[[SharedFrames | None], Job],
         stream: StreamInfo | None,
     ) -> tuple[list[Buffer], ResourceUse]:
-        """Run a job, once more with a new server if the first one died under it.
+        """Run a job; run it once more on a new server if the first server dies.
 
-        Without a stream it is a probe, which says what there is whatever the floor asks for.
+        Without a stream the job is a probe, which reports its layers whatever the floor asks for.
         """
         floor = () if stream is None else self._policy.required
         for last_try in (False, True):
@@ -208,7 +208,7 @@ class ForkServerLauncher:
 def _shared_frames(
     stream: StreamInfo | None, operation: object
 ) -> contextlib.AbstractContextManager[SharedFrames | None]:
-    """New for each try: what is left of a lost job could still write to the old one."""
+    """Make new memory for each try: processes of a lost job could still write to the old one."""
     if stream is None:
         return contextlib.nullcontext()
     return SharedFrames(stream, job_writes=operation == "decode")
@@ -217,7 +217,7 @@ def _shared_frames(
 def _request(
     operation: str, stream: StreamInfo | None, limits: Limits, qp: float
 ) -> dict[str, object]:
-    """What the fork server is told about a job; the program itself never passes through it."""
+    """Return the request for the fork server; the program itself never passes through it."""
     request: dict[str, object] = {
         "operation": operation,
         "qp": qp,
@@ -269,7 +269,7 @@ def _frame_sink(on_frame: OnFrame, stream: StreamInfo) -> Callable[[int, Buffer]
 
 
 def _checked(frames: Iterable[Frame], stream: StreamInfo) -> Iterator[Frame]:
-    """Pass frames on one at a time, so that a long video need not be held to be checked."""
+    """Check frames one by one and pass them on, so that a long video need not be in memory."""
     luma = (stream.height, stream.width)
     chroma = (stream.chroma_height, stream.chroma_width)
     count = 0

@@ -19,7 +19,7 @@ class ServerLostError(Exception):
 
 @dataclass(slots=True)
 class Pipes:
-    """The supervisor's ends of a job's descriptors; closed by ``close``."""
+    """The supervisor's ends of a job's descriptors."""
 
     source: int
     target: int
@@ -37,11 +37,12 @@ class Pipes:
 
 @dataclass(slots=True)
 class Job:
-    """What is asked of one job: what to send, and what may come back.
+    """Request of one job: what to send, and what may come back.
 
-    ``max_messages`` and ``max_bytes`` bound the results. With ``exact_count``, ``max_messages`` is
-    how many there must be. ``shared`` is what frames pass through, one way or the other. With a
-    ``sink``, results are handed to it as they come, with their index, and are not kept.
+    ``max_messages`` and ``max_bytes`` limit the results. With ``exact_count``, exactly
+    ``max_messages`` results must come. ``shared`` is the memory that frames pass through, in either
+    direction. With a ``sink``, each result is passed to it with its index as it comes, and is not
+    kept.
     """
 
     operation: str

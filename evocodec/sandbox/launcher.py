@@ -13,7 +13,7 @@ OnFrame: TypeAlias = Callable[[int, Frame], None]
 
 @dataclass(frozen=True, slots=True)
 class ResourceUse:
-    """What a job took, measured outside it; the wall time runs from its first line of code."""
+    """Resource use of a job, measured outside it; wall time starts at its first line of code."""
 
     wall_seconds: float
     cpu_seconds: float
@@ -22,9 +22,9 @@ class ResourceUse:
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """The packets of one encode, in the order they were yielded; untrusted bytes.
+    """Packets of one encode, in the order in which they were yielded; untrusted bytes.
 
-    None are here when they were handed to ``on_packet``.
+    Empty when the packets were passed to ``on_packet``.
     """
 
     packets: tuple[bytes, ...]
@@ -33,9 +33,9 @@ class Encoded:
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """The frames of one decode: exactly ``frame_count``, right shape and type, read-only.
+    """Frames of one decode: exactly ``frame_count``, with the right shape and dtype, read-only.
 
-    None are here when they were handed to ``on_frame``.
+    Empty when the frames were passed to ``on_frame``.
     """
 
     frames: tuple[Frame, ...]
@@ -44,7 +44,7 @@ class Decoded:
 
 @dataclass(frozen=True, slots=True)
 class IsolationReport:
-    """Which layers a job really runs behind: layer → ``on``, ``abi N`` or ``off: reason``."""
+    """Isolation layers of a job: layer → ``on``, ``abi N`` or ``off: reason``."""
 
     layers: Mapping[str, str]
 
@@ -53,7 +53,7 @@ class IsolationReport:
         return not self.layers.get(layer, "off").startswith("off")
 
     def missing_for(self, floor: Floor) -> tuple[str, ...]:
-        """What the floor asks for and is not there, in words; empty when the floor is met."""
+        """Return the layers that the floor asks for and that are off; empty when all hold."""
         return tuple(
             " or ".join(sorted(alternatives))
             for alternatives in floor
@@ -62,14 +62,15 @@ class IsolationReport:
 
 
 class Launcher(Protocol):
-    """Runs programs it does not trust.
+    """Runs untrusted programs.
 
     Every method may be called from several threads at a time. ``encode`` and ``decode`` raise
-    CandidateFailure when the program is to blame and InfrastructureFailure when it is not.
+    CandidateFailure when the program is to blame, and InfrastructureFailure when it is not.
 
-    ``frames`` and ``packets`` are iterated once for every try; ``on_packet`` and ``on_frame`` are
-    called in the caller's thread with an index from 0, and from 0 again when a job that was lost
-    through our fault is repeated. What the caller's iterators and callbacks raise ends the job.
+    ``frames`` and ``packets`` are iterated once per try. ``on_packet`` and ``on_frame`` are called
+    in the caller's thread with an index from 0; the index starts at 0 again when a job is repeated
+    because it was lost through our fault. An exception of the caller's iterators or callbacks ends
+    the job.
     """
 
     def encode(
@@ -82,7 +83,7 @@ class Launcher(Protocol):
         *,
         on_packet: OnPacket | None = None,
     ) -> Encoded:
-        """Run the program's ``encode`` over the frames; ValueError if they are not the stream's."""
+        """Run the program's ``encode``; raises ValueError if the frames do not fit ``stream``."""
         ...
 
     def decode(
@@ -94,13 +95,13 @@ class Launcher(Protocol):
         *,
         on_frame: OnFrame | None = None,
     ) -> Decoded:
-        """Run the program's ``decode`` with nothing but the packets and the stream's facts."""
+        """Run the program's ``decode``; it gets the packets and the stream's parameters only."""
         ...
 
     def describe(self) -> IsolationReport:
-        """The layers that a job of this launcher runs behind."""
+        """Return the isolation layers of the jobs of this launcher."""
         ...
 
     def close(self) -> None:
-        """Stop everything this launcher started; calling it twice is fine."""
+        """Stop everything that this launcher started; may be called twice."""
         ...

@@ -62,11 +62,11 @@ DEFAULT_IMPORTS = LIBRARY_IMPORTS | STANDARD_IMPORTS | CONTRACT_IMPORTS
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one encode or decode may consume; ``processes`` counts threads.
+    """Limits of one encode or decode; ``processes`` counts threads.
 
-    ``memory_bytes`` is on top of what the fork server has loaded. ``output_bytes`` bounds the
-    packets of an encode; a decode is bounded by the size of the stream itself. Either of
-    ``scratch_bytes`` and ``scratch_inodes`` at 0 means that there is no scratch folder.
+    ``memory_bytes`` is on top of what the fork server has loaded. ``output_bytes`` limits the
+    packets of an encode; the output of a decode is limited by the size of the stream. There is no
+    scratch folder if ``scratch_bytes`` or ``scratch_inodes`` is 0.
     """
 
     wall_seconds: float = 120.0
@@ -81,15 +81,15 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What holds for every candidate of a run.
+    """Sandbox settings for every candidate of a run.
 
     ``allow_library_codecs`` lets programs call existing codecs; reports must then say so.
-    ``devices`` are device files that jobs may open and control, such as a GPU's; with any of
-    them, memory is limited by RLIMIT_DATA and by watching instead of by address space.
+    ``devices`` are device files that jobs may open and control, such as a GPU's; with any of them,
+    memory is limited by RLIMIT_DATA and by watching instead of by address space.
 
-    ``mode``: "auto" enters what the machine offers; "namespaces" refuses to run without them;
-    "pod" leaves out namespaces and cgroups, as most containers make one do. ``provider`` is what
-    stands around the fork server: nothing more, or bubblewrap.
+    ``mode``: "auto" enters every layer that the machine offers; "namespaces" refuses to run without
+    namespaces; "pod" leaves out namespaces and cgroups, which most containers do not allow.
+    ``provider`` is what surrounds the fork server: nothing, or bubblewrap.
     """
 
     allowed_imports: frozenset[str] = DEFAULT_IMPORTS
@@ -102,14 +102,14 @@ class Policy:
 
     @property
     def required(self) -> Floor:
-        """The floor, and in "namespaces" mode every namespace besides."""
+        """The layers that must be on: the floor, and every namespace in "namespaces" mode."""
         if self.mode != "namespaces":
             return self.floor
         return (*self.floor, *(frozenset({layer}) for layer in NAMESPACES))
 
 
 def available_imports(policy: Policy) -> frozenset[str]:
-    """The allowed imports that are installed here: torch, for one, is optional."""
+    """Return the allowed imports that are installed here; torch, for example, is optional."""
     return frozenset(name for name in policy.allowed_imports if _is_installed(name))
 
 

@@ -6,6 +6,6 @@ from evocodec.sandbox.providers import make_launcher
 
 
 def probe(policy: Policy | None = None) -> IsolationReport:
-    """The layers of a real job; raises InfrastructureFailure when none can be started."""
+    """Return the layers of a real job; raises InfrastructureFailure when none can be started."""
     with make_launcher(policy or Policy(), preload=()) as launcher:
         return launcher.describe()

@@ -16,15 +16,15 @@ from evocodec.domain.errors import InfrastructureFailure
 from evocodec.guest.ring import PIPE_BYTES
 from evocodec.isolation.confine import POD_MODE
 from evocodec.sandbox import cgroups
+from evocodec.sandbox.allowed_paths import (
+    PILLOW_MODULES,
+    allowed_paths,
+    masked_paths,
+    native_libraries,
+)
 from evocodec.sandbox.cgroups import JobGroup
 from evocodec.sandbox.jobs import Pipes, ServerLostError
 from evocodec.sandbox.policy import Policy
-from evocodec.sandbox.readable import (
-    PILLOW_MODULES,
-    native_libraries,
-    readable_paths,
-    withheld_paths,
-)
 from evocodec.sandbox.review.static_rules import CODEC_FUNCTIONS, CODEC_LIBRARIES, CODEC_MODULES
 from evocodec.sandbox.shared_frames import SharedFrames
 
@@ -46,24 +46,24 @@ class ServerProcess:
         self, policy: Policy, preload: Sequence[str], environment: Mapping[str, str]
     ) -> None:
         self._groups, self._groups_state = _find_groups(policy)
-        self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.control, guest_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._stderr: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed in stop()
         path = ":".join(_import_path())
-        command = [sys.executable, "-P", "-s", "-B", "-c", _BOOT, path, str(theirs.fileno())]
+        command = [sys.executable, "-P", "-s", "-B", "-c", _BOOT, path, str(guest_end.fileno())]
         try:
-            self.process = self._start(command, theirs.fileno(), environment)
+            self.process = self._start(command, guest_end.fileno(), environment)
         except OSError as error:
             self.control.close()
             self._stderr.close()
             raise InfrastructureFailure(f"the fork server could not be started: {error}") from error
         finally:
-            theirs.close()
+            guest_end.close()
         self._configure(policy, preload)
 
     def _start(
         self, command: list[str], guest_fd: int, environment: Mapping[str, str]
     ) -> subprocess.Popen[bytes]:
-        """Run ``command`` with ``guest_fd`` and nothing else of ours; raises OSError."""
+        """Run ``command`` with ``guest_fd`` and no other descriptor; raises OSError."""
         return subprocess.Popen(
             command,
             env=dict(environment),
@@ -76,18 +76,18 @@ class ServerProcess:
         )
 
     def _configure(self, policy: Policy, preload: Sequence[str]) -> None:
-        paths = readable_paths(policy.allowed_imports, gpu=bool(policy.devices))
+        paths = allowed_paths(policy.allowed_imports, gpu=bool(policy.devices))
         config = {
             "preload": list(preload),
             "preload_without_files": sorted({*policy.allowed_imports, *_SUBMODULES}),
-            "readable": paths.readable,
+            "allowed_paths": paths.trees,
             "listable": paths.listable,
             "devices": policy.devices,
             "codec_names": {} if policy.allow_library_codecs else CODEC_FUNCTIONS,
             "codec_modules": CODEC_MODULES.pattern,
             "codec_libraries": CODEC_LIBRARIES.pattern,
-            "preload_for_codecs": _preload_for_codecs(paths.readable),
-            "withheld": () if policy.allow_library_codecs else withheld_paths(paths.readable),
+            "preload_for_codecs": _preload_for_codecs(paths.trees),
+            "masked_paths": () if policy.allow_library_codecs else masked_paths(paths.trees),
             "native": native_libraries(policy.allowed_imports),
             "links": dict(paths.links),
             "namespaces": policy.mode != "pod",
@@ -99,31 +99,31 @@ class ServerProcess:
         self.control.settimeout(START_SECONDS)
         try:
             self.control.send(json.dumps(config).encode())
-            answer = self.control.recv(64)
+            reply = self.control.recv(64)
         except OSError as error:
-            answer = str(error).encode()
-        if answer != b"ready":
+            reply = str(error).encode()
+        if reply != b"ready":
             tail = self._stop_and_read_stderr()
             raise InfrastructureFailure(f"the sandbox's fork server did not start: {tail}")
         self.control.settimeout(None)
 
     def submit(self, request: Mapping[str, object], shared: SharedFrames | None) -> Pipes:
         """Start a job; raises ServerLostError when the server is gone."""
-        source_theirs, source = os.pipe()
-        target, target_theirs = os.pipe()
-        errors, errors_theirs = os.pipe()
-        status, status_theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        job_source, source = os.pipe()
+        target, job_target = os.pipe()
+        errors, job_errors = os.pipe()
+        status, job_status = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         status.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
         pipes = Pipes(source=source, target=target, errors=errors, status=status)
         try:
             _size_pipes(str(request["operation"]), source, target)
         except OSError:
             pipes.close()
-            for fd in (source_theirs, target_theirs, errors_theirs):
+            for fd in (job_source, job_target, job_errors):
                 os.close(fd)
-            status_theirs.close()
+            job_status.close()
             raise
-        handed = [source_theirs, target_theirs, errors_theirs, status_theirs.fileno()]
+        handed = [job_source, job_target, job_errors, job_status.fileno()]
         if shared is not None:
             handed.append(shared.fd)
         try:
@@ -132,13 +132,13 @@ class ServerProcess:
             pipes.close()
             raise ServerLostError(str(error)) from error
         finally:
-            status_theirs.close()
+            job_status.close()
             for fd in handed[:3]:
                 os.close(fd)
         return pipes
 
     def make_group(self) -> tuple[JobGroup | None, str]:
-        """A control group for one job, and what to report about it."""
+        """Return a control group for one job, and its state for the isolation report."""
         if self._groups is None:
             return None, self._groups_state
         try:
@@ -147,7 +147,7 @@ class ServerProcess:
             return None, f"off: {error}"
 
     def stop(self) -> None:
-        """End the server and, with it, every job."""
+        """Kill the server and, with it, every job."""
         self.control.close()
         self.process.kill()
         self.process.wait()
@@ -160,26 +160,26 @@ class ServerProcess:
         self._stderr.seek(max(0, self._stderr.tell() - _STDERR_TAIL_BYTES))
         tail = self._stderr.read().decode("utf-8", "replace").strip()
         self.stop()
-        return tail or "it said nothing"
+        return tail or "it wrote nothing to its standard error"
 
 
-def _preload_for_codecs(readable: Iterable[str]) -> list[str]:
-    """Pillow, where torchvision or the policy itself brings it in."""
-    pillow = any(Path(path).name == "PIL" for path in readable)
+def _preload_for_codecs(trees: Iterable[str]) -> list[str]:
+    """Return the modules of Pillow to load first, if jobs may import Pillow or torchvision."""
+    pillow = any(Path(path).name == "PIL" for path in trees)
     return [f"PIL.{name}" for name in PILLOW_MODULES] if pillow else []
 
 
 def _import_path() -> list[str]:
-    """Where evocodec is, and the libraries: a .pth file may be out of the fork server's sight."""
+    """Return the folders of evocodec and the libraries: the guest may not see a .pth file."""
     root = str(Path(__file__).resolve().parents[2])
     libraries = ("site-packages", "dist-packages")
     return [root, *(path for path in sys.path if Path(path).name in libraries)]
 
 
 def _size_pipes(operation: str, source: int, target: int) -> None:
-    """Make the one with packets long, and the one with doorbells as short as the frames' slots.
+    """Make the packet pipe long, and the doorbell pipe as short as the number of frame slots.
 
-    Raises OSError when it cannot be short.
+    Raises OSError when the doorbell pipe cannot be made that short.
     """
     doorbells = {"encode": source, "decode": target}.get(operation)
     for fd in (source, target):

@@ -15,7 +15,7 @@ _F_SEAL_FUTURE_WRITE = 0x10  # Linux 5.1: mappings made from now on are read-onl
 class SharedFrames:
     """Anonymous memory for one job, of a size that the job cannot change; a context manager.
 
-    An encoder's is read-only to the job. A decoder writes to its own; ``take`` copies.
+    The job can only read an encoder's memory. A decoder's job writes to it; ``take`` copies.
     """
 
     def __init__(self, stream: StreamInfo, *, job_writes: bool) -> None:

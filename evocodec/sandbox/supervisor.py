@@ -22,15 +22,15 @@ from evocodec.sandbox.jobs import Buffer, Job, Pipes, ServerLostError
 from evocodec.sandbox.launcher import IsolationReport, ResourceUse
 from evocodec.sandbox.outcome import (
     ProcessExit,
+    classify_exit,
     describe_wait_status,
-    failure_for,
     failure_from_error,
-    readable_stderr,
+    stderr_text,
 )
 from evocodec.sandbox.policy import Floor
 
 WATCH_SECONDS = 0.1
-_AT_ONCE = 16  # reads or writes before looking at the other descriptors again
+_MAX_PASSES = 16  # reads or writes before looking at the other descriptors again
 SETUP_SECONDS = 10.0
 EXIT_GRACE_SECONDS = 10.0
 _STDERR_FLOOD_BYTES = 64 << 20
@@ -79,7 +79,10 @@ class Supervisor:
         self._next_watch = 0.0
 
     def run(self) -> tuple[list[Buffer], ResourceUse, IsolationReport]:
-        """The results; raises CandidateFailure, InfrastructureFailure or ServerLostError."""
+        """Run the job and return its results, resource use and isolation layers.
+
+        Raises CandidateFailure, InfrastructureFailure or ServerLostError.
+        """
         pipes = self._pipes
         for fd in (pipes.source, pipes.target, pipes.errors):
             os.set_blocking(fd, False)
@@ -96,7 +99,7 @@ class Supervisor:
         finally:
             self._selector.close()
             pipes.close()
-            self._dissolve_group()
+            self._remove_group()
         return self._conclude()
 
     # -- the loop ------------------------------------------------------------------------------
@@ -121,7 +124,7 @@ class Supervisor:
             self._watch_process()
 
     def _watch_process(self) -> None:
-        """Enforce from outside what the kernel does not always count: resident memory, threads."""
+        """Enforce what the kernel does not always count: resident memory and threads."""
         try:
             status = Path(f"/proc/{self._pid}/status").read_text(encoding="utf-8", errors="replace")
         except OSError:
@@ -139,7 +142,7 @@ class Supervisor:
             self._stop(FailureKind.FORBIDDEN, f"started more than {limits.processes} threads")
 
     def _stop(self, kind: FailureKind, message: str) -> None:
-        """Blame the candidate and have the whole tree killed; the first reason counts."""
+        """Blame the candidate and kill all its processes; the first reason counts."""
         if self._progress.stopped is None and not self._progress.complete:
             done = self._progress.delivered
             unit = "frames" if self._job.result_tag is Tag.FRAME else "packets"
@@ -147,15 +150,15 @@ class Supervisor:
             self._progress.stopped = CandidateFailure(kind, text)
         self._kill(OUT_OF_TIME if kind is FailureKind.TIMEOUT else b"K")
 
-    def _kill(self, word: bytes = b"K") -> None:
+    def _kill(self, message: bytes = b"K") -> None:
         if not self._kill_deadline:
             self._progress.ended_at = self._progress.ended_at or time.monotonic()
             self._kill_deadline = time.monotonic() + EXIT_GRACE_SECONDS
             with contextlib.suppress(OSError):
-                self._pipes.status.send(word)
+                self._pipes.status.send(message)
 
     def _join_group(self) -> None:
-        """Put the job under its group's limits, before it is given a program."""
+        """Put the job into its control group, before it gets the program."""
         if self._group is None or not self._pid:
             return
         try:
@@ -165,21 +168,21 @@ class Supervisor:
         except OSError as error:
             self._group_state = f"off: {error}"
 
-    def _dissolve_group(self) -> None:
+    def _remove_group(self) -> None:
         if self._group is not None:
             self._group.kill()
             self._progress.group_use = self._group.use()
             self._group.remove()
 
-    def _forget(self, fd: int) -> None:
+    def _unregister(self, fd: int) -> None:
         with contextlib.suppress(KeyError):
             self._selector.unregister(fd)
 
-    # -- towards the job -----------------------------------------------------------------------
+    # -- sending to the job --------------------------------------------------------------------
 
     def _send(self) -> None:
-        """Fill the pipe, but come back to look after the rest: poll(2) waits until it is empty."""
-        for _ in range(_AT_ONCE):
+        """Fill the pipe, but return often: poll(2) reports it writable only once it is empty."""
+        for _ in range(_MAX_PASSES):
             if not self._send_piece():
                 break
 
@@ -187,34 +190,34 @@ class Supervisor:
         if self._pending is None:
             self._pending = next(self._job.outgoing, None)
         if self._pending is None:
-            self._forget(self._pipes.source)
+            self._unregister(self._pipes.source)
             return False
         try:
             sent = os.write(self._pipes.source, self._pending)
         except BlockingIOError:
             return False
         except BrokenPipeError:
-            self._forget(self._pipes.source)
+            self._unregister(self._pipes.source)
             return False
         self._pending = self._pending[sent:] if sent < self._pending.nbytes else None
         return True
 
-    # -- from the job: everything below is hostile once READY has come ---------------------------
+    # -- receiving from the job: hostile input once READY has come --------------------------------
 
     def _receive_some(self) -> None:
         open_fds = self._selector.get_map()
-        for _ in range(_AT_ONCE):
+        for _ in range(_MAX_PASSES):
             if self._pipes.target not in open_fds or not self._receive():
                 break
 
     def _receive(self) -> bool:
-        """Read once; False when there is nothing to read at the moment."""
+        """Read once; returns False when there is nothing to read at the moment."""
         try:
             count = os.readv(self._pipes.target, [self._reader.space()])
         except BlockingIOError:
             return False
         if count == 0:
-            self._forget(self._pipes.target)
+            self._unregister(self._pipes.target)
             if not self._reader.idle and not self._kill_deadline:
                 self._stop(FailureKind.BAD_OUTPUT, "ended in the middle of a message")
             return True
@@ -223,10 +226,10 @@ class Supervisor:
             if message is not None:
                 self._handle(message)
         except FramingError as error:
-            self._forget(self._pipes.target)
+            self._unregister(self._pipes.target)
             self._stop(FailureKind.BAD_OUTPUT, f"broke the framing of its output: {error}")
         except CandidateFailure as failure:
-            self._forget(self._pipes.target)
+            self._unregister(self._pipes.target)
             self._stop(failure.kind, failure.message)
         return True
 
@@ -259,11 +262,11 @@ class Supervisor:
         elif message.tag is Tag.SETUP_FAILED:
             progress.setup_error = message.payload.decode("utf-8", "replace")
         elif message.tag is self._job.result_tag:
-            self._keep(message)
+            self._store_result(message)
         else:
             self._finish(message)
 
-    def _keep(self, message: Message) -> None:
+    def _store_result(self, message: Message) -> None:
         progress, shared = self._progress, self._job.shared
         if message.tag is Tag.FRAME and shared is not None:
             result: Buffer = shared.take(progress.delivered).data
@@ -278,7 +281,7 @@ class Supervisor:
 
     def _finish(self, message: Message) -> None:
         job, progress = self._job, self._progress
-        self._forget(self._pipes.target)
+        self._unregister(self._pipes.target)
         if message.tag is Tag.ERROR:
             progress.reported = failure_from_error(job.operation, message.payload)
         elif job.exact_count and progress.delivered < job.max_messages:
@@ -288,12 +291,12 @@ class Supervisor:
         self._kill()
 
     def _start_candidate(self, layers: IsolationReport) -> None:
-        """Hand the program over, now that the layers are known to hold."""
+        """Send the program, once the layers are known to hold."""
         missing = layers.missing_for(self._floor)
         if missing:
             raise InfrastructureFailure(
                 f"the sandbox lacks {', '.join(missing)} here; run `evocodec doctor` to see why, "
-                "or pass --unsafe to run programs without"
+                "or pass --unsafe to run programs without it"
             )
         self._progress.layers = layers
         self._progress.ready_at = time.monotonic()
@@ -306,13 +309,13 @@ class Supervisor:
         except BlockingIOError:
             return False
         if not data:
-            self._forget(self._pipes.errors)
+            self._unregister(self._pipes.errors)
             return False
-        progress, keep = self._progress, self._job.limits.stderr_bytes
+        progress, limit = self._progress, self._job.limits.stderr_bytes
         progress.stderr_seen += len(data)
-        progress.stderr = (progress.stderr + data)[-keep:]
+        progress.stderr = (progress.stderr + data)[-limit:]
         if progress.stderr_seen > _STDERR_FLOOD_BYTES:
-            self._forget(self._pipes.errors)
+            self._unregister(self._pipes.errors)
             self._stop(FailureKind.OUTPUT_LIMIT, "flooded its standard error")
             return False
         return True
@@ -340,14 +343,14 @@ class Supervisor:
             self._progress.exit_report = EXIT_REPORT.unpack(data)[1:]
 
     def _drain(self) -> None:
-        """Read what the job wrote before it ended; its end may be noticed before its last words."""
+        """Read what the job wrote before it ended; its end may be seen before its last output."""
         open_fds = self._selector.get_map()
         while self._pipes.target in open_fds and self._receive():
             pass
         while self._pipes.errors in open_fds and self._receive_stderr():
             pass
 
-    # -- the verdict ---------------------------------------------------------------------------
+    # -- the result ----------------------------------------------------------------------------
 
     def _conclude(self) -> tuple[list[Buffer], ResourceUse, IsolationReport]:
         progress = self._progress
@@ -362,16 +365,16 @@ class Supervisor:
             wall = progress.ended_at - progress.ready_at
             return progress.results, ResourceUse(wall, cpu_seconds, peak), progress.layers
         failure = progress.stopped or progress.reported
-        tail = readable_stderr(progress.stderr)
+        tail = stderr_text(progress.stderr)
         if failure is None:
-            ending = ProcessExit(
+            ended = ProcessExit(
                 operation=self._job.operation,
                 wait_status=wait_status,
                 cpu_seconds=cpu_seconds,
                 peak_memory_bytes=peak,
-                alone=progress.layers.holds("pid_namespace"),
+                is_namespace_init=progress.layers.holds("pid_namespace"),
             )
-            raise failure_for(ending, self._job.limits, tail)
+            raise classify_exit(ended, self._job.limits, tail)
         detail = "\n".join(part for part in (failure.detail, tail) if part)
         raise CandidateFailure(failure.kind, failure.message, detail=detail)
 

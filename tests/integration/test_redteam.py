@@ -20,7 +20,7 @@ from evocodec.sandbox.forkserver import DEFAULT_PRELOAD, ForkServerLauncher
 from evocodec.sandbox.policy import Mode, Policy
 from evocodec.sandbox.probe import probe
 from evocodec.sandbox.providers import make_launcher
-from evocodec.sandbox.redteam.attack import VIEWS, Verdict
+from evocodec.sandbox.redteam.attack import HIDING_LAYERS, AttackOutcome
 from evocodec.sandbox.redteam.attacks import ALL_ATTACKS, select_attacks
 from evocodec.sandbox.redteam.report import RedTeamReport
 from evocodec.sandbox.redteam.runner import run_attacks
@@ -128,7 +128,7 @@ def test_everything_is_held_for_an_ordinary_user(mode: Mode) -> None:
         words = [*become, *lab, "-w", f"{folder}/w", "redteam", "--mode", mode, "--json"]
         done = subprocess.run(words, env=environment, capture_output=True, check=False)
     report = json.loads(done.stdout)
-    hides = [layer for layer in VIEWS if not report["layers"][layer].startswith("off")]
+    hides = [layer for layer in HIDING_LAYERS if not report["layers"][layer].startswith("off")]
     accepted = {"held"} if hides else {"held", "documented"}
     assert [row for row in report["attacks"] if row["verdict"] not in accepted] == []
     assert done.returncode == 0
@@ -141,7 +141,7 @@ def test_what_is_documented_is_held_where_the_machine_has_the_layer(mode: Mode, 
     documented = [r for r in everything(mode).results if r.attack.documented_without]
     assert documented
     assert {r.attack.name: r.finding.verdict for r in documented} == {
-        r.attack.name: Verdict.HELD for r in documented
+        r.attack.name: AttackOutcome.HELD for r in documented
     }
 
 
@@ -151,7 +151,7 @@ def test_attacks_break_a_launcher_that_protects_nothing() -> None:
     if os.environ.get("EVOCODEC_TEST_UNCONFINED") != "1":
         pytest.skip("mounts attacks without a sandbox: only where EVOCODEC_TEST_UNCONFINED=1")
     report = run_attacks(WeakLauncher, ALL_ATTACKS, Policy())
-    broken = {r.attack.name for r in report.results if r.finding.verdict is Verdict.BROKEN}
+    broken = {r.attack.name for r in report.results if r.finding.verdict is AttackOutcome.BROKEN}
     held = {r.attack.name: r.finding for r in report.results if r.attack.name not in broken}
     unexplained = {name: finding for name, finding in held.items() if name not in HELD_BY_NATURE}
     assert unexplained == {}
@@ -161,16 +161,16 @@ def test_attacks_break_a_launcher_that_protects_nothing() -> None:
 def test_state_persists_between_candidates_that_share_a_process() -> None:
     report = run_attacks(SharedLauncher, select_attacks(PERSISTENT), Policy())
     verdicts = {r.attack.name: r.finding.verdict for r in report.results}
-    assert verdicts == dict.fromkeys(PERSISTENT, Verdict.BROKEN)
+    assert verdicts == dict.fromkeys(PERSISTENT, AttackOutcome.BROKEN)
 
 
 def test_page_timing_tells_the_decoder_something_until_it_decodes_again() -> None:
     (attack,) = select_attacks(["channel-page-timing"])
     believing = [replace(attack, steps=("encode", "decode"))]
     tries = (run_attacks(WeakLauncher, believing, Policy()) for _ in range(5))  # busy machines blur
-    assert any(report.results[0].finding.verdict is Verdict.BROKEN for report in tries)
+    assert any(report.results[0].finding.verdict is AttackOutcome.BROKEN for report in tries)
     (result,) = run_attacks(WeakLauncher, [attack], Policy()).results
-    assert result.finding.verdict is Verdict.HELD
+    assert result.finding.verdict is AttackOutcome.HELD
     assert "nondeterministic" in result.finding.detail
 
 
@@ -179,10 +179,10 @@ def test_a_relay_by_page_timing_needs_what_is_undone_before_decoding_again(
 ) -> None:
     attack = select_attacks(["channel-page-relay"])
     (result,) = run_attacks(WeakLauncher, attack, Policy()).results
-    assert result.finding.verdict is Verdict.HELD
+    assert result.finding.verdict is AttackOutcome.HELD
     monkeypatch.setattr(conformance, "forget_reads", lambda _imports: None)
     tries = (run_attacks(WeakLauncher, attack, Policy()) for _ in range(5))
-    assert any(report.results[0].finding.verdict is Verdict.BROKEN for report in tries)
+    assert any(report.results[0].finding.verdict is AttackOutcome.BROKEN for report in tries)
 
 
 def test_the_suite_takes_its_bait_away_again() -> None:

@@ -18,7 +18,7 @@ import pytest
 
 from evocodec.domain.errors import CandidateFailure, FailureKind, InfrastructureFailure
 from evocodec.domain.video import Frame, StreamInfo
-from evocodec.isolation import seccomp_notify as notify
+from evocodec.isolation import seccomp_notify
 from evocodec.sandbox import server_process
 from evocodec.sandbox.forkserver import ForkServerLauncher
 from evocodec.sandbox.policy import Limits, Policy
@@ -26,7 +26,10 @@ from evocodec.sandbox.probe import probe
 
 pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="the sandbox is made of Linux"),
-    pytest.mark.skipif(bool(notify.why_not()), reason=f"no path broker here: {notify.why_not()}"),
+    pytest.mark.skipif(
+        bool(seccomp_notify.why_unavailable()),
+        reason=f"no path broker here: {seccomp_notify.why_unavailable()}",
+    ),
 ]
 STREAM = StreamInfo(2, 2, Fraction(30), 1)
 FRAMES = [Frame(np.zeros((2, 2), np.uint8), *np.zeros((2, 1, 1), np.uint8))]
@@ -243,9 +246,9 @@ def test_a_program_that_takes_too_long_is_to_blame_however_busy_it_keeps_the_bro
 
 ALONE = """
 import os, signal, socket, time
-from evocodec.guest import broker_process, linux
+from evocodec.isolation import broker_process, linux
 broker = broker_process.BrokerProcess()
-broker.set_up({"readable": ["/usr"], "listable": [], "links": {}, "devices": []}, -1, user=-1)
+broker.set_up({"allowed_paths": ["/usr"], "listable": [], "links": {}, "devices": []}, -1, user=-1)
 linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1)
 memory = os.open("/proc/self/mem", os.O_RDWR)
 pid, fd = broker.pid, os.dup(broker.fd)
@@ -268,7 +271,10 @@ def test_without_its_broker_a_job_opens_nothing_at_all() -> None:
 def test_where_there_is_none_the_reason_is_told_and_a_floor_may_ask_for_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    lines = "from evocodec.guest import notify\nnotify.why_not = lambda: 'an old kernel'\n"
+    lines = (
+        "from evocodec.isolation import seccomp_notify\n"
+        "seccomp_notify.why_unavailable = lambda: 'an old kernel'\n"
+    )
     first, second, last = server_process._BOOT.split("; ", 2)
     monkeypatch.setattr(server_process, "_BOOT", "\n".join((first, second, lines + last)))
     with ForkServerLauncher(NEEDS_BROKER) as launcher:
@@ -278,7 +284,7 @@ def test_where_there_is_none_the_reason_is_told_and_a_floor_may_ask_for_it(
 
 
 def test_it_comes_where_namespaces_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    lines = "import errno\nfrom evocodec.guest import linux\n" + (
+    lines = "import errno\nfrom evocodec.isolation import linux\n" + (
         "def unshare(flags): raise OSError(errno.EPERM, 'refused')\nlinux.unshare = unshare\n"
     )
     first, second, last = server_process._BOOT.split("; ", 2)

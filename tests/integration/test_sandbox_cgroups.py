@@ -92,7 +92,7 @@ def leftovers(groups: cgroups.Cgroups) -> list[str]:
     return [
         str(path)
         for folder in set(groups.folders.values())
-        for path in folder.glob(f"{cgroups.own_prefix()}*")
+        for path in folder.glob(f"{cgroups.name_prefix()}*")
     ]
 
 
@@ -138,7 +138,7 @@ def test_version_2_kills_a_whole_tree_at_once() -> None:
         pytest.skip("no writable cgroup file system of version 2")
     groups = cgroups.Cgroups.__new__(cgroups.Cgroups)
     groups.version, groups.folders = 2, dict.fromkeys(("memory", "pids"), Path(places[0]))
-    group = cgroups.JobGroup(groups, f"{cgroups.own_prefix()}0.2")
+    group = cgroups.JobGroup(groups, f"{cgroups.name_prefix()}0.2")
     try:
         process = started(group, CHILDREN.replace("< 50", "< 5"))
         assert process.stdout is not None
@@ -151,7 +151,7 @@ def test_version_2_kills_a_whole_tree_at_once() -> None:
         assert group.use().cpu_seconds > 0
     finally:
         group.remove()
-    assert not (Path(places[0]) / f"{cgroups.own_prefix()}0.2").exists()
+    assert not (Path(places[0]) / f"{cgroups.name_prefix()}0.2").exists()
 
 
 def encode(launcher: ForkServerLauncher, seconds: float, limits: Limits) -> None:
@@ -216,12 +216,12 @@ def test_a_sweep_removes_what_the_dead_left_and_spares_the_living(groups: cgroup
     process = subprocess.Popen(["true"])
     process.wait()
     folder = groups.folders["pids"]
-    living = folder / f"{cgroups.own_prefix()}0.1"
+    living = folder / f"{cgroups.name_prefix()}0.1"
     dead = folder / living.name.replace(f"-{os.getpid()}-", f"-{process.pid}-")
     dead.mkdir()
     living.mkdir()
     try:
-        groups.sweep()
+        groups.remove_stale()
         assert not dead.exists()
         assert living.exists()
     finally:

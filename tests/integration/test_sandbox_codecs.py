@@ -13,10 +13,10 @@ import pytest
 
 from evocodec.domain.errors import CandidateFailure
 from evocodec.domain.video import Frame, StreamInfo
-from evocodec.guest.codec_removal import spread
+from evocodec.guest.codec_removal import exclude
 from evocodec.sandbox.forkserver import ForkServerLauncher
 from evocodec.sandbox.policy import DEFAULT_IMPORTS, Limits, Mode, Policy
-from evocodec.sandbox.redteam.attack import Verdict
+from evocodec.sandbox.redteam.attack import AttackOutcome
 from evocodec.sandbox.redteam.attacks import select_attacks
 from evocodec.sandbox.redteam.runner import run_attacks
 
@@ -86,7 +86,7 @@ def test_torchvision_brings_pillow_in_but_none_of_its_codecs(mode: Mode) -> None
     ]
     allowed = Policy(mode=mode, allow_library_codecs=True)
     report = run_attacks(lambda: ForkServerLauncher(allowed), attacks, allowed)
-    assert report.results[0].finding.verdict is Verdict.BROKEN
+    assert report.results[0].finding.verdict is AttackOutcome.BROKEN
 
 
 @pytest.mark.usefixtures("torchvision")
@@ -141,13 +141,13 @@ say = cv2.imdecode(cv2.imencode(".png", np.full((4, 4, 3), 9, np.uint8))[1], 1).
         say(usual, lines)
 
 
-def test_what_is_withheld_is_left_out_of_trees_with_the_links_to_it(tmp_path: Path) -> None:
+def test_masked_paths_are_left_out_of_trees_with_the_links_to_them(tmp_path: Path) -> None:
     for name in ("a/code.so", "a/data", "a/deep/libx264.so.1", "a/deep/other", "b/file"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     (tmp_path / "a" / "deep" / "libx264.so").symlink_to("libx264.so.1")
     a, b = str(tmp_path / "a"), str(tmp_path / "b")
-    kept, opened = spread([a, b], [f"{a}/code.so", f"{a}/deep/libx264.so.1"])
+    kept, opened = exclude([a, b], [f"{a}/code.so", f"{a}/deep/libx264.so.1"])
     assert sorted(kept) == [f"{a}/data", f"{a}/deep/other", b]
     assert sorted(opened) == [a, f"{a}/deep"]
-    assert spread([a, b], []) == ([a, b], [])
+    assert exclude([a, b], []) == ([a, b], [])

@@ -11,7 +11,7 @@ import pytest
 from evocodec.domain.video import Frame, StreamInfo
 from evocodec.sandbox.forkserver import ForkServerLauncher
 from evocodec.sandbox.policy import DEFAULT_IMPORTS, Limits, Mode, Policy
-from evocodec.sandbox.redteam.attack import Attack, Finding, Verdict
+from evocodec.sandbox.redteam.attack import Attack, AttackOutcome, Finding
 from evocodec.sandbox.redteam.attacks import select_attacks
 from evocodec.sandbox.redteam.runner import run_attacks
 
@@ -41,7 +41,7 @@ def test_each_way_works_but_for_what_is_cut_off(mode: Mode) -> None:
 def test_naming_a_library_that_is_not_allowed_gives_nothing_back() -> None:
     plain = Policy(allowed_imports=DEFAULT_IMPORTS - {"numba", "scipy", "torch", "torchvision"})
     (finding,) = mount(plain, MENTIONS_NUMBA)
-    assert finding.verdict is Verdict.HELD
+    assert finding.verdict is AttackOutcome.HELD
 
 
 def test_libraries_that_need_it_work_and_so_does_the_rest_without() -> None:

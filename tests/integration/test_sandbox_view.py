@@ -150,7 +150,7 @@ def decode(packets, stream):
 
 
 def test_namespaces_mode_refuses_to_run_without_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    lines = "import errno\nfrom evocodec.guest import linux\n" + (
+    lines = "import errno\nfrom evocodec.isolation import linux\n" + (
         "def unshare(flags): raise OSError(errno.EPERM, 'refused')\nlinux.unshare = unshare\n"
     )
     first, second, last = server_process._BOOT.split("; ", 2)

@@ -36,7 +36,7 @@ def weaken(
     landlock: bool = True,
 ) -> None:
     """Take layers away in the fork server, as another kernel or container would."""
-    lines = ["import errno", "from evocodec.guest import landlock, linux, seccomp"]
+    lines = ["import errno", "from evocodec.isolation import landlock, linux, seccomp"]
     if not namespaces:
         lines += ["def unshare(flags): raise OSError(errno.EPERM, 'refused')",
                   "linux.unshare = unshare"]  # fmt: skip

@@ -3,8 +3,8 @@
 import pytest
 
 from evocodec.guest.native_calls import needed_by
+from evocodec.sandbox.allowed_paths import native_libraries
 from evocodec.sandbox.policy import DEFAULT_IMPORTS
-from evocodec.sandbox.readable import native_libraries
 
 
 @pytest.mark.parametrize(

@@ -14,14 +14,14 @@ from evocodec.domain.candidate import Review
 from evocodec.domain.errors import CandidateFailure, FailureKind, UserError
 from evocodec.domain.video import Frame
 from evocodec.sandbox.launcher import IsolationReport
-from evocodec.sandbox.redteam import checks as judges
+from evocodec.sandbox.redteam import checks
 from evocodec.sandbox.redteam.attack import (
     SMALL_LIMITS,
     STREAM,
+    AttackOutcome,
     JobResult,
     Observation,
     Theme,
-    Verdict,
 )
 from evocodec.sandbox.redteam.attacks import ALL_ATTACKS, select_attacks
 from evocodec.sandbox.redteam.decoys import Decoys
@@ -88,67 +88,67 @@ def test_bait_stays_the_same_for_one_attack_and_differs_between_two() -> None:
 @pytest.mark.parametrize(
     ("observation", "verdict", "layer"),
     [
-        (seen(said(b"EVIDENCE a socket")), Verdict.BROKEN, "x"),
-        (seen(said(b"NOTHING"), effects=("a file",)), Verdict.BROKEN, "x"),
-        (seen(said(b"LOOT has the-secret in it")), Verdict.BROKEN, "x"),
-        (seen(failed(FailureKind.EXCEPTION, "says the-secret")), Verdict.BROKEN, "x"),
-        (seen(said(b"LOOT is worthless")), Verdict.HELD, "x"),
-        (seen(said(b"NOTHING")), Verdict.HELD, "x"),
-        (seen(said(b"REFUSED PermissionError EPERM no")), Verdict.HELD, "seccomp"),
-        (seen(said(b"REFUSED PermissionError EACCES no")), Verdict.HELD, "landlock"),
-        (seen(said(b"REFUSED FileNotFoundError ENOENT no")), Verdict.HELD, "mount view"),
-        (seen(said(b"REFUSED ModuleNotFoundError - no")), Verdict.HELD, "absent module"),
-        (seen(said(b"REFUSED MemoryError - no")), Verdict.HELD, "rlimits"),
-        (seen(said(b"REFUSED NameError - typo")), Verdict.UNCLEAR, "x"),
-        (seen(said(b"")), Verdict.UNCLEAR, "x"),
-        (seen(failed(FailureKind.EXCEPTION)), Verdict.UNCLEAR, "x"),
-        (seen(failed(FailureKind.FORBIDDEN)), Verdict.HELD, "seccomp"),
-        (seen(JobResult("encode", 0.1, infrastructure="lost")), Verdict.UNCLEAR, "x"),
+        (seen(said(b"EVIDENCE a socket")), AttackOutcome.BROKEN, "x"),
+        (seen(said(b"NOTHING"), effects=("a file",)), AttackOutcome.BROKEN, "x"),
+        (seen(said(b"LOOT has the-secret in it")), AttackOutcome.BROKEN, "x"),
+        (seen(failed(FailureKind.EXCEPTION, "says the-secret")), AttackOutcome.BROKEN, "x"),
+        (seen(said(b"LOOT is worthless")), AttackOutcome.HELD, "x"),
+        (seen(said(b"NOTHING")), AttackOutcome.HELD, "x"),
+        (seen(said(b"REFUSED PermissionError EPERM no")), AttackOutcome.HELD, "seccomp"),
+        (seen(said(b"REFUSED PermissionError EACCES no")), AttackOutcome.HELD, "landlock"),
+        (seen(said(b"REFUSED FileNotFoundError ENOENT no")), AttackOutcome.HELD, "mount view"),
+        (seen(said(b"REFUSED ModuleNotFoundError - no")), AttackOutcome.HELD, "absent module"),
+        (seen(said(b"REFUSED MemoryError - no")), AttackOutcome.HELD, "rlimits"),
+        (seen(said(b"REFUSED NameError - typo")), AttackOutcome.UNCLEAR, "x"),
+        (seen(said(b"")), AttackOutcome.UNCLEAR, "x"),
+        (seen(failed(FailureKind.EXCEPTION)), AttackOutcome.UNCLEAR, "x"),
+        (seen(failed(FailureKind.FORBIDDEN)), AttackOutcome.HELD, "seccomp"),
+        (seen(JobResult("encode", 0.1, infrastructure="lost")), AttackOutcome.UNCLEAR, "x"),
     ],
 )
 def test_success_is_looked_for_before_words_are_believed(
-    observation: Observation, verdict: Verdict, layer: str
+    observation: Observation, verdict: AttackOutcome, layer: str
 ) -> None:
-    finding = judges.no_success("x")(observation)
+    finding = checks.no_success("x")(observation)
     assert (finding.verdict, finding.layer) == (verdict, layer)
 
 
 def test_a_layer_that_is_off_gets_no_credit() -> None:
     refusal = said(b"REFUSED PermissionError EPERM no")
-    assert judges.no_success("x")(seen(refusal, layers=NO_LAYERS)).layer == "permissions"
+    assert checks.no_success("x")(seen(refusal, layers=NO_LAYERS)).layer == "permissions"
 
 
 def test_an_expected_failure_must_be_the_candidates_and_come() -> None:
-    judge = judges.fails_with(FailureKind.TIMEOUT, layer="x")
-    assert judge(seen(failed(FailureKind.TIMEOUT))).verdict is Verdict.HELD
-    assert judge(seen(failed(FailureKind.CRASH))).verdict is Verdict.UNCLEAR
-    assert judge(seen(said(b"whatever"))).verdict is Verdict.BROKEN
+    check = checks.fails_with(FailureKind.TIMEOUT, layer="x")
+    assert check(seen(failed(FailureKind.TIMEOUT))).verdict is AttackOutcome.HELD
+    assert check(seen(failed(FailureKind.CRASH))).verdict is AttackOutcome.UNCLEAR
+    assert check(seen(said(b"whatever"))).verdict is AttackOutcome.BROKEN
     blamed = JobResult("encode", 0.1, infrastructure="lost")
-    assert judge(seen(blamed)).verdict is Verdict.BROKEN
+    assert check(seen(blamed)).verdict is AttackOutcome.BROKEN
 
 
 def test_frames_that_nobody_paid_for_are_a_breach() -> None:
-    judge = judges.not_reproduced("x")
+    check = checks.not_reproduced("x")
     stolen = JobResult("decode", 0.1, frames=(picture(1), picture(0)))
     honest = JobResult("decode", 0.1, frames=(picture(0), picture(0)))
     paid = JobResult("encode", 0.1, b"NOTHING", (bytes(STREAM.frame_bytes),))
-    assert judge(seen(said(b"NOTHING"), stolen)).verdict is Verdict.BROKEN
-    assert judge(seen(said(b"NOTHING"), honest)).verdict is Verdict.HELD
-    assert judge(seen(paid, stolen)).verdict is Verdict.HELD
+    assert check(seen(said(b"NOTHING"), stolen)).verdict is AttackOutcome.BROKEN
+    assert check(seen(said(b"NOTHING"), honest)).verdict is AttackOutcome.HELD
+    assert check(seen(paid, stolen)).verdict is AttackOutcome.HELD
 
 
 def test_a_channel_must_give_the_same_reading_when_verified() -> None:
-    judge = judges.read_twice("x", samples=1)
+    check = checks.read_twice("x", samples=1)
     sent, verified = said(b""), JobResult("verify", 0.1)
     right = JobResult("decode", 0.1, frames=(picture(1), picture(1)))
     wrong = JobResult("decode", 0.1, frames=(picture(9), picture(9)))
     differs = CandidateFailure(FailureKind.NONDETERMINISTIC, "differs")
-    assert judge(seen(sent, right, verified)).verdict is Verdict.BROKEN
-    assert judge(seen(sent, wrong, verified)).verdict is Verdict.HELD
+    assert check(seen(sent, right, verified)).verdict is AttackOutcome.BROKEN
+    assert check(seen(sent, wrong, verified)).verdict is AttackOutcome.HELD
     refused = JobResult("verify", 0.1, failure=differs)
-    assert judge(seen(sent, right, refused)).verdict is Verdict.HELD
+    assert check(seen(sent, right, refused)).verdict is AttackOutcome.HELD
     crashed = failed(FailureKind.CRASH)
-    assert judge(seen(sent, crashed, verified)).verdict is Verdict.UNCLEAR
+    assert check(seen(sent, crashed, verified)).verdict is AttackOutcome.UNCLEAR
 
 
 def test_selection_is_by_theme_name_or_both() -> None:

@@ -6,38 +6,40 @@ import pytest
 
 from evocodec.domain.errors import CandidateFailure, FailureKind, InfrastructureFailure
 from evocodec.sandbox.launcher import IsolationReport
-from evocodec.sandbox.outcome import ProcessExit, failure_for, failure_from_error
+from evocodec.sandbox.outcome import ProcessExit, classify_exit, failure_from_error
 from evocodec.sandbox.policy import DEFAULT_FLOOR, GIBIBYTE, UNSAFE_FLOOR, Limits
 
 LIMITS = Limits(cpu_seconds=10, memory_bytes=GIBIBYTE)
 
 
-def ending(status: int, cpu: float = 1.0, peak: int = 0, alone: bool = True) -> ProcessExit:
-    return ProcessExit("encode", status, cpu, peak, alone)
+def exited(
+    status: int, cpu: float = 1.0, peak: int = 0, is_namespace_init: bool = True
+) -> ProcessExit:
+    return ProcessExit("encode", status, cpu, peak, is_namespace_init)
 
 
 @pytest.mark.parametrize(
     ("how", "kind"),
     [
-        (ending(0), FailureKind.CRASH),
-        (ending(3 << 8), FailureKind.CRASH),
-        (ending(signal.SIGSEGV), FailureKind.CRASH),
-        (ending(signal.SIGXCPU), FailureKind.TIMEOUT),
-        (ending(signal.SIGKILL, cpu=10.0), FailureKind.TIMEOUT),
-        (ending(signal.SIGKILL, peak=GIBIBYTE), FailureKind.MEMORY),
-        (ending(signal.SIGSYS), FailureKind.FORBIDDEN),
-        (ending(signal.SIGKILL, alone=False), FailureKind.CRASH),
+        (exited(0), FailureKind.CRASH),
+        (exited(3 << 8), FailureKind.CRASH),
+        (exited(signal.SIGSEGV), FailureKind.CRASH),
+        (exited(signal.SIGXCPU), FailureKind.TIMEOUT),
+        (exited(signal.SIGKILL, cpu=10.0), FailureKind.TIMEOUT),
+        (exited(signal.SIGKILL, peak=GIBIBYTE), FailureKind.MEMORY),
+        (exited(signal.SIGSYS), FailureKind.FORBIDDEN),
+        (exited(signal.SIGKILL, is_namespace_init=False), FailureKind.CRASH),
     ],
 )
 def test_endings_the_candidate_is_to_blame_for(how: ProcessExit, kind: FailureKind) -> None:
-    failure = failure_for(how, LIMITS, "tail")
+    failure = classify_exit(how, LIMITS, "tail")
     assert isinstance(failure, CandidateFailure)
     assert failure.kind is kind
     assert failure.detail == "tail"
 
 
 def test_a_kill_that_the_program_cannot_have_made_is_ours() -> None:
-    assert isinstance(failure_for(ending(signal.SIGKILL), LIMITS, ""), InfrastructureFailure)
+    assert isinstance(classify_exit(exited(signal.SIGKILL), LIMITS, ""), InfrastructureFailure)
 
 
 @pytest.mark.parametrize(

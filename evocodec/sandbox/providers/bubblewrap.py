@@ -1,8 +1,8 @@
 """Bubblewrap launcher: the fork server itself runs in a sandbox that bubblewrap builds.
 
-Jobs run behind the same layers as everywhere. What is gained is that the fork server itself, with
-all its libraries, sees no network, no process and no file but those it needs; and that the outer
-wall was written by others. What it costs is paid once a server: see docs/sandbox-image.md.
+Jobs have the same isolation layers as with the other provider. In addition, the fork server and
+its libraries see no network, no other process and only the files that they need, and this outer
+sandbox is independent code. The cost is paid once per fork server: see docs/sandbox-image.md.
 """
 
 import os
@@ -15,10 +15,10 @@ from pathlib import Path
 
 from evocodec.domain.errors import InfrastructureFailure
 from evocodec.isolation.confine import NOBODY
+from evocodec.sandbox.allowed_paths import allowed_paths
 from evocodec.sandbox.forkserver import ForkServerLauncher
 from evocodec.sandbox.launcher import IsolationReport
 from evocodec.sandbox.policy import Policy
-from evocodec.sandbox.readable import readable_paths
 from evocodec.sandbox.server_process import ServerProcess
 
 PROGRAM = "bwrap"
@@ -60,7 +60,7 @@ class BubblewrapLauncher(ForkServerLauncher):
 
 
 def find() -> str:
-    """Where ``bwrap`` is; raises InfrastructureFailure when it is not installed."""
+    """Return the path of ``bwrap``; raises InfrastructureFailure when it is not installed."""
     found = shutil.which(PROGRAM)
     if found is None:
         raise InfrastructureFailure(
@@ -78,9 +78,9 @@ class _WrappedServer(ServerProcess):
         preload: Sequence[str],
         environment: Mapping[str, str],
     ) -> None:
-        bound, view = _view(policy)
+        bound, arguments = _file_system(policy)
         keeper = [*_leaving_root(bound), *_KEEPER]
-        self._prefix = [*keeper, bwrap, *_ISOLATION, *view, "--"]
+        self._prefix = [*keeper, bwrap, *_ISOLATION, *arguments, "--"]
         super().__init__(policy, preload, environment)
 
     def _start(
@@ -91,7 +91,7 @@ class _WrappedServer(ServerProcess):
 
 
 def _leaving_root(bound: Iterable[str]) -> list[str]:
-    """The start of a command that gives up root, where others may read all that is needed."""
+    """Return a command prefix that gives up root, if any user may read all that is needed."""
     setpriv = shutil.which("setpriv")
     if os.geteuid() != 0 or setpriv is None or not all(map(_open_to_all, bound)):
         return []
@@ -103,16 +103,16 @@ def _open_to_all(path: str) -> bool:
     return all(folders) and bool(Path(path).stat().st_mode & 0o004)
 
 
-def _view(policy: Policy) -> tuple[set[str], list[str]]:
-    """What is bound into the file system, and the arguments that lay it out.
+def _file_system(policy: Policy) -> tuple[set[str], list[str]]:
+    """Return the paths to bind, and bwrap's arguments that bind them.
 
-    That is: what jobs may read, and the interpreter.
+    Bound are the paths that jobs may read, and the interpreter.
     """
-    paths = readable_paths(policy.allowed_imports, gpu=bool(policy.devices))
+    paths = allowed_paths(policy.allowed_imports, gpu=bool(policy.devices))
     kernel = ("/proc", "/dev")
-    bound = {path for path in paths.readable if not path.startswith(kernel)}
+    bound = {path for path in paths.trees if not path.startswith(kernel)}
     bound |= {str(path) for path in _interpreter_files() if path.exists()}
-    # /mnt: where the guest may put together a narrower view for its jobs.
+    # /mnt: the guest may build a narrower root folder for its jobs there.
     arguments = ["--proc", "/proc", "--dev", "/dev", "--dir", "/mnt"]
     for path in sorted(bound):
         arguments += ["--ro-bind", path, path]

@@ -12,14 +12,14 @@ from evocodec.domain.video import Frame, StreamInfo
 from evocodec.sandbox.launcher import IsolationReport
 from evocodec.sandbox.policy import MEBIBYTE, Limits
 
-VIEWS = ("pivot_root", "path_broker")
-"""The layers that hide from a job that a file exists; either does."""
+HIDING_LAYERS = ("pivot_root", "path_broker")
+"""Layers that hide files from a job: one of them is enough."""
 
 Operation = Literal["encode", "decode", "verify"]
 """``verify`` decodes the last packets once more, by another launcher, as adoption does."""
 
 STREAM = StreamInfo(64, 48, Fraction(30), 2)
-"""What attacks are given to encode or decode."""
+"""Format of the clip that attacks encode or decode."""
 
 SMALL_LIMITS = Limits(
     wall_seconds=20,
@@ -31,7 +31,7 @@ SMALL_LIMITS = Limits(
 
 
 class Theme(StrEnum):
-    """What an attack is after."""
+    """Target of an attack."""
 
     NETWORK = "network"
     FILES = "files"
@@ -45,12 +45,12 @@ class Theme(StrEnum):
     CHEATING = "cheating"
 
 
-class Verdict(StrEnum):
-    """How an attack ended.
+class AttackOutcome(StrEnum):
+    """Outcome of an attack.
 
-    ``unclear`` means that it was not mounted as intended: nothing was proven, so it counts as a
-    failure of the suite. ``documented`` is a way through that is known to need a layer which this
-    machine lacks, and is written down as such.
+    ``unclear``: the attack did not run as intended. It proves nothing, and counts as a failure of
+    the suite. ``documented``: the attack succeeded, but it is known and documented to need a layer
+    that this machine lacks.
     """
 
     HELD = "held"
@@ -61,20 +61,20 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A judge's conclusion: ``layer`` held, or would have had to; ``detail`` is what was seen."""
+    """Conclusion of a check: the ``layer`` that held, or should have; ``detail`` is for people."""
 
-    verdict: Verdict
+    verdict: AttackOutcome
     layer: str
     detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class JobResult:
-    """One encode or decode, as the trusted side saw it; ``said`` are untrusted bytes."""
+    """One encode or decode as the trusted side saw it; ``output`` is untrusted bytes."""
 
     operation: Operation
     seconds: float
-    said: bytes = b""
+    output: bytes = b""
     packets: tuple[bytes, ...] = ()
     frames: tuple[Frame, ...] = ()
     failure: CandidateFailure | None = None
@@ -85,8 +85,8 @@ class JobResult:
 class Observation:
     """Everything that the trusted side knows after an attack.
 
-    ``effects`` are traces found outside the sandbox, ``secret`` is what the attack was to steal and
-    was never told, ``source`` the clip that only encoders are given.
+    ``effects`` are traces found outside the sandbox. ``secret`` is what the attack should steal; it
+    was never given to the attack. ``source`` is the clip that only encoders get.
     """
 
     jobs: tuple[JobResult, ...]
@@ -98,7 +98,7 @@ class Observation:
     limits: Limits
 
 
-Judge = Callable[[Observation], Finding]
+AttackCheck = Callable[[Observation], Finding]
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,19 +106,19 @@ class Attack:
     """A candidate that tries one forbidden thing at run time, past the static gate.
 
     ``what`` completes the sentence "it must not be possible to …". ``program`` is the candidate's
-    source; ``bait.py`` lists the placeholders in it. ``steps`` are its jobs, in order, and the
-    packets of the last encode go to a decode. ``layer`` is what should hold, and is reported where
-    the refusal itself does not tell. ``documented_without`` names layers without any of which the
-    attack is known to succeed; empty for nearly all. ``afterwards``: it looks at what all others
-    left. ``for_the_gate`` is the same program without the helpers, so that the static gate judges
-    the attack and not what surrounds it; empty when they are the same.
+    source; ``decoys.py`` lists its placeholders. ``steps`` are its jobs in order; a decode gets the
+    packets of the last encode. ``layer`` is the layer that should stop it, and is reported where
+    the refusal itself does not tell. ``documented_without``: if none of these layers is on, the
+    attack is known to succeed; empty for nearly all. ``afterwards``: the attack runs after all
+    others and looks for what they left. ``for_the_gate`` is the same program without the helpers,
+    so that the static gate judges the attack alone; empty when both are the same.
     """
 
     name: str
     theme: Theme
     what: str
     program: str
-    judge: Judge
+    check: AttackCheck
     layer: str
     steps: tuple[Operation, ...] = ("encode",)
     limits: Limits = SMALL_LIMITS

@@ -1,7 +1,7 @@
 """Attack checks: decide from what was observed whether an attack was held or got through.
 
-That it says it failed is never the reason for "held" alone: effects outside, stolen secrets and
-reproduced frames are looked for first, and an attack that did not run as meant is "unclear".
+The attack's own claim that it failed is never enough for "held": effects outside, stolen secrets
+and reproduced frames are looked for first. An attack that did not run as intended is "unclear".
 """
 
 import io
@@ -16,13 +16,13 @@ from evocodec.domain.video import Frame
 from evocodec.metrics.meter import measure_quality
 from evocodec.sandbox.launcher import IsolationReport
 from evocodec.sandbox.redteam.attack import (
+    HIDING_LAYERS,
     STREAM,
-    VIEWS,
+    AttackCheck,
+    AttackOutcome,
     Finding,
     JobResult,
-    Judge,
     Observation,
-    Verdict,
 )
 
 EVIDENCE, REFUSED, NOTHING = b"EVIDENCE ", b"REFUSED ", b"NOTHING"
@@ -38,7 +38,7 @@ ENVIRONMENT, DESCRIPTORS, MOUNTS = "own environment", "descriptors", "mount view
 CGROUP, PERMISSIONS, SCRATCH = "cgroup", "permissions", "scratch"
 CONFORMANCE, HELD_OUT = "conformance", "held-out clips"
 UNMAPPED, ABSENT_FILE = "unmapped code", "withheld file"
-BROKER, VIEW = "path broker", "mount view or path broker"
+BROKER, HIDING = "path broker", "mount view or path broker"
 
 _BY_KIND = {
     FailureKind.TIMEOUT: SUPERVISOR,
@@ -48,215 +48,229 @@ _BY_KIND = {
 }
 
 
-def no_success(fallback: str) -> Judge:
-    """Held unless evidence, a stolen secret or an effect shows; ``fallback`` names the layer."""
+def no_success(fallback: str) -> AttackCheck:
+    """Held unless there is evidence, a stolen secret or an effect; ``fallback`` names the layer."""
 
-    def judge(seen: Observation) -> Finding:
-        layer = _view_of(seen.layers) if fallback == VIEW else fallback
-        broken = _success(seen)
+    def check(observed: Observation) -> Finding:
+        layer = _hiding_layer(observed.layers) if fallback == HIDING else fallback
+        broken = _success(observed)
         if broken:
-            return Finding(Verdict.BROKEN, layer, broken)
-        last = seen.jobs[-1]
+            return Finding(AttackOutcome.BROKEN, layer, broken)
+        last = observed.jobs[-1]
         if last.infrastructure:
-            text = f"the infrastructure got the blame: {last.infrastructure}"
-            return Finding(Verdict.UNCLEAR, layer, text)
+            text = f"blamed on the infrastructure: {last.infrastructure}"
+            return Finding(AttackOutcome.UNCLEAR, layer, text)
         if last.failure is not None:
-            return _from_failure(last, layer, seen)
-        return _from_words(seen, layer)
+            return _from_failure(last, layer, observed)
+        return _from_output(observed, layer)
 
-    return judge
+    return check
 
 
-def fails_with(*kinds: FailureKind, layer: str) -> Judge:
-    """Held when the last job ends as the candidate's failure of one of these kinds, in time."""
+def fails_with(*kinds: FailureKind, layer: str) -> AttackCheck:
+    """Held when the last job ends in time, with a candidate's failure of one of these kinds."""
 
-    def judge(seen: Observation) -> Finding:
-        broken, last = _success(seen), seen.jobs[-1]
+    def check(observed: Observation) -> Finding:
+        broken, last = _success(observed), observed.jobs[-1]
         if broken:
-            return Finding(Verdict.BROKEN, layer, broken)
+            return Finding(AttackOutcome.BROKEN, layer, broken)
         if last.infrastructure:
-            text = f"the infrastructure got the blame: {last.infrastructure}"
-            return Finding(Verdict.BROKEN, layer, text)
+            text = f"blamed on the infrastructure: {last.infrastructure}"
+            return Finding(AttackOutcome.BROKEN, layer, text)
         if last.failure is None:
-            return Finding(Verdict.BROKEN, layer, f"accepted: {_shown(last.said)}")
+            return Finding(AttackOutcome.BROKEN, layer, f"accepted: {_shown(last.output)}")
         if last.failure.kind not in kinds:
-            return Finding(Verdict.UNCLEAR, layer, str(last.failure))
-        if last.seconds > seen.limits.wall_seconds + _GRACE_SECONDS:
+            return Finding(AttackOutcome.UNCLEAR, layer, str(last.failure))
+        if last.seconds > observed.limits.wall_seconds + _GRACE_SECONDS:
             text = f"ended only after {last.seconds:.1f} s"
-            return Finding(Verdict.BROKEN, layer, text)
-        return Finding(Verdict.HELD, _layer_of_kind(last, layer, seen.layers), str(last.failure))
+            return Finding(AttackOutcome.BROKEN, layer, text)
+        return Finding(
+            AttackOutcome.HELD, _layer_of_kind(last, layer, observed.layers), str(last.failure)
+        )
 
-    return judge
+    return check
 
 
-def not_reproduced(fallback: str) -> Judge:
-    """Held when no frame of the source comes out of a decoder that got far too few bytes."""
+def not_reproduced(fallback: str) -> AttackCheck:
+    """Held when the decoder, given too few bytes, returns no frame of the source."""
 
-    def judge(seen: Observation) -> Finding:
-        broken = _success(seen)
+    def check(observed: Observation) -> Finding:
+        broken = _success(observed)
         if broken:
-            return Finding(Verdict.BROKEN, fallback, broken)
-        for job in seen.jobs:
+            return Finding(AttackOutcome.BROKEN, fallback, broken)
+        for job in observed.jobs:
             if job.infrastructure or job.failure:
-                return Finding(Verdict.UNCLEAR, fallback, job.infrastructure or str(job.failure))
-        received, source = seen.jobs[-1].frames, seen.source
-        paid = sum(len(packet) for job in seen.jobs for packet in job.packets)
+                return Finding(
+                    AttackOutcome.UNCLEAR, fallback, job.infrastructure or str(job.failure)
+                )
+        received, source = observed.jobs[-1].frames, observed.source
+        paid = sum(len(packet) for job in observed.jobs for packet in job.packets)
         equal = sum(map(_same_luma, received, source))
         if equal and paid < source[0].y.size:
-            text = f"{equal} of {len(source)} source frames came out of {paid} bytes"
-            return Finding(Verdict.BROKEN, fallback, text)
-        return _from_words(seen, fallback, seen.jobs[0])
+            text = f"{equal} of {len(source)} source frames were decoded from {paid} bytes"
+            return Finding(AttackOutcome.BROKEN, fallback, text)
+        return _from_output(observed, fallback, observed.jobs[0])
 
-    return judge
+    return check
 
 
-def read_twice(fallback: str, samples: int) -> Judge:
-    """Held unless the decoder says what only the source knew, and does so again when verified."""
+def read_twice(fallback: str, samples: int) -> AttackCheck:
+    """Held unless the decoder returns samples of the source, and again when it is verified."""
 
-    def judge(seen: Observation) -> Finding:
-        broken = _success(seen)
+    def check(observed: Observation) -> Finding:
+        broken = _success(observed)
         if broken:
-            return Finding(Verdict.BROKEN, fallback, broken)
-        verified = seen.jobs[-1].failure
+            return Finding(AttackOutcome.BROKEN, fallback, broken)
+        verified = observed.jobs[-1].failure
         if verified is not None and verified.kind is FailureKind.NONDETERMINISTIC:
-            return Finding(Verdict.HELD, fallback, str(verified))
-        for job in seen.jobs:
+            return Finding(AttackOutcome.HELD, fallback, str(verified))
+        for job in observed.jobs:
             if job.infrastructure or job.failure:
-                return Finding(Verdict.UNCLEAR, fallback, job.infrastructure or str(job.failure))
-        decoded = next(job for job in seen.jobs if job.operation == "decode")
-        said, source = decoded.frames[0].y[0, :samples], seen.source[0].y[0, :samples]
-        if np.array_equal(said, source):
+                return Finding(
+                    AttackOutcome.UNCLEAR, fallback, job.infrastructure or str(job.failure)
+                )
+        decoded = next(job for job in observed.jobs if job.operation == "decode")
+        output, source = decoded.frames[0].y[0, :samples], observed.source[0].y[0, :samples]
+        if np.array_equal(output, source):
             return Finding(
-                Verdict.BROKEN, fallback, f"{said.tolist()} came out, twice, for nothing"
+                AttackOutcome.BROKEN,
+                fallback,
+                f"{output.tolist()} was decoded twice without being sent",
             )
-        return Finding(Verdict.HELD, fallback, "the same reading whatever was sent")
+        return Finding(AttackOutcome.HELD, fallback, "the reading does not depend on the source")
 
-    return judge
+    return check
 
 
-def healthy() -> Judge:
-    """Held when an honest candidate still gets exactly its own frames back."""
+def healthy() -> AttackCheck:
+    """Held when an honest candidate still gets back exactly its own frames."""
 
-    def judge(seen: Observation) -> Finding:
-        for job in seen.jobs:
+    def check(observed: Observation) -> Finding:
+        for job in observed.jobs:
             if job.infrastructure or job.failure:
-                return Finding(Verdict.BROKEN, FRESH, job.infrastructure or str(job.failure))
-        frames = seen.jobs[-1].frames
-        if len(frames) == len(seen.source) and all(map(_same_luma, frames, seen.source)):
-            return Finding(Verdict.HELD, FRESH, "an honest candidate is unharmed")
-        return Finding(Verdict.BROKEN, FRESH, "an honest candidate's frames were changed")
+                return Finding(AttackOutcome.BROKEN, FRESH, job.infrastructure or str(job.failure))
+        frames = observed.jobs[-1].frames
+        if len(frames) == len(observed.source) and all(map(_same_luma, frames, observed.source)):
+            return Finding(AttackOutcome.HELD, FRESH, "an honest candidate is unharmed")
+        return Finding(AttackOutcome.BROKEN, FRESH, "an honest candidate's frames were changed")
 
-    return judge
+    return check
 
 
-def blames_the_candidate(fallback: str) -> Judge:
-    """Like ``no_success``; besides, an infrastructure failure is what the attack was after."""
+def blames_the_candidate(fallback: str) -> AttackCheck:
+    """Like ``no_success``, but an infrastructure failure counts as a success of the attack."""
     plain = no_success(fallback)
 
-    def judge(seen: Observation) -> Finding:
-        last = seen.jobs[-1]
+    def check(observed: Observation) -> Finding:
+        last = observed.jobs[-1]
         if last.infrastructure:
-            text = f"the infrastructure got the blame: {last.infrastructure}"
-            return Finding(Verdict.BROKEN, fallback, text)
-        return plain(seen)
+            text = f"blamed on the infrastructure: {last.infrastructure}"
+            return Finding(AttackOutcome.BROKEN, fallback, text)
+        return plain(observed)
 
-    return judge
+    return check
 
 
-def tells_no_lies(*, above_psnr_db: float) -> Judge:
-    """Held when the quality that the scorer measures is as bad as it is, whatever was claimed."""
+def reports_true_quality(*, above_psnr_db: float) -> AttackCheck:
+    """Held when the scorer measures the true, low quality, whatever the candidate claimed."""
 
-    def judge(seen: Observation) -> Finding:
-        last = seen.jobs[-1]
+    def check(observed: Observation) -> Finding:
+        last = observed.jobs[-1]
         if last.failure or last.infrastructure:
-            return Finding(Verdict.UNCLEAR, SCORER, last.infrastructure or str(last.failure))
-        measured = measure_quality(seen.source, last.frames).psnr_y_db
+            return Finding(AttackOutcome.UNCLEAR, SCORER, last.infrastructure or str(last.failure))
+        measured = measure_quality(observed.source, last.frames).psnr_y_db
         text = f"measured {measured:.1f} dB"
-        held = Verdict.BROKEN if measured > above_psnr_db else Verdict.HELD
+        held = AttackOutcome.BROKEN if measured > above_psnr_db else AttackOutcome.HELD
         return Finding(held, SCORER, text)
 
-    return judge
+    return check
 
 
-def boundaries_cost() -> Judge:
-    """Held when the file that is counted grows with every packet, empty ones too."""
+def counts_packet_boundaries() -> AttackCheck:
+    """Held when the counted file size grows with every packet, empty packets too."""
 
-    def judge(seen: Observation) -> Finding:
-        encode = seen.jobs[0]
+    def check(observed: Observation) -> Finding:
+        encode = observed.jobs[0]
         if encode.failure or encode.infrastructure:
-            return Finding(Verdict.UNCLEAR, SCORER, encode.infrastructure or str(encode.failure))
+            return Finding(
+                AttackOutcome.UNCLEAR, SCORER, encode.infrastructure or str(encode.failure)
+            )
         packed = io.BytesIO()
         write_evc(packed, EvcHeader("candidate", STREAM), encode.packets)
         size = packed.tell()
         text = f"{len(encode.packets)} empty packets are counted as {size} bytes"
         free = size < len(encode.packets)
-        return Finding(Verdict.BROKEN if free else Verdict.HELD, SCORER, text)
+        return Finding(AttackOutcome.BROKEN if free else AttackOutcome.HELD, SCORER, text)
 
-    return judge
+    return check
 
 
-def bounded_report(limit_characters: int) -> Judge:
-    """Held when a hostile error text arrives cut to a bound, as the candidate's exception."""
+def bounded_report(limit_characters: int) -> AttackCheck:
+    """Held when a hostile error text arrives cut to a limit, as the candidate's exception."""
 
-    def judge(seen: Observation) -> Finding:
-        last = seen.jobs[-1]
+    def check(observed: Observation) -> Finding:
+        last = observed.jobs[-1]
         if last.failure is None:
-            return Finding(Verdict.BROKEN, FRAMING, last.infrastructure or "no failure at all")
+            return Finding(
+                AttackOutcome.BROKEN, FRAMING, last.infrastructure or "no failure at all"
+            )
         size = len(last.failure.message) + len(last.failure.detail)
         text = f"{last.failure.kind}: a report of {size} characters"
-        return Finding(Verdict.BROKEN if size > limit_characters else Verdict.HELD, FRAMING, text)
+        return Finding(
+            AttackOutcome.BROKEN if size > limit_characters else AttackOutcome.HELD, FRAMING, text
+        )
 
-    return judge
+    return check
 
 
-def no_effect(layer: str) -> Judge:
-    """Held unless something happened outside: delivering the bytes is no success by itself."""
+def no_effect(layer: str) -> AttackCheck:
+    """Held unless something happened outside the sandbox; delivered bytes alone are no success."""
 
-    def judge(seen: Observation) -> Finding:
-        last = seen.jobs[-1]
-        if seen.effects:
-            return Finding(Verdict.BROKEN, layer, "; ".join(seen.effects))
+    def check(observed: Observation) -> Finding:
+        last = observed.jobs[-1]
+        if observed.effects:
+            return Finding(AttackOutcome.BROKEN, layer, "; ".join(observed.effects))
         if last.infrastructure:
-            return Finding(Verdict.UNCLEAR, layer, last.infrastructure)
-        return Finding(Verdict.HELD, layer, "delivered, and stayed what it is: bytes")
+            return Finding(AttackOutcome.UNCLEAR, layer, last.infrastructure)
+        return Finding(AttackOutcome.HELD, layer, "delivered as bytes, without effect")
 
-    return judge
+    return check
 
 
-def refused_by_gate(judge_at_run_time: Judge) -> Judge:
-    """Held when the static gate refuses the program; says whether run time would hold too."""
+def refused_by_gate(check_at_run_time: AttackCheck) -> AttackCheck:
+    """Held when the static gate refuses the program; also says whether run time would hold."""
 
-    def judge(seen: Observation) -> Finding:
-        at_run_time = judge_at_run_time(seen)
-        if at_run_time.verdict is Verdict.HELD:
+    def check(observed: Observation) -> Finding:
+        at_run_time = check_at_run_time(observed)
+        if at_run_time.verdict is AttackOutcome.HELD:
             return at_run_time
-        if seen.gate.findings:
-            rule = seen.gate.findings[0].rule
+        if observed.gate.findings:
+            rule = observed.gate.findings[0].rule
             text = f"refused before running ({rule}); at run time: {at_run_time.detail}"
-            return Finding(Verdict.HELD, GATE, text)
+            return Finding(AttackOutcome.HELD, GATE, text)
         return at_run_time
 
-    return judge
+    return check
 
 
 # -- what success looks like -----------------------------------------------------------------------
 
 
-def _success(seen: Observation) -> str:
-    if seen.effects:
-        return "; ".join(seen.effects)
-    for job in seen.jobs:
-        if seen.secret in _everything_said(job):
+def _success(observed: Observation) -> str:
+    if observed.effects:
+        return "; ".join(observed.effects)
+    for job in observed.jobs:
+        if observed.secret in _all_output(job):
             return f"{job.operation} gave the secret away"
-        if job.said.startswith(EVIDENCE):
-            return f"{job.operation} shows {_shown(job.said.removeprefix(EVIDENCE))}"
+        if job.output.startswith(EVIDENCE):
+            return f"{job.operation} shows {_shown(job.output.removeprefix(EVIDENCE))}"
     return ""
 
 
-def _everything_said(job: JobResult) -> str:
+def _all_output(job: JobResult) -> str:
     failure = job.failure
-    told = f"{failure.message}\n{failure.detail}" if failure else ""
-    return job.said.decode("utf-8", "replace") + told
+    failure_text = f"{failure.message}\n{failure.detail}" if failure else ""
+    return job.output.decode("utf-8", "replace") + failure_text
 
 
 def _same_luma(received: Frame, source: Frame) -> bool:
@@ -266,28 +280,28 @@ def _same_luma(received: Frame, source: Frame) -> bool:
 # -- which layer it was ----------------------------------------------------------------------------
 
 
-def _from_words(seen: Observation, fallback: str, job: JobResult | None = None) -> Finding:
-    said = (job or seen.jobs[-1]).said
-    if said.startswith(NOTHING):
-        return Finding(Verdict.HELD, fallback, "there was nothing to be had")
-    if said.startswith(LOOT):
-        return Finding(Verdict.HELD, fallback, "what it found has no secret in it")
-    match = _REFUSAL.match(said.decode("utf-8", "replace"))
+def _from_output(observed: Observation, fallback: str, job: JobResult | None = None) -> Finding:
+    output = (job or observed.jobs[-1]).output
+    if output.startswith(NOTHING):
+        return Finding(AttackOutcome.HELD, fallback, "it found nothing")
+    if output.startswith(LOOT):
+        return Finding(AttackOutcome.HELD, fallback, "what it found contains no secret")
+    match = _REFUSAL.match(output.decode("utf-8", "replace"))
     if match is None:
-        return Finding(Verdict.UNCLEAR, fallback, f"said {_shown(said)!r}")
+        return Finding(AttackOutcome.UNCLEAR, fallback, f"unexpected output {_shown(output)!r}")
     kind, code, text = match.groups()
     if kind in {"NameError", "SyntaxError", "TypeError", "AttributeError", "UnboundLocalError"}:
-        return Finding(Verdict.UNCLEAR, fallback, f"{kind}: {text[:_SHOWN_CHARACTERS]}")
-    layer = _layer_of_error(kind, code, seen.layers) or fallback
-    return Finding(Verdict.HELD, layer, f"{kind}: {text[:_SHOWN_CHARACTERS]}")
+        return Finding(AttackOutcome.UNCLEAR, fallback, f"{kind}: {text[:_SHOWN_CHARACTERS]}")
+    layer = _layer_of_error(kind, code, observed.layers) or fallback
+    return Finding(AttackOutcome.HELD, layer, f"{kind}: {text[:_SHOWN_CHARACTERS]}")
 
 
-def _from_failure(job: JobResult, fallback: str, seen: Observation) -> Finding:
+def _from_failure(job: JobResult, fallback: str, observed: Observation) -> Finding:
     failure = job.failure
     assert failure is not None  # noqa: S101 - for the type checker
     if failure.kind is FailureKind.EXCEPTION:
-        return Finding(Verdict.UNCLEAR, fallback, str(failure))
-    return Finding(Verdict.HELD, _layer_of_kind(job, fallback, seen.layers), str(failure))
+        return Finding(AttackOutcome.UNCLEAR, fallback, str(failure))
+    return Finding(AttackOutcome.HELD, _layer_of_kind(job, fallback, observed.layers), str(failure))
 
 
 def _layer_of_kind(job: JobResult, fallback: str, layers: IsolationReport) -> str:
@@ -335,8 +349,8 @@ def _layer_of_error(kind: str, code: str, layers: IsolationReport) -> str:
     return simple.get(code, "")
 
 
-def _view_of(layers: IsolationReport) -> str:
-    return _first_on(layers, VIEWS, VIEW)
+def _hiding_layer(layers: IsolationReport) -> str:
+    return _first_on(layers, HIDING_LAYERS, HIDING)
 
 
 def _first_on(layers: IsolationReport, names: Iterable[str], otherwise: str) -> str:
@@ -344,6 +358,6 @@ def _first_on(layers: IsolationReport, names: Iterable[str], otherwise: str) -> 
     return next((shown.get(name, name) for name in names if layers.holds(name)), otherwise)
 
 
-def _shown(said: bytes) -> str:
-    text = said[:_SHOWN_CHARACTERS].decode("utf-8", "replace")
+def _shown(output: bytes) -> str:
+    text = output[:_SHOWN_CHARACTERS].decode("utf-8", "replace")
     return "".join(c if c.isprintable() else "·" for c in text)

@@ -37,7 +37,7 @@ _VICTIM = "import os, time; keep = os.environ['%s'] * 2; print(1, flush=True); t
 
 
 class Decoys:
-    """One attack's bait; a context manager that takes it away again."""
+    """Decoys of one attack; a context manager that removes them again."""
 
     def __init__(self, secret: str) -> None:
         self.token = secrets.token_hex(6)
@@ -47,27 +47,27 @@ class Decoys:
         self._folder: Path | None = None
         self._victim: subprocess.Popen[bytes] | None = None
         self._victim_nice = 0
-        self._known: dict[str, str] = {}
+        self._values: dict[str, str] = {}
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_exception: object) -> None:
         self._stack.close()
-        self._sweep()
+        self._remove_leftovers()
 
     def fill(self, program: str) -> str:
-        """The program with its placeholders replaced, and what they stand for set up."""
+        """Return the program with its placeholders replaced; makes the decoys that it names."""
         return _PLACEHOLDER.sub(lambda match: self._value(match[1]), program)
 
     def effects(self) -> tuple[str, ...]:
-        """Traces of success outside the sandbox, in words."""
+        """Return traces of success outside the sandbox, as text."""
         return tuple(self._effects())
 
-    # -- making it -------------------------------------------------------------------------------
+    # -- making decoys ----------------------------------------------------------------------------
 
     def _value(self, name: str) -> str:
-        if name not in self._known:
+        if name not in self._values:
             makers: dict[str, Callable[[], str]] = {
                 "TOKEN": lambda: self.token,
                 "TCP4": lambda: self._listen(name, socket.AF_INET, socket.SOCK_STREAM),
@@ -82,8 +82,8 @@ class Decoys:
                 "VICTIM": self._start_victim,
                 "CONTROLLER": lambda: str(os.getpid()),
             }
-            self._known[name] = makers[name]()
-        return self._known[name]
+            self._values[name] = makers[name]()
+        return self._values[name]
 
     def _listen(self, name: str, family: int, kind: int) -> str:
         listener = self._stack.enter_context(socket.socket(family, kind))
@@ -131,7 +131,7 @@ class Decoys:
         self._victim_nice = os.getpriority(os.PRIO_PROCESS, victim.pid)
         return str(victim.pid)
 
-    # -- looking at it ---------------------------------------------------------------------------
+    # -- looking for traces ------------------------------------------------------------------------
 
     def _effects(self) -> Iterator[str]:
         for name, listener in self._listeners.items():
@@ -140,7 +140,7 @@ class Decoys:
         if self._folder is not None:
             yield from self._changes(self._folder)
         if self._victim is not None:
-            yield from self._harm(self._victim)
+            yield from self._victim_effects(self._victim)
         for path in self._left_files():
             yield f"left a file in {path.parent}"
         for pid in _processes_called(self.token):
@@ -150,8 +150,8 @@ class Decoys:
         for folder in {"/tmp", "/dev/shm", "/var/tmp", tempfile.gettempdir()}:  # noqa: S108
             yield from Path(folder).glob(f"*{self.token}*")
 
-    def _sweep(self) -> None:
-        """Remove what a successful attack left; nothing of anybody else's has the token."""
+    def _remove_leftovers(self) -> None:
+        """Remove files that a successful attack left; only those have the token in their names."""
         for path in self._left_files():
             if path.is_file():
                 path.unlink(missing_ok=True)
@@ -161,14 +161,14 @@ class Decoys:
             if path.name not in {"open", "secret", "socket"}:
                 yield f"made {path.name} in a folder outside"
         opened = folder / "open"
-        if "OPEN_FILE" not in self._known:
+        if "OPEN_FILE" not in self._values:
             return
         if not opened.exists() or opened.read_text(errors="replace") != "unchanged":
             yield "changed a file outside"
         elif opened.stat().st_mode & 0o7777 != 0o666 or opened.stat().st_nlink != 1:
             yield "changed the mode or the links of a file outside"
 
-    def _harm(self, victim: subprocess.Popen[bytes]) -> Iterator[str]:
+    def _victim_effects(self, victim: subprocess.Popen[bytes]) -> Iterator[str]:
         if victim.poll() is not None:
             yield "ended a process outside"
             return
@@ -181,7 +181,7 @@ class Decoys:
 
 
 def _cold_file() -> str:
-    """Put out of memory here, as time would do: whoever then reads it can tell who did before."""
+    """Return a file outside the page cache: reading it fast shows that another job read it."""
     path = os.path.join(sysconfig.get_paths()["stdlib"], "_pydecimal.py")
     fd = os.open(path, os.O_RDONLY)
     try:
@@ -197,7 +197,7 @@ def _end(victim: subprocess.Popen[bytes]) -> None:
 
 
 def _processes_called(token: str) -> Iterator[int]:
-    """Processes that gave themselves the token as a name: it is inherited by every child."""
+    """Yield processes with the token as their name, which every child inherits."""
     for entry in os.listdir("/proc"):
         if entry.isdecimal():
             with contextlib.suppress(OSError):

@@ -5,7 +5,7 @@ import textwrap
 from collections.abc import Callable
 
 from evocodec.sandbox.policy import Limits
-from evocodec.sandbox.redteam.attack import SMALL_LIMITS, Attack, Judge, Operation, Theme
+from evocodec.sandbox.redteam.attack import SMALL_LIMITS, Attack, AttackCheck, Operation, Theme
 from evocodec.sandbox.redteam.checks import no_success, not_reproduced
 
 _PRELUDE = '''\
@@ -152,26 +152,26 @@ def decode(packets, stream):
 Build = Callable[..., Attack]
 
 
-def whole(
+def full_program(
     theme: Theme,
     name: str,
     what: str,
     source: str,
     *,
     layer: str,
-    judge: Judge,
+    check: AttackCheck,
     steps: tuple[Operation, ...] = ("encode",),
     limits: Limits = SMALL_LIMITS,
     afterwards: bool = False,
 ) -> Attack:
-    """An attack that is a candidate of its own, with the helpers before it."""
+    """Return an attack that is a complete candidate; helpers are put before it."""
     source = textwrap.dedent(source)
     return Attack(
         name=name,
         theme=theme,
         what=what,
         program=_PRELUDE + source,
-        judge=judge,
+        check=check,
         layer=layer,
         steps=steps,
         limits=limits,
@@ -189,11 +189,11 @@ def attempt(
     layer: str,
     operation: Operation = "encode",
     steps: tuple[Operation, ...] = (),
-    judge: Judge | None = None,
+    check: AttackCheck | None = None,
     limits: Limits = SMALL_LIMITS,
     documented_without: tuple[str, ...] = (),
 ) -> Attack:
-    """An attack whose ``body`` returns evidence of success, returns None, or raises."""
+    """Return an attack whose ``body`` returns evidence of success, returns None, or raises."""
     function = "def attack():\n" + textwrap.indent(textwrap.dedent(body).strip("\n"), "    ")
     frame = _ENCODES if operation == "encode" else _DECODES
     return Attack(
@@ -201,7 +201,7 @@ def attempt(
         theme=theme,
         what=what,
         program=_PRELUDE + function + "\n" + frame,
-        judge=judge or no_success(layer),
+        check=check or no_success(layer),
         layer=layer,
         steps=steps or (operation,),
         limits=limits,
@@ -211,13 +211,13 @@ def attempt(
 
 
 def smuggling(theme: Theme, name: str, what: str, body: str, *, layer: str) -> Attack:
-    """An encoder that ``hide``s its clip where its own decoder might ``find`` it."""
+    """Return an attack whose encoder ``hide``s its clip where its decoder might ``find`` it."""
     return Attack(
         name=name,
         theme=theme,
         what=what,
         program=_PRELUDE + textwrap.dedent(body) + _SMUGGLES,
-        judge=not_reproduced(layer),
+        check=not_reproduced(layer),
         layer=layer,
         steps=("encode", "decode"),
         for_the_gate=_imports_of(body)
@@ -227,11 +227,13 @@ def smuggling(theme: Theme, name: str, what: str, body: str, *, layer: str) -> A
 
 
 def _imports_of(source: str) -> str:
-    """The imports that a program needs which does this without the helpers."""
-    words = set(re.findall(r"\w+", source))
-    needed = [name for name in ("errno", "os", "re", "sys", "time", "ctypes") if name in words]
-    if words & {"call", "reached", "libc", "mapped"} and "ctypes" not in needed:
+    """Return the import lines that ``source`` needs without the helpers."""
+    identifiers = set(re.findall(r"\w+", source))
+    needed = [
+        name for name in ("errno", "os", "re", "sys", "time", "ctypes") if name in identifiers
+    ]
+    if identifiers & {"call", "reached", "libc", "mapped"} and "ctypes" not in needed:
         needed.append("ctypes")
-    if words & {"opened", "listed", "SCRATCH"} and "os" not in needed:
+    if identifiers & {"opened", "listed", "SCRATCH"} and "os" not in needed:
         needed.append("os")
     return "".join(f"import {name}\n" for name in needed) + "import numpy as np\n"

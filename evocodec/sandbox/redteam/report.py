@@ -5,12 +5,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from evocodec.sandbox.launcher import IsolationReport
-from evocodec.sandbox.redteam.attack import Attack, Finding, Verdict
+from evocodec.sandbox.redteam.attack import Attack, AttackOutcome, Finding
 
 
 @dataclass(frozen=True, slots=True)
 class AttackResult:
-    """One attack and its finding; ``gate_rules`` are the static gate's objections, if any."""
+    """One attack and its finding; ``gate_rules``: rules of the static gate that it breaks."""
 
     attack: Attack
     finding: Finding
@@ -20,7 +20,7 @@ class AttackResult:
 
 @dataclass(frozen=True, slots=True)
 class RedTeamReport:
-    """All results, and the layers that the attacks met."""
+    """All results, and the isolation layers that were on."""
 
     results: tuple[AttackResult, ...]
     layers: IsolationReport
@@ -28,27 +28,27 @@ class RedTeamReport:
 
     @property
     def failed(self) -> tuple[AttackResult, ...]:
-        """What got through, and what proved nothing."""
-        bad = {Verdict.BROKEN, Verdict.UNCLEAR}
+        """Attacks that got through, and attacks that proved nothing."""
+        bad = {AttackOutcome.BROKEN, AttackOutcome.UNCLEAR}
         return tuple(result for result in self.results if result.finding.verdict in bad)
 
     @property
     def ok(self) -> bool:
-        """Whether everything was held, but for ways that are documented for this machine."""
+        """Whether every attack was held, or is documented to succeed on this machine."""
         return not self.failed
 
     def count_of(self, verdict: str) -> int:
-        """How many attacks ended so."""
+        """Return the number of attacks with this outcome."""
         return sum(result.finding.verdict == verdict for result in self.results)
 
     def layers_that_held(self) -> Sequence[tuple[str, int]]:
-        """Layers and how many attacks each stopped, most first."""
-        held = (r.finding.layer for r in self.results if r.finding.verdict is Verdict.HELD)
+        """Return layers and the number of attacks that each stopped, highest first."""
+        held = (r.finding.layer for r in self.results if r.finding.verdict is AttackOutcome.HELD)
         return Counter(held).most_common()
 
 
 def markdown_table(attacks: Iterable[Attack]) -> str:
-    """The documentation's table: what is forbidden, and which layer is to stop it."""
+    """Return the table for the documentation: what is forbidden, and which layer stops it."""
     lines = ["| attack | it must not be possible to | stopped by |", "|---|---|---|"]
     for attack in attacks:
         layer = attack.layer

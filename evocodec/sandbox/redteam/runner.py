@@ -19,11 +19,11 @@ from evocodec.sandbox.policy import Policy
 from evocodec.sandbox.redteam.attack import (
     STREAM,
     Attack,
+    AttackOutcome,
     Finding,
     JobResult,
     Observation,
     Operation,
-    Verdict,
 )
 from evocodec.sandbox.redteam.decoys import CANARY_VARIABLE, Decoys
 from evocodec.sandbox.redteam.report import AttackResult, RedTeamReport
@@ -33,7 +33,7 @@ _QP = 30.0
 _PARALLEL = 4  # many attacks only wait for their end
 # CPython 3.11 counts the depth of all threads' syntax trees together, and raises SystemError when
 # two are built at a time.
-_reviewing = threading.Lock()
+_review_lock = threading.Lock()
 
 OpenLauncher = Callable[[], Launcher]
 Launchers = tuple[Launcher, OpenLauncher]
@@ -46,36 +46,38 @@ def run_attacks(
     *,
     on_result: Callable[[AttackResult], None] = lambda _result: None,
 ) -> RedTeamReport:
-    """Mount every attack on a launcher that is opened, and closed, here.
+    """Run every attack through a launcher that is opened and closed here.
 
-    It is opened late so that a canary stands in this process's environment by then: what inherits
-    the environment inherits the canary. ``on_result`` is called from several threads.
+    The launcher is opened after a canary (a secret) is set in this process's environment: whatever
+    inherits the environment then inherits the canary. ``on_result`` is called from several threads.
 
     Raises:
         InfrastructureFailure: the launcher itself does not start.
     """
     began = time.monotonic()
     with _canary() as secret:
-        launcher, second = open_launcher(), _Second(open_launcher)
+        launcher, verifying = open_launcher(), _VerifyingLauncher(open_launcher)
         try:
             layers = launcher.describe()
 
-            def run_one(attack: Attack) -> AttackResult:
-                result = run_attack((launcher, second.get), attack, policy, layers, secret)
+            def run_and_report(attack: Attack) -> AttackResult:
+                result = run_attack((launcher, verifying.get), attack, policy, layers, secret)
                 on_result(result)
                 return result
 
             with ThreadPoolExecutor(_PARALLEL) as threads:
-                results = list(threads.map(run_one, (a for a in attacks if not a.afterwards)))
-            results += [run_one(attack) for attack in attacks if attack.afterwards]
+                results = list(
+                    threads.map(run_and_report, (a for a in attacks if not a.afterwards))
+                )
+            results += [run_and_report(attack) for attack in attacks if attack.afterwards]
         finally:
             launcher.close()
-            second.close()
+            verifying.close()
     return RedTeamReport(tuple(results), layers, time.monotonic() - began)
 
 
-class _Second:
-    """The launcher that verifies, opened when the first attack asks for it."""
+class _VerifyingLauncher:
+    """A second launcher, to decode again; opened when the first attack asks for it."""
 
     def __init__(self, open_launcher: OpenLauncher) -> None:
         self._open = open_launcher
@@ -96,38 +98,38 @@ class _Second:
 def run_attack(
     launchers: Launchers, attack: Attack, policy: Policy, layers: IsolationReport, secret: str
 ) -> AttackResult:
-    """Mount one attack on the first launcher, look for its traces, and judge it.
+    """Run one attack on the first launcher, look for its traces, and check the outcome.
 
-    The second one is for what is verified.
+    The second launcher is for the ``verify`` step.
     """
     began = time.monotonic()
     source = _clip()
     with Decoys(secret) as decoys:
         program = decoys.fill(attack.program)
-        with _reviewing:
+        with _review_lock:
             gate = review_source(decoys.fill(attack.for_the_gate or attack.program), policy)
         jobs = tuple(_run_steps(launchers, attack, program, source))
-        seen = Observation(jobs, decoys.effects(), secret, source, layers, gate, attack.limits)
-        finding = _with_documented(attack, attack.judge(seen), layers)
+        observed = Observation(jobs, decoys.effects(), secret, source, layers, gate, attack.limits)
+        finding = _with_documented(attack, attack.check(observed), layers)
     return AttackResult(
         attack=attack,
         finding=finding,
         seconds=time.monotonic() - began,
-        gate_rules=tuple(sorted({one.rule for one in gate.findings})),
+        gate_rules=tuple(sorted({objection.rule for objection in gate.findings})),
     )
 
 
 def _with_documented(attack: Attack, finding: Finding, layers: IsolationReport) -> Finding:
     needed = attack.documented_without
-    if finding.verdict is Verdict.BROKEN and needed and not any(map(layers.holds, needed)):
-        words = f"needs {' or '.join(needed)}"
-        return replace(finding, verdict=Verdict.DOCUMENTED, layer=words)
+    if finding.verdict is AttackOutcome.BROKEN and needed and not any(map(layers.holds, needed)):
+        missing_layers = f"needs {' or '.join(needed)}"
+        return replace(finding, verdict=AttackOutcome.DOCUMENTED, layer=missing_layers)
     return finding
 
 
 @contextmanager
 def _canary() -> Iterator[str]:
-    """A secret in this process's environment, as an API key would be."""
+    """Put a secret into the environment of this process, as an API key would be."""
     secret = secrets.token_hex(16)
     os.environ[CANARY_VARIABLE] = secret
     try:
@@ -137,7 +139,7 @@ def _canary() -> Iterator[str]:
 
 
 def _clip() -> tuple[Frame, ...]:
-    """Noise, new each time: nothing but its own bytes can describe it."""
+    """Return new random noise: it cannot be described in fewer bytes than its own."""
     rng = np.random.default_rng()
     luma, chroma = (STREAM.height, STREAM.width), (STREAM.chroma_height, STREAM.chroma_width)
     return tuple(
@@ -149,14 +151,14 @@ def _clip() -> tuple[Frame, ...]:
 def _run_steps(
     launchers: Launchers, attack: Attack, program: str, source: tuple[Frame, ...]
 ) -> Iterator[JobResult]:
-    launcher, second = launchers
+    launcher, verifying = launchers
     packets: tuple[bytes, ...] = (b"x",)
     frames: tuple[Frame, ...] = ()
     for operation in attack.steps:
         began = time.monotonic()
         try:
             if operation == "verify":
-                check_determinism(second(), program, packets, STREAM, attack.limits, frames)
+                check_determinism(verifying(), program, packets, STREAM, attack.limits, frames)
                 result = JobResult(operation, 0.0)
             else:
                 result, packets = _run_step(launcher, operation, attack, program, source, packets)
@@ -180,5 +182,5 @@ def _run_step(
         packets = launcher.encode(program, source, STREAM, _QP, attack.limits).packets
         return JobResult(operation, 0.0, b"".join(packets), packets), packets
     frames = launcher.decode(program, packets, STREAM, attack.limits).frames
-    said = frames[0].y.tobytes().rstrip(b"\0") if frames else b""
-    return JobResult(operation, 0.0, said, frames=frames), packets
+    output = frames[0].y.tobytes().rstrip(b"\0") if frames else b""
+    return JobResult(operation, 0.0, output, frames=frames), packets

@@ -1,7 +1,7 @@
 """Name scopes: find which library object a name stands for, without running the program.
 
-A module imported under any name, in any function, must be recognised; a local variable that only
-happens to be called like one should not be. Where the two cannot be told apart, it is the module.
+A module imported under any name, in any function, must be recognised. A local variable that only
+has the same name should not be. Where the two cannot be told apart, the name counts as the module.
 """
 
 import ast
@@ -26,7 +26,8 @@ _fields: dict[type[ast.AST], tuple[str, ...]] = {}  # the meaningful ones of nod
 class Scope:
     """Names of one function, or of the module when ``parent`` is None.
 
-    ``libraries``: name → dotted paths it may stand for. ``others``: names bound to other things.
+    ``libraries``: name → dotted paths that it may stand for. ``others``: names bound to anything
+    else.
     """
 
     parent: "Scope | None" = None
@@ -34,7 +35,7 @@ class Scope:
     others: frozenset[str] = frozenset()
 
     def resolve(self, node: ast.expr) -> frozenset[str]:
-        """The dotted paths of ``a.b.c``; empty when ``a`` is nothing imported."""
+        """Return the dotted paths of ``a.b.c``; empty when ``a`` is not imported."""
         attributes: list[str] = []
         while isinstance(node, ast.Attribute):
             attributes.append(f".{node.attr}")
@@ -55,7 +56,7 @@ class Scope:
         return ()
 
     def bind(self, name: str, paths: Iterable[str]) -> bool:
-        """Let ``name`` stand for ``paths`` too; True when that was news."""
+        """Let ``name`` also stand for ``paths``; returns True when that is new."""
         known = self.libraries.setdefault(name, set())
         before = len(known)
         known.update(paths)
@@ -63,8 +64,8 @@ class Scope:
 
 
 def nodes_with_scopes(tree: ast.Module) -> list[tuple[ast.AST, Scope]]:
-    """Every node with the scope in which its names are looked up."""
-    children = _remembered()
+    """Yield every node with the scope in which its names are looked up."""
+    children = _cached_children()
     shared = set(_shared_names(tree, children))
     root = Scope()
     nodes = _assign_scopes(tree, root, shared, children)
@@ -79,7 +80,7 @@ def nodes_with_scopes(tree: ast.Module) -> list[tuple[ast.AST, Scope]]:
 
 
 def children_of(node: ast.AST) -> list[ast.AST]:
-    """The direct children that can mean something: operators and load/store marks cannot."""
+    """Return the direct children that matter: no operators, no load and store marks."""
     children: list[ast.AST] = []
     kind = type(node)
     fields = _fields.get(kind)
@@ -95,8 +96,8 @@ def children_of(node: ast.AST) -> list[ast.AST]:
     return children
 
 
-def _remembered() -> _Children:
-    """``children_of`` for nodes that stay alive: each is visited twice or more."""
+def _cached_children() -> _Children:
+    """Return a cached ``children_of`` for nodes that stay alive; each is visited at least twice."""
     known: dict[int, list[ast.AST]] = {}
 
     def children(node: ast.AST) -> list[ast.AST]:
@@ -138,7 +139,7 @@ def _assign_scopes(
 
 
 def _local_names(arguments: ast.arguments, body: list[ast.AST], children: _Children) -> set[str]:
-    """Names a function binds itself; what comprehensions and nested functions bind is theirs."""
+    """Return the names that a function binds itself, without those of nested functions."""
     every = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
     every += [star for star in (arguments.vararg, arguments.kwarg) if star]
     names = {argument.arg for argument in every}
@@ -176,7 +177,7 @@ def _imported(node: ast.Import | ast.ImportFrom) -> Iterator[tuple[str, str]]:
 
 
 def _follow_aliases(nodes: list[tuple[ast.AST, Scope]]) -> None:
-    """``F = torch.nn.functional`` makes F stand for that path, and so on through further names."""
+    """Follow aliases such as ``F = torch.nn.functional``, through any number of names."""
     aliases: list[tuple[str, ast.expr, Scope]] = []
     for node, scope in nodes:
         if isinstance(node, ast.Assign | ast.AnnAssign | ast.NamedExpr):

@@ -19,7 +19,7 @@ _FORMS = ({"encode": 3, "decode": 2}, {"compress_video_frame": 3, "decompress_vi
 
 
 def review_source(source: str, policy: Policy) -> Review:
-    """What the static gate objects to; an accepted review has no findings."""
+    """Return the objections of the static gate; an accepted review has no findings."""
     size = len(source.encode("utf-8", "replace"))
     if size > policy.max_program_bytes:
         message = f"the program has {size} bytes; at most {policy.max_program_bytes} are allowed"
@@ -99,7 +99,7 @@ def _gives_something(function: ast.FunctionDef) -> bool:
 
 
 class _Gate:
-    """One pass over all nodes; each check yields findings and knows nothing of the others."""
+    """One pass over all nodes; each check yields findings and is independent of the others."""
 
     def __init__(self, policy: Policy, nodes: list[tuple[ast.AST, Scope]]) -> None:
         self._policy = policy
@@ -228,7 +228,7 @@ def _refuse(rule: Rule, what: str) -> Iterator[tuple[str, str]]:
 
 
 def _check_attribute_name(name: str) -> Iterator[tuple[str, str]]:
-    """An attribute of an object about which nothing is known."""
+    """Check an attribute of an object of unknown type."""
     if _DUNDER.fullmatch(name):
         if name not in rules.SAFE_DUNDER_ATTRIBUTES:
             yield from _refuse(rules.DUNDER, name)
@@ -239,7 +239,7 @@ def _check_attribute_name(name: str) -> Iterator[tuple[str, str]]:
 
 
 def _check_path(path: str) -> Iterator[tuple[str, str]]:
-    """An attribute of a library, or a module below one; the first objection is enough."""
+    """Check an attribute of a library, or a submodule; stops at the first objection."""
     parts = path.split(".")
     for count in range(2, len(parts) + 1):
         prefix, owner, name = (
@@ -275,7 +275,7 @@ def _check_definition(name: str, safe: Iterable[str]) -> Iterator[tuple[str, str
 
 
 def _check_text(text: str) -> Iterator[tuple[str, str]]:
-    """Strings become code in signatures, formats and annotations."""
+    """Check strings that become code: signatures, formats and annotations."""
     for name in _DUNDER.findall(text):
         if name not in rules.SAFE_DUNDER_TEXT:
             yield rules.DUNDER.name, f"a string may not contain {name}"

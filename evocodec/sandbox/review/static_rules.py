@@ -1,7 +1,7 @@
 """Rules of the static gate: what is refused, under which rule, and what to write instead.
 
 Dotted paths start at an imported library, whatever name the program gave it. The gate explains and
-saves time; the wall is the kernel's.
+saves time; the isolation layers of the kernel are what keeps a program in.
 """
 
 import re
@@ -80,9 +80,9 @@ CODEC_FUNCTIONS = {
     "PIL._imaging": r"(?!raw_)\w+_(en|de)coder",
     "PIL.Image": r"open|preinit|init|register_(open|save|save_all|decoder|encoder)",
 }
-# Modules that are codecs written in Python: absent, and their files not readable.
+# Codecs written in Python: the modules are absent, and their files cannot be read.
 CODEC_MODULES = re.compile(r"PIL\.(\w+ImagePlugin|GdImageFile|WalImageFile|JpegPresets)")
-# Shared objects with nothing but codecs in them: not readable, and unmapped where loaded.
+# Shared objects that hold only codecs: they cannot be read, and are unmapped where loaded.
 CODEC_LIBRARIES = re.compile(
     r"lib(av(codec|format|util|device|filter|if)|sw(scale|resample)|postproc|x26[45]|vpx|aom|dav1d"
     r"|rav1e|gav1|SvtAv1\w*|vvenc|vvdec|kvazaar|openh264|theora\w*|xvidcore|schroedinger\S*|de265"

@@ -38,7 +38,7 @@ ALL_ATTACKS: tuple[Attack, ...] = (
 
 
 def select_attacks(wanted: Sequence[str]) -> tuple[Attack, ...]:
-    """The attacks of these themes or names (``files``, ``fork``, ``files/existence``); all of none.
+    """Return the attacks of these themes or names (``files``, ``fork``); all for no name.
 
     Raises:
         UserError: nothing is called that.

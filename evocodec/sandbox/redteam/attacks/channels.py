@@ -1,9 +1,9 @@
 """Attacks by side channels: clocks, counters, caches, the load of the machine.
 
-What an encoder cannot write down it may leave in the state of the machine for its decoder to read.
-Cheap channels are closed. The others, such as the clock, hold a reading for a moment only, or are
-undone (``traces.py``): decoding again, later and by another launcher, gives other frames, and the
-candidate is rejected for that.
+An encoder that may not write to disk could still leave bits in the state of the machine for its
+decoder. Cheap channels are closed. Others, such as the clock, keep a value for a moment only, or
+are undone (``page_cache.py``): decoding again, later and by another launcher, gives other frames,
+and the candidate is rejected for that.
 """
 
 import textwrap
@@ -17,7 +17,7 @@ from evocodec.sandbox.redteam.checks import (
     not_reproduced,
     read_twice,
 )
-from evocodec.sandbox.redteam.programs import attempt, whole
+from evocodec.sandbox.redteam.programs import attempt, full_program
 
 _attack = partial(attempt, Theme.PERSISTENCE)
 
@@ -39,13 +39,13 @@ def decode(packets, stream):
 
 
 def _channel(name: str, what: str, source: str, samples: int = 2) -> Attack:
-    return whole(
+    return full_program(
         Theme.PERSISTENCE,
         name,
         what,
         textwrap.dedent(source) + _CHANNEL,
         layer=CONFORMANCE,
-        judge=read_twice(CONFORMANCE, samples),
+        check=read_twice(CONFORMANCE, samples),
         steps=("encode", "decode", "verify"),
     )
 
@@ -192,7 +192,7 @@ ATTACKS = (
         """,
         layer=SECCOMP,
     ),
-    whole(
+    full_program(
         Theme.CHEATING,
         "known-clips",
         "recognise the clips it is judged on by a table, and play them from memory",
@@ -210,7 +210,7 @@ ATTACKS = (
                 yield luma_of(known[index * 64 * 48 :], stream)
         """,
         layer=HELD_OUT,
-        judge=not_reproduced(HELD_OUT),
+        check=not_reproduced(HELD_OUT),
         steps=("encode", "decode"),
     ),
 )

@@ -3,7 +3,7 @@
 from functools import partial
 
 from evocodec.sandbox.policy import Policy
-from evocodec.sandbox.redteam.attack import Attack, Finding, Observation, Theme, Verdict
+from evocodec.sandbox.redteam.attack import Attack, AttackOutcome, Finding, Observation, Theme
 from evocodec.sandbox.redteam.checks import (
     ABSENT,
     ABSENT_FILE,
@@ -11,10 +11,10 @@ from evocodec.sandbox.redteam.checks import (
     SCORER,
     SECCOMP,
     UNMAPPED,
-    boundaries_cost,
+    counts_packet_boundaries,
     no_success,
 )
-from evocodec.sandbox.redteam.programs import attempt, whole
+from evocodec.sandbox.redteam.programs import attempt, full_program
 from evocodec.sandbox.review.static_rules import CODEC_NAMES
 
 _attack = partial(attempt, Theme.CHEATING)
@@ -46,7 +46,7 @@ def loaded_again():
     return ctypes.PyDLL(None).getpid()
 
 def of_the_guest():
-    from evocodec.guest import linux
+    from evocodec.isolation import linux
     return linux._libc.getpid()
 
 def found():
@@ -87,14 +87,14 @@ def encode(frames, stream, qp):
 def decode(packets, stream):
     yield from ()
 """
-_whole = partial(whole, Theme.CHEATING)
+_whole = partial(full_program, Theme.CHEATING)
 
 
-def _only_the_gate(seen: Observation) -> Finding:
-    """For what run time does not see: the text of the program itself."""
-    if seen.gate.findings:
-        return Finding(Verdict.HELD, GATE, seen.gate.findings[0].message)
-    return Finding(Verdict.BROKEN, GATE, "the static gate lets it pass")
+def _only_the_gate(observed: Observation) -> Finding:
+    """Check the text of the program alone, for what run time cannot see."""
+    if observed.gate.findings:
+        return Finding(AttackOutcome.HELD, GATE, observed.gate.findings[0].message)
+    return Finding(AttackOutcome.BROKEN, GATE, "the static gate lets it pass")
 
 
 ATTACKS = (
@@ -157,7 +157,7 @@ ATTACKS = (
         theme=Theme.CHEATING,
         what="call native code through ctypes, when it imports nothing that needs it",
         program=_BY_CTYPES,
-        judge=no_success(DISABLED),
+        check=no_success(DISABLED),
         layer=DISABLED,
     ),
     _attack(
@@ -243,7 +243,7 @@ ATTACKS = (
         program="CLIP = b'" + "x" * (Policy().max_program_bytes + 1) + "'\n"
         "def encode(frames, stream, qp):\n    yield b''\n"
         "def decode(packets, stream):\n    yield from ()\n",
-        judge=_only_the_gate,
+        check=_only_the_gate,
         layer=GATE,
     ),
     _attack(
@@ -262,7 +262,7 @@ ATTACKS = (
         "    for _ in range(1000):\n        yield b''\n"
         "def decode(packets, stream):\n"
         "    for _ in range(stream.frame_count):\n        yield frame_of(b'', stream)\n",
-        judge=boundaries_cost(),
+        check=counts_packet_boundaries(),
         layer=SCORER,
     ),
     _attack(

@@ -15,7 +15,7 @@ _attack = partial(
     Theme.TIME,
     layer=SUPERVISOR,
     limits=_WALL,
-    judge=fails_with(FailureKind.TIMEOUT, layer=SUPERVISOR),
+    check=fails_with(FailureKind.TIMEOUT, layer=SUPERVISOR),
 )
 
 ATTACKS = (
@@ -140,7 +140,7 @@ ATTACKS = (
         def descriptor(): return call((283, 85), 1, 0)
         return first(alarm, posix, descriptor)
         """,
-        judge=None,
+        check=None,
         limits=Limits(wall_seconds=10, cpu_seconds=10),
     ),
 )

@@ -2,8 +2,8 @@
 
 from functools import partial
 
-from evocodec.sandbox.redteam.attack import VIEWS, Theme
-from evocodec.sandbox.redteam.checks import ENVIRONMENT, LANDLOCK, SECCOMP, VIEW
+from evocodec.sandbox.redteam.attack import HIDING_LAYERS, Theme
+from evocodec.sandbox.redteam.checks import ENVIRONMENT, HIDING, LANDLOCK, SECCOMP
 from evocodec.sandbox.redteam.programs import attempt
 
 _attack = partial(attempt, Theme.FILES)
@@ -212,7 +212,7 @@ ATTACKS = (
         "existence",
         "learn by stat whether a file outside exists, how big it is and when it was changed",
         'return os.stat("@SECRET_FILE@").st_size',
-        layer=VIEW,
-        documented_without=VIEWS,
+        layer=HIDING,
+        documented_without=HIDING_LAYERS,
     ),
 )

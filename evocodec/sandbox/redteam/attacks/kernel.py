@@ -1,6 +1,6 @@
 """Attacks on the kernel's interface: dangerous calls must be refused before the kernel runs them.
 
-All arguments are harmless where the call works: the machine may be somebody's.
+Arguments are harmless even where a call works: the machine may be in use by others.
 """
 
 from functools import partial
@@ -13,7 +13,7 @@ _attack = partial(attempt, Theme.KERNEL, layer=SECCOMP)
 
 
 def _calls(*calls: str) -> str:
-    """A body that reaches the kernel with any of these calls."""
+    """Return an attack body that tries each of these system calls."""
     return f"return first({', '.join(f'lambda: reached({one})' for one in calls)})"
 
 

@@ -2,12 +2,12 @@
 
 from functools import partial
 
-from evocodec.sandbox.redteam.attack import VIEWS, Theme
-from evocodec.sandbox.redteam.checks import VIEW, blames_the_candidate
+from evocodec.sandbox.redteam.attack import HIDING_LAYERS, Theme
+from evocodec.sandbox.redteam.checks import HIDING, blames_the_candidate
 from evocodec.sandbox.redteam.programs import attempt
 
 _attack = partial(attempt, Theme.FILES)
-_hidden = partial(attempt, Theme.FILES, layer=VIEW, documented_without=VIEWS)
+_hidden = partial(attempt, Theme.FILES, layer=HIDING, documented_without=HIDING_LAYERS)
 
 # What a call says: its error, or that there was none.
 _CODE = """
@@ -128,8 +128,8 @@ ATTACKS = (
         if not os.path.exists(os.__file__):
             raise RuntimeError("nobody answers any more")
         """,
-        layer=VIEW,
-        judge=blames_the_candidate(VIEW),
+        layer=HIDING,
+        check=blames_the_candidate(HIDING),
     ),
     _hidden(
         "access-times-of-open-files",

@@ -2,9 +2,9 @@
 
 from functools import partial
 
-from evocodec.sandbox.redteam.attack import VIEWS, Theme
-from evocodec.sandbox.redteam.checks import FRESH, SECCOMP, VIEW, healthy
-from evocodec.sandbox.redteam.programs import attempt, smuggling, whole
+from evocodec.sandbox.redteam.attack import HIDING_LAYERS, Theme
+from evocodec.sandbox.redteam.checks import FRESH, HIDING, SECCOMP, healthy
+from evocodec.sandbox.redteam.programs import attempt, full_program, smuggling
 
 _twice = partial(attempt, Theme.PERSISTENCE, steps=("encode", "encode"))
 _smuggle = partial(smuggling, Theme.PERSISTENCE)
@@ -277,8 +277,8 @@ ATTACKS = (
             if wanted[index]:
                 with open(name, "rb") as file: file.read()
         """,
-        layer=VIEW,
-        documented_without=VIEWS,
+        layer=HIDING,
+        documented_without=HIDING_LAYERS,
     ),
     _twice(
         "page-cache",
@@ -294,12 +294,12 @@ ATTACKS = (
         """,
         layer=SECCOMP,
     ),
-    whole(
+    full_program(
         Theme.PERSISTENCE,
         "afterwards-honest-candidate",
         "harm an honest candidate that runs after all the others",
         _HEALTHY,
-        judge=healthy(),
+        check=healthy(),
         layer=FRESH,
         steps=("encode", "decode"),
         afterwards=True,

@@ -13,9 +13,9 @@ from evocodec.sandbox.redteam.checks import (
     bounded_report,
     fails_with,
     no_effect,
-    tells_no_lies,
+    reports_true_quality,
 )
-from evocodec.sandbox.redteam.programs import attempt, whole
+from evocodec.sandbox.redteam.programs import attempt, full_program
 
 _MALFORMED = (FailureKind.BAD_OUTPUT, FailureKind.OUTPUT_LIMIT)
 _LIMITS = Limits(
@@ -25,29 +25,29 @@ _LIMITS = Limits(
     output_bytes=2 * MEBIBYTE,
     stderr_bytes=8 * 1024,
 )
-_whole = partial(whole, Theme.RESULTS, limits=_LIMITS)
+_whole = partial(full_program, Theme.RESULTS, limits=_LIMITS)
 _attack = partial(
     attempt,
     Theme.RESULTS,
     layer=FRAMING,
     limits=_LIMITS,
-    judge=fails_with(*_MALFORMED, layer=FRAMING),
+    check=fails_with(*_MALFORMED, layer=FRAMING),
 )
 
 
 def _frames(name: str, what: str, body: str) -> Attack:
-    """A decoder whose frames are made by ``body``, which yields."""
+    """Return a decoder whose frames come from ``body``, which yields."""
     lines = "\n".join("    " + line for line in body.splitlines())
     source = (
         'def encode(frames, stream, qp):\n    yield b"x"\n\n'
         "def decode(packets, stream):\n    y, c, _ = frame_of(b'', stream)\n" + lines + "\n"
     )
-    return whole(
+    return full_program(
         Theme.RESULTS,
         name,
         what,
         source,
-        judge=fails_with(*_MALFORMED, FailureKind.EXCEPTION, layer=FRAMING),
+        check=fails_with(*_MALFORMED, FailureKind.EXCEPTION, layer=FRAMING),
         layer=FRAMING,
         steps=("decode",),
         limits=_LIMITS,
@@ -128,14 +128,14 @@ ATTACKS = (
         "close all its pipes and stay",
         "os.closerange(0, 64)\ntime.sleep(2.5)",
         limits=Limits(wall_seconds=1.0, cpu_seconds=10, memory_bytes=512 * MEBIBYTE),
-        judge=fails_with(FailureKind.TIMEOUT, FailureKind.CRASH, layer=SUPERVISOR),
+        check=fails_with(FailureKind.TIMEOUT, FailureKind.CRASH, layer=SUPERVISOR),
         layer=SUPERVISOR,
     ),
     _attack(
         "exit-as-if-done",
         "leave with exit code 0 and no result, as if it had succeeded",
         "os._exit(0)",
-        judge=fails_with(FailureKind.CRASH, layer=FRAMING),
+        check=fails_with(FailureKind.CRASH, layer=FRAMING),
     ),
     _attack(
         "be-killed-by-the-kernel",
@@ -146,7 +146,7 @@ ATTACKS = (
         end = time.process_time() + 3
         while time.process_time() < end: pass
         """,
-        judge=blames_the_candidate(SECCOMP),
+        check=blames_the_candidate(SECCOMP),
         layer=SECCOMP,
     ),
     _attack(
@@ -157,7 +157,7 @@ ATTACKS = (
         call((234, 131), os.getpid(), os.getpid(), 9)
         os.abort()
         """,
-        judge=blames_the_candidate(SUPERVISOR),
+        check=blames_the_candidate(SUPERVISOR),
         layer=SUPERVISOR,
     ),
     _whole(
@@ -165,7 +165,7 @@ ATTACKS = (
         "deliver more bytes than allowed",
         "def encode(frames, stream, qp):\n    for _ in range(64):\n        yield bytes(1 << 20)\n"
         "def decode(packets, stream):\n    yield None\n",
-        judge=fails_with(FailureKind.OUTPUT_LIMIT, layer=SUPERVISOR),
+        check=fails_with(FailureKind.OUTPUT_LIMIT, layer=SUPERVISOR),
         layer=SUPERVISOR,
         limits=_LIMITS,
     ),
@@ -174,7 +174,7 @@ ATTACKS = (
         "deliver empty packets without end",
         "def encode(frames, stream, qp):\n    for _ in range(50_000):\n        yield b''\n"
         "def decode(packets, stream):\n    yield None\n",
-        judge=fails_with(FailureKind.OUTPUT_LIMIT, layer=SUPERVISOR),
+        check=fails_with(FailureKind.OUTPUT_LIMIT, layer=SUPERVISOR),
         layer=SUPERVISOR,
         limits=_LIMITS,
     ),
@@ -185,7 +185,7 @@ ATTACKS = (
         for _ in range(100): os.write(2, b"x" * (1 << 20))
         return "100 MiB of standard error"
         """,
-        judge=fails_with(FailureKind.OUTPUT_LIMIT, layer=SUPERVISOR),
+        check=fails_with(FailureKind.OUTPUT_LIMIT, layer=SUPERVISOR),
         layer=SUPERVISOR,
     ),
     _whole(
@@ -195,7 +195,7 @@ ATTACKS = (
         "    def __str__(self):\n        return chr(0) + '\\x1b[2J' * 9_000_000\n"
         "def encode(frames, stream, qp):\n    raise Bad\n    yield b''\n"
         "def decode(packets, stream):\n    yield None\n",
-        judge=bounded_report(64 * 1024),
+        check=bounded_report(64 * 1024),
         layer=FRAMING,
         limits=_LIMITS,
     ),
@@ -207,7 +207,7 @@ ATTACKS = (
         "def decode(packets, stream):\n"
         "    for _ in range(stream.frame_count):\n"
         "        yield frame_of(b'\"psnr_y_db\": 99.0', stream)\n",
-        judge=tells_no_lies(above_psnr_db=20.0),
+        check=reports_true_quality(above_psnr_db=20.0),
         layer="scorer",
         steps=("encode", "decode"),
         limits=_LIMITS,
@@ -222,7 +222,7 @@ ATTACKS = (
         bomb = pickle.dumps(Bomb())
         os.write(4, b"\\x03" + len(bomb).to_bytes(4, "little") + bomb)
         """,
-        judge=no_effect(FRAMING),
+        check=no_effect(FRAMING),
     ),
     _frames("too-few-frames", "deliver fewer frames than the stream has", "yield y, c, c"),
     _frames(

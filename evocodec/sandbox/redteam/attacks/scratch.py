@@ -1,6 +1,6 @@
 """Attacks on the scratch folder: past its limits, out of it, or past the end of its job.
 
-Where a mode has no scratch, they go for the usual place, and must not get in.
+In a mode without a scratch folder they try the usual path, and must not get in.
 """
 
 from dataclasses import replace

@@ -3,8 +3,8 @@
 import os
 from pathlib import Path
 
+from evocodec.sandbox.allowed_paths import _links_to, allowed_paths
 from evocodec.sandbox.policy import DEFAULT_IMPORTS
-from evocodec.sandbox.readable import _links_to, readable_paths
 
 
 def test_links_on_the_way_and_links_behind_them_are_found(tmp_path: Path) -> None:
@@ -21,9 +21,9 @@ def test_links_on_the_way_and_links_behind_them_are_found(tmp_path: Path) -> Non
 
 
 def test_nothing_of_the_controllers_own_process_is_readable_even_with_a_gpu() -> None:
-    paths = readable_paths(DEFAULT_IMPORTS, gpu=True)
-    processes = [path for path in paths.readable if path.startswith("/proc/")]
+    paths = allowed_paths(DEFAULT_IMPORTS, gpu=True)
+    processes = [path for path in paths.trees if path.startswith("/proc/")]
     assert not any(part.isdecimal() for path in processes for part in path.split("/"))
     home = os.path.expanduser("~")
-    assert home not in paths.readable
-    assert "/" not in paths.readable
+    assert home not in paths.trees
+    assert "/" not in paths.trees

@@ -34,7 +34,7 @@ PILLOW_MODULES = (
     *("ImageMath", "ImageOps", "ImageStat", "_imagingft", "_imagingmath", "_imagingmorph"),
 )
 _WITHOUT_NATIVE_CALLS = {"numpy", "cv2", "constriction", "PIL", "evocodec"}
-_looking = threading.Lock()
+_lock = threading.Lock()
 _NOT_STANDARD = frozenset({"site-packages", "dist-packages", "test", "__pycache__"})
 _SYSTEM = (
     "/etc/ld.so.cache",
@@ -56,27 +56,28 @@ _GPU_DRIVER = (
 
 
 @dataclass(frozen=True, slots=True)
-class ReadablePaths:
-    """``readable`` trees may be read; of ``listable`` ones only the names are visible.
+class AllowedPaths:
+    """Files and folders that a job may see.
 
-    ``links`` are the symbolic links, and their targets, that lead to them.
+    Files in ``trees`` may be read. Of ``listable`` folders only the names are visible. ``links``
+    are the symbolic links that lead to both, with their targets.
     """
 
-    readable: tuple[str, ...]
+    trees: tuple[str, ...]
     listable: tuple[str, ...]
     links: Mapping[str, str]
 
 
-def readable_paths(allowed_imports: Iterable[str], *, gpu: bool = False) -> ReadablePaths:
-    """The paths for jobs that may import ``allowed_imports``; looked up once in a process."""
-    with _looking:  # fork servers start side by side
-        return _readable_paths(frozenset(allowed_imports), gpu, tuple(sys.path))
+def allowed_paths(allowed_imports: Iterable[str], *, gpu: bool = False) -> AllowedPaths:
+    """Return the paths for jobs that may import ``allowed_imports``; looked up once per process."""
+    with _lock:  # fork servers start side by side
+        return _find_paths(frozenset(allowed_imports), gpu, tuple(sys.path))
 
 
 @cache
-def _readable_paths(
+def _find_paths(
     allowed_imports: frozenset[str], gpu: bool, search_path: tuple[str, ...]
-) -> ReadablePaths:
+) -> AllowedPaths:
     scheme = sysconfig.get_paths()
     listable = {scheme["stdlib"], scheme["platstdlib"], scheme["purelib"], scheme["platlib"]}
     paths: set[Path] = {Path(path) for path in (*_SYSTEM, *(_GPU_DRIVER if gpu else ()))}
@@ -92,25 +93,25 @@ def _readable_paths(
     existing = {str(path.resolve()) for path in paths if path.exists()}
     folders = tuple(sorted(filter(_is_folder, listable)))
     links = _links_to([*map(str, paths), *folders, *search_path])
-    return ReadablePaths(tuple(sorted(existing)), folders, links)
+    return AllowedPaths(tuple(sorted(existing)), folders, links)
 
 
 def native_libraries(allowed_imports: Iterable[str]) -> tuple[str, ...]:
-    """Those of ``allowed_imports`` that may call native code through ctypes while they run."""
+    """Return those of ``allowed_imports`` that may call native code through ctypes at run time."""
     allowed = {name.partition(".")[0] for name in allowed_imports}
     standard = sys.stdlib_module_names - {"ctypes", "_ctypes"}
     return tuple(sorted(allowed - standard - _WITHOUT_NATIVE_CALLS))
 
 
-def withheld_paths(readable: Iterable[str]) -> tuple[str, ...]:
-    """What is not to be read of ``readable`` trees: files that hold existing codecs.
+def masked_paths(trees: Iterable[str]) -> tuple[str, ...]:
+    """Return the files within ``trees`` that jobs must not read: those that hold existing codecs.
 
-    OpenCV and Pillow, which hold codecs among other things, are loaded before. So is ctypes, of
-    which a second copy would call what the first one may not.
+    OpenCV and Pillow hold codecs among other things, so their allowed parts are loaded before the
+    mask applies. So is ctypes: a second copy could call what the first one may not.
     """
     system = {str(path.resolve()) for path in _system_library_folders()}
     found: set[Path] = set()
-    for path in map(Path, readable):
+    for path in map(Path, trees):
         if path.name in {"cv2", "PIL"}:
             found |= set(path.rglob("*.so"))
             found |= {file for file in path.rglob("*.py*") if _is_codec(path.name, file)}
@@ -131,7 +132,7 @@ def _is_codec(package: str, file: Path) -> bool:
 
 
 def _links_to(paths: Iterable[str]) -> dict[str, str]:
-    """Every symbolic link among the folders of ``paths``, and of what those links lead to."""
+    """Return every symbolic link in ``paths`` and in the paths that those links lead to."""
     links: dict[str, str] = {}
     seen: set[Path] = set()
     queue = [path for path in paths if path.startswith("/")]
