@@ -1,3 +1,3 @@
 """An autonomous laboratory for video compression."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

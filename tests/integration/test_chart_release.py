@@ -6,6 +6,7 @@ from subprocess import CompletedProcess
 
 import pytest
 
+from evocodec import __version__
 from tests.support import chart_tools as chart
 from tests.support.fake_helm_api import ReleaseServer, release_server
 
@@ -60,7 +61,7 @@ def test_data_and_authority_are_the_same_ones_through_the_whole_life_of_a_releas
     ok(helm("rollback", "1"))
     cluster = server.get("RayCluster", "lab-evocodec")
     assert cluster
-    assert "evocodec-sandbox:0.1.0" in str(cluster)
+    assert f"evocodec-sandbox:{__version__}" in str(cluster)
     assert kept(server) == before
     ok(helm("uninstall"))
     assert {(each["kind"], each["metadata"]["name"]) for each in server.objects.values()} == {
@@ -102,7 +103,7 @@ def test_a_volume_that_has_grown_stops_a_rollback_and_an_upgrade_goes_back_inste
     assert server.get(*CLAIM) == before
     ok(helm("upgrade", *larger))
     controller = server.get("StatefulSet", "lab-evocodec-controller")
-    assert "evocodec-controller:0.1.0" in str(controller)
+    assert f"evocodec-controller:{__version__}" in str(controller)
 
 
 def test_another_storage_class_is_refused_and_other_changes_are_not(

@@ -46,7 +46,7 @@ def register(app: typer.Typer) -> None:
             "evocodec cluster check",
             "evocodec cluster check --no-probe",
             "evocodec cluster check --context prod --namespace codecs --gpus 1",
-            "evocodec cluster check --image registry.example.com/evocodec-sandbox:0.1.0 --json",
+            "evocodec cluster check --image registry.example.com/evocodec-sandbox:0.2.0 --json",
         ],
     )(check)
     app.add_typer(group, name="cluster", rich_help_panel=PANEL)
