@@ -23,14 +23,6 @@ class Planner(Protocol):
         """Return a plan; raises CandidateFailure (NO_CODE) when there is none to be had."""
 
 
-def seed_plan(name: str) -> Plan:
-    """Return the plan of a seed program: it is measured as it is."""
-    return Plan(
-        hypothesis=f"The seed program {name}, unchanged: where the search starts from.",
-        origin=Origin.SEED,
-    )
-
-
 @dataclass(frozen=True, slots=True)
 class MutationPlanner:
     """Plans by the built-in proposer: edits of marked constants, no language model."""

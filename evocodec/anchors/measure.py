@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from evocodec.anchors.cache import read_curve, write_curve
-from evocodec.anchors.encoders import X265_MEDIUM, AnchorEncoder
+from evocodec.anchors.encoders import AnchorEncoder
 from evocodec.anchors.process import AnchorDecoding, Usage, encode
 from evocodec.anchors.rate_ladder import POINTS_EACH_SIDE, bracketing_rates, covering_rates
 from evocodec.curves.rd_curve import check_monotonic, make_curve, quality_at_bits
@@ -25,20 +25,6 @@ from evocodec.metrics.meter import measure_quality
 from evocodec.metrics.vmaf import VMAF_MIN_SIDE
 from evocodec.video.clips import Clip
 from evocodec.video.ffmpeg import ffmpeg_version
-
-__all__ = [
-    "OPERATING_BITS_PER_SAMPLE",
-    "X265_MEDIUM",
-    "AnchorEncoder",
-    "AnchorEvent",
-    "anchor_curve",
-    "covering_curve",
-    "decode_and_measure",
-    "is_cached",
-    "measure_anchor",
-    "operating_bits",
-    "operating_quality_db",
-]
 
 OPERATING_BITS_PER_SAMPLE = 10e6 / (1920 * 1080 * 30)
 """Bits a luma sample and frame that 10 Mbit/s mean at 1080p30: 0.1608."""

@@ -32,8 +32,6 @@ from evocodec.champions.messages import (
 )
 from evocodec.domain.errors import InfrastructureFailure, UserError
 
-__all__ = ["Adoption", "AdoptionEntry", "ChampionRepository", "PushResult", "Version"]
-
 DEFAULT_AUTHOR = "Evocodec <evocodec@localhost>"
 
 _log = logging.getLogger(__name__)

@@ -88,14 +88,6 @@ def write_evc(fileobj: BinaryIO, header: EvcHeader, packets: Iterable[bytes]) ->
     return writer.finish()
 
 
-def packed_size_bits(header: EvcHeader, packets: Iterable[bytes]) -> int:
-    """Return the size in bits of the file that ``write_evc`` would make; used for scoring."""
-    size = len(_header_bytes(header)) + 1
-    for number, packet in enumerate(packets):
-        size += len(_packet_prefix(number, len(packet))) + len(packet)
-    return 8 * size
-
-
 def read_header(source: BinaryIO | bytes) -> EvcHeader:
     """Read the header alone; a file object is left at the first packet.
 

@@ -70,12 +70,6 @@ def compare_curves(
     return tuple(_compare(anchor, test, metric) for metric in metrics)
 
 
-def curve_faults(curve: RdCurve, metric: Metric = Metric.PSNR_Y) -> tuple[Fault, ...]:
-    """What is wrong with one curve by itself."""
-    _, faults = _usable(curve, metric)
-    return faults
-
-
 def pair_faults(
     anchor: RdCurve, test: RdCurve, metric: Metric = Metric.PSNR_Y
 ) -> tuple[Fault, ...]:

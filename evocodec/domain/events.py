@@ -324,7 +324,6 @@ class HeldOutTested(EventBase):
     kind: Literal["held_out_tested"] = "held_out_tested"
     attempt: int
     result: HeldOutResult
-    score: Score | None = None
 
     @property
     def key(self) -> str:

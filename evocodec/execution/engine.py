@@ -9,10 +9,8 @@ from typing import Any, Protocol
 from evocodec.domain.errors import InfrastructureFailure
 from evocodec.domain.results import Stage
 from evocodec.execution.contract import (
-    Engine,
     EngineInfo,
     EngineOptions,
-    Interrupted,
     OnPoint,
     OnRetry,
 )
@@ -22,8 +20,6 @@ from evocodec.execution.messages import TaskSpec
 from evocodec.execution.workers.ray_cluster import RayCluster
 from evocodec.execution.workers.remote_cluster import RemoteCluster
 from evocodec.video.clips import Clip
-
-__all__ = ["Engine", "EngineInfo", "EngineOptions", "Interrupted", "RayEngine"]
 
 _CLOSE_SECONDS = 10.0
 

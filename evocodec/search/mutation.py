@@ -31,14 +31,6 @@ _program = lru_cache(maxsize=32)(Program)  # a parent is asked for its marks aga
 
 
 @dataclass(frozen=True, slots=True)
-class Proposal:
-    """A plan, and the parent that its edits refer to."""
-
-    parent_id: str
-    plan: Plan
-
-
-@dataclass(frozen=True, slots=True)
 class _ProposalContext:
     """What one proposal is made from: the parent, its marks, and the relatives' results."""
 
@@ -66,19 +58,6 @@ class MutationProposer:
         self._seed = seed
         self._max_edits = max_edits
         self._prior = prior or Prior()
-
-    def propose(self, archive: Archive, candidate_number: int) -> Proposal:
-        """Propose edits of the archive's best parent, under the id ``c<number>``."""
-        with archive.lock:
-            parent = archive.select_parent()
-            plan = self.propose_for(
-                archive,
-                candidate_id=f"c{candidate_number:04d}",
-                number=candidate_number,
-                parent_id=parent.candidate_id,
-                parent_source=parent.source,
-            )
-            return Proposal(parent.candidate_id, plan)
 
     def propose_for(
         self,

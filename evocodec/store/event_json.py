@@ -7,17 +7,13 @@ their defaults, and an event of an unknown kind is None.
 
 import logging
 from functools import cache
-from typing import Annotated, Any, Final, get_args
+from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError, to_json
 
 from evocodec.domain.errors import UserError
 from evocodec.domain.events import Event
-
-EVENT_KINDS: Final[frozenset[str]] = frozenset(
-    get_args(cls.__annotations__["kind"])[0] for cls in get_args(Event)
-)
 
 _log = logging.getLogger(__name__)
 

@@ -11,27 +11,11 @@ from pathlib import Path
 from evocodec.domain.errors import SourceError
 from evocodec.domain.video import Frame, StreamInfo
 from evocodec.video.clip_cache import clip_cache
-from evocodec.video.clip_spec import ClipSource, format_clip, parse_clip
+from evocodec.video.clip_spec import ClipSource
 from evocodec.video.ffmpeg import Probe, count_frames, decoding
 from evocodec.video.frame_store import collect, find_frames
 from evocodec.video.sources import LocalVideo, opened
-from evocodec.video.y4m import MAX_SIDE, pack_frame, read_y4m, write_y4m
-
-__all__ = [
-    "Clip",
-    "ClipSource",
-    "clip_info",
-    "default_clips",
-    "format_clip",
-    "iter_frames",
-    "iter_source",
-    "load_clip",
-    "make_clip",
-    "parse_clip",
-    "read_y4m",
-    "stream_info",
-    "write_y4m",
-]
+from evocodec.video.y4m import MAX_SIDE, pack_frame
 
 # One intra picture and two groups of eight: small enough for many candidates in a first run.
 CARPHONE_FRAMES = 17

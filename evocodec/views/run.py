@@ -14,29 +14,9 @@ from evocodec.domain.candidate import CandidateStatus
 from evocodec.domain.results import RdCurve
 from evocodec.domain.video import StreamInfo
 from evocodec.views.candidate import (
-    AdoptionView,
-    AttemptView,
     CandidateView,
-    FailureView,
-    PointView,
-    ReviewView,
     apply_event,
 )
-
-__all__ = [
-    "AdoptionView",
-    "AnchorView",
-    "AttemptView",
-    "CandidateView",
-    "FailureView",
-    "PointView",
-    "ReviewView",
-    "RunState",
-    "RunView",
-    "VersionView",
-    "fold",
-    "hevc_saving_percent",
-]
 
 _HEVC_MBPS = 10.0
 

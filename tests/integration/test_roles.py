@@ -9,7 +9,7 @@ import pytest
 import agents
 from agents.coder import ModelCoder, MutationCoder
 from agents.judge import ModelJudge, RuleJudge
-from agents.planner import ModelPlanner, MutationPlanner, seed_plan
+from agents.planner import ModelPlanner, MutationPlanner
 from agents.requests import CodeRequest, Feedback, HistoryItem, Parent, PlanRequest, ReviewRequest
 from agents.reviewer import ModelReviewer, StaticReviewer
 from agents.team import MUTATION_NOTICE, model_team, mutation_team
@@ -272,7 +272,7 @@ def test_the_mutation_team_needs_no_model_and_says_so() -> None:
 
 
 def test_the_mutation_coder_keeps_the_seed_and_repairs_nothing() -> None:
-    seed = code_request(plan=seed_plan("inter"))
+    seed = code_request(plan=Plan("the seed program, unchanged", origin=Origin.SEED))
     written = MutationCoder().write(seed)
     assert (written.source, written.origin) == (PROGRAM, Origin.SEED)
     with pytest.raises(CandidateFailure, match="cannot repair a program"):

@@ -109,7 +109,7 @@ def one_of_each_kind(run_id: str = "run-1") -> list[Event]:
         ),
         Screened(**of, attempt=0, result=screen),
         Evaluated(**of, attempt=0, score=score),
-        HeldOutTested(**of, attempt=0, result=held_out, score=score),
+        HeldOutTested(**of, attempt=0, result=held_out),
         Judged(**of, verdict=verdict),
         Adopted(**of, version=1, commit="ee" * 20, tag="v1", pushed=False, push_error="offline"),
         CandidateClosed(

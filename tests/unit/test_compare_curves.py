@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from evocodec.curves.bd_rate import bd_rate
-from evocodec.curves.compare import FaultKind, compare_curves, curve_faults, pair_faults
+from evocodec.curves.compare import FaultKind, compare_curves, pair_faults
 from evocodec.curves.rd_curve import make_curve
 from evocodec.domain.results import Comparison, Metric, Quality, RatePoint, RdCurve
 
@@ -91,7 +91,7 @@ def test_a_curve_that_falls_names_the_points() -> None:
     assert result.problem == (
         "ours: not monotonic in PSNR-Y: more bits give no more quality from qp 12.2 to qp 9.6"
     )
-    (fault,) = curve_faults(fallen)
+    (fault,) = pair_faults(ANCHOR, fallen)
     assert (fault.kind, fault.points, fault.fatal) == (FaultKind.NOT_MONOTONIC, (2,), True)
 
 

@@ -8,7 +8,6 @@ import pytest
 from evocodec.codec.container import (
     MAX_PACKET_BYTES,
     EvcHeader,
-    packed_size_bits,
     read_evc,
     read_header,
     write_evc,
@@ -43,12 +42,11 @@ def test_a_packet_costs_one_byte_when_short_and_two_when_long() -> None:
     assert len(packed([bytes(127)])) - empty == 127 + 2
 
 
-def test_the_returned_size_is_the_file_size_and_the_bit_count() -> None:
+def test_the_returned_size_is_the_file_size() -> None:
     packets = [b"", b"abc", bytes(5000)]
     out = io.BytesIO()
     size = write_evc(out, HEADER, packets)
     assert size == len(out.getvalue())
-    assert packed_size_bits(HEADER, packets) == 8 * size
 
 
 def test_packets_are_read_lazily_from_a_file_object() -> None:

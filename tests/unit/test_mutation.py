@@ -4,6 +4,8 @@ import math
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
+from typing import NamedTuple
 
 import pytest
 
@@ -116,14 +118,26 @@ def land(
     archive.add(replace(entry, estimated_bitrate_mbps=SEED_MBPS * math.exp(measured)))
 
 
+class Proposal(NamedTuple):
+    parent_id: str
+    plan: Plan
+
+
+def proposal_of(mutation: MutationProposer, archive: Archive, number: int) -> Proposal:
+    """What is proposed for the archive's best parent, as a run's planner asks for it."""
+    parent = archive.select_parent()
+    plan = mutation.propose_for(
+        archive,
+        candidate_id=f"c{number:04d}",
+        number=number,
+        parent_id=parent.candidate_id,
+        parent_source=parent.source,
+    )
+    return Proposal(parent.candidate_id, plan)
+
+
 def proposer(seed: int) -> Propose:
-    mutation = MutationProposer(seed)
-
-    def propose(archive: Archive, number: int) -> tuple[str, Plan]:
-        proposal = mutation.propose(archive, number)
-        return proposal.parent_id, proposal.plan
-
-    return propose
+    return partial(proposal_of, MutationProposer(seed))
 
 
 def uniform(seed: int) -> Propose:
@@ -172,8 +186,8 @@ def archive_with(source: str) -> Archive:
 
 def test_the_same_seed_archive_and_number_give_the_same_proposal() -> None:
     source = SyntheticSeed(3).source
-    first = MutationProposer(7).propose(archive_with(source), 2)
-    assert MutationProposer(7).propose(archive_with(source), 2) == first
+    first = proposal_of(MutationProposer(7), archive_with(source), 2)
+    assert proposal_of(MutationProposer(7), archive_with(source), 2) == first
     assert first.plan.origin is Origin.MUTATION
     assert 1 <= len(first.plan.edits) <= 4
 
@@ -181,7 +195,7 @@ def test_the_same_seed_archive_and_number_give_the_same_proposal() -> None:
 def test_proposals_in_flight_are_all_different_and_spread_over_the_marks() -> None:
     archive = archive_with(SyntheticSeed(3).source)
     mutation = MutationProposer(7)
-    proposals = [mutation.propose(archive, number) for number in range(2, 8)]
+    proposals = [proposal_of(mutation, archive, number) for number in range(2, 8)]
     assert len({proposal.plan.edits for proposal in proposals}) == 6
     assert len(archive.pending) == 6
     touched = [edit for proposal in proposals[:4] for edit in proposal.plan.edits]
@@ -195,7 +209,7 @@ def test_what_was_tried_or_failed_is_never_proposed_again() -> None:
 
     def propose_until_nothing_is_left() -> None:
         for number in range(2, 20):
-            proposal = mutation.propose(archive, number)
+            proposal = proposal_of(mutation, archive, number)
             edits = proposal.plan.edits
             edited = Program(archive.get(proposal.parent_id).source).edited(edits).text
             entry = ArchiveEntry(f"c{number:04d}", proposal.parent_id, edited, edits)
@@ -219,14 +233,14 @@ def test_a_value_that_failed_alone_is_not_tried_in_company() -> None:
     source = Program(parent.source).edited(edits).text
     archive.add_failure(ArchiveEntry("c0002", "c0001", source, edits))
     mutation = MutationProposer(1)
-    later = [mutation.propose(archive, number).plan.edits for number in range(3, 23)]
+    later = [proposal_of(mutation, archive, number).plan.edits for number in range(3, 23)]
     assert all(("M03", "1") not in proposed for proposed in later)
 
 
 def test_when_every_listed_value_was_tried_floats_are_moved_within_their_range() -> None:
     archive = archive_with("X = 0.3  # evolve: float 0.1..0.5\n")
     mutation = MutationProposer(1)
-    proposals = [mutation.propose(archive, number) for number in range(2, 22)]
+    proposals = [proposal_of(mutation, archive, number) for number in range(2, 22)]
     values = [float(proposal.plan.edits[0][1]) for proposal in proposals]
     assert len(set(values)) == 20
     assert all(0.1 <= value <= 0.5 for value in values)
@@ -234,19 +248,19 @@ def test_when_every_listed_value_was_tried_floats_are_moved_within_their_range()
 
 def test_a_parent_without_marks_is_a_candidate_failure_that_says_so() -> None:
     with pytest.raises(CandidateFailure, match="no marked constants"):
-        MutationProposer(1).propose(archive_with("x = 1\n"), 2)
+        proposal_of(MutationProposer(1), archive_with("x = 1\n"), 2)
 
 
 def test_programs_with_other_marks_do_not_disturb_the_model() -> None:
     archive = archive_with(SyntheticSeed(3).source)
     archive.add(ArchiveEntry("c0002", "", "Z = 1  # evolve: int 0..3\n",
                              estimated_bitrate_mbps=30.0, full=True))  # fmt: skip
-    assert MutationProposer(1).propose(archive, 3).parent_id == "c0001"
+    assert proposal_of(MutationProposer(1), archive, 3).parent_id == "c0001"
 
 
 def test_a_plan_says_what_it_changes_and_what_it_expects() -> None:
     source = "HALF = False  # evolve: choice False | True -- half-sample motion\n"
-    plan = MutationProposer(1).propose(archive_with(source), 2).plan
+    plan = proposal_of(MutationProposer(1), archive_with(source), 2).plan
     assert plan.edits == (("HALF", "True"),)
     assert plan.steps == ("HALF: False → True (half-sample motion)",)
     assert "against c0001" in plan.hypothesis

@@ -173,10 +173,6 @@ def finish(
     raise typer.Exit(exit_code(view))
 
 
-CarryOut = Callable[["Laboratory", Sequence[Callable[[Event], None]], threading.Event], RunView]
-"""A run under way: gets the laboratory, who listens, and the wish to stop."""
-
-
 def watch(
     session: Session,
     settings: "Settings",

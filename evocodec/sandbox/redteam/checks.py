@@ -237,22 +237,6 @@ def no_effect(layer: str) -> AttackCheck:
     return check
 
 
-def refused_by_gate(check_at_run_time: AttackCheck) -> AttackCheck:
-    """Held when the static gate refuses the program; also says whether run time would hold."""
-
-    def check(observed: Observation) -> Finding:
-        at_run_time = check_at_run_time(observed)
-        if at_run_time.verdict is AttackOutcome.HELD:
-            return at_run_time
-        if observed.gate.findings:
-            rule = observed.gate.findings[0].rule
-            text = f"refused before running ({rule}); at run time: {at_run_time.detail}"
-            return Finding(AttackOutcome.HELD, GATE, text)
-        return at_run_time
-
-    return check
-
-
 # -- what success looks like -----------------------------------------------------------------------
 
 

@@ -2,7 +2,6 @@
 
 import re
 import textwrap
-from collections.abc import Callable
 
 from evocodec.sandbox.policy import Limits
 from evocodec.sandbox.redteam.attack import SMALL_LIMITS, Attack, AttackCheck, Operation, Theme
@@ -148,8 +147,6 @@ def decode(packets, stream):
     for index in range(stream.frame_count):
         yield luma_of(data[index * size :], stream)
 """
-
-Build = Callable[..., Attack]
 
 
 def full_program(

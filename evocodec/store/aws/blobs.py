@@ -62,12 +62,6 @@ class S3BlobStore:
         check_blob(sha256, bytes(data), self._place + sha256)
         return bytes(data)
 
-    def get_range(self, sha256: str, start: int, length: int) -> bytes:
-        """Return some of a blob's bytes, fewer at its end; they cannot be checked by its name."""
-        if start < 0 or length < 1:
-            raise ValueError(f"no range of a blob: {length} bytes from {start}")
-        return self._piece(self._key(sha256), sha256, start, length)[0]
-
     def has(self, sha256: str) -> bool:
         """See BlobStore."""
         return self._head(self._key(sha256)) is not None

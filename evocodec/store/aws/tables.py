@@ -49,7 +49,6 @@ class TableFacts:
     indexes: tuple[str, ...]
     items: int
     size_bytes: int
-    on_demand: bool
 
 
 def ensure_table(client: AwsClient, spec: TableSpec, options: TableOptions) -> TableFacts:
@@ -101,7 +100,6 @@ def look_at(client: AwsClient, spec: TableSpec) -> TableFacts | None:
             f"table {spec.name} has the keys {found}, but {wanted} is wanted: it belongs to "
             "something else. Name another table in the settings under store."
         )
-    billing = table.get("BillingModeSummary", {}).get("BillingMode", "PROVISIONED")
     return TableFacts(
         name=spec.name,
         status=str(table["TableStatus"]),
@@ -113,7 +111,6 @@ def look_at(client: AwsClient, spec: TableSpec) -> TableFacts | None:
         ),
         items=int(table.get("ItemCount", 0)),
         size_bytes=int(table.get("TableSizeBytes", 0)),
-        on_demand=billing == "PAY_PER_REQUEST",
     )
 
 

@@ -169,7 +169,7 @@ ATTACKS = (
         "import the laboratory's own scorer, settings, stores or judge",
         """
         import importlib
-        names = ("evocodec.metrics.api", "evocodec.config", "evocodec.store.sqlite.ledger",
+        names = ("evocodec.metrics.meter", "evocodec.config", "evocodec.store.sqlite.ledger",
                  "evocodec.sandbox.supervisor", "evocodec.execution.engine", "agents.judge", "ray")
         return each(lambda name: importlib.import_module(name).__file__, names)
         """,
