@@ -7,7 +7,8 @@ from types import TracebackType
 
 from evocodec.domain.results import FrameSeries, Quality
 from evocodec.domain.video import Frame
-from evocodec.metrics.kernels import Kernels, choose_kernels
+from evocodec.metrics.kernels.choose import choose_kernels
+from evocodec.metrics.kernels.protocol import Kernels
 from evocodec.metrics.ms_ssim import MS_SSIM_MIN_SIDE, loaded_ms_ssim
 from evocodec.metrics.psnr import check_same_planes, psnr_of_error, wrong_count
 from evocodec.metrics.vmaf import VMAF_MIN_SIDE, VmafProcess

@@ -8,7 +8,8 @@ scale instead of five, and d, whose variance is small where it matters, keeps it
 
 import math
 
-from evocodec.metrics.kernels import CPU, GAUSSIAN_TAPS, Array, Kernels, Samples
+from evocodec.metrics.kernels.cpu import CPU
+from evocodec.metrics.kernels.protocol import GAUSSIAN_TAPS, Array, Kernels, Samples
 
 MS_SSIM_MIN_SIDE = 176
 

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 
 from evocodec.domain.errors import CandidateFailure, FailureKind
 from evocodec.domain.video import Frame
-from evocodec.metrics.kernels import CPU, Samples
+from evocodec.metrics.kernels.cpu import CPU
+from evocodec.metrics.kernels.protocol import Samples
 
 PSNR_CAP_DB = 100.0
 

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 
 from evocodec.domain.errors import InfrastructureFailure
-from evocodec.metrics.kernels import Samples
+from evocodec.metrics.kernels.protocol import Samples
 from evocodec.video.ffmpeg import ffmpeg_exe
 
 VMAF_MIN_SIDE = 64

@@ -5,7 +5,8 @@ import pytest
 from scipy import ndimage
 
 from evocodec.domain.video import Frame
-from evocodec.metrics.kernels import CPU, CUDA_MIN_SAMPLES, choose_kernels
+from evocodec.metrics.kernels.choose import CUDA_MIN_SAMPLES, choose_kernels
+from evocodec.metrics.kernels.cpu import CPU
 from evocodec.metrics.meter import QualityMeter
 from evocodec.metrics.ms_ssim import ms_ssim
 
@@ -13,7 +14,7 @@ torch = pytest.importorskip("torch", reason="torch is optional and not installed
 
 
 def kernels():
-    from evocodec.metrics.torch_kernels import TorchKernels
+    from evocodec.metrics.kernels.torch import TorchKernels
 
     return TorchKernels("cpu")
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from evocodec.metrics.kernels import GAUSSIAN_TAPS, Array, Kernels, Samples, gaussian_taps
+from evocodec.metrics.kernels.protocol import GAUSSIAN_TAPS, Array, Kernels, Samples, gaussian_taps
 
 _logger = logging.getLogger(__name__)
 
