@@ -1,21 +1,20 @@
 """The brief: what a coder is told, for coders that work outside of a run."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
 
 from agents.planner import describe_history, describe_tunables
 from agents.requests import HistoryItem
-from agents.templates import Prompts, fenced
-from evocodec.app.engine import make_policy
+from agents.templates import fenced
 from evocodec.app.programs import built_in
+from evocodec.app.prompt_settings import make_prompts
+from evocodec.champions.repository import ChampionRepository
 from evocodec.config import Settings
+from evocodec.domain.events import Event
 from evocodec.rules.adoption import ChampionFacts
-from evocodec.sandbox.policy import available_imports
 from evocodec.search.archive import Archive, restore
+from evocodec.store.blobs import BlobStore
 from evocodec.views.run import RunView
 from graph.history import champion_summary, planner_history
-
-if TYPE_CHECKING:
-    from evocodec.app.laboratory import Laboratory
 
 _LAST_STEP = """\
 Write the whole program into a file and hand it in. It is reviewed, screened and measured against
@@ -26,23 +25,19 @@ the version to beat, and adopted by the same rules as any other:
 """
 
 
-def make_prompts(settings: Settings) -> Prompts:
-    """Prompt templates with the limits that hold here."""
-    return Prompts(
-        imports=tuple(sorted(available_imports(make_policy(settings)))),
-        wall_seconds=settings.sandbox.wall_seconds,
-        memory_mebibytes=settings.sandbox.memory_mib,
-        max_program_kibibytes=settings.sandbox.max_program_kib,
-        screen_keep_below=settings.evaluation.screen_keep_below,
-        allow_library_codecs=settings.sandbox.allow_library_codecs,
-    )
+def write_brief(
+    settings: Settings,
+    champions: ChampionRepository,
+    blobs: BlobStore,
+    view: RunView | None,
+    events: Iterable[Event],
+) -> str:
+    """The contract, the version to beat, what was tried, and the program to start from.
 
-
-def write_brief(laboratory: "Laboratory", view: RunView | None) -> str:
-    """The contract, the version to beat, what was tried, and the program to start from."""
-    settings = laboratory.settings
-    current = laboratory.champions.current()
-    source = laboratory.champions.source(current.version) if current else built_in("inter")
+    ``view`` and ``events`` are of the run whose past is told; None and nothing without one.
+    """
+    current = champions.current()
+    source = champions.source(current.version) if current else built_in("inter")
     facts = None
     if current and current.bitrate_mbps is not None and current.compression_ratio is not None:
         facts = ChampionFacts(
@@ -51,8 +46,7 @@ def write_brief(laboratory: "Laboratory", view: RunView | None) -> str:
     archive = Archive()
     history: tuple[HistoryItem, ...] = ()
     if view is not None:
-        events = (event for _, event in laboratory.events(view.run_id))
-        restore(archive, events, lambda sha256: laboratory.blobs.get(sha256).decode())
+        restore(archive, events, lambda sha256: blobs.get(sha256).decode())
         history = planner_history(view, archive, settings.run.history)
     rendered = make_prompts(settings).render(
         "coder", plan="Yours to make.", program=fenced(source, limit=10**7, language="python")

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from evocodec.app.resolver import Resolver
-from evocodec.app.stores import open_stores
+from evocodec.app.stores import open_stores, record_place
 from evocodec.app.workspace import Workspace
 from evocodec.config import Settings
 from evocodec.domain.events import Event
@@ -142,24 +142,11 @@ class Laboratory:
         listeners: Sequence[Callable[[Event], None]],
         stop: threading.Event | None,
     ) -> RunView:
-        from evocodec.app.run_watch import redactor, watched
-        from evocodec.app.runner import Runner, Stores
-        from evocodec.telemetry.log import log_event, run_log
+        from evocodec.app.logged_run import perform
+        from evocodec.app.runner import RunStores
 
-        log = self.workspace.run(plan.run_id) / "log.jsonl"
-        stop = stop or threading.Event()
-        with (
-            run_log(log, plan.run_id, redact=redactor(self.settings)),
-            watched(self.settings, self.ledger, plan.run_id, stop) as watch,
-        ):
-            stores = Stores(
-                watch.ledger(self.ledger),
-                watch.blobs(self.blobs),
-                watch.records(self.records),
-                self.champions,
-            )
-            everyone = (watch.observe, log_event, *listeners)
-            Runner(plan, stores, everyone, stop, watch).run()
+        stores = RunStores(self.ledger, self.blobs, self.records, self.champions)
+        perform(plan, stores, listeners, stop or threading.Event())
         return self.view(plan.run_id)
 
     def _new_plan(self) -> "RunPlan":
@@ -175,11 +162,7 @@ class Laboratory:
 
     def record_place(self, experiment_id: str) -> str:
         """Where an experiment record lies, for people: a file, or a table and its key."""
-        if not experiment_id:
-            return ""
-        if self.settings.store.backend == "dynamodb":
-            return f"{experiment_id} in table {self.settings.store.records_table}"
-        return str(self.workspace.records / f"{experiment_id}.json")
+        return record_place(self.settings.store, self.workspace, experiment_id)
 
     def runs(self) -> tuple[str, ...]:
         """Ids of all runs, newest first."""
@@ -355,8 +338,9 @@ class Laboratory:
         """What a coder would be told now, as Markdown: for a person or any coding agent."""
         from evocodec.app.brief import write_brief
 
-        runs = self.runs()
-        return write_brief(self, self.view(runs[0]) if runs else None)
+        view = self.view() if self.runs() else None
+        events = (event for _, event in self.events(view.run_id)) if view else ()
+        return write_brief(self.settings, self.champions, self.blobs, view, events)
 
     def doctor(self) -> "tuple[Check, ...]":
         """What this machine can and cannot do."""
@@ -379,18 +363,10 @@ class Laboratory:
         Raises:
             InfrastructureFailure: the sandbox does not start.
         """
-        from dataclasses import replace
+        from evocodec.app.red_team import mount_attacks
 
-        from evocodec.app.engine import make_policy
-        from evocodec.sandbox.forkserver import DEFAULT_PRELOAD
-        from evocodec.sandbox.providers import make_launcher
-        from evocodec.sandbox.redteam.runner import run_attacks
-
-        policy = make_policy(self.settings)
-        policy = replace(policy, mode=mode) if mode else policy
-        loaded = (*DEFAULT_PRELOAD, *preload)
-        return run_attacks(
-            lambda: make_launcher(policy, preload=loaded), attacks, policy, on_result=on_result
+        return mount_attacks(
+            self.settings, attacks, mode=mode, preload=preload, on_result=on_result
         )
 
     def plot(self, run_id: str | None = None) -> tuple[Path, Path]:

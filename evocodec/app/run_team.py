@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from agents.submission import Submission, submission_team
 from agents.team import Team, model_team, mutation_team
-from evocodec.app.brief import make_prompts
 from evocodec.app.engine import make_policy
+from evocodec.app.prompt_settings import make_prompts
 from evocodec.app.run_plan import RunPlan
 from evocodec.app.stage_settings import thresholds
 from evocodec.domain.events import Event

@@ -55,7 +55,7 @@ _FINISH_SHARE = 0.25
 
 
 @dataclass(frozen=True, slots=True)
-class Stores:
+class RunStores:
     """What a run writes to."""
 
     ledger: Ledger
@@ -70,7 +70,7 @@ class Runner:
     def __init__(
         self,
         plan: RunPlan,
-        stores: Stores,
+        stores: RunStores,
         listeners: Sequence[Callable[[Event], None]],
         stop: threading.Event,
         watch: RunWatch,

@@ -46,6 +46,15 @@ def open_stores(
     )
 
 
+def record_place(store: StoreSettings, workspace: Workspace, experiment_id: str) -> str:
+    """Where an experiment record lies, for people: a file, or a table and its key."""
+    if not experiment_id:
+        return ""
+    if store.backend == "dynamodb":
+        return f"{experiment_id} in table {store.records_table}"
+    return str(workspace.records / f"{experiment_id}.json")
+
+
 def _open_aws(store: StoreSettings, workspace: Workspace, *, create: bool) -> Stores:
     client = aws_client(store, "dynamodb")
     from evocodec.store.aws.ledger import DynamoLedger, ledger_table

@@ -8,7 +8,7 @@ import pytest
 
 from evocodec.app.run_plan import RunPlan
 from evocodec.app.run_watch import RunWatch
-from evocodec.app.runner import Runner, Stores
+from evocodec.app.runner import Runner, RunStores
 from evocodec.domain.errors import SupersededError, UserError
 from evocodec.domain.events import CandidateClosed, Event, RunStarted
 from tests.support.toy_laboratory import laboratory
@@ -24,7 +24,7 @@ def test_a_resume_that_cannot_begin_leaves_the_run_as_it_is(tmp_path: Path) -> N
         opened.ledger.record(started)  # and it goes on, in another process
         runner = Runner(
             RunPlan(started.run_id, 1, opened.settings, opened.workspace, ()),
-            Stores(opened.ledger, opened.blobs, opened.records, opened.champions),
+            RunStores(opened.ledger, opened.blobs, opened.records, opened.champions),
             (),
             threading.Event(),
             RunWatch(),

@@ -1,0 +1,30 @@
+"""Attacks on the sandbox that candidates get."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from evocodec.app.engine import make_policy
+from evocodec.config import Settings
+from evocodec.sandbox.forkserver import DEFAULT_PRELOAD
+from evocodec.sandbox.policy import Mode
+from evocodec.sandbox.providers import make_launcher
+from evocodec.sandbox.redteam.attack import Attack
+from evocodec.sandbox.redteam.report import AttackResult, RedTeamReport
+from evocodec.sandbox.redteam.runner import run_attacks
+
+
+def mount_attacks(
+    settings: Settings,
+    attacks: Sequence[Attack],
+    *,
+    mode: Mode | None,
+    preload: Sequence[str],
+    on_result: Callable[[AttackResult], None],
+) -> RedTeamReport:
+    """Mount these attacks in ``mode``, or as configured; see ``Laboratory.redteam``."""
+    policy = make_policy(settings)
+    policy = replace(policy, mode=mode) if mode else policy
+    loaded = (*DEFAULT_PRELOAD, *preload)
+    return run_attacks(
+        lambda: make_launcher(policy, preload=loaded), attacks, policy, on_result=on_result
+    )
