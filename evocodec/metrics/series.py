@@ -3,16 +3,28 @@
 from collections.abc import Callable
 from dataclasses import replace
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
+from evocodec.domain.errors import UserError
 from evocodec.domain.results import FrameSeries, RatePoint
 
 _SERIES: TypeAdapter[FrameSeries] = TypeAdapter(FrameSeries)
 
 
 def series_to_json(series: FrameSeries) -> bytes:
-    """Return per-frame figures as JSON, a blob of its own; every digit is kept."""
+    """Return the JSON that ``series_from_json`` reads; every digit is kept."""
     return _SERIES.dump_json(series)
+
+
+def series_from_json(data: bytes) -> FrameSeries:
+    """Read a blob; raises ``UserError`` when it holds something else."""
+    try:
+        return _SERIES.validate_json(data)
+    except ValidationError as error:
+        raise UserError(
+            "a blob that should hold per-frame figures holds something else; a newer evocodec may "
+            "have written it: upgrade evocodec and try again"
+        ) from error
 
 
 def store_series(point: RatePoint, put: Callable[[bytes], str]) -> RatePoint:

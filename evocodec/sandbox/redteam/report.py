@@ -1,7 +1,7 @@
 """Red-team report: results as data, and the table of attacks for the documentation."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from evocodec.sandbox.launcher import IsolationReport
@@ -45,3 +45,15 @@ class RedTeamReport:
         """Return layers and the number of attacks that each stopped, highest first."""
         held = (r.finding.layer for r in self.results if r.finding.verdict is AttackOutcome.HELD)
         return Counter(held).most_common()
+
+
+def markdown_table(attacks: Iterable[Attack]) -> str:
+    """Return the table for the documentation: what is forbidden, and which layer stops it."""
+    lines = ["| attack | it must not be possible to | stopped by |", "|---|---|---|"]
+    for attack in attacks:
+        layer = attack.layer
+        if attack.documented_without:
+            names = " and ".join(f"`{name}`" for name in attack.documented_without)
+            layer += f" (open where {names} are off)"
+        lines.append(f"| `{attack.theme}/{attack.name}` | {attack.what} | {layer} |")
+    return "\n".join(lines) + "\n"

@@ -49,6 +49,7 @@ class TableFacts:
     indexes: tuple[str, ...]
     items: int
     size_bytes: int
+    on_demand: bool
 
 
 def ensure_table(client: AwsClient, spec: TableSpec, options: TableOptions) -> TableFacts:
@@ -100,6 +101,7 @@ def look_at(client: AwsClient, spec: TableSpec) -> TableFacts | None:
             f"table {spec.name} has the keys {found}, but {wanted} is wanted: it belongs to "
             "something else. Name another table in the settings under store."
         )
+    billing = table.get("BillingModeSummary", {}).get("BillingMode", "PROVISIONED")
     return TableFacts(
         name=spec.name,
         status=str(table["TableStatus"]),
@@ -111,6 +113,7 @@ def look_at(client: AwsClient, spec: TableSpec) -> TableFacts | None:
         ),
         items=int(table.get("ItemCount", 0)),
         size_bytes=int(table.get("TableSizeBytes", 0)),
+        on_demand=billing == "PAY_PER_REQUEST",
     )
 
 
