@@ -168,7 +168,7 @@ def test_ctrl_c_ends_an_evaluation_in_order(workspace: Path, tmp_path: Path) -> 
 
 def test_an_evaluation_starts_neither_ray_nor_the_graph(workspace: Path) -> None:
     script = (
-        "import sys; from evocodec.app import evaluating, comparing; "
+        "import sys; from evocodec.app import comparison, program_evaluation; "
         "print([name for name in ('ray', 'langgraph', 'langchain_core', 'matplotlib', 'boto3')"
         " if name in sys.modules])"
     )

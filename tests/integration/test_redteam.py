@@ -180,7 +180,7 @@ def test_a_relay_by_page_timing_needs_what_is_undone_before_decoding_again(
     attack = select_attacks(["channel-page-relay"])
     (result,) = run_attacks(WeakLauncher, attack, Policy()).results
     assert result.finding.verdict is AttackOutcome.HELD
-    monkeypatch.setattr(conformance, "forget_reads", lambda _imports: None)
+    monkeypatch.setattr(conformance, "drop_page_cache", lambda _imports: None)
     tries = (run_attacks(WeakLauncher, attack, Policy()) for _ in range(5))
     assert any(report.results[0].finding.verdict is AttackOutcome.BROKEN for report in tries)
 

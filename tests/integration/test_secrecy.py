@@ -190,7 +190,7 @@ def test_no_held_out_fact_reaches_the_brief_or_the_proposer(finished: Finished) 
 def test_the_search_finds_a_leak_where_reasons_are_told_as_they_are(
     finished: Finished, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(graph.history, "told_reason", lambda candidate: candidate.reason)
+    monkeypatch.setattr(graph.history, "redacted_reason", lambda candidate: candidate.reason)
     assert leaks(finished.lab.brief(), finished.facts)
     assert leaks(view_of_the_proposer(finished), finished.facts)
 

@@ -170,7 +170,8 @@ ATTACKS = (
         """
         import importlib
         names = ("evocodec.metrics.meter", "evocodec.config", "evocodec.store.sqlite.ledger",
-                 "evocodec.sandbox.supervisor", "evocodec.execution.engine", "agents.judge", "ray")
+                 "evocodec.sandbox.supervisor", "evocodec.execution.engine",
+                 "evocodec.rules.adoption", "agents.judge", "ray")
         return each(lambda name: importlib.import_module(name).__file__, names)
         """,
         layer="absent module",
