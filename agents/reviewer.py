@@ -7,11 +7,12 @@ from agents.coder import describe_plan
 from agents.opinions import findings_from
 from agents.requests import ReviewRequest
 from agents.templates import Prompts, fenced
+from evocodec.codec.program import Program
 from evocodec.domain.candidate import Review
 from evocodec.domain.errors import CandidateFailure
 from evocodec.models.contract import ChatGateway
 from evocodec.sandbox.policy import Policy
-from evocodec.sandbox.review.static_review import review_source
+from evocodec.sandbox.review.static_review import review_program
 
 _PROGRAM_LIMIT = 120_000
 
@@ -31,7 +32,7 @@ class StaticReviewer:
 
     def review(self, request: ReviewRequest) -> Review:
         """Apply the policy to the program's syntax tree."""
-        return review_source(request.source, self.policy)
+        return review_program(Program(request.source), self.policy)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from evocodec.app.engine import make_policy, require_floor, require_vmaf, wants_
 from evocodec.app.evaluation_request import StartingEngine
 from evocodec.app.stage_settings import reference_costs, stage_settings
 from evocodec.app.workspace import Workspace
+from evocodec.codec.program import Program
 from evocodec.config import Settings
 from evocodec.domain.errors import CandidateFailure, FailureKind
 from evocodec.domain.events import Event
@@ -23,7 +24,7 @@ from evocodec.evaluation.staged import StagedEvaluator
 from evocodec.execution.contract import Engine
 from evocodec.report.run_plots import FaultPictures
 from evocodec.sandbox.launcher import IsolationReport
-from evocodec.sandbox.review.static_review import review_source
+from evocodec.sandbox.review.static_review import review_program
 from evocodec.telemetry.bus import EventBus
 
 
@@ -85,7 +86,7 @@ def review(settings: Settings, source: str) -> None:
     Raises:
         CandidateFailure: it is refused.
     """
-    found = review_source(source, make_policy(settings))
+    found = review_program(Program(source), make_policy(settings))
     if not found.accepted:
         listed = "\n".join(f"line {f.line}: {f.message} [{f.rule}]" for f in found.findings)
         raise CandidateFailure(FailureKind.REVIEW, "the static review refuses it", detail=listed)

@@ -73,7 +73,7 @@ class Program:
         Raises TunableError, naming the line, for a mark that is malformed, and for a program that
         does not parse.
         """
-        known = self._tunables
+        known = self.tunables_or_error
         if known.error:
             raise TunableError(known.error)
         return known.found
@@ -81,7 +81,7 @@ class Program:
     @property
     def readable_tunables(self) -> tuple[Tunable, ...]:
         """Its marked constants; none where they are malformed."""
-        return self._tunables.found
+        return self.tunables_or_error.found
 
     def edited(self, edits: Sequence[tuple[str, str]]) -> "Program":
         """The program with other values of its marked constants; every other byte stays.
@@ -92,7 +92,8 @@ class Program:
         return Program(apply_edits(self.text, self.tunables, edits))
 
     @cached_property
-    def _tunables(self) -> Tunables:
+    def tunables_or_error(self) -> Tunables:
+        """Its marked constants, or what is wrong with them."""
         if self.known_tunables is not None:
             return self.known_tunables
         try:
@@ -112,6 +113,12 @@ class Program:
             tunables=tuple((t.name, canonical(t.value)) for t in self.readable_tunables),
             packed_bytes=packed_program_bytes(self.text, tree),
         )
+
+
+def unparsed_facts(program: Program) -> ProgramFacts:
+    """What is known of a program that must not be parsed; nothing packs it either."""
+    exact, near = program_digests(program.text, None)
+    return ProgramFacts(exact, near, (), len(program.data))
 
 
 def derive_facts(text: str) -> ProgramFacts:

@@ -20,7 +20,8 @@ from evocodec.anchors.measure import anchor_curve, operating_quality_db
 from evocodec.app.clips import AnchoredClip
 from evocodec.app.held_out_clips import HeldOutMaterial
 from evocodec.champions.repository import ChampionRepository
-from evocodec.domain.candidate import Origin, Verdict
+from evocodec.codec.program import Program
+from evocodec.domain.candidate import Origin, Review, Verdict
 from evocodec.domain.errors import CandidateFailure, FailureKind
 from evocodec.domain.events import (
     CandidateOpened,
@@ -38,7 +39,7 @@ from evocodec.execution.jobs import RateJob
 from evocodec.execution.workers.local import LocalEngine
 from evocodec.rules.adoption import Thresholds
 from evocodec.sandbox.policy import MEBIBYTE, Limits, Policy
-from evocodec.sandbox.review.static_review import review_source
+from evocodec.sandbox.review.static_review import review_program
 from evocodec.search.archive import Archive, ArchiveEntry
 from evocodec.search.novelty import Novelty
 from evocodec.store.journal import Journal
@@ -51,6 +52,11 @@ from graph.routing import LoopBounds
 from graph.services import CurrentChampion, HeldOutConfig, Services, utc_now
 from graph.state import CandidateState
 from tests.support.toy_laboratory import CARPHONE, TOY, settings_for
+
+
+def review_source(text: str, policy: Policy) -> Review:
+    return review_program(Program(text), policy)
+
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the sandbox is made of Linux")
 

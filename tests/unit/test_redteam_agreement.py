@@ -6,9 +6,11 @@ from pathlib import Path
 import cv2
 import pytest
 
+from evocodec.codec.program import Program
+from evocodec.domain.candidate import Review
 from evocodec.sandbox.policy import Policy
 from evocodec.sandbox.redteam.attacks import ALL_ATTACKS, select_attacks
-from evocodec.sandbox.review.static_review import review_source
+from evocodec.sandbox.review.static_review import review_program
 from evocodec.sandbox.review.static_rules import (
     CODEC,
     CODEC_FUNCTIONS,
@@ -16,6 +18,11 @@ from evocodec.sandbox.review.static_rules import (
     CODEC_NAMES,
     PATHS,
 )
+
+
+def review_source(text: str, policy: Policy) -> Review:
+    return review_program(Program(text), policy)
+
 
 OPENCV_CODECS = [name for name in dir(cv2) if re.fullmatch(CODEC_NAMES.pattern, name)]
 FRAME = (

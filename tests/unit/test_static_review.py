@@ -5,8 +5,15 @@ import textwrap
 
 import pytest
 
+from evocodec.codec.program import Program
+from evocodec.domain.candidate import Review
 from evocodec.sandbox.policy import DEFAULT_IMPORTS, Policy
-from evocodec.sandbox.review.static_review import review_source
+from evocodec.sandbox.review.static_review import review_program
+
+
+def review_source(text: str, policy: Policy) -> Review:
+    return review_program(Program(text), policy)
+
 
 CODEC = """
 def encode(frames, stream, qp):

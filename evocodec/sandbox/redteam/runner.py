@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from evocodec.codec.program import Program
 from evocodec.domain.errors import CandidateFailure, InfrastructureFailure
 from evocodec.domain.video import Frame
 from evocodec.sandbox.conformance import check_determinism
@@ -27,7 +28,7 @@ from evocodec.sandbox.redteam.attack import (
 )
 from evocodec.sandbox.redteam.decoys import CANARY_VARIABLE, Decoys
 from evocodec.sandbox.redteam.report import AttackResult, RedTeamReport
-from evocodec.sandbox.review.static_review import review_source
+from evocodec.sandbox.review.static_review import review_program
 
 _QP = 30.0
 _PARALLEL = 4  # many attacks only wait for their end
@@ -107,7 +108,8 @@ def run_attack(
     with Decoys(secret) as decoys:
         program = decoys.fill(attack.program)
         with _review_lock:
-            gate = review_source(decoys.fill(attack.for_the_gate or attack.program), policy)
+            shown = Program(decoys.fill(attack.for_the_gate or attack.program))
+            gate = review_program(shown, policy)
         jobs = tuple(_run_steps(launchers, attack, program, source))
         observed = Observation(jobs, decoys.effects(), secret, source, layers, gate, attack.limits)
         finding = _with_documented(attack, attack.check(observed), layers)

@@ -4,7 +4,7 @@ import ast
 import re
 from collections.abc import Iterable, Iterator
 
-from evocodec.codec.syntax import parse
+from evocodec.codec.program import Program
 from evocodec.domain.candidate import Finding, Review
 from evocodec.sandbox.policy import Policy
 from evocodec.sandbox.review import static_rules as rules
@@ -18,19 +18,19 @@ _NUMBA_SIGNATURE = re.compile(r"[A-Za-z0-9_\s\[\]():,.*=]*")
 _FORMS = ({"encode": 3, "decode": 2}, {"compress_video_frame": 3, "decompress_video_frame": 3})
 
 
-def review_source(source: str, policy: Policy) -> Review:
+def review_program(program: Program, policy: Policy) -> Review:
     """Return the objections of the static gate; an accepted review has no findings."""
-    size = len(source.encode("utf-8", "replace"))
+    size = len(program.text.encode("utf-8", "replace"))
     if size > policy.max_program_bytes:
         message = f"the program has {size} bytes; at most {policy.max_program_bytes} are allowed"
         return Review((Finding("size", message),))
     try:
-        tree = parse(source)
-        nodes = nodes_with_scopes(tree)
+        tree = program.tree
     except SyntaxError as error:
         return Review((Finding("syntax", f"does not parse: {error.msg}", error.lineno or 0),))
     except (ValueError, RecursionError, MemoryError) as error:
         return Review((Finding("syntax", f"does not parse: {type(error).__name__}: {error}"),))
+    nodes = nodes_with_scopes(tree)
     if len(nodes) > _MAX_NODES:
         message = f"the program has {len(nodes)} syntax nodes; at most {_MAX_NODES} are allowed"
         return Review((Finding("size", message),))

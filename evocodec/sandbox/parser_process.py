@@ -1,0 +1,73 @@
+"""A process that parses program texts for the controller, one request after another.
+
+It executes no program. It reads its requests from the socket that is its standard input, and ends
+when that closes. Both ends speak in frames: eight bytes of length, then the content.
+"""
+
+import math
+import pickle
+import resource
+import socket
+import struct
+import sys
+import time
+from collections.abc import Callable
+
+ANSWER, OUT_OF_MEMORY, BROKEN = 0, 1, 2
+"""The first byte of a reply: a result, or why there is none."""
+
+_LENGTH = struct.Struct(">Q")
+
+
+def send(connection: socket.socket, content: bytes) -> None:
+    """Send one frame."""
+    connection.sendall(_LENGTH.pack(len(content)) + content)
+
+
+def receive(connection: socket.socket, most: int) -> bytes:
+    """Receive one frame; raises EOFError at the end, and ValueError when it is over ``most``."""
+    (length,) = _LENGTH.unpack(_exactly(connection, _LENGTH.size))
+    if length > most:
+        raise ValueError(f"a frame of {length} bytes")
+    return _exactly(connection, length)
+
+
+def _exactly(connection: socket.socket, count: int) -> bytes:
+    content = bytearray()
+    while len(content) < count:
+        part = connection.recv(min(count - len(content), 1 << 20))
+        if not part:
+            raise EOFError
+        content += part
+    return bytes(content)
+
+
+def main(cpu_seconds: float, memory_bytes: int) -> None:
+    """Serve until the socket closes; ``cpu_seconds`` hold for each request."""
+    connection = socket.socket(fileno=0)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
+    while True:
+        try:
+            request = receive(connection, sys.maxsize)
+        except (EOFError, ConnectionError):
+            return
+        # SIGXCPU ends the process: a C loop in the parser would not notice anything milder.
+        seconds = math.ceil(time.process_time() + cpu_seconds)
+        resource.setrlimit(resource.RLIMIT_CPU, (seconds, resource.RLIM_INFINITY))
+        send(connection, _answer(request))
+
+
+def _answer(request: bytes) -> bytes:
+    task: Callable[..., bytes]
+    try:
+        task, arguments = pickle.loads(request)  # noqa: S301 - from our own controller
+        return bytes([ANSWER]) + task(*arguments)
+    except MemoryError:
+        return bytes([OUT_OF_MEMORY])
+    except Exception as error:  # noqa: BLE001 - a process edge: the controller logs and refuses
+        return bytes([BROKEN]) + f"{type(error).__name__}: {error}"[:500].encode(errors="replace")
+
+
+if __name__ == "__main__":
+    main(float(sys.argv[1]), int(sys.argv[2]))
