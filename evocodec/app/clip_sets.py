@@ -11,7 +11,7 @@ from evocodec.video.clip_cache import clip_cache
 from evocodec.video.clip_facts import activity, declared, write_contact_sheet
 from evocodec.video.clip_spec import ClipSource, format_clip, parse_clip
 from evocodec.video.clips import Clip, decode_afresh, default_clips, load_clip
-from evocodec.video.test_sets import BUILT_IN, ClipSets, Entry, check_name, current_catalogue
+from evocodec.video.test_sets import BUILT_IN, ClipSets, Entry, check_name, current_test_sets
 
 
 class State(StrEnum):
@@ -52,38 +52,38 @@ def add_clip(
     source = parse_clip(text)
     source = replace(source, name=name or source.name)
     check_name(source.name, "clip")
-    current_catalogue().with_entry(_entry_of(set_name, source))  # asked before anything slow
+    current_test_sets().with_entry(_entry_of(set_name, source))  # asked before anything slow
     clip = load_clip(source)
     found = _described(clip, _entry_of(set_name, source))
     # Between reading and writing the file, another command could add a clip that would be lost.
     with clip_cache().exclusively("clips.lock"):
-        catalogue = current_catalogue()
+        test_sets = current_test_sets()
         entry = replace(
             found,
-            source=catalogue.relative(source),
+            source=test_sets.relative(source),
             origin=origin,
             licence=licence,
             notes=notes,
         )
-        catalogue.with_entry(entry).write()
+        test_sets.with_entry(entry).write()
     return entry
 
 
 def remove_clips(ref: str) -> tuple[Entry, ...]:
     """Take ``@SET`` or ``@SET/NAME`` out of the catalogue; the videos stay."""
     with clip_cache().exclusively("clips.lock"):
-        catalogue = current_catalogue()
-        gone = catalogue.of(ref.removeprefix("@"))
-        catalogue.without(ref.removeprefix("@")).write()
+        test_sets = current_test_sets()
+        gone = test_sets.of(ref.removeprefix("@"))
+        test_sets.without(ref.removeprefix("@")).write()
     return gone
 
 
 def verify_clips(refs: Sequence[str]) -> Iterator[Verification]:
     """Decode each clip again from its source and compare the digests; none named: all of them."""
-    catalogue = current_catalogue()
-    for entry in _entries(catalogue, refs):
+    test_sets = current_test_sets()
+    for entry in _entries(test_sets, refs):
         try:
-            clip = decode_afresh(catalogue.source_of(entry))
+            clip = decode_afresh(test_sets.source_of(entry))
         except (SourceError, InfrastructureFailure) as error:
             yield Verification(entry, State.MISSING, "", str(error))
             continue
@@ -109,8 +109,8 @@ def describe_clips(
 
     With ``picture``, first, middle and last frame of each are written there as a PNG.
     """
-    catalogue = current_catalogue()
-    sources = [source for ref in refs or _all(catalogue) for source in _sources(catalogue, ref)]
+    test_sets = current_test_sets()
+    sources = [source for ref in refs or _all(test_sets) for source in _sources(test_sets, ref)]
     described, clips = [], []
     for given, source in sources:
         on_clip(given.full_name)
@@ -127,29 +127,29 @@ def built_in_entries() -> tuple[Entry, ...]:
     return tuple(_entry_of(BUILT_IN, source) for source in _built_in())
 
 
-def user_catalogue() -> ClipSets:
+def user_test_sets() -> ClipSets:
     """The sets of this workspace."""
-    return current_catalogue()
+    return current_test_sets()
 
 
-def _all(catalogue: ClipSets) -> list[str]:
-    return [f"@{BUILT_IN}", *(f"@{name}" for name in catalogue.sets())]
+def _all(test_sets: ClipSets) -> list[str]:
+    return [f"@{BUILT_IN}", *(f"@{name}" for name in test_sets.sets())]
 
 
-def _sources(catalogue: ClipSets, ref: str) -> list[tuple[Entry, ClipSource]]:
+def _sources(test_sets: ClipSets, ref: str) -> list[tuple[Entry, ClipSource]]:
     wanted, _, name = ref.removeprefix("@").partition("/")
     if wanted == BUILT_IN:
         known = [source for source in default_clips() if name in ("", source.name)]
         if known:
             return [(_entry_of(BUILT_IN, source), source) for source in known]
-    entries = catalogue.of(ref.removeprefix("@"))
-    return [(entry, catalogue.source_of(entry)) for entry in entries]
+    entries = test_sets.of(ref.removeprefix("@"))
+    return [(entry, test_sets.source_of(entry)) for entry in entries]
 
 
-def _entries(catalogue: ClipSets, refs: Sequence[str]) -> tuple[Entry, ...]:
+def _entries(test_sets: ClipSets, refs: Sequence[str]) -> tuple[Entry, ...]:
     if not refs:
-        return catalogue.entries
-    return tuple(entry for ref in refs for entry in catalogue.of(ref.removeprefix("@")))
+        return test_sets.entries
+    return tuple(entry for ref in refs for entry in test_sets.of(ref.removeprefix("@")))
 
 
 def _built_in() -> tuple[ClipSource, ...]:

@@ -61,7 +61,7 @@ class Workspace:
             cache_folder=self.cache / "video",
             cache_bytes=settings.data.cache_mib << 20,
             s3_endpoint_url=settings.data.s3_endpoint_url,
-            catalogue=self.clip_sets,
+            test_sets=self.clip_sets,
         )
 
     def run(self, run_id: str) -> Path:

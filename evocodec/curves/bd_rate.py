@@ -34,10 +34,10 @@ def quality_overlap(anchor: RdCurve, test: RdCurve, metric: Metric = Metric.PSNR
 def bd_rate(anchor: RdCurve, test: RdCurve, metric: Metric = Metric.PSNR_Y) -> BdRate:
     """BD-rate of ``test`` against ``anchor`` in percent at equal values of a metric.
 
-    Negative means fewer bits. Integrated over the quality range that both reach, never beyond.
-    Raises ``CandidateFailure`` (quality) when a curve has fewer than four points or is not
-    monotonic, or when they share no range. A small overlap is told in the result, and is the
-    caller's to refuse.
+    Negative means fewer bits. It is integrated over the quality range that both curves reach, never
+    beyond. Raises ``CandidateFailure`` (quality) when a curve has fewer than four points or is not
+    monotonic, or when the curves share no range. The result reports a small overlap; the caller
+    decides whether to refuse it.
     """
     for curve in (anchor, test):
         if len(curve.points) < MIN_POINTS:

@@ -1,7 +1,7 @@
 """Comparison of two RD curves in every metric; faults of a curve are reported, not raised.
 
-A comparison has a figure only where both curves can be trusted; what hinders it, or should be known
-beside it, is told in words, and as faults that name the points, so that a plot can mark them.
+A comparison has a figure only where both curves can be trusted. Problems are reported as text, and
+as faults that name the points, so that a plot can mark them.
 """
 
 from collections.abc import Sequence
@@ -25,17 +25,17 @@ from evocodec.curves.rd_curve import (
 from evocodec.domain.results import Comparison, Metric, RdCurve
 
 DISAGREEMENT_PERCENT = 1.0
-"""Akima and PCHIP further apart than this, in points of BD-rate, are said to disagree."""
+"""Akima and PCHIP disagree when their BD-rates differ by more percentage points than this."""
 
 CROSSING_PERCENT = 0.5
-"""Curves cross when each needs this much more than the other somewhere: less is noise."""
+"""Curves cross when each needs this many per cent more bits somewhere; less is noise."""
 
 _SATURATION = 1e-6
 _SAMPLES = 400
 
 
 class FaultKind(StrEnum):
-    """What can be wrong with a curve, or between two."""
+    """Kinds of faults of one curve, or of a pair."""
 
     UNKNOWN = "unknown"  # the metric was not measured
     NO_BITS = "no_bits"
@@ -49,10 +49,10 @@ class FaultKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One thing to know about a comparison.
+    """One fault of a comparison.
 
-    ``points`` are indices into the curve called ``codec``; ``at`` is the quality where curves
-    cross. ``fatal`` ones leave no figure.
+    ``points`` are indices into the curve called ``codec``; ``at`` is the quality at which curves
+    cross. A ``fatal`` fault leaves no figure.
     """
 
     kind: FaultKind
@@ -66,23 +66,23 @@ class Fault:
 def compare_curves(
     anchor: RdCurve, test: RdCurve, metrics: Sequence[Metric] = tuple(Metric)
 ) -> tuple[Comparison, ...]:
-    """BD-rate of ``test`` against ``anchor`` by metric; a curve's faults are told, not raised."""
+    """BD-rate of ``test`` against ``anchor`` in each metric; faults are reported, not raised."""
     return tuple(_compare(anchor, test, metric) for metric in metrics)
 
 
 def pair_faults(
     anchor: RdCurve, test: RdCurve, metric: Metric = Metric.PSNR_Y
 ) -> tuple[Fault, ...]:
-    """What is wrong with either curve, and between the two."""
+    """Return the faults of either curve, and of the pair."""
     faults, _, _ = _examine(anchor, test, metric)
     return faults
 
 
 def _compare(anchor: RdCurve, test: RdCurve, metric: Metric) -> Comparison:
-    faults, kept_anchor, kept_test = _examine(anchor, test, metric)
+    faults, usable_anchor, usable_test = _examine(anchor, test, metric)
     measured = None
     if not any(fault.fatal for fault in faults):
-        measured = bd_rate(kept_anchor, kept_test, metric)
+        measured = bd_rate(usable_anchor, usable_test, metric)
     return Comparison(
         anchor=anchor.codec,
         clip=test.clip,
@@ -95,16 +95,16 @@ def _compare(anchor: RdCurve, test: RdCurve, metric: Metric) -> Comparison:
 def _examine(
     anchor: RdCurve, test: RdCurve, metric: Metric
 ) -> tuple[tuple[Fault, ...], RdCurve, RdCurve]:
-    kept_anchor, faults = _usable(anchor, metric)
-    kept_test, others = _usable(test, metric)
+    usable_anchor, faults = _usable(anchor, metric)
+    usable_test, others = _usable(test, metric)
     faults += others
     if not any(fault.fatal for fault in faults):
-        faults += _between(kept_anchor, kept_test, metric)
-    return faults, kept_anchor, kept_test
+        faults += _between(usable_anchor, usable_test, metric)
+    return faults, usable_anchor, usable_test
 
 
 def _usable(curve: RdCurve, metric: Metric) -> tuple[RdCurve, tuple[Fault, ...]]:
-    """The curve without saturated points, and what is wrong with it."""
+    """Return the curve without saturated points, and its faults."""
 
     def fault(kind: FaultKind, message: str, points: Sequence[int] = (), *, fatal: bool) -> Fault:
         return Fault(kind, f"{curve.codec}: {message}", fatal, curve.codec, tuple(points))
@@ -119,7 +119,7 @@ def _usable(curve: RdCurve, metric: Metric) -> tuple[RdCurve, tuple[Fault, ...]]
         return curve, (fault(FaultKind.NO_BITS, "a rate point has no bits", empty, fatal=True),)
     ceiling = CEILINGS[metric] - _SATURATION
     full = [index for index, value in enumerate(values) if value is not None and value >= ceiling]
-    kept = replace(
+    usable = replace(
         curve, points=tuple(p for index, p in enumerate(curve.points) if index not in full)
     )
     faults: list[Fault] = []
@@ -127,19 +127,19 @@ def _usable(curve: RdCurve, metric: Metric) -> tuple[RdCurve, tuple[Fault, ...]]
         what = f"{LABELS[metric]} is saturated at {CEILINGS[metric]:g}{unit_of(metric)} at "
         what += f"{_qps(curve, full)}, which is left out"
         faults.append(fault(FaultKind.SATURATED, what, full, fatal=False))
-    broken = non_monotonic_points(kept, metric)
+    broken = non_monotonic_points(usable, metric)
     if broken:
         steps = ", ".join(
-            f"from qp {kept.points[index - 1].qp:g} to qp {kept.points[index].qp:g}"
+            f"from qp {usable.points[index - 1].qp:g} to qp {usable.points[index].qp:g}"
             for index in broken
         )
         what = f"not monotonic in {LABELS[metric]}: more bits give no more quality {steps}"
-        places = [curve.points.index(kept.points[index]) for index in broken]
+        places = [curve.points.index(usable.points[index]) for index in broken]
         faults.append(fault(FaultKind.NOT_MONOTONIC, what, places, fatal=True))
-    if len(kept.points) < MIN_POINTS:
-        what = f"{len(kept.points)} rate points where BD-rate needs {MIN_POINTS}"
+    if len(usable.points) < MIN_POINTS:
+        what = f"{len(usable.points)} rate points where BD-rate needs {MIN_POINTS}"
         faults.append(fault(FaultKind.TOO_FEW, what, fatal=True))
-    return kept, tuple(faults)
+    return usable, tuple(faults)
 
 
 def _qps(curve: RdCurve, indices: Sequence[int]) -> str:
@@ -174,7 +174,7 @@ def _disagreement(anchor: RdCurve, test: RdCurve, metric: Metric) -> tuple[Fault
 
 
 def _crossings(anchor: RdCurve, test: RdCurve, metric: Metric) -> tuple[Fault, ...]:
-    """Where the curves change places, and the mean difference in bits on each side."""
+    """Return the qualities at which the curves cross, and the mean bit difference on each side."""
     anchor_curve = pchip(*curve_arrays(anchor, metric))
     test_curve = pchip(*curve_arrays(test, metric))
     low = max(float(anchor_curve.x[0]), float(test_curve.x[0]))
@@ -184,15 +184,17 @@ def _crossings(anchor: RdCurve, test: RdCurve, metric: Metric) -> tuple[Fault, .
     threshold = np.log10(1 + CROSSING_PERCENT / 100)
     clear = np.flatnonzero(np.abs(difference) > threshold)
     turns = [
-        (int(one), int(two))
-        for one, two in pairwise(clear)
-        if difference[one] * difference[two] < 0
+        (int(left), int(right))
+        for left, right in pairwise(clear)
+        if difference[left] * difference[right] < 0
     ]
     faults = []
     edges = [low]
-    for one, two in turns:
-        sign = int(np.argmax(np.signbit(difference[one : two + 1]) != np.signbit(difference[one])))
-        edges.append(float(where[one + sign]))
+    for left, right in turns:
+        sign = int(
+            np.argmax(np.signbit(difference[left : right + 1]) != np.signbit(difference[left]))
+        )
+        edges.append(float(where[left + sign]))
     edges.append(high)
     for index in range(1, len(edges) - 1):
         sides = [

@@ -1,11 +1,11 @@
 """Confidence intervals of a mean over clips, by a bootstrap that resamples clips.
 
 The percentile bootstrap (Efron, 1979), expanded for few clips as Hesterberg proposes ("What
-Teachers Should Know About the Bootstrap", The American Statistician 69, 2015, section 4): plain
-percentiles of few values are too narrow, because resampled values spread by (n − 1) ÷ n too
-little and because a normal quantile stands where Student's belongs. With up to eight clips all
+Teachers Should Know About the Bootstrap", The American Statistician 69, 2015, section 4). Plain
+percentiles of few values are too narrow, because resampled values have a variance that is (n − 1) ÷
+n too small, and because a normal quantile is used instead of Student's. With up to eight clips, all
 resamples are enumerated with their exact probabilities; with more, a fixed seed draws them. The
-same clips give the same interval, always.
+same clips always give the same interval.
 """
 
 import math
@@ -25,10 +25,10 @@ _Array = npt.NDArray[np.float64]
 
 
 def mean_interval(values: Sequence[float], level: float) -> Interval | None:
-    """Where the mean of such values lies, in their own unit; None for fewer than two.
+    """Confidence interval of the mean of such values, in their own unit; None for fewer than two.
 
-    Never wider than the values themselves: with two or three it reaches from the lowest to the
-    highest. Raises ``ValueError`` for a level outside 0…1 or a value that is no number.
+    Never wider than the values themselves: with two or three values it reaches from the lowest to
+    the highest. Raises ``ValueError`` for a level outside 0…1 or a value that is not a number.
     """
     if not 0 < level < 1:
         raise ValueError(f"a confidence level lies between 0 and 1, not at {level}")
@@ -44,7 +44,7 @@ def mean_interval(values: Sequence[float], level: float) -> Interval | None:
 
 
 def geometric_interval(ratios: Sequence[float], level: float) -> Interval | None:
-    """Where the geometric mean of such ratios lies; None for fewer than two clips."""
+    """Confidence interval of the geometric mean of ratios; None for fewer than two clips."""
     interval = mean_interval([math.log(ratio) for ratio in ratios], level)
     if interval is None:
         return None
@@ -54,11 +54,11 @@ def geometric_interval(ratios: Sequence[float], level: float) -> Interval | None
 def gain_interval(
     bits: Mapping[str, float], reference_bits: Mapping[str, float], level: float
 ) -> Interval | None:
-    """Where the gain over a reference lies, in per cent fewer bits; None for fewer than two clips.
+    """Confidence interval of the gain over a reference, in per cent fewer bits; None for one clip.
 
     Both mappings are bits at equal quality by clip. ``low`` is the worse end: below zero the
-    candidate may need more bits than the reference. Clips are compared one by one, so that what
-    makes a clip hard for both does not count. Raises ``ValueError`` when the clips differ.
+    candidate may need more bits than the reference. Clips are compared in pairs, so that a clip
+    that is hard for both does not widen the interval. Raises ``ValueError`` when the clips differ.
     """
     if set(bits) != set(reference_bits):
         raise ValueError(f"clips differ: {sorted(bits)} and {sorted(reference_bits)}")
@@ -75,15 +75,15 @@ def gain_interval(
 
 
 def _expanded_tail(count: int, level: float) -> float:
-    """The probability to cut off at either end, expanded for ``count`` values."""
+    """Return the probability to cut off at either end, expanded for ``count`` values."""
     return NormalDist().cdf(-math.sqrt(count / (count - 1)) * student_quantile(level, count - 1))
 
 
 def student_quantile(level: float, df: int) -> float:
-    """t with P(|T| < t) = ``level``, T Student's with so many degrees of freedom.
+    """Return t with P(|T| < t) = ``level``, T Student's with ``df`` degrees of freedom.
 
-    From the closed form for whole degrees (Abramowitz and Stegun, 26.7.3 and 26.7.4), solved by
-    bisection over the angle whose tangent is t ÷ √freedom.
+    From the closed form for integer degrees (Abramowitz and Stegun, 26.7.3 and 26.7.4), solved by
+    bisection over the angle whose tangent is t ÷ √df.
     """
     low, high = 0.0, math.pi / 2
     for _ in range(64):
@@ -93,7 +93,7 @@ def student_quantile(level: float, df: int) -> float:
 
 
 def _within(angle: float, df: int) -> float:
-    """P(|T| < √freedom · tan(angle))."""
+    """P(|T| < √df · tan(angle))."""
     cosine = math.cos(angle)
     odd = df % 2
     term, total = (cosine if odd else 1.0), 0.0
@@ -106,7 +106,7 @@ def _within(angle: float, df: int) -> float:
 
 
 def _resampled_means(values: _Array) -> tuple[_Array, _Array]:
-    """Means of resamples and their probabilities."""
+    """Return means of resamples, and their probabilities."""
     count = len(values)
     if count <= _MOST_ENUMERATED:
         found = list(_multisets(count, count))
@@ -118,7 +118,7 @@ def _resampled_means(values: _Array) -> tuple[_Array, _Array]:
 
 
 def _multisets(kinds: int, size: int) -> Iterator[tuple[tuple[int, ...], int]]:
-    """How often each of ``kinds`` values may be drawn in ``size`` draws, and in how many orders."""
+    """Yield how often each of ``kinds`` is drawn in ``size`` draws, and in how many orders."""
     if kinds == 1:
         yield (size,), 1
         return

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Gain:
-    """Fewer bits than a reference at equal quality, in per cent, all clips and each.
+    """Bits saved over a reference at equal quality, in per cent: over all clips, and per clip.
 
     ``mean_percent`` is by the geometric mean of the ratios, as ``bitrate_mbps`` is;
     ``total_percent`` by the sum of the bits, as ``compression_ratio`` is.

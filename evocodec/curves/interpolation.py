@@ -1,10 +1,10 @@
 """Piecewise cubic interpolation of few points: PCHIP (keeps monotonic data monotonic) and Akima.
 
-Cubic Hermite pieces that differ only in how the slope at a point is chosen from its neighbours:
+Cubic Hermite pieces that differ only in how the slope at a point follows from its neighbours:
 Fritsch and Butland, "A method for constructing local monotone piecewise cubic interpolants" (SIAM
 J. Sci. Stat. Comput. 5, 1984), and Akima, "A new method of interpolation and smooth curve fitting
-based on local procedures" (J. ACM 17, 1970). NumPy alone, because a curve has about six points and
-importing a library for them takes longer than a whole evaluation's arithmetic.
+based on local procedures" (J. ACM 17, 1970). Pure NumPy: a curve has about six points, and
+importing SciPy takes longer than all the arithmetic of an evaluation.
 """
 
 from dataclasses import dataclass
@@ -19,32 +19,32 @@ _BISECTIONS = 200  # more than any float interval needs; it ends as soon as noth
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Cubic:
-    """A curve through ``(x, y)`` with given slopes; x rises strictly, and bounds it."""
+    """A curve through ``(x, y)`` with given slopes; x rises strictly and bounds the curve."""
 
     x: Array
     y: Array
     slopes: Array
 
-    def at(self, where: Array) -> Array:
-        """Values of the curve; what lies outside is taken at the nearer end."""
-        inside = np.clip(where, self.x[0], self.x[-1])
+    def at(self, position: Array) -> Array:
+        """Values at these positions; positions outside are clamped to the nearer end."""
+        inside = np.clip(position, self.x[0], self.x[-1])
         piece = np.clip(np.searchsorted(self.x, inside, side="right") - 1, 0, len(self.x) - 2)
         return np.asarray(self._piece(piece, inside), dtype=np.float64)
 
-    def value(self, where: float) -> float:
-        """One value."""
-        return float(self.at(np.array([where]))[0])
+    def value(self, position: float) -> float:
+        """Value at one position."""
+        return float(self.at(np.array([position]))[0])
 
-    def slope(self, where: float) -> float:
-        """The derivative at a place, from the piece to its right."""
-        inside = min(max(where, float(self.x[0])), float(self.x[-1]))
+    def slope(self, position: float) -> float:
+        """Derivative at a position, from the piece to its right."""
+        inside = min(max(position, float(self.x[0])), float(self.x[-1]))
         index = int(np.clip(np.searchsorted(self.x, inside, side="right") - 1, 0, len(self.x) - 2))
         _, linear, square, cube = self._coefficients(index)
         step = inside - float(self.x[index])
         return float(linear + step * (2 * square + step * 3 * cube))
 
     def integral(self, low: float, high: float) -> float:
-        """The area under the curve; raises ``ValueError`` beyond its ends."""
+        """Area under the curve; raises ``ValueError`` beyond its ends."""
         if not self.x[0] <= low <= high <= self.x[-1]:
             raise ValueError(f"{low} to {high} lies beyond {self.x[0]} to {self.x[-1]}")
         left = np.clip(self.x[:-1], low, high) - self.x[:-1]
@@ -56,7 +56,7 @@ class Cubic:
         return float(areas.sum())
 
     def inverse(self, value: float) -> float:
-        """Where a rising curve has a value; one beyond its ends is taken at the nearer end."""
+        """Position at which a rising curve has a value; clamped to its ends."""
         if value <= self.y[0]:
             return float(self.x[0])
         if value >= self.y[-1]:
@@ -70,13 +70,13 @@ class Cubic:
             low, high = (middle, high) if self.value(middle) <= value else (low, middle)
         return (low + high) / 2
 
-    def _piece(self, index: npt.NDArray[np.intp], where: Array) -> Array:
+    def _piece(self, index: npt.NDArray[np.intp], position: Array) -> Array:
         constant, linear, square, cube = self._coefficients(index)
-        step = where - self.x[index]
+        step = position - self.x[index]
         return np.asarray(constant + step * (linear + step * (square + step * cube)))
 
     def _coefficients(self, index: int | npt.NDArray[np.intp]) -> tuple[Array, Array, Array, Array]:
-        """Of the powers of x − x_index in the pieces right of ``index``."""
+        """Coefficients of powers of x − x_index in the pieces right of ``index``."""
         width = self.x[index + 1] - self.x[index]
         rise = (self.y[index + 1] - self.y[index]) / width
         left, right = self.slopes[index], self.slopes[index + 1]
@@ -130,7 +130,7 @@ def _steps(x: Array, y: Array) -> tuple[Array, Array]:
 
 
 def _end_slope(width: float, next_width: float, rise: float, next_rise: float) -> float:
-    """Three-point slope at an end, held back so that the curve does not overshoot."""
+    """Three-point slope at an end, limited so that the curve does not overshoot."""
     slope = ((2 * width + next_width) * rise - width * next_rise) / (width + next_width)
     if slope * rise <= 0:
         return 0.0

@@ -1,8 +1,8 @@
 """Interpolation of a rate-distortion curve between its measured points, never beyond them.
 
 Log10 of the bits is interpolated over a quality metric with PCHIP, which keeps a rising curve
-rising; the inverse is solved on the same interpolant, so that both directions agree. PSNR-Y is the
-metric where none is named.
+rising. The inverse is solved on the same interpolant, so that both directions agree. The default
+metric is PSNR-Y.
 """
 
 import math
@@ -50,14 +50,14 @@ _Array = npt.NDArray[np.float64]
 
 
 def unit_of(metric: Metric) -> str:
-    """`` dB`` with its space, or nothing for a metric that is a mere number."""
+    """Unit of a metric, `` dB`` with its space, or empty for a metric without one."""
     return " dB" if metric in _DECIBELS else ""
 
 
 def make_curve(codec: str, clip: str, points: Iterable[RatePoint]) -> RdCurve:
-    """Sort points by bits, and keep one of several that say the same.
+    """Sort points by bits, and keep one of several points that are the same.
 
-    Points with the same bits and quality are one point (qp at the end of its effect); of several
+    Points with the same bits and quality are one point (where qp has no further effect). Of several
     lossless points only the smallest counts.
     """
     ordered = sorted(points, key=lambda point: (point.bits, point.quality.psnr_y_db))
@@ -75,7 +75,7 @@ def _says_the_same(smaller: RatePoint, larger: RatePoint) -> bool:
 
 
 def metric_values(curve: RdCurve, metric: Metric) -> tuple[float, ...]:
-    """The metric of every point; raises ``CandidateFailure`` where it was not measured."""
+    """Return the metric of every point; raises ``CandidateFailure`` where it was not measured."""
     values = tuple(point.quality.value(metric) for point in curve.points)
     found = tuple(value for value in values if value is not None)
     if len(found) < len(values):
@@ -118,7 +118,7 @@ def non_monotonic_points(curve: RdCurve, metric: Metric = Metric.PSNR_Y) -> tupl
 
 
 def describe(curve: RdCurve, metric: Metric = Metric.PSNR_Y) -> str:
-    """The points as a small table in plain text, for people and for a coder's repair."""
+    """Return the points as a small text table, for people and for the coder's repair prompt."""
     rows = [
         f"{point.qp:8.2f} {point.bits:12d} {value:10.3f}"
         for point, value in zip(curve.points, metric_values(curve, metric), strict=True)
@@ -197,5 +197,5 @@ def curve_arrays(curve: RdCurve, metric: Metric = Metric.PSNR_Y) -> tuple[_Array
 
 
 def nearest_point(curve: RdCurve, psnr_y_db: float) -> RatePoint:
-    """The measured point whose PSNR-Y is nearest a quality, in dB."""
+    """Return the measured point whose PSNR-Y is nearest to a quality in dB."""
     return min(curve.points, key=lambda point: abs(point.quality.psnr_y_db - psnr_y_db))

@@ -15,16 +15,15 @@ from evocodec.metrics.vmaf import VMAF_MIN_SIDE, VmafProcess
 
 
 class QualityMeter:
-    """All quality figures of one sequence; memory does not grow with its length but for the series.
+    """All quality metrics of one sequence; memory grows only by the per-frame series.
 
-    A context manager, because VMAF keeps a process. One thread feeds it. Peak values come from
-    ``bit_depth`` and sizes from the planes, so that samples of 10 bits or chroma of full size need
-    nothing here but frames that carry them. ``kernels`` are chosen by the size of the first frame
-    unless given.
+    A context manager, because VMAF runs a process. One thread feeds it. Peak values come from
+    ``bit_depth`` and sizes from the planes, so 10-bit samples or full-size chroma need nothing here
+    but frames that carry them. ``kernels`` are chosen by the size of the first frame unless given.
 
-    PSNR is the mean over frames of each frame's PSNR (JVET common test conditions), not the PSNR
-    of the mean error; 6:1:1 weighs (6·Y + U + V) / 8. MS-SSIM and VMAF are absent where the
-    picture is too small for them.
+    PSNR is the mean over frames of each frame's PSNR (JVET common test conditions), not the PSNR of
+    the mean error; 6:1:1 weighs (6·Y + U + V) / 8. MS-SSIM and VMAF are absent where the picture is
+    too small for them.
     """
 
     def __init__(
@@ -56,14 +55,15 @@ class QualityMeter:
 
     @property
     def count(self) -> int:
-        """Frames measured so far."""
+        """Number of frames measured so far."""
         return len(self._psnr[0])
 
     def add(self, reference: Frame, decoded: Frame) -> None:
         """Measure the next frame.
 
-        Raises ``CandidateFailure`` when a shape or dtype differs: numbers of different pictures
-        must not be compared; ``InfrastructureFailure`` when VMAF is wanted and cannot be had.
+        Raises ``CandidateFailure`` when a shape or dtype differs, since pictures of different
+        formats must not be compared; ``InfrastructureFailure`` when VMAF is wanted and cannot be
+        computed.
         """
         check_same_planes(self.count, reference, decoded)
         size = reference.y.shape
@@ -97,18 +97,20 @@ class QualityMeter:
         return quality_of_series(series), series
 
     def close(self) -> None:
-        """End what still runs; may be called twice."""
+        """End running processes; may be called twice."""
         if self._vmaf is not None:
             self._vmaf.close()
             self._vmaf = None
 
     def _measure(self, kernels: Kernels, reference: Frame, decoded: Frame) -> None:
         loaded = [
-            (kernels.load(ours), kernels.load(theirs))
-            for ours, theirs in zip(reference, decoded, strict=True)
+            (kernels.load(reference_plane), kernels.load(decoded_plane))
+            for reference_plane, decoded_plane in zip(reference, decoded, strict=True)
         ]
-        for series, plane, (ours, theirs) in zip(self._psnr, reference, loaded, strict=True):
-            error = kernels.squared_error(ours, theirs)
+        for series, plane, (reference_plane, decoded_plane) in zip(
+            self._psnr, reference, loaded, strict=True
+        ):
+            error = kernels.squared_error(reference_plane, decoded_plane)
             series.append(psnr_of_error(error, plane.size, self._bit_depth))
         if min(reference.y.shape) >= MS_SSIM_MIN_SIDE:
             similarity = loaded_ms_ssim(*loaded[0], bit_depth=self._bit_depth, kernels=kernels)
@@ -118,19 +120,19 @@ class QualityMeter:
 def measure(
     reference: Iterable[Frame], decoded: Iterable[Frame], *, vmaf: bool = False
 ) -> tuple[Quality, FrameSeries]:
-    """Quality and series of a whole sequence; both sides are read once, in step.
+    """Return quality and series of a whole sequence; both inputs are read once, in parallel.
 
     Raises ``CandidateFailure`` when count, shapes or dtype differ.
     """
     with QualityMeter(vmaf=vmaf) as meter:
-        ours, theirs = 0, 0
+        expected, found = 0, 0
         for mine, other in zip_longest(reference, decoded):
-            ours += mine is not None
-            theirs += other is not None
+            expected += mine is not None
+            found += other is not None
             if mine is not None and other is not None:
                 meter.add(mine, other)
-        if ours != theirs or not ours:
-            raise wrong_count(ours, theirs)
+        if expected != found or not expected:
+            raise wrong_count(expected, found)
         return meter.finish()
 
 

@@ -32,12 +32,14 @@ def ms_ssim(
     )
 
 
-def loaded_ms_ssim(ours: Array, theirs: Array, *, bit_depth: int, kernels: Kernels) -> float:
+def loaded_ms_ssim(
+    reference_plane: Array, decoded_plane: Array, *, bit_depth: int, kernels: Kernels
+) -> float:
     """``ms_ssim`` of planes that ``kernels.load`` has returned, without the check of their size."""
     peak = float(2**bit_depth - 1)
     # Moments around mid-grey lose fewer float32 digits than moments around 0.
     offset = 2**bit_depth
-    both, difference = kernels.sum_and_difference(ours, theirs, offset)
+    both, difference = kernels.sum_and_difference(reference_plane, decoded_plane, offset)
     product: float = 1.0
     for weight in _WEIGHTS[:-1]:
         product *= math.pow(max(0.0, _mean_similarity(kernels, both, difference, peak)), weight)

@@ -17,7 +17,7 @@ def plane_psnr(reference: Samples, decoded: Samples, *, bit_depth: int = 8) -> f
 
 
 def psnr_of_error(squared_error: int, samples: int, bit_depth: int) -> float:
-    """PSNR in dB of a plane whose squared differences have this sum."""
+    """PSNR in dB of a plane with this sum of squared differences."""
     if squared_error == 0:
         return PSNR_CAP_DB
     peak = 2**bit_depth - 1
@@ -42,19 +42,21 @@ def psnr_series(
     must not be compared.
     """
     check_same_format(reference, decoded)
-    return tuple(frame_psnr(ours, theirs) for ours, theirs in zip(reference, decoded, strict=True))
+    return tuple(
+        frame_psnr(before, after) for before, after in zip(reference, decoded, strict=True)
+    )
 
 
 def check_same_format(reference: Sequence[Frame], decoded: Sequence[Frame]) -> None:
     """Raise ``CandidateFailure`` (bad output) unless both have the same count, shapes and dtype."""
     if len(reference) != len(decoded) or not reference:
         raise wrong_count(len(reference), len(decoded))
-    for index, (ours, theirs) in enumerate(zip(reference, decoded, strict=True)):
-        check_same_planes(index, ours, theirs)
+    for index, (before, after) in enumerate(zip(reference, decoded, strict=True)):
+        check_same_planes(index, before, after)
 
 
 def check_same_planes(index: int, reference: Frame, decoded: Frame) -> None:
-    """Raise ``CandidateFailure`` unless frame ``index`` has the planes of the one that went in."""
+    """Raise ``CandidateFailure`` unless frame ``index`` has the plane format of the input frame."""
     for name, mine, other in zip("yuv", reference, decoded, strict=True):
         if mine.shape != other.shape or mine.dtype != other.dtype:
             raise CandidateFailure(
@@ -65,7 +67,7 @@ def check_same_planes(index: int, reference: Frame, decoded: Frame) -> None:
 
 
 def wrong_count(expected: int, found: int) -> CandidateFailure:
-    """Return the failure of a program that gave back more or fewer frames than it got."""
+    """Return the failure of a program that returned more or fewer frames than it got."""
     return CandidateFailure(
         FailureKind.BAD_OUTPUT, f"{found} frames were decoded where {expected} went in"
     )

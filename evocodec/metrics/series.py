@@ -28,7 +28,7 @@ def series_from_json(data: bytes) -> FrameSeries:
 
 
 def store_series(point: RatePoint, put: Callable[[bytes], str]) -> RatePoint:
-    """Give the point's series to ``put``, and return the point with the name in its place."""
+    """Store the series of a point with ``put``; returns the point with the blob's hash instead."""
     if point.series is None:
         return point
     return replace(point, series=None, series_sha256=put(series_to_json(point.series)))

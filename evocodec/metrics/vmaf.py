@@ -1,9 +1,9 @@
 """VMAF and VMAF-NEG, by libvmaf inside the bundled ffmpeg; both models in one pass.
 
-Frames go through one pipe as raw pictures of double height, the reference above the decoded one,
-and the filter graph cuts them apart: two pipes could block each other. Only luma is sent in
-earnest, because the models read nothing else; the chroma that the pixel format wants is filler.
-Grey formats would be shorter, but ffmpeg takes them for full range and rescales them.
+Frames go through one pipe as raw pictures of double height, the reference above the decoded
+picture, and the filter graph splits them: two pipes could block each other. Only luma is real,
+because the models read nothing else; the chroma that the pixel format needs is filler. Grey formats
+would be shorter, but ffmpeg takes them for full range and rescales them.
 """
 
 import json
@@ -27,11 +27,10 @@ _EXIT_SECONDS = 600.0
 
 
 class VmafProcess:
-    """One sequence on its way through libvmaf; owned by one thread, and closed by its owner.
+    """One sequence in libvmaf; owned by one thread, and closed by its owner.
 
-    The scores of a frame depend on its neighbours (motion), so they are known at the end only.
-    Raises ``InfrastructureFailure`` when ffmpeg lacks libvmaf, or ends without a score for every
-    frame.
+    Scores of a frame depend on its neighbours (motion), so they are known only at the end. Raises
+    ``InfrastructureFailure`` when ffmpeg lacks libvmaf, or ends without a score for every frame.
     """
 
     def __init__(self, shape: tuple[int, int], *, bit_depth: int = 8, threads: int = 1) -> None:
@@ -72,7 +71,7 @@ class VmafProcess:
         self._count += 1
 
     def finish(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """VMAF and VMAF-NEG of every frame, 0…100."""
+        """Return VMAF and VMAF-NEG of every frame, 0…100."""
         with suppress(BrokenPipeError):
             cast(BinaryIO, self._process.stdin).close()
         try:
@@ -89,7 +88,7 @@ class VmafProcess:
         return _read_scores(self._log.read(), self._count)
 
     def close(self) -> None:
-        """End the process if it still runs, and free everything; may be called twice."""
+        """End the process if it still runs; may be called twice."""
         if self._process.poll() is None:
             self._process.kill()
         with suppress(BrokenPipeError):

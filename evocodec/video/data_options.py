@@ -1,6 +1,7 @@
 """Video options of this process: cache folder, cache size, S3 endpoint, file of test sets.
 
-A clip is loaded in many places, also in workers that have no settings; what they share is this.
+Clips are loaded in many places, also in workers that have no settings. All of them read these
+options.
 """
 
 import os
@@ -14,19 +15,20 @@ S3_SCHEME = "s3://"
 
 @dataclass(frozen=True, slots=True)
 class DataOptions:
-    """``cache_bytes`` bounds what lies in ``cache_folder`` and is not in use.
+    """Options for loading video.
 
-    ``catalogue`` is the file of named test sets, None where there is none.
+    ``cache_bytes`` limits the files in ``cache_folder`` that are not in use. ``test_sets`` is the
+    file of named test sets, or None.
     """
 
     cache_folder: Path
     cache_bytes: int = 4 * GIBIBYTE
     s3_endpoint_url: str = ""
-    catalogue: Path | None = None
+    test_sets: Path | None = None
 
 
 def shared_folder() -> Path:
-    """Where video is kept unless told otherwise: in a place that others may write to as well."""
+    """Return the default cache folder; every process of this user shares it."""
     return Path(tempfile.gettempdir()) / f"evocodec-{os.getuid()}" / "video"
 
 
@@ -34,11 +36,11 @@ _current: list[DataOptions] = [DataOptions(shared_folder())]
 
 
 def use_options(options: DataOptions) -> DataOptions:
-    """Make these the options of the process; returns the ones before."""
+    """Set the options of the process; returns the previous ones."""
     before, _current[0] = _current[0], options
     return before
 
 
 def data_options() -> DataOptions:
-    """The options of the process; by default a private folder for temporary files."""
+    """Return the options of the process."""
     return _current[0]

@@ -1,7 +1,7 @@
 """Derived clips of the held-out gate: cut, mirrored or re-filmed from real frames by a secret seed.
 
-A derived clip is a function of the pool, the seed and an index alone, so that a run which was
-killed draws the same ones again, and an audit that is given the seed can make them itself.
+A derived clip depends only on the pool, the seed and an index. So a run that was killed draws the
+same clips again, and an audit that has the seed can make them too.
 """
 
 import hashlib
@@ -34,9 +34,9 @@ _MAX_STEP = 2
 
 @dataclass(frozen=True, slots=True)
 class Camera:
-    """A window's path over a still: where its centre starts and what changes a frame.
+    """Path of a window over a still picture: start of its centre, and change per frame.
 
-    Positions and speeds in luma samples, angles in radians; ``scale`` is source samples a sample.
+    Positions and speeds in luma samples, angles in radians; ``scale`` is source samples per sample.
     """
 
     centre: tuple[float, float]
@@ -54,9 +54,10 @@ def derive_clip(
 ) -> Clip:
     """Derive one clip of ``frames`` frames; ``attempt`` counts redraws of the same index.
 
-    Either a window of real frames, played at once or double speed, forwards or backwards, or a
-    camera moved over a still; cropped, mirrored, upside down, and of odd size half of the time.
-    Clips of the pool that are too short serve as stills. Raises ``ValueError`` for an empty pool.
+    It is either a window of real frames, played at normal or double speed, forwards or backwards;
+    or a camera moved over a still picture. It is cropped, mirrored or turned upside down, and has
+    an odd size half of the time. Clips of the pool that are too short serve as stills. Raises
+    ``ValueError`` for an empty pool.
     """
     if not pool:
         raise ValueError("there is nothing to derive a clip from")
@@ -82,10 +83,10 @@ def derive_clip(
 def film(
     still: Frame, camera: Camera, size: tuple[int, int], frames: int, rng: "Generator"
 ) -> tuple[Frame, ...]:
-    """Move a camera over a still, with sub-sample positions and a sensor's noise.
+    """Move a camera over a still picture, with sub-sample positions and sensor noise.
 
-    Chroma follows luma at half the resolution, sited left as in H.264 and HEVC: its sample
-    (i, j) lies at luma (2i, 2j + ½).
+    Chroma moves with luma at half the resolution, sited left as in H.264 and HEVC: its sample (i,
+    j) lies at luma (2i, 2j + ½).
     """
     width, height = size
     largest = camera.scale * math.exp(abs(camera.zoom) * frames)
@@ -121,7 +122,7 @@ def _window(
 
 
 def _size(rng: "Generator", stream: StreamInfo) -> tuple[int, int]:
-    """Even sides, so that mirroring keeps chroma under its luma; odd sizes are trimmed later."""
+    """Draw even sides, so that mirroring keeps chroma under its luma; odd sizes are cut later."""
     sides = []
     for side in (stream.width, stream.height):
         share = rng.uniform(_SMALLEST_SHARE, _LARGEST_SHARE)
@@ -132,7 +133,7 @@ def _size(rng: "Generator", stream: StreamInfo) -> tuple[int, int]:
 
 
 def _camera(rng: "Generator", stream: StreamInfo, width: int, height: int, frames: int) -> Camera:
-    """A slow hand-held pan: never faster than the still has room for."""
+    """Draw a slow hand-held pan that stays within the still picture."""
     scale = rng.uniform(0.8, 1.1)
     scale = min(scale, 0.95 * stream.width / width, 0.95 * stream.height / height)
     room = [
@@ -161,7 +162,7 @@ def _camera(rng: "Generator", stream: StreamInfo, width: int, height: int, frame
 def _path(
     camera: Camera, time: int, width: int, height: int, rng: "Generator"
 ) -> npt.NDArray[np.float64]:
-    """The affine map from a window's samples to the still's, for one moment."""
+    """Return the affine map from samples of the window to those of the still, at one time."""
     scale = camera.scale * math.exp(camera.zoom * time)
     angle = camera.angle + camera.turn * time
     turn = scale * np.array(
@@ -180,7 +181,7 @@ def _chroma_matrix(matrix: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
 
 def _prefilter(plane: Plane, scale: float) -> _Image:
-    """Take out what a coarser grid cannot hold."""
+    """Low-pass filter against aliasing on a coarser grid."""
     import cv2
 
     image = plane.astype(np.float32)
@@ -202,7 +203,7 @@ def _warp(image: _Image, matrix: npt.NDArray[np.float64], width: int, height: in
 
 
 def _expose(image: _Image, noise: float, rng: "Generator") -> Plane:
-    """Add noise that is alike over neighbouring samples, as after demosaicing, and round."""
+    """Add noise that is correlated over neighbouring samples, as after demosaicing, and round."""
     import cv2
 
     grain = cv2.GaussianBlur(rng.standard_normal(image.shape).astype(np.float32), (3, 3), 0.6)
@@ -213,7 +214,7 @@ def _expose(image: _Image, noise: float, rng: "Generator") -> Plane:
 
 
 def _cut(frame: Frame, x: int, y: int, width: int, height: int) -> Frame:
-    """Cut an even window at an even place."""
+    """Cut an even window at an even position."""
     chroma = (slice(y // 2, (y + height) // 2), slice(x // 2, (x + width) // 2))
     return Frame(frame.y[y : y + height, x : x + width], frame.u[chroma], frame.v[chroma])
 

@@ -1,8 +1,8 @@
 """The ffmpeg binary inside imageio-ffmpeg: decodes sources and encodes anchors.
 
-Decoding ends in 8-bit 4:2:0, BT.709, limited range, whatever the file holds. Ranges and matrices
-are converted explicitly: a full-range file read as limited range costs about 10 dB of PSNR
-while looking almost right.
+Decoding yields 8-bit 4:2:0, BT.709, limited range, whatever the file holds. Ranges and matrices are
+converted explicitly: a full-range file that is read as limited range looks almost right, and costs
+about 10 dB of PSNR.
 """
 
 import os
@@ -31,7 +31,7 @@ _PIECE_BYTES = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """What the first video stream of a file declares, upright."""
+    """Declared properties of the first video stream of a file, after rotation."""
 
     width: int
     height: int
@@ -41,7 +41,7 @@ class Probe:
 
     @property
     def is_native(self) -> bool:
-        """Whether samples can be taken as they are."""
+        """Whether samples need no conversion."""
         return (
             self.pixel_format == "yuv420p"
             and self.colour_range != "pc"
@@ -51,10 +51,10 @@ class Probe:
 
 @dataclass(frozen=True, slots=True)
 class Feed:
-    """Parts of a file that ffmpeg is given through a pipe, instead of opening the file itself.
+    """Parts of a file that ffmpeg gets through a pipe, instead of opening the file itself.
 
-    ``segments`` are (first byte, length); ``options`` stand before ffmpeg's ``-i``. What the stream
-    is has been read already, and is ``declared``.
+    ``segments`` are (first byte, length); ``options`` come before ffmpeg's ``-i``. ``declared`` is
+    the stream's declaration, which has been read already.
     """
 
     file: Path
@@ -140,7 +140,7 @@ def parse_video_line(line: str) -> Probe:
 
 
 class Decoding:
-    """A running decoder: the size and rate of what it delivers, and its frames."""
+    """A running decoder: size and rate of its output, and its frames."""
 
     def __init__(
         self, process: subprocess.Popen[bytes], complaints: BinaryIO, path: str, *, strict: bool
@@ -161,7 +161,7 @@ class Decoding:
         self.fps = self._reader.fps
 
     def frames(self) -> Iterator[Frame]:
-        """Yield every frame; at the end raise ``SourceError`` if there was damage on the way."""
+        """Yield every frame; raises ``SourceError`` at the end if the file was damaged."""
         count = 0
         for frame in self._reader.frames():
             yield frame
@@ -184,11 +184,11 @@ class Decoding:
 def decoding(
     path: str, filters: str, *, strict: bool, feed: Feed | None = None
 ) -> Iterator[Decoding]:
-    """Start a decoder that delivers 4:2:0 8-bit frames after ``filters``; ends it on leaving.
+    """Start a decoder that yields 8-bit 4:2:0 frames after ``filters``; ends with the block.
 
-    Every frame of the file arrives once: none is dropped or repeated to fit a rate. ``strict``
-    makes damage that ffmpeg conceals an error too. With a ``feed``, ``path`` is only what messages
-    call it. Raises ``SourceError``.
+    Every frame of the file comes once: none is dropped or repeated to fit a rate. ``strict`` turns
+    damage that ffmpeg conceals into an error. With a ``feed``, ``path`` is only the name in
+    messages. Raises ``SourceError``.
     """
     command = [
         *_decoder_input(path, feed),
@@ -203,7 +203,7 @@ def decoding(
 
 
 def count_frames(path: str, filters: str, *, feed: Feed | None = None) -> int:
-    """How many frames ``decoding`` will deliver, found out by decoding without looking at them."""
+    """Count the frames that ``decoding`` yields, by decoding."""
     command = [
         *_decoder_input(path, feed),
         *("-v", "error", "-map", "0:V:0", "-fps_mode", "passthrough", "-vf", filters),

@@ -1,7 +1,7 @@
 """Frame files: decoded frames in a file instead of in memory, read one at a time.
 
-Reading makes a copy of one frame; mapping the file would count every frame that was looked at as
-this process's own memory, and limits on memory do count it.
+Reading copies one frame. Mapping the file would count every frame read as memory of this process,
+and memory limits do count it.
 """
 
 import os
@@ -22,9 +22,9 @@ IN_MEMORY_BYTES = 64 << 20
 class FrameFile(Sequence[Frame]):
     """Frames of one file, by index; slices share the file. Any thread may read.
 
-    ``stream`` has the number of frames of this view, and ``start`` is its first in the file.
-    Pickled, it is its path: another process of this machine opens the file again, and finds it as
-    long as somebody holds it.
+    ``stream`` has the number of frames of this slice, and ``start`` is its first frame in the file.
+    It is pickled as its path: another process on this machine opens the file again, and finds it as
+    long as any process holds it.
     """
 
     def __init__(self, held: HeldFile, stream: StreamInfo, start: int = 0) -> None:
@@ -34,7 +34,7 @@ class FrameFile(Sequence[Frame]):
 
     @property
     def path(self) -> Path:
-        """The file's place."""
+        """Path of the file."""
         return self._held.path
 
     def __len__(self) -> int:
@@ -66,9 +66,9 @@ class FrameFile(Sequence[Frame]):
 
 
 class FrameWriter:
-    """Writes frames of one size into a new file of the cache; ``discard`` or ``keep`` ends it.
+    """Writes frames of one size into a new file of the cache; ends with ``discard`` or ``keep``.
 
-    Frames may be given an index: a job that is repeated delivers them again.
+    Frames may be written by index: a job that is repeated delivers them again.
     """
 
     def __init__(self, stream: StreamInfo, cache: ClipCache | None = None) -> None:
@@ -80,7 +80,7 @@ class FrameWriter:
         self._count = 0
 
     def put(self, index: int, frame: Frame) -> None:
-        """Write one frame in its place."""
+        """Write the frame of this index."""
         size = self._stream.frame_bytes
         data = memoryview(pack_frame(frame))
         place = index * size
@@ -100,27 +100,27 @@ class FrameWriter:
         self.put(self._count, frame)
 
     def frames(self) -> FrameFile:
-        """What has been written so far."""
+        """Return the frames written so far."""
         return FrameFile(self._held, replace(self._stream, frame_count=self._count))
 
     def keep(self, sha256: str) -> FrameFile:
-        """Leave the file in the cache under its digest, for others and for later."""
+        """Store the file in the cache under its digest."""
         count = self._count
         self._held = self._cache.rename(self._held, sha256 + FRAMES_SUFFIX)
         self._cache.make_room()  # how long a video is, is known only now
         return FrameFile(self._held, replace(self._stream, frame_count=count))
 
     def discard(self) -> None:
-        """Remove the file's name: it goes when nobody reads it any more."""
+        """Remove the name of the file; its space is freed when nobody reads it any more."""
         self._held.path.unlink(missing_ok=True)
 
 
 def collect(
     frames: Iterable[Frame], stream: StreamInfo
 ) -> tuple[Sequence[Frame], FrameWriter | None]:
-    """Hold frames in memory while they are few, and in a file of the cache beyond that.
+    """Hold a few frames in memory; more of them in a file of the cache.
 
-    Returns them, and the writer of the file if there is one, for its ``keep`` or ``discard``.
+    Returns the frames, and the writer of the file if there is one, for its ``keep`` or ``discard``.
     """
     held: list[Frame] = []
     most = max(1, IN_MEMORY_BYTES // stream.frame_bytes)
@@ -147,7 +147,7 @@ def collect(
 def find_frames(
     sha256: str, stream: StreamInfo, cache: ClipCache | None = None
 ) -> FrameFile | None:
-    """The frames with this digest, when the cache has them all."""
+    """Return the frames with this digest, if the cache has them all."""
     held = (cache or clip_cache()).find(sha256 + FRAMES_SUFFIX)
     if held is None or held.size() != stream.frame_bytes * stream.frame_count:
         return None

@@ -1,7 +1,7 @@
 """Raw video: YUV of a stated format, and Y4M; every frame has the same size in bytes.
 
-Where a frame begins follows from its number, so a part of such a file can be read, or fetched,
-without what stands before it.
+The position of a frame follows from its number, so a part of the file can be read, or fetched,
+without the bytes before it.
 """
 
 import re
@@ -50,7 +50,7 @@ _COMMON_SIZES = (
 
 @dataclass(frozen=True, slots=True)
 class RawFormat:
-    """What the samples of a file without a header are; ``str`` gives what ``parse_raw`` reads."""
+    """Sample format of a file without a header; ``str`` gives what ``parse_raw`` reads."""
 
     width: int
     height: int
@@ -60,7 +60,7 @@ class RawFormat:
 
     @property
     def frame_bytes(self) -> int:
-        """Size of one frame in the file."""
+        """Size of one frame in the file, in bytes."""
         return _frame_bytes(self.width, self.height, self.pixel_format)
 
     def __str__(self) -> str:
@@ -70,21 +70,21 @@ class RawFormat:
 
 @dataclass(frozen=True, slots=True)
 class FixedLayout:
-    """Where frames lie: ``header_bytes`` before the first, and ``stride`` from one to the next."""
+    """Positions of frames: ``header_bytes`` before the first, then one every ``stride`` bytes."""
 
     format: RawFormat
     header_bytes: int
     stride: int
 
     def range_of(self, start_frame: int, frames: int | None, size: int) -> tuple[int, int]:
-        """First byte, and end, of the frames asked for, as far as the file goes."""
+        """Return first byte and end of these frames, as far as the file reaches."""
         begin = self.header_bytes + start_frame * self.stride
         end = size if frames is None else begin + frames * self.stride
         return min(begin, size), min(end, size)
 
 
 def parse_raw(text: str, whole: str) -> RawFormat:
-    """Read ``WxH,FPS[,FORMAT[,tv|pc]]``; ``whole`` is what messages quote."""
+    """Parse ``WxH,FPS[,FORMAT[,tv|pc]]``; ``whole`` is the text that messages quote."""
     match = re.fullmatch(r"(\d+)[xX](\d+),([\d./]+)(?:,(\w+))?(?:,(tv|pc))?", text.strip())
     if match is None:
         raise SourceError(f"{whole}: what follows 'raw=' is not complete; write {RAW_GRAMMAR}")
@@ -119,10 +119,10 @@ def raw_layout(path: str, stated: RawFormat, size: int) -> FixedLayout:
 
 
 def y4m_layout(head: bytes, size: int) -> FixedLayout | None:
-    """Where the frames of a Y4M file lie, from its first bytes; None when they cannot be told.
+    """Return the layout of a Y4M file from its first bytes; None when it cannot be known.
 
-    Frame headers may carry parameters, and a colour space may be one not known here: such a file
-    must be read from its beginning.
+    Frame headers may have parameters, and the colour space may be unknown: such a file must be read
+    from its beginning.
     """
     line, newline, _ = head[:Y4M_HEADER_BYTES].partition(b"\n")
     fields = line.decode("ascii", "replace").split(" ")

@@ -22,7 +22,7 @@ _MD5_ENCRYPTIONS = ("", "AES256")
 
 
 class BrokenAnswerError(Exception):
-    """An answer that ended before all of it had come; the rest can be asked for."""
+    """A response that ended early; the rest can be requested again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +46,9 @@ class S3Url:
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """One version of an object: what must not change while it is read.
+    """One version of an object; it must not change while it is read.
 
-    ``md5`` is empty where the ETag is none: for uploads in parts, and for keys of the owner.
+    ``md5`` is empty where the ETag is no MD5: for multipart uploads, and with customer keys.
     """
 
     size: int
@@ -76,7 +76,7 @@ class S3Client:
             ) from error
 
     def head(self, url: S3Url) -> Version:
-        """Ask for size and version."""
+        """Return the size and version of an object."""
         with self._explained(url):
             answer = self._client.head_object(Bucket=url.bucket, Key=url.key)
         etag = str(answer["ETag"])
@@ -94,7 +94,7 @@ class S3Client:
         )
 
     def stream(self, url: S3Url, version: Version, start: int, end: int) -> Iterator[bytes]:
-        """Yield these bytes as they come; raises ``BrokenAnswerError`` when too few do."""
+        """Yield these bytes as they arrive; raises ``BrokenAnswerError`` when too few arrive."""
         asked = {"Range": f"bytes={start}-{end - 1}", "IfMatch": version.etag}
         if version.version_id:
             asked["VersionId"] = version.version_id
@@ -113,7 +113,7 @@ class S3Client:
             raise BrokenAnswerError(f"{got} of {end - start} bytes came")
 
     def upload(self, file: Path, url: S3Url) -> None:
-        """Store a file, in several parts when it is large; the object appears whole or not."""
+        """Upload a file, in parts when it is large; the object appears as a whole or not at all."""
         try:
             with self._explained(url):
                 self._client.upload_file(str(file), url.bucket, url.key)
@@ -178,7 +178,7 @@ class S3Client:
 
 @cache
 def client_of(endpoint_url: str) -> S3Client:
-    """The process's one connection to a store: making it takes half a second."""
+    """Return the connection of this process to a store; making one takes half a second."""
     return S3Client(endpoint_url)
 
 

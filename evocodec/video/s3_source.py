@@ -1,8 +1,8 @@
 """Video in S3: read by byte ranges, kept in the cache, never mixed from two versions of an object.
 
-An object lies in the cache as one file that has holes where nothing was fetched yet, and a list of
-what it has. The name of both is a digest of endpoint, bucket, key, ETag and version, so that an
-object that was replaced is another file.
+An object is one sparse file in the cache, with holes for the bytes that were not fetched yet, and a
+list of the ranges that it has. Both are named by a digest of endpoint, bucket, key, ETag and
+version, so that a replaced object is another file.
 """
 
 import hashlib
@@ -58,11 +58,11 @@ class RemoteObject:
 
     @property
     def path(self) -> Path:
-        """The file in the cache; holes where nothing was fetched."""
+        """Path of the file in the cache; ranges that were not fetched are holes."""
         return self._held.path
 
     def read(self, start: int, count: int) -> bytes:
-        """What ``ensure`` has made sure of, at most to the end of the object."""
+        """Read bytes that ``ensure`` has fetched, at most to the end of the object."""
         return self._held.read(start, min(count, self.size - start))
 
     def ensure(self, start: int, end: int) -> None:
@@ -88,7 +88,7 @@ class RemoteObject:
                 self._verify()
 
     def _fetch(self, have: list[_Interval], start: int, end: int) -> list[_Interval]:
-        """Get one range; what arrives before the connection breaks is kept."""
+        """Fetch one range; bytes that arrive before the connection breaks are kept."""
         from evocodec.video.s3_client import BrokenAnswerError  # noqa: PLC0415 - see _connect
 
         broken, place = 0, start
@@ -124,7 +124,7 @@ class RemoteObject:
         return place
 
     def _verify(self) -> None:
-        """Compare the whole with its ETag, where that is an MD5: not for multipart or KMS."""
+        """Compare the object with its ETag if that is an MD5: not for multipart or KMS."""
         wanted = self._version.md5
         if not wanted:
             return
@@ -168,7 +168,7 @@ class RemoteObject:
 
 
 def upload(file: Path, text: str) -> None:
-    """Store a file as an object, whole or not at all; raises as ``RemoteObject.ensure`` does."""
+    """Upload a file as one object; raises as ``RemoteObject.ensure`` does."""
     client, url = _connect(text)
     client.upload(file, url)
 

@@ -25,10 +25,10 @@ _RAW_SUFFIXES = (".yuv", ".raw", ".i420", ".nv12")
 
 @dataclass(frozen=True, slots=True)
 class LocalVideo:
-    """A source as this machine has it while ``opened`` lasts.
+    """A source that this machine can read while ``opened`` is active.
 
-    ``start_frame`` counts from the first frame of what is read, which with a ``feed`` is the first
-    one asked for. ``identity`` changes whenever the samples may have.
+    ``start_frame`` counts from the first frame of the input; with a ``feed``, that is the first
+    frame asked for. ``identity`` changes whenever the samples may have changed.
     """
 
     path: str
@@ -40,7 +40,7 @@ class LocalVideo:
 
 @contextmanager
 def opened(source: ClipSource) -> Iterator[LocalVideo]:
-    """Make a source readable: what is remote is fetched first, and only what is needed of it.
+    """Make a source readable: fetches the needed part of a remote source first.
 
     Raises ``SourceError`` for what a person can change, ``InfrastructureFailure`` for the network.
     """
@@ -62,7 +62,7 @@ def opened(source: ClipSource) -> Iterator[LocalVideo]:
 
 @contextmanager
 def fetched(text: str) -> Iterator[Path]:
-    """A file as a path: fetched whole when it is in S3; raises as ``opened`` does."""
+    """Return a path to a file; a file in S3 is fetched as a whole. Raises as ``opened`` does."""
     if not text.startswith(S3_SCHEME):
         yield check_readable(text)
         return
@@ -72,7 +72,7 @@ def fetched(text: str) -> Iterator[Path]:
 
 
 def check_source(source: ClipSource) -> None:
-    """Check that a source is there, before anything slow begins; raises as ``opened`` does."""
+    """Check that a source exists, before slow work begins; raises as ``opened`` does."""
     _check_range(source)
     if source.path.startswith(S3_SCHEME):
         with RemoteObject.open(source.path) as remote:

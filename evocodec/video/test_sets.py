@@ -1,7 +1,7 @@
 """Named test sets: a TOML file that lists clips, with the SHA-256 of their samples.
 
-Paths in it are relative to its own folder, so that it can be committed beside the videos, or copied
-with them.
+Paths in it are relative to its own folder, so that it can be committed or copied together with the
+videos.
 """
 
 import difflib
@@ -30,7 +30,7 @@ _HEAD = """\
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One clip of a set. ``source`` is what ``--clip`` takes; ``sha256`` is that of its samples.
+    """One clip of a set; ``source`` is written as for ``--clip``; ``sha256`` is of its samples.
 
     ``spatial`` and ``temporal`` are the SI and TI of ITU-T P.910; ``colour_range`` and ``matrix``
     are what the file declares, or empty.
@@ -55,20 +55,20 @@ class Entry:
 
     @property
     def full_name(self) -> str:
-        """What ``--clip`` takes for this clip alone."""
+        """Name of this clip for ``--clip``."""
         return f"@{self.set}/{self.name}"
 
 
 @dataclass(frozen=True, slots=True)
 class ClipSets:
-    """The sets of one file; a file that is not there is an empty one."""
+    """The sets of one file; a missing file is an empty one."""
 
     path: Path
     entries: tuple[Entry, ...] = ()
 
     @classmethod
     def read(cls, path: Path) -> "ClipSets":
-        """Raises ``ConfigError`` when the file cannot be understood."""
+        """Read a file; raises ``ConfigError`` when it cannot be parsed."""
         try:
             tree = tomllib.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
@@ -86,10 +86,10 @@ class ClipSets:
         if not isinstance(rows, list):
             raise ConfigError(f"{path}: 'clip' must be [[clip]] tables; see docs/clips.md")
         entries = tuple(_entry(row, f"{path}, clip {number}") for number, row in enumerate(rows, 1))
-        catalogue = cls(path)
+        test_sets = cls(path)
         for entry in entries:
-            catalogue = catalogue.with_entry(entry)
-        return catalogue
+            test_sets = test_sets.with_entry(entry)
+        return test_sets
 
     def write(self) -> None:
         """Write the file whole or not at all."""
@@ -116,7 +116,7 @@ class ClipSets:
         return tuple(dict.fromkeys(entry.set for entry in self.entries))
 
     def of(self, name: str) -> tuple[Entry, ...]:
-        """The clips that ``SET`` or ``SET/NAME`` means; ``SourceError`` when there is none."""
+        """Return the clips of ``SET`` or ``SET/NAME``; raises ``SourceError`` if there are none."""
         wanted, _, clip = name.partition("/")
         found = tuple(
             entry for entry in self.entries if entry.set == wanted and clip in ("", entry.name)
@@ -129,7 +129,7 @@ class ClipSets:
         raise SourceError(f"there is no clip set or clip @{name} in {self.path}; {hint}")
 
     def with_entry(self, entry: Entry) -> "ClipSets":
-        """With one more clip; raises ``ConfigError`` when its set has one of that name."""
+        """Return the sets with one more clip; raises ``ConfigError`` if the set has that name."""
         if any(other.full_name == entry.full_name for other in self.entries):
             raise ConfigError(
                 f"{entry.full_name} is there already; choose another --name, or remove it with "
@@ -138,12 +138,12 @@ class ClipSets:
         return replace(self, entries=(*self.entries, entry))
 
     def without(self, name: str) -> "ClipSets":
-        """Without what ``SET`` or ``SET/NAME`` means; ``SourceError`` when there is none."""
+        """Return the sets without ``SET`` or ``SET/NAME``; ``SourceError`` if there is none."""
         gone = self.of(name)
         return replace(self, entries=tuple(e for e in self.entries if e not in gone))
 
     def source_of(self, entry: Entry) -> ClipSource:
-        """The source, its path as seen from here."""
+        """Return the source of an entry, with its path as seen from the current folder."""
         source = parse_clip(entry.source)
         path = source.path
         if not path.startswith(S3_SCHEME):
@@ -158,7 +158,7 @@ class ClipSets:
         )
 
     def relative(self, source: ClipSource) -> str:
-        """The source as it is written into the file."""
+        """Return the source as it is written into the file."""
         path = source.path
         if not path.startswith(S3_SCHEME):
             absolute = os.path.abspath(Path(path).expanduser())
@@ -166,24 +166,24 @@ class ClipSets:
         return format_clip(replace(source, path=path))
 
 
-def current_catalogue() -> ClipSets:
-    """The sets that this process is set to use."""
-    path = data_options().catalogue
+def current_test_sets() -> ClipSets:
+    """Return the sets that this process is configured to use."""
+    path = data_options().test_sets
     return ClipSets(Path("clips.toml")) if path is None else ClipSets.read(path)
 
 
 def named_clips(texts: Iterable[str]) -> tuple[ClipSource, ...]:
-    """What ``--clip`` and the settings name: ``@SET``, ``@SET/NAME``, a clip's name, or a source.
+    """Resolve ``--clip`` and settings: ``@SET``, ``@SET/NAME``, the name of a clip, or a source.
 
-    A name without a folder that is no file here may be that of one clip in a set. Raises
+    A name without a folder that is no file here may be the name of one clip in a set. Raises
     ``SourceError``.
     """
-    catalogue = current_catalogue()
-    return tuple(source for text in texts for source in _expand(text.strip(), catalogue))
+    test_sets = current_test_sets()
+    return tuple(source for text in texts for source in _expand(text.strip(), test_sets))
 
 
 def check_name(name: str, what: str) -> None:
-    """Raise ``ConfigError`` unless the name can stand in task names, files and ``--clip``."""
+    """Raise ``ConfigError`` unless the name may be used in task names, files and ``--clip``."""
     if not _NAME.fullmatch(name) or name == BUILT_IN:
         reason = (
             "it is that of the built-in clips" if name == BUILT_IN else "letters, digits, . _ -"
@@ -192,7 +192,7 @@ def check_name(name: str, what: str) -> None:
 
 
 def check_samples(clip: Clip) -> Clip:
-    """Return the clip; raises ``SourceError`` when its samples are not those of the catalogue."""
+    """Return the clip; raises ``SourceError`` when its samples differ from the recorded ones."""
     wanted = clip.source.sha256
     if wanted and wanted != clip.sha256:
         raise SourceError(
@@ -203,19 +203,19 @@ def check_samples(clip: Clip) -> Clip:
     return clip
 
 
-def _expand(text: str, catalogue: ClipSets) -> tuple[ClipSource, ...]:
+def _expand(text: str, test_sets: ClipSets) -> tuple[ClipSource, ...]:
     if text.startswith("@"):
         wanted, _, name = text[1:].partition("/")
         if wanted == BUILT_IN:
             return _built_in(name)
-        return tuple(catalogue.source_of(entry) for entry in catalogue.of(text[1:]))
+        return tuple(test_sets.source_of(entry) for entry in test_sets.of(text[1:]))
     if _NAME.fullmatch(text) and not Path(text).exists():
-        found = [entry for entry in catalogue.entries if entry.name == text]
+        found = [entry for entry in test_sets.entries if entry.name == text]
         if len(found) > 1:
             names = ", ".join(entry.full_name for entry in found)
             raise SourceError(f"{text} is in several sets; choose one of {names}")
         if found:
-            return (catalogue.source_of(found[0]),)
+            return (test_sets.source_of(found[0]),)
         if "." not in text and (known := [c for c in default_clips() if c.name == text]):
             return tuple(known)
     return (parse_clip(text),)

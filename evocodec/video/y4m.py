@@ -1,6 +1,6 @@
 """YUV4MPEG2 (.y4m): the uncompressed file format that ffmpeg and every player read and write.
 
-Only what this project has: 8-bit 4:2:0, progressive. The header grammar follows the mjpegtools
+Only the formats of this project: 8-bit 4:2:0, progressive. The header syntax follows the mjpegtools
 manual page ``yuv4mpeg(5)``.
 """
 
@@ -101,9 +101,9 @@ def pack_frame(frame: Frame) -> bytes:
 
 
 class Y4mWriter:
-    """Writes a stream frame by frame; ``stream.frame_count`` is not consulted.
+    """Writes a stream frame by frame; ``stream.frame_count`` is not used.
 
-    Frames carry their index, and may be written again.
+    Frames have an index, and may be written again.
     """
 
     def __init__(self, handle: BinaryIO, stream: StreamInfo) -> None:

@@ -25,30 +25,30 @@ OTHER = Entry("other", "film", "s3://bucket/film.y4m", "cd" * 32, 16, 16, "25", 
 
 def test_what_is_written_can_be_read(tmp_path: Path) -> None:
     path = tmp_path / "sub" / "clips.toml"
-    catalogue = ClipSets(path).with_entry(FILM).with_entry(OTHER)
-    catalogue.write()
-    assert ClipSets.read(path) == catalogue
+    test_sets = ClipSets(path).with_entry(FILM).with_entry(OTHER)
+    test_sets.write()
+    assert ClipSets.read(path) == test_sets
     assert not list(path.parent.glob("*.part"))
 
 
 def test_paths_are_relative_to_the_file_and_s3_is_not(tmp_path: Path) -> None:
-    catalogue = ClipSets(tmp_path / "sets" / "clips.toml", (FILM, OTHER))
-    source = catalogue.source_of(FILM)
+    test_sets = ClipSets(tmp_path / "sets" / "clips.toml", (FILM, OTHER))
+    source = test_sets.source_of(FILM)
     assert source.path == str(tmp_path / "sets" / "videos" / "film.mkv")
     assert (source.name, source.start_frame, source.frames) == ("film", 0, 32)
     assert source.sha256 == FILM.sha256
-    assert catalogue.relative(source) == FILM.source
-    assert catalogue.source_of(OTHER).path == "s3://bucket/film.y4m"
+    assert test_sets.relative(source) == FILM.source
+    assert test_sets.source_of(OTHER).path == "s3://bucket/film.y4m"
 
 
 def test_sets_and_single_clips_are_found_and_removed(tmp_path: Path) -> None:
-    catalogue = ClipSets(tmp_path / "clips.toml", (FILM, OTHER))
-    assert catalogue.of("mine") == catalogue.of("mine/film") == (FILM,)
-    assert catalogue.without("mine").entries == (OTHER,)
+    test_sets = ClipSets(tmp_path / "clips.toml", (FILM, OTHER))
+    assert test_sets.of("mine") == test_sets.of("mine/film") == (FILM,)
+    assert test_sets.without("mine").entries == (OTHER,)
     with pytest.raises(SourceError, match="did you mean @mine/film"):
-        catalogue.of("mine/fim")
+        test_sets.of("mine/fim")
     with pytest.raises(ConfigError, match="is there already"):
-        catalogue.with_entry(FILM)
+        test_sets.with_entry(FILM)
 
 
 @pytest.mark.parametrize(

@@ -69,17 +69,17 @@ def register(app: typer.Typer) -> None:
 
 def list_sets(session: Session) -> None:
     """List the built-in set and those of this workspace."""
-    from evocodec.app.clip_sets import built_in_entries, user_catalogue
+    from evocodec.app.clip_sets import built_in_entries, user_test_sets
 
     with session.laboratory():
-        catalogue, built_in = user_catalogue(), built_in_entries()
-    entries = (*built_in, *catalogue.entries)
+        test_sets, built_in = user_test_sets(), built_in_entries()
+    entries = (*built_in, *test_sets.entries)
     if session.json:
         rows = [entry_payload(entry) for entry in entries]
-        session.emit_pretty({"catalogue": str(catalogue.path), "clips": rows})
+        session.emit_pretty({"catalogue": str(test_sets.path), "clips": rows})
         return
     session.show(spaced(_table(entries)))
-    note = f"{plural(len(catalogue.entries), 'clip')} in {catalogue.path}; use one with --clip"
+    note = f"{plural(len(test_sets.entries), 'clip')} in {test_sets.path}; use one with --clip"
     session.show(Text(clean(note), style="dim"))
 
 

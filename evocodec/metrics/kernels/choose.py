@@ -13,7 +13,7 @@ CUDA_MIN_SAMPLES = 1280 * 720
 
 
 def choose_kernels(shape: tuple[int, ...]) -> Kernels:
-    """CUDA for large planes where torch and a device are there, else the CPU."""
+    """Return CUDA kernels for large planes if torch finds a device, else CPU kernels."""
     if math.prod(shape) >= CUDA_MIN_SAMPLES:
         return _cuda_kernels() or CPU
     return CPU

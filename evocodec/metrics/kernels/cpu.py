@@ -8,7 +8,7 @@ from evocodec.metrics.kernels.protocol import GAUSSIAN_TAPS, Array, Kernels, Sam
 
 
 class CpuKernels:
-    """OpenCV's filters on one plane at a time; threads are whatever OpenCV was told."""
+    """OpenCV filters, one plane at a time, with the number of threads that OpenCV is set to."""
 
     rows_at_once = 64
 
@@ -16,20 +16,20 @@ class CpuKernels:
         """See Kernels."""
         return plane
 
-    def squared_error(self, ours: Array, theirs: Array) -> int:
+    def squared_error(self, first: Array, second: Array) -> int:
         """See Kernels."""
         import cv2
 
         # OpenCV squares a square root in 64 bits: off by less than a half for any real picture.
-        return round(cv2.norm(ours, theirs, cv2.NORM_L2SQR))
+        return round(cv2.norm(first, second, cv2.NORM_L2SQR))
 
-    def sum_and_difference(self, ours: Array, theirs: Array, offset: int) -> tuple[Array, Array]:
+    def sum_and_difference(self, first: Array, second: Array, offset: int) -> tuple[Array, Array]:
         """See Kernels."""
-        wide = np.int16 if ours.itemsize == 1 else np.int32
-        total = ours.astype(wide)
-        total += theirs
+        wide = np.int16 if first.itemsize == 1 else np.int32
+        total = first.astype(wide)
+        total += second
         total -= wide(offset)
-        difference = np.subtract(ours, theirs, dtype=wide)
+        difference = np.subtract(first, second, dtype=wide)
         return total.astype(np.float32), difference.astype(np.float32)
 
     def blur(self, images: Sequence[Array]) -> Sequence[Array]:

@@ -21,33 +21,33 @@ GAUSSIAN_SIGMA = 1.5
 
 
 class Kernels(Protocol):
-    """One array library. Instances hold no state of a frame and may be shared by threads."""
+    """Operations of one array library. Instances hold no frame and may be shared by threads."""
 
     rows_at_once: int
     """How many rows the formulas should work on at a time, so that they stay in a cache."""
 
     def load(self, plane: Samples) -> Array:
-        """Bring integer samples to where they are worked on, unchanged."""
+        """Copy integer samples to the device, unchanged."""
         ...
 
-    def squared_error(self, ours: Array, theirs: Array) -> int:
-        """Sum of squared differences of two loaded planes, exact."""
+    def squared_error(self, first: Array, second: Array) -> int:
+        """Return the exact sum of squared differences of two loaded planes."""
         ...
 
-    def sum_and_difference(self, ours: Array, theirs: Array, offset: int) -> tuple[Array, Array]:
-        """``ours + theirs - offset`` and ``ours - theirs`` of loaded planes, as 32-bit floats."""
+    def sum_and_difference(self, first: Array, second: Array, offset: int) -> tuple[Array, Array]:
+        """Return ``first + second - offset`` and ``first - second`` of planes, in float32."""
         ...
 
     def blur(self, images: Sequence[Array]) -> Sequence[Array]:
-        """Gaussian means of images of one shape where the window lies wholly inside."""
+        """Return Gaussian means of images of one shape, where the window is wholly inside."""
         ...
 
     def halve(self, image: Array) -> Array:
-        """Means of 2 × 2 samples; an odd last row or column counts twice."""
+        """Return means of 2 × 2 samples; an odd last row or column counts twice."""
         ...
 
     def total(self, image: Array) -> float:
-        """Sum of all samples, accumulated in 64 bits."""
+        """Return the sum of all samples, accumulated in 64 bits."""
         ...
 
 

@@ -15,10 +15,10 @@ _logger = logging.getLogger(__name__)
 
 
 class TorchKernels:
-    """Implements ``Kernels`` on one torch device.
+    """``Kernels`` on one torch device.
 
-    The window is a sum of shifted copies and no convolution: cuDNN's may round to 10 bits (TF32),
-    which variances do not survive, and choose another algorithm on another day.
+    The window is a sum of shifted copies, not a convolution: cuDNN may round to 10 bits (TF32),
+    which is too coarse for variances, and may choose another algorithm on another day.
     """
 
     rows_at_once = 1 << 30  # a GPU wants the whole picture
@@ -33,15 +33,15 @@ class TorchKernels:
         wide = torch.from_numpy(np.array(plane, np.uint8 if plane.itemsize == 1 else np.int32))
         return wide.to(self._device)
 
-    def squared_error(self, ours: Array, theirs: Array) -> int:
+    def squared_error(self, first: Array, second: Array) -> int:
         """See Kernels."""
-        difference = ours.to(torch.int64) - theirs.to(torch.int64)
+        difference = first.to(torch.int64) - second.to(torch.int64)
         return int((difference * difference).sum().item())
 
-    def sum_and_difference(self, ours: Array, theirs: Array, offset: int) -> tuple[Array, Array]:
+    def sum_and_difference(self, first: Array, second: Array, offset: int) -> tuple[Array, Array]:
         """See Kernels."""
-        mine, other = ours.to(torch.float32), theirs.to(torch.float32)
-        return mine + other - offset, mine - other
+        first_float, second_float = first.to(torch.float32), second.to(torch.float32)
+        return first_float + second_float - offset, first_float - second_float
 
     def blur(self, images: Sequence[Array]) -> Sequence[Array]:
         """See Kernels."""
