@@ -24,10 +24,10 @@ _ENTRY: TypeAdapter[_Entry] = TypeAdapter(_Entry)
 
 
 def read_curve(folder: Path, identity: Mapping[str, str]) -> RdCurve | None:
-    """Return the kept curve of this identity, or None when there is none that can be trusted.
+    """Return the cached curve of this identity, or None when there is none that can be trusted.
 
-    A file that is truncated, foreign or of another identity counts as absent: it will be
-    measured again and replaced.
+    A file that is truncated, of another format or of another identity counts as absent: the curve
+    is measured again, and replaces it.
     """
     try:
         entry = _ENTRY.validate_json(_path(folder, identity).read_bytes())
@@ -37,7 +37,7 @@ def read_curve(folder: Path, identity: Mapping[str, str]) -> RdCurve | None:
 
 
 def write_curve(folder: Path, identity: Mapping[str, str], curve: RdCurve) -> None:
-    """Keep a curve; readers see the old file or the whole new one, never a part.
+    """Store a curve; readers see either the old file or the complete new one.
 
     Raises ``InfrastructureFailure`` when the folder cannot be written.
     """

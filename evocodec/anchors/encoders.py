@@ -14,12 +14,13 @@ from evocodec.domain.results import Track
 
 @dataclass(frozen=True, slots=True)
 class AnchorEncoder:
-    """One encoder with everything that decides its bytes, but for the rate.
+    """One encoder, with every setting that affects its bytes except the rate.
 
-    ``arguments`` are ffmpeg's; ``muxer`` is a raw format; ``rate_limits`` bound ``rate_flag``,
-    which moves by whole ``rate_step``. ``rate_of_crf`` (offset, slope) tells about which rate
-    equals an x265 medium CRF in PSNR-Y, and ``relative_cost`` about how many CPU seconds it takes
-    for each of x265 medium's: they choose the first rates and estimate times, never results.
+    ``arguments`` are ffmpeg's; ``muxer`` is a raw format; ``rate_limits`` are the limits of
+    ``rate_flag``, which moves in steps of ``rate_step``. ``rate_of_crf`` (offset, slope) estimates
+    the rate that equals an x265 medium CRF in PSNR-Y; ``relative_cost`` estimates CPU seconds
+    relative to x265 medium. Both only choose the first rates and estimate durations; they never
+    change results.
     """
 
     name: str
@@ -35,20 +36,20 @@ class AnchorEncoder:
 
     @property
     def base_name(self) -> str:
-        """The name that both tracks share: ``x265-medium`` of ``x265-medium-ld``."""
+        """Name that both tracks share: ``x265-medium`` for ``x265-medium-ld``."""
         return self.base or self.name
 
     def command(
         self, ffmpeg: str, size: tuple[int, int], fps: Fraction, rate: float, output: str
     ) -> list[str]:
-        """The whole command; it reads raw 8-bit 4:2:0 frames from its standard input."""
+        """Return the command line; it reads raw 8-bit 4:2:0 frames from standard input."""
         return [
             *self._command(ffmpeg, f"{size[0]}x{size[1]}", str(fps), f"{rate:g}"),
             *("-f", self.muxer, output),
         ]
 
     def described(self) -> str:
-        """The command as a person would type it, with WxH, FPS and Q left open."""
+        """Return the command line as text, with WxH, FPS and Q left open."""
         words = [*self._command("ffmpeg", "WxH", "FPS", "Q"), "-f", self.muxer, f"OUT.{self.muxer}"]
         return shlex.join(words)
 
@@ -196,12 +197,12 @@ def anchor_encoders(track: Track) -> tuple[AnchorEncoder, ...]:
 
 
 def primary_encoder(track: Track) -> AnchorEncoder:
-    """The anchor that all others of the track are compared with: x265 medium."""
+    """Return the anchor that all others of the track are compared with: x265 medium."""
     return anchor_encoders(track)[0]
 
 
 def anchor_encoder(name: str, track: Track) -> AnchorEncoder:
-    """The anchor of that name in a track; the name alone, or with its track's ``-ld``.
+    """Return the anchor of that name in a track; its ``-ld`` may be left out.
 
     Raises:
         ConfigError: there is no such anchor.
@@ -215,7 +216,7 @@ def anchor_encoder(name: str, track: Track) -> AnchorEncoder:
 
 
 def chosen_encoders(names: tuple[str, ...], track: Track) -> tuple[AnchorEncoder, ...]:
-    """The primary anchor and those named, without repetition; all of the track for no name."""
+    """Return the primary anchor and the named ones, without repetition; for no name, all."""
     if not names:
         return anchor_encoders(track)
     chosen = (primary_encoder(track), *(anchor_encoder(name, track) for name in names))

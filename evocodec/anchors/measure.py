@@ -1,8 +1,8 @@
 """Anchor measurement: encodes a clip with real encoders and builds their RD curves.
 
-The stream's size is the bit count, with no container around it. Encoding is reproducible to the
-byte: threads are pinned, and the settings, the clip's samples and the ffmpeg version name a
-cached curve.
+Encoders write raw elementary streams; the size of the stream is the bit count, with no container.
+Encoding is reproducible to the byte: threads are pinned, and the name of a cached curve is a digest
+of the settings, the samples of the clip and the ffmpeg version.
 """
 
 import hashlib
@@ -36,7 +36,7 @@ _MOST_DECODED_BYTES = 512 * 2**20
 
 @dataclass(frozen=True, slots=True)
 class AnchorEvent:
-    """A rate point that begins to be measured (``point`` None), or has been."""
+    """Start (``point`` is None) or end of the measurement of one rate point."""
 
     clip: str
     encoder: AnchorEncoder
@@ -48,12 +48,12 @@ Listener = Callable[[AnchorEvent], None]
 
 
 def operating_bits(stream: StreamInfo) -> float:
-    """Bits for the whole stream at the operating rate."""
+    """Return the bits of the whole stream at the operating rate."""
     return OPERATING_BITS_PER_SAMPLE * stream.width * stream.height * stream.frame_count
 
 
 def operating_quality_db(curve: RdCurve, stream: StreamInfo) -> float:
-    """PSNR-Y in dB that an anchor reaches at the operating rate: where codecs are compared."""
+    """PSNR-Y in dB that an anchor reaches at the operating rate; codecs are compared there."""
     return quality_at_bits(curve, operating_bits(stream))
 
 
@@ -66,7 +66,7 @@ def measure_anchor(
     vmaf: bool = False,
     cancelled: Callable[[], bool] | None = None,
 ) -> RatePoint:
-    """Encode, decode and score one rate point, by the same metrics as a candidate.
+    """Encode, decode and measure one rate point, with the metrics used for a candidate.
 
     Odd sizes are padded to even by repeating the last row or column, since 4:2:0 streams have no
     odd sizes, and cropped again before scoring: the anchor pays for the padding. Files in
@@ -103,7 +103,7 @@ def measure_anchor(
 def decode_and_measure(
     clip: Clip, bitstream: Path, *, vmaf: bool = False, filters: str = ""
 ) -> tuple[Quality, Usage]:
-    """Decode a raw stream of a clip's frames, and compare it with them.
+    """Decode a raw stream of a clip, and measure its quality against the clip.
 
     Raises ``CandidateFailure`` when the number of frames differs, ``SourceError`` when their size
     does, ``InfrastructureFailure`` when ffmpeg fails.
@@ -129,13 +129,13 @@ def anchor_curve(
     vmaf: bool = False,
     stop: threading.Event | None = None,
 ) -> RdCurve:
-    """The anchor's working range on a clip: three points either side of the operating rate.
+    """Return the anchor's curve on a clip: three points either side of the operating rate.
 
-    Read from ``cache_dir`` when the same samples were encoded with the same settings before, and
-    VMAF was computed where ``vmaf`` wants it; otherwise, or when ``fresh``, measured with up to
-    ``jobs`` encoders at a time and kept there. ``on_point`` hears of every point of a new
-    measurement, in the caller's thread; ``on_event`` of every beginning and end, in any thread.
-    Raises ``SourceError`` when the clip is too easy or too hard for the operating rate,
+    It is read from ``cache_dir`` if the same samples were encoded with the same settings before,
+    and with VMAF if ``vmaf`` is set. Otherwise, or when ``fresh``, it is measured with up to
+    ``jobs`` encoders at a time and cached. ``on_point`` receives every point of a new measurement,
+    in the caller's thread; ``on_event`` receives every start and end, in any thread. Raises
+    ``SourceError`` when the clip is too easy or too hard for the operating rate,
     ``InfrastructureFailure`` when encoding fails.
     """
     identity = _identity(clip, encoder)
@@ -163,19 +163,19 @@ def covering_curve(
     vmaf: bool = False,
     stop: threading.Event | None = None,
 ) -> RdCurve:
-    """Another anchor's curve over the qualities of the primary one's working range.
+    """Return another anchor's curve over the quality range of the primary anchor's curve.
 
-    Points measured before are kept and reused; only what is missing is encoded. The curve may
-    cover less than is asked where the encoder's scale ends, and need not be monotonic: whoever
-    compares says so. Raises ``InfrastructureFailure`` when encoding fails.
+    Cached points are reused; only missing ones are encoded. The curve may cover less than asked
+    where the encoder's rate scale ends, and it need not be monotonic: the comparison reports that.
+    Raises ``InfrastructureFailure`` when encoding fails.
     """
     identity = _identity(clip, encoder)
-    kept = None if fresh else read_curve(cache_dir, identity)
+    cached = None if fresh else read_curve(cache_dir, identity)
     known: tuple[RatePoint, ...] = ()
-    if kept is not None:
-        known = _in_limits(_renamed(kept, clip.name), encoder)
+    if cached is not None:
+        known = _in_limits(_renamed(cached, clip.name), encoder)
     again: tuple[float, ...] = ()
-    if kept is not None and _lacks_vmaf(kept, clip, vmaf=vmaf):
+    if cached is not None and _lacks_vmaf(cached, clip, vmaf=vmaf):
         again, known = tuple(point.qp for point in known), ()
     operating_db = operating_quality_db(primary, clip.stream)
     points = list(known)
@@ -203,13 +203,13 @@ def is_cached(
     vmaf: bool = False,
 ) -> bool:
     """Whether ``anchor_curve``, or ``covering_curve`` of ``primary``, would encode nothing."""
-    kept = read_curve(cache_dir, _identity(clip, encoder))
-    if kept is None or _lacks_vmaf(kept, clip, vmaf=vmaf):
+    cached = read_curve(cache_dir, _identity(clip, encoder))
+    if cached is None or _lacks_vmaf(cached, clip, vmaf=vmaf):
         return False
     if primary is None:
         return True
     operating_db = operating_quality_db(primary, clip.stream)
-    return not covering_rates(_in_limits(kept, encoder), primary, operating_db, encoder)
+    return not covering_rates(_in_limits(cached, encoder), primary, operating_db, encoder)
 
 
 def _identity(clip: Clip, encoder: AnchorEncoder) -> dict[str, str]:
@@ -237,13 +237,13 @@ def _renamed(curve: RdCurve, clip: str) -> RdCurve:
 
 
 def _both(on_point: Callable[[RatePoint], None] | None, on_event: Listener | None) -> Listener:
-    def tell(event: AnchorEvent) -> None:
+    def forward(event: AnchorEvent) -> None:
         if on_event is not None:
             on_event(event)
         if on_point is not None and event.point is not None:
             on_point(event.point)
 
-    return tell
+    return forward
 
 
 def _lacks_vmaf(curve: RdCurve, clip: Clip, *, vmaf: bool) -> bool:
@@ -265,7 +265,7 @@ class _Measuring:
         plan: Callable[[Sequence[RatePoint]], tuple[float, ...]],
         known: Sequence[RatePoint],
     ) -> list[RatePoint]:
-        """Measure what the plan asks for, round after round, until it asks for nothing."""
+        """Measure the rates that the plan returns, round after round, until it returns none."""
         points = list(known)
         wanted = plan(points)
         if not wanted:
@@ -280,7 +280,7 @@ class _Measuring:
                     begun = [pool.submit(self._measure, rate, folder, cancelled) for rate in wanted]
                     for done in as_completed(begun):
                         points.append(done.result())
-                        self._tell(points[-1].qp, points[-1])
+                        self._emit(points[-1].qp, points[-1])
                     wanted = plan(points)
             except BaseException:
                 cancelled.set()
@@ -289,7 +289,7 @@ class _Measuring:
         return points
 
     def _measure(self, rate: float, folder: str, cancelled: threading.Event) -> RatePoint:
-        self._tell(rate, None)
+        self._emit(rate, None)
         return measure_anchor(
             self.clip,
             self.encoder,
@@ -299,7 +299,7 @@ class _Measuring:
             cancelled=lambda: cancelled.is_set() or (self.stop is not None and self.stop.is_set()),
         )
 
-    def _tell(self, rate: float, point: RatePoint | None) -> None:
+    def _emit(self, rate: float, point: RatePoint | None) -> None:
         if self.on_event is not None:
             self.on_event(AnchorEvent(self.clip.name, self.encoder, rate, point))
 

@@ -1,8 +1,8 @@
 """Anchor processes: run an encoder or a decoder, and meter its CPU time and memory.
 
-CPU seconds are the kernel's own for that one process and its threads. Peak memory is the process's
-high-water mark as last seen while it ran: the figure that the kernel reports at its end would
-include the memory of whoever started it.
+CPU seconds are the kernel's figure for that process and its threads. Peak memory is the high-water
+mark of the process as last read while it ran: the figure that the kernel reports at its end would
+include the memory of the parent process.
 """
 
 import os
@@ -29,7 +29,7 @@ _POLL_SECONDS = 0.01
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What a process took."""
+    """Resource use of a process."""
 
     wall_seconds: float
     cpu_seconds: float
@@ -37,9 +37,9 @@ class Usage:
 
 
 class MeteredProcess:
-    """A child process with pipes, metered; a context manager that never leaves it running.
+    """A metered child process with pipes; a context manager that never leaves it running.
 
-    Once ``cancelled`` answers yes, the next step here raises ``InfrastructureFailure``.
+    Once ``cancelled`` returns True, the next call here raises ``InfrastructureFailure``.
     """
 
     def __init__(
@@ -71,21 +71,21 @@ class MeteredProcess:
 
     @property
     def output(self) -> BufferedReader:
-        """What the process writes."""
+        """Standard output of the process."""
         return cast(BufferedReader, self._process.stdout)
 
     def feed(self, pictures: Iterable[bytes]) -> None:
-        """Write pictures; stops silently when the process has given up: ``finish`` says why."""
+        """Write pictures; stops silently when the process has ended: ``finish`` reports why."""
         stdin = cast(BinaryIO, self._process.stdin)
         with suppress(BrokenPipeError):
             for picture in pictures:
                 stdin.write(picture)
-                self.look()
+                self.sample()
         with suppress(BrokenPipeError):
             stdin.close()
 
-    def look(self) -> None:
-        """Note the memory that the process holds now; the place where a cancellation is seen."""
+    def sample(self) -> None:
+        """Record the memory of the process now; also checks for a cancellation."""
         if self._cancelled is not None and self._cancelled():
             raise InfrastructureFailure("stopped while an anchor was being measured")
         with suppress(OSError, ValueError):
@@ -95,9 +95,9 @@ class MeteredProcess:
                 self._peak_bytes = max(self._peak_bytes, 1024 * int(rest.split(maxsplit=1)[0]))
 
     def finish(self) -> tuple[int, str, Usage]:
-        """Wait for the end; return the exit code, what it complained of, and what it took."""
+        """Wait for the end; returns the exit code, standard error and resource use."""
         while True:
-            self.look()
+            self.sample()
             pid, status, usage = os.wait4(self._process.pid, os.WNOHANG)
             if pid:
                 break
@@ -125,7 +125,7 @@ def encode(
     """Write the raw stream of one rate to ``output``.
 
     Odd sizes are padded to even by repeating the last row or column: 4:2:0 streams of these
-    encoders have none. Raises ``InfrastructureFailure`` with the encoder's words.
+    encoders have no odd sizes. Raises ``InfrastructureFailure`` with the error text of the encoder.
     """
     size = (stream.width + stream.width % 2, stream.height + stream.height % 2)
     command = encoder.command(ffmpeg_exe(), size, stream.fps, rate, str(output))
@@ -143,8 +143,8 @@ def encode(
 class AnchorDecoding:
     """Frames of a raw stream as they are decoded, cropped to ``stream``; ``usage`` afterwards.
 
-    Samples of more than 8 bits are rounded: swscale would dither them otherwise, which a codec
-    with 10-bit reconstruction would have to pay for.
+    Samples of more than 8 bits are rounded: swscale would dither them, at the cost of a codec with
+    10-bit reconstruction.
     """
 
     def __init__(self, bitstream: Path, stream: StreamInfo, *, filters: str = "") -> None:
@@ -170,7 +170,7 @@ class AnchorDecoding:
                 reader = Y4mReader(process.output, self._bitstream.name)
                 self._check_size(reader.width, reader.height)
                 for frame in reader.frames():
-                    process.look()
+                    process.sample()
                     yield self._cropped(frame)
             code, report, self.usage = process.finish()
         if code != 0:

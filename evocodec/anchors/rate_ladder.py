@@ -1,7 +1,7 @@
 """Rate ladder: chooses the rates to measure an anchor at, until its curve covers the range.
 
 Pure planning: rates in, rates out. PSNR-Y falls nearly linearly with an encoder's own rate scale,
-so two points tell where a third will land.
+so two points predict where a third one will lie.
 """
 
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ _SHORTEST_STEP, _LONGEST_STEP = 2.0, 12.0
 def bracketing_rates(
     points: Sequence[RatePoint], target_bits: float, limits: tuple[float, float]
 ) -> tuple[float, ...]:
-    """The rates still missing for three points either side of ``target_bits``."""
+    """Return the rates that are missing for three points either side of ``target_bits``."""
     if not points:
         return CRF_LADDER
     lowest, highest = limits
@@ -52,10 +52,10 @@ def covering_rates(
     operating_psnr_y_db: float,
     encoder: AnchorEncoder,
 ) -> tuple[float, ...]:
-    """The rates still missing to compare an encoder with the primary anchor's curve.
+    """Return the rates that are missing to compare an encoder with the primary anchor's curve.
 
     Nothing is missing with four points that cover 80 % of the primary's quality range, the
-    operating quality between them and no wide gap, or where the encoder's scale ends.
+    operating quality between them and no wide gap; or where the encoder's rate scale ends.
     """
     if not points:
         return _first_rates(primary, encoder)
@@ -116,7 +116,7 @@ def _between(measured: Sequence[RatePoint], encoder: AnchorEncoder) -> list[floa
 def _in_wide_gaps(
     measured: Sequence[RatePoint], low: float, high: float, encoder: AnchorEncoder
 ) -> list[float]:
-    """Rates in the middle of steps that interpolation cannot be trusted over.
+    """Return rates in the middle of steps that are too wide to interpolate.
 
     AV1 encoders have some towards their lowest rates.
     """

@@ -12,10 +12,10 @@ from evocodec.video.clips import Clip
 def reference_cost(
     clip: Clip, encoder: AnchorEncoder, curve: RdCurve, operating_psnr_y_db: float, folder: Path
 ) -> Cost:
-    """Encode and decode with the anchor once more, here and now, nearest the operating quality.
+    """Encode and decode with the anchor once more on this machine, nearest the operating quality.
 
-    A curve may come from a cache that another machine filled, and then its cost says nothing of
-    this one.
+    A curve may come from a cache that another machine filled; its cost says nothing about this
+    machine.
     """
     nearest = nearest_point(curve, operating_psnr_y_db)
     return measure_anchor(clip, encoder, nearest.qp, folder).cost

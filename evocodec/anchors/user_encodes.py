@@ -1,7 +1,7 @@
 """User encodes as an anchor: a person's own encoded files, without their container.
 
-The bits are those of the video stream alone, copied out unchanged. What it decodes to must be the
-clip's frames: as many, and of the same size.
+The bits are those of the video stream alone, copied out unchanged. Its decoded frames must be those
+of the clip: the same number and the same size.
 """
 
 import hashlib
@@ -31,11 +31,11 @@ _LOSSLESS_COLOURS = (
 )
 
 
-def baseline_curve(clip: Clip, files: Sequence[str], *, vmaf: bool = False) -> RdCurve:
+def user_encode_curve(clip: Clip, files: Sequence[str], *, vmaf: bool = False) -> RdCurve:
     """Measure files, local or ``s3://``, that each hold an encode of the clip's frames.
 
-    ``qp`` of a point is the file's place in ``files``, from 1. Raises ``SourceError`` when a file
-    cannot be read, is no HEVC, AVC, AV1 or VVC, or holds other frames than the clip.
+    ``qp`` of a point is the position of the file in ``files``, from 1. Raises ``SourceError`` when
+    a file cannot be read, is no HEVC, AVC, AV1 or VVC, or holds other frames than the clip.
     """
     points = [
         _measure_file(clip, path, index, vmaf=vmaf) for index, path in enumerate(files, start=1)
@@ -44,13 +44,13 @@ def baseline_curve(clip: Clip, files: Sequence[str], *, vmaf: bool = False) -> R
 
 
 def bits_ratio(curve: RdCurve, point: RatePoint, metric: Metric = Metric.PSNR_Y) -> float | None:
-    """Bits that ``curve`` needs for the quality of ``point``, over the bits that ``point`` has.
+    """Return the bits of ``curve`` at the quality of ``point``, divided by the bits of ``point``.
 
-    Between the curve's measured points; None beyond them, or where either lacks the metric. Raises
+    Between measured points of the curve; None beyond them, or where either lacks the metric. Raises
     ``CandidateFailure`` when the curve is not monotonic or has a single point.
     """
     quality = point.quality.value(metric)
-    if quality is None or any(one.quality.value(metric) is None for one in curve.points):
+    if quality is None or any(other.quality.value(metric) is None for other in curve.points):
         return None
     low, high = quality_range(curve, metric)
     if not low <= quality <= high:
@@ -130,5 +130,5 @@ def _copy_stream(local: str, raw: Path, path: str) -> None:
         check=False,
     )
     if done.returncode != 0 or not raw.exists() or raw.stat().st_size == 0:
-        words = done.stderr.decode("utf-8", "replace").strip()[-300:]
-        raise SourceError(f"{path}: its video stream cannot be copied out: {words}")
+        fields = done.stderr.decode("utf-8", "replace").strip()[-300:]
+        raise SourceError(f"{path}: its video stream cannot be copied out: {fields}")

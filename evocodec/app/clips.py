@@ -9,7 +9,7 @@ from pathlib import Path
 
 from evocodec.anchors.encoders import AnchorEncoder, primary_encoder
 from evocodec.anchors.measure import Listener, anchor_curve, is_cached, operating_quality_db
-from evocodec.anchors.user_encodes import baseline_curve
+from evocodec.anchors.user_encodes import user_encode_curve
 from evocodec.config import Settings
 from evocodec.domain.errors import ConfigError
 from evocodec.domain.results import RatePoint, RdCurve, Track
@@ -122,7 +122,9 @@ def baseline_curves(
     for text in files:
         clip, path = _clip_of(text, clips)
         by_clip.setdefault(clip, []).append(path)
-    return {name: baseline_curve(clips[name], paths, vmaf=vmaf) for name, paths in by_clip.items()}
+    return {
+        name: user_encode_curve(clips[name], paths, vmaf=vmaf) for name, paths in by_clip.items()
+    }
 
 
 def _clip_of(text: str, clips: Mapping[str, Clip]) -> tuple[str, str]:

@@ -1,8 +1,8 @@
 """Git commands, run so that no user's configuration, hook or environment changes what they do.
 
-Everything local ignores the user's and the system's configuration. Only the network commands read
-them, because credentials, proxies and host keys live there; they can still not prompt, run hooks or
-sign, and they end in time.
+Local commands ignore the configuration of the user and the system. Only network commands read it,
+because credentials, proxies and host keys are there; even these cannot prompt, run hooks or sign,
+and they have a time limit.
 """
 
 import os
@@ -49,7 +49,7 @@ _LOCK = re.compile(r"'([^']+\.lock)'")
 
 @dataclass(frozen=True, slots=True)
 class GitResult:
-    """How a command ended; ``errors`` has no credentials."""
+    """Result of a command; ``errors`` contains no credentials."""
 
     code: int
     output: str
@@ -58,7 +58,7 @@ class GitResult:
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who commits."""
+    """Name and e-mail address of the committer."""
 
     name: str
     email: str
@@ -74,7 +74,7 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class Git:
-    """``git`` in one repository; holds no state, and any thread may use it."""
+    """``git`` in one repository; stateless and thread-safe."""
 
     folder: Path
     identity: Identity
@@ -84,7 +84,7 @@ class Git:
     ) -> str:
         """Run a local command and return its output.
 
-        Raises InfrastructureFailure when it fails; a lock that a dead process left is explained.
+        Raises InfrastructureFailure when it fails; explains a lock file that a dead process left.
         """
         result = self.attempt(*arguments, stdin=stdin, variables=variables)
         if result.code != 0:
@@ -96,7 +96,7 @@ class Git:
     def attempt(
         self, *arguments: str, stdin: bytes = b"", variables: Mapping[str, str] | None = None
     ) -> GitResult:
-        """Run a local command and say how it ended."""
+        """Run a local command and return its result."""
         environment = {key: v for key, v in os.environ.items() if not key.startswith("GIT_")}
         environment |= {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
         return self._start(arguments, stdin, environment | dict(variables or {}), _LOCAL_SECONDS)

@@ -1,7 +1,7 @@
 """Commit messages of champions: text for people, and trailers that ``versions()`` reads.
 
-The trailers are the last paragraph of the message, which is the only one git reads them from, and
-every value is one clean line. So text that a model wrote cannot pass for a trailer.
+Trailers are the last paragraph of the message, the only one that git reads them from, and every
+value is one line without control characters. So text of a model cannot pass for a trailer.
 """
 
 import re
@@ -25,7 +25,7 @@ _MAX_TEXT = 2000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdoptionEntry:
-    """What is to become the next version. ``at`` is UTC, ISO 8601; empty means now."""
+    """The next version to commit. ``at`` is UTC, ISO 8601; empty means now."""
 
     run_id: str
     candidate_id: str
@@ -42,7 +42,7 @@ class AdoptionEntry:
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """An adopted version, as its commit tells. Numbers are None where the commit lacks them."""
+    """An adopted version as its commit records it. Numbers are None where the commit lacks them."""
 
     version: int
     tag: str
@@ -62,7 +62,7 @@ class Version:
 
     @property
     def writer_id(self) -> str:
-        """The name that files written by this version carry."""
+        """Writer id in files that this version writes."""
         return f"{self.tag}+{self.commit[:8]}"
 
 
@@ -100,7 +100,7 @@ def rollback_message(version: int, reason: str) -> str:
 
 
 def parse_trailers(text: str) -> dict[str, str]:
-    """Return what ``%(trailers:only,unfold)`` printed; of a repeated key, the last."""
+    """Parse the output of ``%(trailers:only,unfold)``; the last value of a repeated key counts."""
     pairs = (line.split(":", 1) for line in text.splitlines() if ":" in line)
     return {key.strip(): value.strip() for key, value in pairs}
 
@@ -130,7 +130,7 @@ def version_from(trailers: Mapping[str, str], commit: str, committed_at: str) ->
 
 
 def metrics_json(entry: AdoptionEntry, version: int, source_sha256: str) -> bytes:
-    """Return ``metrics.json``: where the version comes from, and its whole score with curves."""
+    """Return ``metrics.json``: provenance of the version, and its whole score with curves."""
     value: dict[str, Any] = {
         "version": version,
         "run_id": entry.run_id,
@@ -148,7 +148,7 @@ def metrics_json(entry: AdoptionEntry, version: int, source_sha256: str) -> byte
 
 
 def readme(versions: Sequence[Version], current: int) -> bytes:
-    """Return the table of versions that a person sees first, newest on top."""
+    """Return the README with the table of versions, newest first."""
     lines = [
         "# Adopted codecs",
         "",
@@ -175,7 +175,7 @@ def readme(versions: Sequence[Version], current: int) -> bytes:
 
 
 def one_line(text: str) -> str:
-    """Return text without control characters, line breaks or surrounding blanks, at most 2000."""
+    """Return text without control characters and line breaks, at most 2000 characters."""
     return _CONTROL.sub(" ", text).strip()[:_MAX_TEXT]
 
 
@@ -186,7 +186,7 @@ def _message(title: str, paragraphs: Sequence[str], trailers: Mapping[str, str])
 
 
 def _held_out_trailers(result: HeldOutResult | None) -> dict[str, str]:
-    """Both numbers of the gate, for people; empty where it was not asked."""
+    """Return both numbers of the held-out gate; empty where it did not run."""
     if result is None:
         return {}
     interval = result.interval_percent

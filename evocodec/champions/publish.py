@@ -17,7 +17,7 @@ _MAX_PROGRAM_BYTES = 16 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """A program, and the writer id that .evc files made by it carry.
+    """A program, and the writer id in .evc files that it writes.
 
     Writer ids are ``v3+1a2b3c4d`` (version and commit) or ``file+1a2b3c4d`` (SHA-256 of a file).
     """

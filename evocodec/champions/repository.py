@@ -1,8 +1,9 @@
 """The champion repository: adopted versions in a git repository of their own.
 
 One commit and one annotated tag per adoption. A commit is built without the index and the work
-tree, and becomes an adoption at one atomic moment, when the branch moves; everything after that
-(tag, work tree, push) is repaired by the next call when a crash or a network came in between.
+tree, and becomes an adoption at one atomic moment, when the branch moves. The steps after that
+(tag, work tree, push) are completed by the next call if a crash or a network failure came in
+between.
 """
 
 import fcntl
@@ -43,7 +44,7 @@ _LOCK_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class PushResult:
-    """Whether the remote has everything; ``error`` says why not, and is empty without a remote."""
+    """Whether the remote has all versions; ``error`` says why not; empty without a remote."""
 
     pushed: bool
     error: str = ""
@@ -51,7 +52,7 @@ class PushResult:
 
 @dataclass(frozen=True, slots=True)
 class Adoption:
-    """A version that exists: committed and tagged, and pushed or not."""
+    """A version that is committed and tagged; pushed or not."""
 
     version: int
     commit: str
@@ -62,7 +63,7 @@ class Adoption:
 
 @dataclass(frozen=True, slots=True)
 class _History:
-    """The branch, newest commit first, as far as it concerns versions."""
+    """Commits of the branch that concern versions, newest first."""
 
     head: str = ""
     versions: tuple[Version, ...] = ()
@@ -70,11 +71,11 @@ class _History:
 
 
 class ChampionRepository:
-    """The git repository at ``path``, made when the first version is adopted.
+    """The git repository at ``path``, created when the first version is adopted.
 
-    *Ownership.* The branch ``main``, the tags ``vN`` and the files codec.py, metrics.json and
-    README.md belong to it; other files and commits of people are kept. Changes of people in the
-    work tree are never overwritten: then the work tree is left behind, with a log line.
+    *Ownership.* It owns the branch ``main``, the tags ``vN`` and the files codec.py, metrics.json
+    and README.md; other files and commits are kept. A person's changes in the work tree are never
+    overwritten: then the work tree stays behind, with a log line.
 
     *Threads and processes.* Any may call at any time; writers take turns.
 
@@ -90,10 +91,10 @@ class ChampionRepository:
         self._git = Git(self.path, Identity.parse(author))
 
     def prepare(self) -> None:
-        """Make the repository, with the versions of the remote when it has some.
+        """Create the repository, with the versions of the remote if it has some.
 
-        Adopting does this too; call it at the start of a run that is to go on from versions of
-        another machine. A remote that does not answer is logged: the repository begins empty.
+        Adopting does this too; call it at the start of a run that continues from versions of
+        another machine. A remote that does not answer is logged, and the repository starts empty.
         """
         with self._writing():
             self._prepare()
@@ -101,8 +102,8 @@ class ChampionRepository:
     def adopt(self, entry: AdoptionEntry) -> Adoption:
         """Make a program the next version, and the current one.
 
-        Adopting the same run and candidate again returns the version it became, completing what an
-        interruption left undone. A failed push is reported in the result, and never undoes it.
+        Adopting the same run and candidate again returns the existing version, and completes any
+        missing step. A failed push is reported in the result and never undoes the adoption.
         """
         with self._writing():
             self._prepare()
@@ -141,7 +142,7 @@ class ChampionRepository:
         return self._history().versions
 
     def current(self) -> Version | None:
-        """Return the version in use: the newest, or the one gone back to; None before the first."""
+        """Return the current version: the newest, or one rolled back to; None before the first."""
         history = self._history()
         return _require(history.versions, history.current) if history.current else None
 
@@ -160,9 +161,9 @@ class ChampionRepository:
         return data.decode("utf-8")
 
     def push(self) -> PushResult:
-        """Send the branch and all tags to the remote; what failed earlier goes along.
+        """Push the branch and all tags to the remote, with what failed before.
 
-        Nothing is ever forced: a remote with other commits refuses, and the result says so.
+        It never forces: a remote with other commits refuses, and the result says so.
         """
         if self.remote is None or not self._head():
             return PushResult(pushed=False)
@@ -262,7 +263,7 @@ class ChampionRepository:
                 self._git.run("tag", "-a", version.tag, "-m", text, version.commit)
 
     def _sync_work_tree(self) -> None:
-        """Show the current version in the work tree; only for people, so it may fail."""
+        """Check out the current version in the work tree; it is only for people, so it may fail."""
         branch = self._git.attempt("symbolic-ref", "--quiet", "HEAD").output.strip()
         if branch != _BRANCH:
             _log.warning("%s shows another branch than main; its files are left alone", self.path)
@@ -345,7 +346,7 @@ def _git_date(at: str) -> str:
 
 
 def _absolute_remote(remote: str) -> str:
-    """Return a path as an absolute one, because git runs elsewhere; leave URLs alone."""
+    """Return a path as an absolute path, because git runs in another folder; URLs stay."""
     head, colon, _ = remote.partition(":")
     is_url = "://" in remote or (colon and "/" not in head and not Path(remote).exists())
     return remote if is_url else str(Path(remote).expanduser().absolute())

@@ -1,8 +1,8 @@
 """Client of a Kubernetes API server, in plain JSON.
 
-The official client is used for what is hard: finding credentials, running their plugins, TLS,
-proxies. Its typed models are not: they refuse an object as soon as one field is missing, and a
-preflight has to survive odd clusters.
+The official client does the hard parts: finding credentials, running their plugins, TLS, proxies.
+Its typed models are not used: they refuse an object as soon as one field is missing, and this check
+must work with unusual clusters.
 """
 
 import importlib
@@ -20,7 +20,7 @@ REQUEST_SECONDS: Final = 15.0
 
 
 class ApiRefusal(InfrastructureFailure):
-    """The API server answered with an error: ``status``, its ``reason``, and its own words."""
+    """The API server answered with an error: ``status``, ``reason`` and its message."""
 
     def __init__(self, status: int, reason: str, message: str) -> None:
         super().__init__(f"the API server answered {status} {reason}: {message}")
@@ -30,7 +30,7 @@ class ApiRefusal(InfrastructureFailure):
 
 
 class ClusterApi:
-    """One cluster, as one user. Not for use by several threads."""
+    """One cluster, as one user. Not thread-safe."""
 
     def __init__(self, client: Any, *, request_seconds: float = REQUEST_SECONDS) -> None:
         self._client = client
@@ -43,34 +43,34 @@ class ClusterApi:
         return str(self._client.configuration.host)
 
     def get(self, path: str, query: Mapping[str, str] | None = None) -> Json:
-        """Return one object; ``ApiRefusal`` with 404 where there is none."""
-        return self._ask("GET", path, query=query)
+        """Return one object; raises ``ApiRefusal`` with status 404 where there is none."""
+        return self._request("GET", path, query=query)
 
     def items(self, path: str, query: Mapping[str, str] | None = None) -> list[Json]:
         """Return all objects of a list, however many pages it has."""
-        asked = {"limit": str(PAGE), **(query or {})}
+        parameters = {"limit": str(PAGE), **(query or {})}
         found: list[Json] = []
         while True:
-            page = self._ask("GET", path, query=asked)
+            page = self._request("GET", path, query=parameters)
             found += page.get("items") or []
             token = (page.get("metadata") or {}).get("continue")
             if not token:
                 return found
-            asked["continue"] = token
+            parameters["continue"] = token
 
     def create(self, path: str, body: Json) -> Json:
         """Create an object and return it as the server made it."""
-        return self._ask("POST", path, body=body)
+        return self._request("POST", path, body=body)
 
     def delete(self, path: str) -> None:
-        """Delete an object at once; one that is gone already is no error."""
+        """Delete an object at once; a missing object is not an error."""
         try:
-            self._ask("DELETE", path, query={"gracePeriodSeconds": "0"})
+            self._request("DELETE", path, query={"gracePeriodSeconds": "0"})
         except ApiRefusal as refusal:
             if refusal.status != 404:
                 raise
 
-    def _ask(
+    def _request(
         self,
         method: str,
         path: str,
@@ -96,13 +96,13 @@ class ClusterApi:
                 "check that the cluster runs and that you are in its network (VPN, proxy): "
                 "kubectl cluster-info"
             ) from error
-        return _answer(response.status, response.reason or "", text, server=self.server)
+        return _parse_response(response.status, response.reason or "", text, server=self.server)
 
 
 def connect(*, context: str | None = None, request_seconds: float = REQUEST_SECONDS) -> ClusterApi:
-    """Return the cluster of a kubeconfig's context, or the one that this process runs in.
+    """Return the cluster of a kubeconfig context, or the one that this process runs in.
 
-    Nothing is asked yet. Raises UserError where no credentials are found or they make no sense.
+    Sends no request yet. Raises UserError when credentials are missing or invalid.
     """
     config = _library("kubernetes.config")
     client = _library("kubernetes.client")
@@ -133,47 +133,47 @@ def _from_kubeconfig(config: Any, client: Any, context: str | None) -> Any:
     files = _kubeconfigs()
     if not files:
         raise UserError(
-            f"no kubeconfig: there is no file {' or '.join(_wanted())}; "
+            f"no kubeconfig: there is no file {' or '.join(_config_paths())}; "
             "set KUBECONFIG, or get one from your provider (aws eks update-kubeconfig, "
             "gcloud container clusters get-credentials, kind export kubeconfig)"
         )
-    place = os.pathsep.join(files)
+    path_list = os.pathsep.join(files)
     try:
         config.load_kube_config(
-            config_file=place,
+            config_file=path_list,
             context=context,
             client_configuration=settings,
             persist_config=False,
         )
     except config.ConfigException as error:
-        known = _contexts(config, place)
-        if context is not None and known and context not in known:
+        available = _contexts(config, path_list)
+        if context is not None and available and context not in available:
             raise UserError(
-                f"--context {context}: not in {place}, which has {', '.join(known)}; "
+                f"--context {context}: not in {path_list}, which has {', '.join(available)}; "
                 "name one of them"
             ) from error
         raise UserError(
-            f"the kubeconfig {place} cannot be used: {error}; check it with kubectl config view"
+            f"the kubeconfig {path_list} cannot be used: {error}; check it with kubectl config view"
         ) from error
     except (yaml.YAMLError, AttributeError, TypeError, KeyError, UnicodeDecodeError) as error:
         # The client looks into the file without asking what it is. The error's own words stay out:
         # a parser quotes the line it stumbled over, which may hold a token.
         raise UserError(
-            f"the kubeconfig {place} is no kubeconfig ({type(error).__name__}); "
+            f"the kubeconfig {path_list} is no kubeconfig ({type(error).__name__}); "
             "check it with kubectl config view"
         ) from None
     return settings
 
 
-def _contexts(config: Any, place: str) -> list[str]:
+def _contexts(config: Any, path_list: str) -> list[str]:
     try:
-        contexts, _current = config.list_kube_config_contexts(config_file=place)
+        contexts, _current = config.list_kube_config_contexts(config_file=path_list)
     except config.ConfigException:
         return []
     return [str(entry["name"]) for entry in contexts]
 
 
-def _wanted() -> list[str]:
+def _config_paths() -> list[str]:
     named = os.environ.get("KUBECONFIG", "")
     return [part for part in named.split(os.pathsep) if part] or [
         str(Path("~/.kube/config").expanduser())
@@ -181,10 +181,10 @@ def _wanted() -> list[str]:
 
 
 def _kubeconfigs() -> list[str]:
-    return [name for name in _wanted() if Path(name).is_file()]
+    return [name for name in _config_paths() if Path(name).is_file()]
 
 
-def _answer(status: int, reason: str, text: str, *, server: str) -> Json:
+def _parse_response(status: int, reason: str, text: str, *, server: str) -> Json:
     try:
         body = json.loads(text) if text else {}
     except ValueError:
@@ -205,7 +205,7 @@ def _answer(status: int, reason: str, text: str, *, server: str) -> Json:
 
 
 def _root(error: BaseException) -> str:
-    """Return the innermost cause: the outer ones only say that something was retried."""
+    """Return the innermost cause: outer errors only say that a request was retried."""
     while True:
         inner = getattr(error, "reason", None)
         if not isinstance(inner, BaseException):

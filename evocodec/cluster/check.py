@@ -30,10 +30,10 @@ def check_cluster(
     probes: ProbeOptions | None,
     progress: Progress = lambda words: None,
 ) -> ClusterReport:
-    """Look at a cluster, and with ``probes`` also try it out with pods.
+    """Check a cluster; with ``probes``, also try it out with pods.
 
-    Raises UserError where the server does not know the user, InfrastructureFailure where it does
-    not answer. A question that this user may not ask is a warning.
+    Raises UserError when the server does not accept the user, InfrastructureFailure when it does
+    not answer. A request that this user may not make becomes a warning.
     """
     findings: list[Finding] = []
     for name, look in _LOOKS:

@@ -25,21 +25,24 @@ OPTIONAL_KINDS: Final = (
 
 
 def server_version(api: ClusterApi, _namespace: str) -> Iterator[Finding]:
-    """Is the server new enough for the chart?"""
+    """Check that the server is new enough for the chart."""
     version = api.get("/version")
-    words = str(version.get("gitVersion") or "unknown")
+    git_version = str(version.get("gitVersion") or "unknown")
     numbers = (_number(version.get("major")), _number(version.get("minor")))
     oldest = ".".join(map(str, OLDEST_SERVER))
     if numbers < OLDEST_SERVER:
         yield Finding(
-            "version", "fail", f"{words}; the chart needs {oldest}", "upgrade the control plane"
+            "version",
+            "fail",
+            f"{git_version}; the chart needs {oldest}",
+            "upgrade the control plane",
         )
     else:
-        yield Finding("version", "pass", f"{words} (at least {oldest})")
+        yield Finding("version", "pass", f"{git_version} (at least {oldest})")
 
 
 def custom_resources(api: ClusterApi, _namespace: str) -> Iterator[Finding]:
-    """Are KubeRay, and what is optional, installed?"""
+    """Check for KubeRay, and for the optional custom resources."""
     yield _kuberay(api)
     missing = [
         plural
@@ -117,7 +120,7 @@ def _has_field(schema: Json, path: tuple[str, ...]) -> bool:
 
 
 def nodes(api: ClusterApi, _namespace: str) -> Iterator[Finding]:
-    """Which machines are there, and can their kernels hold the sandbox?"""
+    """Check the machines, and whether their kernels support the sandbox."""
     found = api.items("/api/v1/nodes")
     ready = [node for node in found if _is_ready(node)]
     kernels = Counter(str(_info(node).get("kernelVersion")) for node in ready)
@@ -189,19 +192,19 @@ def _gpus(ready: list[Json]) -> Finding:
 
 
 def runtime_classes(api: ClusterApi, _namespace: str) -> Iterator[Finding]:
-    """Which container runtimes can a worker ask for?"""
+    """List the container runtimes that a worker may use."""
     found = {
         _name(item): str(item.get("handler"))
         for item in api.items("/apis/node.k8s.io/v1/runtimeclasses")
     }
-    words = ", ".join(f"{name} ({handler})" for name, handler in sorted(found.items()))
+    git_version = ", ".join(f"{name} ({handler})" for name, handler in sorted(found.items()))
     gvisor = any(handler in {"runsc", "gvisor"} for handler in found.values())
     advice = "" if gvisor else "; no gVisor: leave gvisor.enabled off, or install runsc on nodes"
-    yield Finding("runtime classes", "pass", f"{words or 'only the default one'}{advice}")
+    yield Finding("runtime classes", "pass", f"{git_version or 'only the default one'}{advice}")
 
 
 def pod_security(api: ClusterApi, namespace: str) -> Iterator[Finding]:
-    """Does the namespace hold its pods to the restricted profile?"""
+    """Check whether the namespace enforces the restricted pod security profile."""
     label = "pod-security.kubernetes.io/enforce"
     try:
         labels = _labels(api.get(f"/api/v1/namespaces/{namespace}"))
@@ -230,7 +233,7 @@ def pod_security(api: ClusterApi, namespace: str) -> Iterator[Finding]:
 
 
 def storage(api: ClusterApi, _namespace: str) -> Iterator[Finding]:
-    """Is there a default class for the controller's volume?"""
+    """Check for a default storage class for the controller's volume."""
     mark = "storageclass.kubernetes.io/is-default-class"
     classes = api.items("/apis/storage.k8s.io/v1/storageclasses")
     names = [_name(item) for item in classes]
@@ -260,7 +263,7 @@ def storage(api: ClusterApi, _namespace: str) -> Iterator[Finding]:
 def _default_class(default: list[Json]) -> Finding:
     chosen = default[0]
     name = _name(chosen)
-    words = f"{name} ({chosen.get('provisioner')}) is the default"
+    git_version = f"{name} ({chosen.get('provisioner')}) is the default"
     if len(default) > 1:
         others = ", ".join(_name(item) for item in default)
         return Finding(
@@ -273,14 +276,14 @@ def _default_class(default: list[Json]) -> Finding:
         return Finding(
             "storage",
             "warn",
-            f"{words}; its volumes cannot grow",
+            f"{git_version}; its volumes cannot grow",
             "set controller.persistence.size generously, or use another class",
         )
-    return Finding("storage", "pass", f"{words}; volumes can grow")
+    return Finding("storage", "pass", f"{git_version}; volumes can grow")
 
 
 def _serves(api: ClusterApi, group_version: str, plural: str) -> bool:
-    """Ask the discovery documents, which everybody may read; definitions are not for everybody."""
+    """Read the discovery documents, which every user may read, unlike the definitions."""
     try:
         found = api.get(f"/apis/{group_version}")
     except ApiRefusal as refusal:

@@ -9,7 +9,7 @@ STATES: Final[tuple[State, ...]] = ("pass", "warn", "fail", "skip")
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that Evocodec needs of a cluster, what was found, and what to do about it.
+    """One requirement of Evocodec, what was found, and what to do about it.
 
     ``detail`` may quote the API server and pods: show it, never interpret it.
     """
@@ -22,7 +22,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class ClusterReport:
-    """Everything that was found in one cluster."""
+    """All findings about one cluster."""
 
     server: str
     namespace: str

@@ -43,7 +43,7 @@ _REVIEW: Final = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 
 
 def allowed(api: ClusterApi, verb: str, group: str, plural: str, *, namespace: str = "") -> bool:
-    """Ask the server whether this user may; an empty namespace means the whole cluster."""
+    """Ask the server whether this user may do it; an empty namespace means the whole cluster."""
     attributes = {"verb": verb, "group": group, "resource": plural, "namespace": namespace}
     review = api.create(
         _REVIEW,
@@ -57,7 +57,7 @@ def allowed(api: ClusterApi, verb: str, group: str, plural: str, *, namespace: s
 
 
 def permissions(api: ClusterApi, namespace: str) -> Iterator[Finding]:
-    """May this user install, upgrade and remove the chart?"""
+    """Check that this user may install, upgrade and remove the chart."""
     missing = [
         f"{verb} {plural}"
         for group, plural in NEEDED
@@ -91,7 +91,7 @@ def permissions(api: ClusterApi, namespace: str) -> Iterator[Finding]:
 
 
 def may_probe(api: ClusterApi, namespace: str) -> list[str]:
-    """Return what probes need and this user may not do."""
+    """Return the permissions that probes need and this user lacks."""
     return [
         f"{verb} {plural}"
         for verb, group, plural in PROBE_NEEDS

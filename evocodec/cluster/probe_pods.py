@@ -17,7 +17,7 @@ NAMES: Final = ("kubernetes.default.svc.cluster.local", "kubernetes.default.svc"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProbeOptions:
-    """How to probe: with which image, on which nodes, and for how long."""
+    """Settings of the probes: image, nodes and time limit."""
 
     image: str
     pull_secret: str = ""
@@ -115,7 +115,7 @@ def _resources(role: Role, gpus: int) -> Json:
 
 
 def policies(probe_id: str) -> list[Json]:
-    """Return the policies: who may connect where. DNS is allowed as the chart allows it."""
+    """Return the network policies: who may connect where. DNS is allowed as in the chart."""
     to_server: Json = {
         "to": [{"podSelector": {"matchLabels": _selector(probe_id, "server")}}],
         "ports": [{"protocol": "TCP", "port": PORT}],

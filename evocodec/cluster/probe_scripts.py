@@ -1,7 +1,7 @@
 """Probe scripts: plain Python that runs inside probe pods, for an image without a shell.
 
-A pod hands its answer over as its termination message, at most 4096 bytes of JSON: that needs no
-right to read logs, and no connection from the API server to the node.
+A pod returns its result as its termination message, at most 4096 bytes of JSON. That needs no right
+to read logs, and no connection from the API server to the node.
 """
 
 from typing import Final

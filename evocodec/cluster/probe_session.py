@@ -24,8 +24,8 @@ _NO_START: Final = frozenset(
 _log = logging.getLogger(__name__)
 
 
-class ProbeTrouble(InfrastructureFailure):
-    """A probe could not give its answer; ``image`` is true where the image is to blame."""
+class ProbeFailure(InfrastructureFailure):
+    """A probe gave no result; ``image`` is True when the image is the cause."""
 
     def __init__(self, message: str, *, image: bool = False) -> None:
         super().__init__(message)
@@ -33,9 +33,9 @@ class ProbeTrouble(InfrastructureFailure):
 
 
 class ProbeSession:
-    """Pods and policies in one namespace, all of them gone when the ``with`` block is left.
+    """Pods and policies in one namespace, deleted when the ``with`` block ends.
 
-    ``left_over`` names what could not be deleted.
+    ``left_over`` names objects that could not be deleted.
     """
 
     def __init__(
@@ -47,12 +47,12 @@ class ProbeSession:
         self._events = f"/api/v1/namespaces/{namespace}/events"
         self._id = probe_id
         self._options = options
-        self._made: list[str] = []
+        self._created: list[str] = []
         self._deadline = time.monotonic() + options.timeout_seconds
         self.left_over: list[str] = []
 
     def __enter__(self) -> "ProbeSession":
-        self._sweep()
+        self._delete_stale()
         return self
 
     def __exit__(
@@ -61,12 +61,12 @@ class ProbeSession:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        with _signals_wait():
-            for path in reversed(self._made):
+        with _signals_ignored():
+            for path in reversed(self._created):
                 self._delete(path)
 
     def make_policies(self) -> None:
-        """Create the network policies; before the pods, so that those are never without."""
+        """Create the network policies; before the pods, so that no pod runs without them."""
         for body in policies(self._id):
             self._create(self._policies, body)
 
@@ -77,43 +77,43 @@ class ProbeSession:
     def address(self, role: Role) -> str:
         """Return a pod's address once it runs."""
         while True:
-            found = self._look(role)
+            found = self._read_pod(role)
             status = found.get("status") or {}
             if status.get("phase") == "Running" and status.get("podIP"):
                 return str(status["podIP"])
             if status.get("phase") in {"Failed", "Succeeded"}:
-                raise ProbeTrouble(f"the {role} pod ended at once: {_words(found)}")
+                raise ProbeFailure(f"the {role} pod ended at once: {_describe(found)}")
             self._wait(role, found)
 
-    def answer(self, role: Role) -> Json:
-        """Return what a pod found out, once it has ended."""
+    def result(self, role: Role) -> Json:
+        """Return the result of a pod, once it has ended."""
         while True:
-            found = self._look(role)
+            found = self._read_pod(role)
             phase = (found.get("status") or {}).get("phase")
             if phase == "Succeeded":
-                return _parse(_message(found), role)
+                return _parse_result(_message(found), role)
             if phase == "Failed":
-                raise ProbeTrouble(f"the {role} pod failed: {_words(found)}")
+                raise ProbeFailure(f"the {role} pod failed: {_describe(found)}")
             self._wait(role, found)
 
-    def _look(self, role: Role) -> Json:
+    def _read_pod(self, role: Role) -> Json:
         try:
             found = self._api.get(f"{self._pods}/{name_of(self._id, role)}")
         except ApiRefusal as refusal:
             if refusal.status != 404:
                 raise
-            raise ProbeTrouble(
+            raise ProbeFailure(
                 f"somebody deleted the {role} pod: an eviction, a lost node, or a policy engine"
             ) from refusal
         for state in _container_states(found):
             waiting = state.get("waiting") or {}
             reason = waiting.get("reason")
             if reason in _NO_IMAGE:
-                raise ProbeTrouble(
+                raise ProbeFailure(
                     f"{self._options.image}: {reason}: {waiting.get('message') or ''}", image=True
                 )
             if reason in _NO_START:
-                raise ProbeTrouble(
+                raise ProbeFailure(
                     f"the {role} pod cannot start: {reason}: {waiting.get('message') or ''}"
                 )
         return found
@@ -121,27 +121,27 @@ class ProbeSession:
     def _wait(self, role: Role, found: Json) -> None:
         if time.monotonic() > self._deadline:
             seconds = self._options.timeout_seconds
-            raise ProbeTrouble(
-                f"the {role} pod was not done after {seconds:.0f} s: {_words(found)}"
+            raise ProbeFailure(
+                f"the {role} pod was not done after {seconds:.0f} s: {_describe(found)}"
                 f"{self._last_event(role)}"
             )
         time.sleep(self._options.poll_seconds)
 
     def _last_event(self, role: Role) -> str:
-        """Return the node's complaint, which stands in events alone; they may be forbidden."""
+        """Return the node's last error message; it is only in events, which may be forbidden."""
         query = {"fieldSelector": f"involvedObject.name={name_of(self._id, role)}"}
         try:
             events = self._api.items(self._events, query)
         except ApiRefusal:
             return ""
-        words = [
+        messages = [
             str(event.get("message") or "") for event in events if event.get("type") != "Normal"
         ]
-        return f"; {words[-1]}" if words else ""
+        return f"; {messages[-1]}" if messages else ""
 
     def _create(self, path: str, body: Json) -> None:
         # Noted before it is asked for: an interrupt may come between the two.
-        self._made.append(f"{path}/{body['metadata']['name']}")
+        self._created.append(f"{path}/{body['metadata']['name']}")
         self._api.create(path, body)
 
     def _delete(self, path: str) -> None:
@@ -152,8 +152,8 @@ class ProbeSession:
             plural, name = path.split("/")[-2:]
             self.left_over.append(f"{plural}/{name}")
 
-    def _sweep(self) -> None:
-        """Delete what an earlier check left behind when it was killed."""
+    def _delete_stale(self) -> None:
+        """Delete what an earlier, killed check left behind."""
         query = {"labelSelector": f"app.kubernetes.io/managed-by={MANAGED_BY}"}
         for path in (self._pods, self._policies):
             try:
@@ -168,7 +168,7 @@ class ProbeSession:
 
 
 @contextmanager
-def _signals_wait() -> Iterator[None]:
+def _signals_ignored() -> Iterator[None]:
     """Ignore Ctrl-C and SIGTERM for the few seconds that cleaning up takes."""
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -201,14 +201,14 @@ def _container_states(found: Json) -> list[Json]:
 
 
 def _message(found: Json) -> str:
-    words = [
+    messages = [
         str((s.get("terminated") or {}).get("message") or "") for s in _container_states(found)
     ]
-    return "".join(words)
+    return "".join(messages)
 
 
-def _words(found: Json) -> str:
-    """Return what the cluster says about a pod that is not as it should be."""
+def _describe(found: Json) -> str:
+    """Return the cluster's explanation of a pod that does not run as it should."""
     status = found.get("status") or {}
     for state in _container_states(found):
         ended = state.get("terminated") or {}
@@ -223,11 +223,11 @@ def _words(found: Json) -> str:
     return str(status.get("message") or status.get("reason") or status.get("phase") or "no status")
 
 
-def _parse(text: str, role: Role) -> Json:
+def _parse_result(text: str, role: Role) -> Json:
     try:
-        answer = json.loads(text)
+        result = json.loads(text)
     except ValueError:
-        answer = None
-    if not isinstance(answer, dict):
-        raise ProbeTrouble(f"the {role} pod ended without an answer: {text[:200]!r}")
-    return answer
+        result = None
+    if not isinstance(result, dict):
+        raise ProbeFailure(f"the {role} pod ended without an answer: {text[:200]!r}")
+    return result

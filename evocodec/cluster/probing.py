@@ -8,7 +8,7 @@ from evocodec.cluster.api import ApiRefusal, ClusterApi, Json
 from evocodec.cluster.findings import Finding
 from evocodec.cluster.permissions import may_probe
 from evocodec.cluster.probe_pods import NAMES, ProbeOptions
-from evocodec.cluster.probe_session import ProbeSession, ProbeTrouble
+from evocodec.cluster.probe_session import ProbeFailure, ProbeSession
 
 Progress = Callable[[str], None]
 FLOOR_NAMES: Final = ("sandbox floor", "red team", "worker gpu")
@@ -18,7 +18,7 @@ NETWORK_NAMES: Final = ("network policy", "metadata service", "dns")
 def probe(
     api: ClusterApi, namespace: str, options: ProbeOptions, progress: Progress
 ) -> list[Finding]:
-    """Run the probe pods and return what they found; everything that was made is deleted."""
+    """Run the probe pods and return the findings; all objects are deleted afterwards."""
     lacking = may_probe(api, namespace)
     if lacking:
         return [
@@ -60,14 +60,14 @@ def _findings(
         session.start("open", target=address)
         session.start("denied", target=address)
         progress("trying the network")
-        reached, denied = session.answer("open"), session.answer("denied")
-    except ProbeTrouble as trouble:
-        if trouble.image:
-            yield _no_image(trouble)
+        reached, denied = session.result("open"), session.result("denied")
+    except ProbeFailure as failure:
+        if failure.image:
+            yield _no_image(failure)
             for name in (*NETWORK_NAMES, *FLOOR_NAMES[:2]):
                 yield Finding(name, "skip", "not tried: the image could not be pulled")
             return
-        yield Finding("network probe", "fail", str(trouble), "kubectl describe nodes; see above")
+        yield Finding("network probe", "fail", str(failure), "kubectl describe nodes; see above")
     else:
         yield Finding("image", "pass", options.image)
         yield _policy(reached, denied)
@@ -79,13 +79,13 @@ def _findings(
 def _worker(session: ProbeSession, options: ProbeOptions, progress: Progress) -> Iterator[Finding]:
     progress("attacking the sandbox on a worker")
     try:
-        found = session.answer("floor")
-    except ProbeTrouble as trouble:
+        found = session.result("floor")
+    except ProbeFailure as failure:
         fix = "raise --timeout where nodes must be started first"
         yield (
-            _no_image(trouble)
-            if trouble.image
-            else Finding("sandbox floor", "fail", str(trouble), fix)
+            _no_image(failure)
+            if failure.image
+            else Finding("sandbox floor", "fail", str(failure), fix)
         )
         return
     yield _floor(found)
@@ -100,11 +100,11 @@ def _worker(session: ProbeSession, options: ProbeOptions, progress: Progress) ->
         )
 
 
-def _no_image(trouble: ProbeTrouble) -> Finding:
+def _no_image(failure: ProbeFailure) -> Finding:
     return Finding(
         "image",
         "fail",
-        str(trouble),
+        str(failure),
         "push the image where nodes can pull it and name it with --image; for a private registry "
         "also --pull-secret; on kind: kind load docker-image",
     )

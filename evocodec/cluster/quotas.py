@@ -17,7 +17,7 @@ TOTAL_MEMORY_LIMIT_BYTES: Final = (11 + 5) * 2.0**30 + WORKER_MEMORY_BYTES
 
 
 def quotas(api: ClusterApi, namespace: str) -> Iterator[Finding]:
-    """Does what the chart asks for fit into quotas and limit ranges?"""
+    """Check that the requests of the chart fit into quotas and limit ranges."""
     problems: list[str] = []
     seen: list[str] = []
     ranges = list(api.items(f"/api/v1/namespaces/{namespace}/limitranges"))
@@ -57,12 +57,12 @@ def _tight_quota(quota: Json) -> Iterator[str]:
         if name in hard and quantity(hard[name]) - quantity(used.get(name, 0)) < need:
             yield (
                 f"quota {_name(quota)} leaves too little {name}: "
-                f"{used.get(name, 0)} of {hard[name]} used, {_words(name, need)} needed"
+                f"{used.get(name, 0)} of {hard[name]} used, {_text(name, need)} needed"
             )
 
 
 def _unlimited(quota: Json, ranges: list[Json]) -> Iterator[str]:
-    """A quota of ``limits.cpu`` has every pod refused that sets no such limit."""
+    """Return whether a quota of ``limits.cpu`` would refuse pods that set no such limit."""
     hard, _used = _state(quota)
     defaults = [
         entry
@@ -86,7 +86,7 @@ def _tight_range(limits: Json) -> Iterator[str]:
             if name in most and quantity(most[name]) < need:
                 yield (
                     f"limit range {_name(limits)} allows a {str(entry['type']).lower()} "
-                    f"{most[name]} of {name}, a worker asks for {_words(name, need)}"
+                    f"{most[name]} of {name}, a worker asks for {_text(name, need)}"
                 )
 
 
@@ -97,7 +97,7 @@ def _state(quota: Json) -> tuple[Json, Json]:
     )
 
 
-def _words(name: str, need: float) -> str:
+def _text(name: str, need: float) -> str:
     return f"{need / 2**30:.0f}Gi" if name.endswith("memory") else f"{need:g}"
 
 

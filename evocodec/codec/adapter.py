@@ -45,9 +45,9 @@ _B_FROM_U = 138438
 
 
 def adapt(namespace: Mapping[str, Any]) -> tuple[EncodeFunction, DecodeFunction]:
-    """Find a program's two functions in its namespace, wrapping the per-frame form.
+    """Return a program's two functions from its namespace; wraps the per-frame form.
 
-    The generator form wins where both are defined. Raises ValueError naming what is missing.
+    The generator form wins where both are defined. Raises ValueError that names what is missing.
     """
     if "encode" in namespace or "decode" in namespace:
         return _function(namespace, "encode"), _function(namespace, "decode")

@@ -42,10 +42,10 @@ _VARINT_BYTES = 5
 
 @dataclass(frozen=True, slots=True)
 class EvcHeader:
-    """What stands before the packets.
+    """Header of a file, before the packets.
 
-    ``writer`` names the codec version that made the file. Where sizes are compared, give all
-    codecs writer ids of equal length, or the name itself is counted.
+    ``writer`` names the codec version that wrote the file. To compare sizes, give all codecs writer
+    ids of equal length; otherwise the length of the name counts.
     """
 
     writer: str
@@ -53,7 +53,7 @@ class EvcHeader:
 
 
 class EvcWriter:
-    """Writes a file packet by packet, for packets that come one at a time.
+    """Writes a file packet by packet.
 
     Raises ContainerError when the header or a packet is outside the format's bounds.
     """
@@ -74,7 +74,7 @@ class EvcWriter:
         self._packets += 1
 
     def finish(self) -> int:
-        """Write the end and return the file's size in bytes."""
+        """Write the end mark; returns the size of the file in bytes."""
         self._file.write(b"\0")
         self._size += 1
         return self._size
@@ -97,10 +97,10 @@ def read_header(source: BinaryIO | bytes) -> EvcHeader:
 
 
 def read_evc(source: BinaryIO | bytes) -> tuple[EvcHeader, Iterator[bytes]]:
-    """Read the header at once, and the packets as they are asked for.
+    """Read the header at once, and the packets lazily.
 
-    Raises ContainerError here for a bad header, and from the iterator for a packet that is
-    truncated or too long, a missing end, or bytes after the end.
+    Raises ContainerError at once for a bad header, and from the iterator for a packet that is
+    truncated or too long, a missing end mark, or bytes after it.
     """
     reader = _Reader(source)
     return _read_header(reader), _read_packets(reader)
@@ -222,7 +222,7 @@ def _varint(value: int) -> bytes:
 
 
 class _Reader:
-    """Reads exact amounts and knows the offset, for messages."""
+    """Reads exact amounts and tracks the offset, for messages."""
 
     def __init__(self, source: BinaryIO | bytes) -> None:
         self._file: BinaryIO = io.BytesIO(source) if isinstance(source, bytes) else source

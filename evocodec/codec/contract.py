@@ -5,9 +5,10 @@ A candidate defines::
     def encode(frames: Iterator[Frame], stream: StreamInfo, qp: float) -> Iterator[bytes]: ...
     def decode(packets: Iterator[bytes], stream: StreamInfo) -> Iterator[Frame]: ...
 
-``qp`` runs from 0 (best) to 63 (smallest); more qp must never mean more bits. Packets may be
-emitted in any order and frames held back as long as needed; ``decode`` must yield exactly
-``stream.frame_count`` frames in display order. A plain ``(y, u, v)`` tuple is a Frame too.
+``qp`` runs from 0 (best) to 63 (smallest); a higher qp must never give more bits. Packets may be
+emitted in any order, and frames may be held back as long as needed. ``decode`` must yield exactly
+``stream.frame_count`` frames in display order. A plain ``(y, u, v)`` tuple is a Frame too. No state
+outlives a call.
 """
 
 from evocodec.domain.video import Frame, Plane, StreamInfo

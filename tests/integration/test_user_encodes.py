@@ -7,7 +7,7 @@ import pytest
 
 from evocodec.anchors.encoders import X265_MEDIUM
 from evocodec.anchors.measure import anchor_curve, measure_anchor
-from evocodec.anchors.user_encodes import baseline_curve, bits_ratio
+from evocodec.anchors.user_encodes import bits_ratio, user_encode_curve
 from evocodec.app.clips import baseline_curves
 from evocodec.domain.errors import ConfigError, SourceError
 from evocodec.domain.results import Metric
@@ -46,8 +46,8 @@ def test_the_container_is_not_counted(clip: Clip, y4m: Path, tmp_path: Path) -> 
     ffmpeg(y4m, *X265_MEDIUM.arguments, "-crf", "30", str(raw))
     ffmpeg(y4m, *X265_MEDIUM.arguments, "-crf", "30", str(wrapped))
     reference = measure_anchor(clip, X265_MEDIUM, 30, tmp_path)
-    (bare,) = baseline_curve(clip, [str(raw)]).points
-    (copied,) = baseline_curve(clip, [str(wrapped)]).points
+    (bare,) = user_encode_curve(clip, [str(raw)]).points
+    (copied,) = user_encode_curve(clip, [str(wrapped)]).points
     assert bare.bits == 8 * raw.stat().st_size
     assert bare.quality == copied.quality == reference.quality
     # A declared range takes a byte, start codes three or four; the container takes hundreds.
@@ -63,7 +63,7 @@ def test_every_codec_is_taken_out_of_its_container(
 ) -> None:
     file = tmp_path / f"mine.{suffix}"
     ffmpeg(y4m, *CODECS[codec], str(file))
-    (point,) = baseline_curve(clip, [str(file)]).points
+    (point,) = user_encode_curve(clip, [str(file)]).points
     assert point.frames == FRAMES
     assert point.quality.psnr_y_db > 30
     assert 0 < point.bits < 8 * file.stat().st_size
@@ -90,7 +90,7 @@ def test_full_range_is_converted_and_not_misread(clip: Clip, y4m: Path, tmp_path
     file = tmp_path / "full.mp4"
     full = ("-vf", "scale=in_range=tv:out_range=pc:flags=accurate_rnd", "-color_range", "pc")
     ffmpeg(y4m, *full, *CODECS["h264"], "-crf", "16", str(file))
-    (point,) = baseline_curve(clip, [str(file)]).points
+    (point,) = user_encode_curve(clip, [str(file)]).points
     assert point.quality.psnr_y_db > 38
 
 
@@ -99,9 +99,9 @@ def test_other_frames_than_the_clips_are_refused(clip: Clip, y4m: Path, tmp_path
     ffmpeg(y4m, "-frames:v", "5", *CODECS["h264"], str(short))
     ffmpeg(y4m, "-vf", "scale=88:72", *CODECS["h264"], str(small))
     with pytest.raises(SourceError, match=r"short\.mp4: 5 frames .* exactly the 8 frames of car"):
-        baseline_curve(clip, [str(short)])
+        user_encode_curve(clip, [str(short)])
     with pytest.raises(SourceError, match=r"small\.mp4 cannot be .* 88x72, the clip's 176x144"):
-        baseline_curve(clip, [str(small)])
+        user_encode_curve(clip, [str(small)])
 
 
 def test_what_is_no_stream_of_a_known_codec_is_refused(
@@ -113,10 +113,10 @@ def test_what_is_no_stream_of_a_known_codec_is_refused(
     ffmpeg(y4m, *CODECS["h264"], str(cut))
     cut.write_bytes(cut.read_bytes()[:900])
     with pytest.raises(SourceError, match="its video is mpeg4; a baseline is HEVC, AVC"):
-        baseline_curve(clip, [str(old)])
+        user_encode_curve(clip, [str(old)])
     for file in (text, cut, tmp_path / "absent.mp4"):
         with pytest.raises(SourceError, match=file.name):
-            baseline_curve(clip, [str(file)])
+            user_encode_curve(clip, [str(file)])
 
 
 def test_with_several_clips_a_file_says_which_it_is_of(clip: Clip, tmp_path: Path) -> None:
