@@ -38,7 +38,7 @@ test: $(VENV)/.dev lint  ## set up everything and run all checks and tests
 	$(BIN)/python -m pytest -q -n $(TEST_JOBS) --dist loadfile
 
 bench: $(VENV)/.dev  ## measure; the tables of docs/benchmarks.md
-	$(BIN)/python benchmarks/bench.py $(ARGS)
+	$(BIN)/python -m benchmarks.bench $(ARGS)
 
 lint: $(VENV)/.dev  ## types, style, layers
 	$(BIN)/ruff check .
@@ -51,15 +51,15 @@ format: $(VENV)/.dev  ## rewrite files in the house style
 	$(BIN)/ruff check --fix .
 
 dashboards: $(VENV)/.dev  ## make Grafana's dashboards again
-	$(BIN)/python observability/generate.py
+	$(BIN)/python -m observability.generate
 
 chart: $(VENV)/.dev  ## make what the chart and k8s/ take from settings and alerts again
-	$(BIN)/python tools/chart_settings.py
-	$(BIN)/python tools/chart_readme.py
-	$(BIN)/python tools/render_kustomize.py
+	$(BIN)/python -m tools.chart_settings
+	$(BIN)/python -m tools.chart_readme
+	$(BIN)/python -m tools.render_kustomize
 
 architecture: $(VENV)/.base  ## draw the picture of the rooms again
-	$(BIN)/python tools/draw_architecture.py
+	$(BIN)/python -m tools.draw_architecture
 
 clean:  ## remove caches; runs and adopted versions stay
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist *.egg-info

@@ -22,10 +22,10 @@ from pathlib import Path
 from typing import Self
 
 import numpy as np
-from bench_metrics import metric_rows, overhead_rows
-from bench_sandbox import Row, markdown, sandbox_rows
-from bench_startup import startup_row, warm_starts
 
+from benchmarks.bench_metrics import metric_rows, overhead_rows
+from benchmarks.bench_sandbox import Row, markdown, sandbox_rows
+from benchmarks.bench_startup import startup_row, warm_starts
 from evocodec.anchors.encoders import X265_MEDIUM
 from evocodec.anchors.measure import anchor_curve, operating_quality_db
 from evocodec.app.laboratory import Laboratory
@@ -273,7 +273,7 @@ class _Told(list[Row]):
         super().__init__()
         self += rows
 
-    def __iadd__(self, rows: Iterable[Row]) -> Self:  # type: ignore[override]
+    def __iadd__(self, rows: Iterable[Row]) -> Self:  # type: ignore[override, misc]
         for row in rows:
             self.append(row)
         return self

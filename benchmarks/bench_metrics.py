@@ -1,6 +1,6 @@
 """Measures the metrics beside ffmpeg's filters, and what scoring adds to an evaluation.
 
-Run it with ``make bench``, or alone with ``python benchmarks/bench_metrics.py``. Speeds are frames
+Run it with ``make bench``, or alone with ``python -m benchmarks.bench_metrics``. Speeds are frames
 a CPU second, of one thread a side, so that other work on the machine counts little. Both sides read
 the same raw files from the page cache; what it takes to start is left out by going through the
 frames more than once.
@@ -16,8 +16,8 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from bench_sandbox import Row, markdown
 
+from benchmarks.bench_sandbox import Row, markdown
 from evocodec.app.programs import built_in
 from evocodec.domain.results import RatePoint, Stage
 from evocodec.domain.video import Frame, Plane, StreamInfo

@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench_sandbox import Row, markdown
+from benchmarks.bench_sandbox import Row, markdown
 
 REPEATS = 5
 _FIRST_ENCODE = "smoke test begins"

@@ -1,6 +1,6 @@
 """A whole run on three nodes, whose parts are killed one after the other: what is left of it?
 
-Run it with ``python benchmarks/chaos.py --candidates 60``, and with ``--stores`` to keep everything
+Run it with ``python -m benchmarks.chaos --candidates 60``, and with ``--stores`` to keep everything
 in DynamoDB Local and a persisting S3, which are killed as well (EVOCODEC_DYNAMODB_LOCAL=fetch
 accepts AWS's licence). Workers, nodes and the head of a real Ray on loopback (GPUs pretended) die
 every few seconds while the mutation proposer evolves a toy; so does the controller, which is
@@ -17,13 +17,10 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+import pytest
 
-import pytest  # noqa: E402
-
-from evocodec.config import parse_assignment  # noqa: E402
-from tests.support.chaos_run import Plan, evolve  # noqa: E402 - the tests' own cluster and stores
+from evocodec.config import parse_assignment
+from tests.support.chaos_run import Plan, evolve
 
 RAY = ("worker", "node", "worker", "head", "controller")
 ALL = ("worker", "dynamodb", "node", "s3", "worker", "both stores", "head", "controller")

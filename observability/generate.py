@@ -1,4 +1,4 @@
-"""Writes Grafana's dashboards as JSON: ``python observability/generate.py [--web] [FOLDER]``.
+"""Writes Grafana's dashboards as JSON: ``python -m observability.generate [--web] [FOLDER]``.
 
 ``--web`` adds links to the web dashboard and to a candidate's page there. Without it there is none:
 a link has to lead somewhere.
@@ -9,11 +9,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from boards import BOARDS
 from grafana_foundation_sdk.builders import dashboard
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models import dashboard as models
-from panels import SOURCE, WIDTH, Board, build
+
+from observability.boards import BOARDS
+from observability.panels import SOURCE, WIDTH, Board, build
 
 FOLDER = Path(__file__).parents[1] / "helm" / "evocodec" / "dashboards"
 TAG = "evocodec"

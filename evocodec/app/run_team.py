@@ -40,7 +40,7 @@ class TeamBuilder:
     plan: RunPlan
     ledger: Ledger
     blobs: BlobStore
-    record: Callable[[Event], None]
+    record: Callable[[Event], object]
     stop: threading.Event
     closing: ExitStack
 

@@ -23,7 +23,7 @@ from evocodec.execution.jobs import RateJob
 from evocodec.metrics.series import store_series
 from evocodec.video.clips import Clip
 
-Record = Callable[[Event], None]
+Record = Callable[[Event], object]
 Recorded = Callable[[str], Event | None]
 
 

@@ -55,7 +55,7 @@ class ModelGateway:
         run_id: str,
         ledger: Ledger,
         blobs: BlobStore,
-        record: Callable[[Event], None],
+        record: Callable[[Event], object],
         now: Callable[[], str] = utc_now,
         stop: threading.Event | None = None,
         interrupted: Callable[[str], EvocodecError] = EndpointUnavailable,

@@ -48,7 +48,7 @@ class CallRecorder:
     run_id: str
     ledger: Ledger
     blobs: BlobStore
-    record: Callable[[Event], None]
+    record: Callable[[Event], object]
     now: Callable[[], str]
 
     def find(self, name: CallName) -> Reply | None:

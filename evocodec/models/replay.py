@@ -73,7 +73,7 @@ class ReplayGateway:
         run_id: str,
         ledger: Ledger,
         blobs: BlobStore,
-        record: Callable[[Event], None],
+        record: Callable[[Event], object],
         now: Callable[[], str],
     ) -> None:
         self._recordings = recordings

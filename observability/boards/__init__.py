@@ -1,5 +1,5 @@
 """The four dashboards, a file each."""
 
-from boards import fleet, models, run, security
+from observability.boards import fleet, models, run, security
 
 BOARDS = (run.BOARD, fleet.BOARD, models.BOARD, security.BOARD)

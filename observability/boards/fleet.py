@@ -1,7 +1,7 @@
 """Whether machines are busy."""
 
-from panels import GREEN, RED, YELLOW, Board, Panel, Query, Section
-from queries import RANGE, grown, of, percentile
+from observability.panels import GREEN, RED, YELLOW, Board, Panel, Query, Section
+from observability.queries import RANGE, grown, of, percentile
 
 BOARD = Board(
     "evocodec-fleet",

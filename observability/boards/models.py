@@ -1,7 +1,7 @@
 """What language models cost."""
 
-from panels import GREEN, RED, YELLOW, Board, Panel, Query, Section
-from queries import RANGE, grown, of, percentile
+from observability.panels import GREEN, RED, YELLOW, Board, Panel, Query, Section
+from observability.queries import RANGE, grown, of, percentile
 
 SPENT = f"sum({of('model_cost_usd_total')})"
 TOKENS = f"sum({of('model_tokens_total')})"

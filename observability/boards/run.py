@@ -1,7 +1,7 @@
 """How far the codec is."""
 
-from panels import GREEN, RED, YELLOW, Board, Panel, Query, Section
-from queries import grown, of, percentile
+from observability.panels import GREEN, RED, YELLOW, Board, Panel, Query, Section
+from observability.queries import grown, of, percentile
 
 HEVC_MBPS = 10.0
 PRIMARY = 'anchor=~"x265-medium.*"'

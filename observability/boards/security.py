@@ -1,7 +1,7 @@
 """What programs tried."""
 
-from panels import GREEN, RED, Board, Panel, Query, Section
-from queries import grown, of
+from observability.panels import GREEN, RED, Board, Panel, Query, Section
+from observability.queries import grown, of
 
 BOARD = Board(
     "evocodec-security",

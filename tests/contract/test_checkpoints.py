@@ -46,7 +46,7 @@ def test_langgraphs_conformance_suite_passes(dynamodb: BaseCheckpointSaver[str])
         "langgraph.checkpoint.conformance", reason="its conformance suite is not installed"
     )
 
-    @conformance.checkpointer_test(name="dynamodb")
+    @conformance.checkpointer_test(name="dynamodb")  # type: ignore[untyped-decorator]
     async def checkpointer() -> AsyncIterator[BaseCheckpointSaver[str]]:
         yield dynamodb
 

@@ -24,7 +24,9 @@ def _settings(words: tuple[str, ...], folder: Path) -> Settings:
 
 
 @matrix
-def test_evocodec_reads_the_settings_that_are_rendered(words, tmp_path: Path) -> None:
+def test_evocodec_reads_the_settings_that_are_rendered(
+    words: tuple[str, ...], tmp_path: Path
+) -> None:
     found = _settings(words, tmp_path)
     assert str(found.workspace) == "/data"
     assert found.ray.address == "lab-evocodec-head-svc.evo.svc.cluster.local:6379"
@@ -332,7 +334,9 @@ def _stub(folder: Path, body: str) -> Path:
         ("""print('{"outcome": "endpoint_gone"}')""", True),
     ],
 )
-def test_a_restart_goes_on_with_what_was_interrupted(status, resumes, tmp_path: Path) -> None:
+def test_a_restart_goes_on_with_what_was_interrupted(
+    status: str, resumes: bool, tmp_path: Path
+) -> None:
     body = f"if 'status' in sys.argv:\n    {status}\nelse:\n    print(' '.join(sys.argv[1:]))"
     environment = os.environ | {"EVOCODEC_PROGRAM": str(_stub(tmp_path, body))}
     done = subprocess.run(
@@ -345,7 +349,9 @@ def test_a_restart_goes_on_with_what_was_interrupted(status, resumes, tmp_path: 
     assert done.stdout.strip() == "--config=x.toml run --plain" + (" --resume" if resumes else "")
 
 
-def test_workers_wait_until_the_head_answers_whatever_shell_script_they_are_given(tmp_path) -> None:
+def test_workers_wait_until_the_head_answers_whatever_shell_script_they_are_given(
+    tmp_path: Path,
+) -> None:
     flag = tmp_path / "asked"
     body = (
         f"import pathlib\nflag = pathlib.Path({str(flag)!r})\n"

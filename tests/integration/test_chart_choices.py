@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -83,7 +84,7 @@ def test_the_attacks_run_where_workers_run_and_the_run_where_the_controller_does
     assert parts["test-run"]["spec"]["nodeSelector"] == {"pool": "system"}
 
 
-def test_the_test_s_jobs_are_confined_like_the_run_s(tmp_path) -> None:
+def test_the_test_s_jobs_are_confined_like_the_run_s(tmp_path: Path) -> None:
     from evocodec.config import load_settings
 
     objects = chart.render(*chart.profile("local"))

@@ -3,7 +3,6 @@
 import functools
 import os
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,11 +10,7 @@ import yaml
 
 from tests.support import chart_tools as chart
 from tests.support.pod_security import stricter, violations
-
-sys.path.insert(0, str(chart.ROOT / "tools"))
-import render_kustomize
-
-sys.path.remove(str(chart.ROOT / "tools"))
+from tools import render_kustomize
 
 K8S = chart.ROOT / "k8s"
 WORDS = (
@@ -88,7 +83,7 @@ def test_it_is_what_the_chart_makes_today(tmp_path: Path) -> None:
             for path in sorted((root / part).rglob("*.yaml"))
         }
 
-    assert files(tmp_path) == files(K8S), "python tools/render_kustomize.py"
+    assert files(tmp_path) == files(K8S), "python -m tools.render_kustomize"
 
 
 def test_who_has_no_helm_gets_the_alerts_and_every_dashboard_too() -> None:

@@ -162,7 +162,7 @@ def test_an_exception_never_lies_outside_its_block() -> None:
     assert policy["spec"]["egress"][0]["to"] == [{"ipBlock": {"cidr": "198.51.100.0/24"}}]
 
 
-def test_the_table_would_notice_a_policy_that_is_too_wide(monkeypatch) -> None:
+def test_the_table_would_notice_a_policy_that_is_too_wide(monkeypatch: pytest.MonkeyPatch) -> None:
     objects = chart.render()
     wide = {
         "kind": "NetworkPolicy",

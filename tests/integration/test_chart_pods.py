@@ -1,6 +1,7 @@
 """Every pod of the chart against the restricted profile, under every combination of switches."""
 
 import copy
+from collections.abc import Callable
 
 import pytest
 
@@ -58,7 +59,9 @@ matrix = pytest.mark.parametrize("words", MATRIX.values(), ids=MATRIX.keys())
 
 
 @matrix
-def test_every_pod_is_restricted(words: tuple[str, ...]) -> None:
+def test_every_pod_is_restricted(
+    words: tuple[str, ...],
+) -> None:
     pods = list(chart.pods(chart.render(*words)))
     parts = {chart.component(pod) for _, pod in pods}
     assert parts >= {"controller", "head", "worker", "test-redteam", "test-run"}
@@ -97,7 +100,9 @@ _SPOILT = {
 
 
 @pytest.mark.parametrize("spoil", _SPOILT.values(), ids=_SPOILT.keys())
-def test_the_check_sees_a_pod_that_is_not_restricted(spoil) -> None:
+def test_the_check_sees_a_pod_that_is_not_restricted(
+    spoil: Callable[[chart.Object], object],
+) -> None:
     found = chart.only(chart.render(), "StatefulSet")
     spec = copy.deepcopy(found["spec"]["template"]["spec"])
     assert violations(spec) == []
@@ -106,7 +111,9 @@ def test_the_check_sees_a_pod_that_is_not_restricted(spoil) -> None:
 
 
 @matrix
-def test_only_the_autoscaler_can_talk_to_the_api_server(words: tuple[str, ...]) -> None:
+def test_only_the_autoscaler_can_talk_to_the_api_server(
+    words: tuple[str, ...],
+) -> None:
     for name, pod in chart.pods(chart.render(*words)):
         tokens = {
             volume["name"]
@@ -125,7 +132,9 @@ def test_only_the_autoscaler_can_talk_to_the_api_server(words: tuple[str, ...]) 
 
 
 @matrix
-def test_no_service_account_mounts_a_token_or_is_bound_to_more_than_reading_pods(words) -> None:
+def test_no_service_account_mounts_a_token_or_is_bound_to_more_than_reading_pods(
+    words: tuple[str, ...],
+) -> None:
     objects = chart.render(*words)
     for account in (each for each in objects if each["kind"] == "ServiceAccount"):
         assert account["automountServiceAccountToken"] is False
@@ -138,7 +147,9 @@ def test_no_service_account_mounts_a_token_or_is_bound_to_more_than_reading_pods
 
 
 @matrix
-def test_workers_get_no_secret_but_rays_own(words: tuple[str, ...]) -> None:
+def test_workers_get_no_secret_but_rays_own(
+    words: tuple[str, ...],
+) -> None:
     for name, pod in chart.pods(chart.render(*words)):
         if chart.component(pod) not in {"worker", "head", "test-redteam"}:
             continue
@@ -152,7 +163,9 @@ def test_workers_get_no_secret_but_rays_own(words: tuple[str, ...]) -> None:
 
 
 @matrix
-def test_every_volume_that_is_mounted_is_there_and_the_other_way_round(words) -> None:
+def test_every_volume_that_is_mounted_is_there_and_the_other_way_round(
+    words: tuple[str, ...],
+) -> None:
     for name, pod in chart.pods(chart.render(*words)):
         volumes = [volume["name"] for volume in pod["spec"]["volumes"]]
         assert len(volumes) == len(set(volumes)), name
@@ -165,7 +178,9 @@ def test_every_volume_that_is_mounted_is_there_and_the_other_way_round(words) ->
 
 
 @matrix
-def test_no_pod_needs_a_shell(words: tuple[str, ...]) -> None:
+def test_no_pod_needs_a_shell(
+    words: tuple[str, ...],
+) -> None:
     for name, pod in chart.pods(chart.render(*words)):
         for container in chart.containers(pod):
             assert container["command"][0].startswith("/opt/evocodec/bin/") or (
@@ -178,7 +193,9 @@ def test_no_pod_needs_a_shell(words: tuple[str, ...]) -> None:
 
 
 @matrix
-def test_ray_pods_keep_out_what_is_not_told_to_the_operator(words: tuple[str, ...]) -> None:
+def test_ray_pods_keep_out_what_is_not_told_to_the_operator(
+    words: tuple[str, ...],
+) -> None:
     cluster = chart.only(chart.render(*words), "RayCluster")
     for group in (cluster["spec"]["headGroupSpec"], *cluster["spec"]["workerGroupSpecs"]):
         annotations = group["template"]["metadata"]["annotations"]
@@ -186,7 +203,9 @@ def test_ray_pods_keep_out_what_is_not_told_to_the_operator(words: tuple[str, ..
 
 
 @matrix
-def test_a_driver_shares_with_its_node_of_ray_what_it_finds_it_by(words: tuple[str, ...]) -> None:
+def test_a_driver_shares_with_its_node_of_ray_what_it_finds_it_by(
+    words: tuple[str, ...],
+) -> None:
     for name, pod in chart.pods(chart.render(*words)):
         nodes = [each for each in chart.containers(pod) if each["name"] == "ray-node"]
         # The restricted profile lets containers of a pod see each other, so none but these may.
@@ -203,7 +222,9 @@ def test_a_driver_shares_with_its_node_of_ray_what_it_finds_it_by(words: tuple[s
 
 
 @matrix
-def test_what_joins_ray_breaks_silent_connections_as_the_nodes_of_the_tests_do(words) -> None:
+def test_what_joins_ray_breaks_silent_connections_as_the_nodes_of_the_tests_do(
+    words: tuple[str, ...],
+) -> None:
     joined = 0
     for name, pod in chart.pods(chart.render(*words)):
         for container in chart.containers(pod):

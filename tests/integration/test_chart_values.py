@@ -1,7 +1,6 @@
 """Which values the chart takes, and in which words it refuses others; that each is documented."""
 
 import json
-import sys
 import tarfile
 from pathlib import Path
 
@@ -9,12 +8,7 @@ import pytest
 import yaml
 
 from tests.support import chart_tools as chart
-
-sys.path.insert(0, str(chart.ROOT / "tools"))
-import chart_readme
-import chart_settings
-
-sys.path.remove(str(chart.ROOT / "tools"))
+from tools import chart_readme, chart_settings
 
 VALUES = (chart.CHART / "values.yaml").read_text(encoding="utf-8")
 SCHEMA = json.loads((chart.CHART / "values.schema.json").read_text(encoding="utf-8"))
@@ -171,11 +165,11 @@ def test_every_value_is_documented() -> None:
 
 def test_the_table_of_the_readme_is_current() -> None:
     old = (chart.CHART / "README.md").read_text(encoding="utf-8")
-    assert chart_readme.readme(old, VALUES) == old, "python tools/chart_readme.py"
+    assert chart_readme.readme(old, VALUES) == old, "python -m tools.chart_readme"
 
 
 def test_the_schema_knows_every_value_and_no_other() -> None:
-    def compare(node: object, schema: dict[str, object], path: str) -> None:
+    def compare(node: object, schema: chart.Object, path: str) -> None:
         if "properties" not in schema or path == ".controller.settings":
             return
         assert schema["additionalProperties"] is False or path.endswith(("requests", "limits")), (
@@ -192,7 +186,7 @@ def test_the_schema_knows_every_value_and_no_other() -> None:
 
 def test_the_schema_knows_the_settings_of_the_program() -> None:
     text = (chart.CHART / "values.schema.json").read_text(encoding="utf-8")
-    assert chart_settings.schema(text) == text, "python tools/chart_settings.py"
+    assert chart_settings.schema(text) == text, "python -m tools.chart_settings"
 
 
 def test_an_endpoint_behind_an_opened_port_is_taken() -> None:

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -101,7 +102,7 @@ def ok(workspace: Path, *args: str) -> str:
     return result.stdout
 
 
-def ok_json(workspace: Path, *args: str) -> dict:
+def ok_json(workspace: Path, *args: str) -> dict[str, Any]:
     return json.loads(ok(workspace, *args, "--json"))
 
 
@@ -221,7 +222,7 @@ def test_log_prints_every_event(told: Path) -> None:
 def test_log_follows_a_run_until_it_stops(tmp_path: Path) -> None:
     events = story.finished()
     record(tmp_path, events[:-1])
-    command = [EVOCODEC, "-w", tmp_path, "log", "--follow", "--json"]
+    command = [str(EVOCODEC), "-w", str(tmp_path), "log", "--follow", "--json"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         for _ in events[:-1]:
@@ -456,7 +457,9 @@ def test_a_second_ctrl_c_leaves_at_once_with_the_cursor_shown_and_no_process_beh
 ) -> None:
     child = terminal(sys.executable, "-c", LIVE, ROOT, "stubborn")
     child.read_until(lambda text: "c0005" in text, seconds=20)
-    grandchild = int(re.search(r"child (\d+)\.", child.output)[1])
+    found = re.search(r"child (\d+)\.", child.output)
+    assert found
+    grandchild = int(found[1])
     assert psutil.pid_exists(grandchild)
     child.press_ctrl_c()
     child.read_until(lambda text: "stopping cleanly" in text, seconds=10)
@@ -508,10 +511,12 @@ def test_a_real_run_is_stopped_by_ctrl_c_and_resumed_to_its_end(
     child.press_ctrl_c()
     child.read_until(lambda text: "stopping cleanly" in text, seconds=10)
     assert child.wait(seconds=60) == ExitCode.INTERRUPTED
-    run_id = re.search(r"run --resume (run-[0-9a-f-]+)", child.output)[1]
+    found = re.search(r"run --resume (run-[0-9a-f-]+)", child.output)
+    assert found
+    run_id = found[1]
     assert ok_json(tmp_path, "status")["outcome"] == "interrupted"
 
-    command = [EVOCODEC, "-w", tmp_path, "run", "--resume", "--candidates", "2", "--json"]
+    command = [str(EVOCODEC), "-w", str(tmp_path), "run", "--resume", "--candidates", "2", "--json"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=200)
     assert done.returncode == 0, done.stderr
     lines = [json.loads(line) for line in done.stdout.splitlines()]

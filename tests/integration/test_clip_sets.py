@@ -61,7 +61,9 @@ def test_a_set_is_made_described_verified_and_removed(folder: Path) -> None:
     assert clips("verify", "@mine")["verified"] is True
     described = clips("describe", "@mine/short", "--picture", "sheet.png")["clips"]
     assert isinstance(described, list)
-    assert described[0]["spatial"] == added["spatial"] > 0
+    assert described[0]["spatial"] == added["spatial"]
+    assert isinstance(added["spatial"], float)
+    assert added["spatial"] > 0
     sheet = cv2.imread("sheet.png")
     assert sheet is not None
     assert sheet.shape[1] == 720

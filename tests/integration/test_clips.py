@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+from collections.abc import Generator, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -30,7 +31,7 @@ def ffmpeg(*arguments: str | Path) -> None:
     subprocess.run(command, check=True, capture_output=True)
 
 
-def same(ours: tuple[Frame, ...], theirs: tuple[Frame, ...]) -> bool:
+def same(ours: Sequence[Frame], theirs: Sequence[Frame]) -> bool:
     return len(ours) == len(theirs) and all(
         np.array_equal(a, b)
         for one, two in zip(ours, theirs, strict=True)
@@ -218,6 +219,7 @@ def test_streaming_yields_the_same_frames_and_stops_its_decoder(tmp_path: Path) 
     assert same(tuple(iter_frames(CITY.path, frames=CITY.frames)), whole.frames)
     before = {child.pid for child in psutil.Process().children()}
     stream = iter_frames(CARPHONE.path)
+    assert isinstance(stream, Generator)
     next(stream)
     assert {child.pid for child in psutil.Process().children()} - before
     stream.close()

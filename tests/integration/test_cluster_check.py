@@ -173,7 +173,7 @@ def test_without_kuberay_it_says_how_to_install_it(cluster: FakeCluster) -> None
 def test_a_kuberay_that_would_drop_fields_of_the_chart_fails(
     cluster: FakeCluster, without: str, missing: str
 ) -> None:
-    scaler = {"properties": {"command": {}}}
+    scaler: dict[str, Any] = {"properties": {"command": {}}}
     fields = {"authOptions": {}, "autoscalerOptions": scaler, "upgradeStrategy": {}}
     del fields[without]
     schema = {"openAPIV3Schema": {"properties": {"spec": {"properties": fields}}}}

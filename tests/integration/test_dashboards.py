@@ -30,8 +30,8 @@ def test_the_committed_files_are_what_the_code_makes(tmp_path: Path) -> None:
 def generated(folder: Path, *words: str) -> dict[str, str]:
     """What the code makes now, by the name of the file."""
     pytest.importorskip("grafana_foundation_sdk", reason="the dashboards' generator needs it")
-    generator = ROOT / "observability" / "generate.py"
-    subprocess.run([sys.executable, str(generator), *words, str(folder)], check=True, timeout=60)
+    command = [sys.executable, "-m", "observability.generate", *words, str(folder)]
+    subprocess.run(command, cwd=ROOT, check=True, timeout=60)
     return {file.name: file.read_text(encoding="utf-8") for file in folder.iterdir()}
 
 

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -155,7 +156,8 @@ def test_another_machine_gets_the_frames_in_pieces(
 ) -> None:
     clip = load_clip(parse_clip(str(video)))
     sent = sendable(clip, elsewhere=True)
-    receive, (_path, stream, start, sha256, pieces) = sent.__reduce__()
+    reduced: Any = sent.__reduce__()
+    receive, (_path, stream, start, sha256, pieces) = reduced
     assert receive is receive_frames
     assert len(pieces) > 2
     use_options(DataOptions(tmp_path / "there"))

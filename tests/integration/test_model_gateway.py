@@ -95,7 +95,10 @@ def bench(
 
 
 def test_a_reply_is_returned_and_recorded_with_hashes_tokens_and_cost() -> None:
-    prices = {"price_input_usd_per_million": 2.0, "price_output_usd_per_million": 10.0}
+    prices: dict[str, Any] = {
+        "price_input_usd_per_million": 2.0,
+        "price_output_usd_per_million": 10.0,
+    }
     with bench(["Hello."], **prices) as (lab, endpoint):
         assert lab.chat() == Reply("Hello.", "ok", "tiny")
         (call,) = lab.calls
@@ -242,7 +245,7 @@ def test_a_prompt_that_is_too_long_is_the_candidates_failure(message: str) -> No
 
 
 def test_trouble_that_passes_costs_retries_only() -> None:
-    script = [scripted.fails(500), scripted.drops(), "Here."]
+    script: list[scripted.Behaviour | str] = [scripted.fails(500), scripted.drops(), "Here."]
     with bench(script) as (lab, _):
         assert lab.chat().text == "Here."
         assert [(call.outcome, call.tries) for call in lab.calls] == [("ok", 3)]
@@ -309,7 +312,10 @@ def test_a_budget_holds_over_a_resume() -> None:
 
 
 def test_a_money_budget_counts_calls_under_way() -> None:
-    prices = {"price_input_usd_per_million": 0.0, "price_output_usd_per_million": 1000.0}
+    prices: dict[str, Any] = {
+        "price_input_usd_per_million": 0.0,
+        "price_output_usd_per_million": 1000.0,
+    }
     with bench([scripted.slow(1.0)], budget_usd=0.15, max_retries=0, **prices) as (lab, _):
         errors: list[str] = []
 
@@ -475,7 +481,7 @@ def open_candidates(ledger: MemoryLedger, run_id: str, ids: Sequence[str]) -> No
 def test_an_earlier_run_is_replayed_by_candidate_number_role_and_attempt() -> None:
     ledger, blobs = MemoryLedger(), MemoryBlobStore()
     open_candidates(ledger, "r", ["c0001", "c0002"])
-    script = ["plan one", "code one", scripted.empty()]
+    script: list[scripted.Behaviour | str] = ["plan one", "code one", scripted.empty()]
     with bench(script, ledger=ledger, blobs=blobs) as (lab, _):
         lab.chat("c0001", "planner")
         lab.chat("c0001", "coder")
@@ -486,7 +492,7 @@ def test_an_earlier_run_is_replayed_by_candidate_number_role_and_attempt() -> No
         run_id="again", ledger=ledger, blobs=blobs, record=ledger.record, now=lambda: "t",
     )  # fmt: skip
 
-    def chat(candidate_id: str, role: str) -> Reply:
+    def chat(candidate_id: str, role: ModelRole) -> Reply:
         return replay.chat(role, MESSAGES, candidate_id=candidate_id, attempt=0, template_sha256="")
 
     assert chat("x1", "planner").text == "plan one"

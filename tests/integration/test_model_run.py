@@ -195,7 +195,7 @@ def test_a_run_stops_when_the_endpoint_is_gone_and_resumes_when_it_is_back(
 
 
 def test_a_recorded_run_is_replayed_without_an_endpoint(tmp_path: Path) -> None:
-    replies = [scripted.code(BETTER), "only prose"]
+    replies: list[scripted.Behaviour | str] = [scripted.code(BETTER), "only prose"]
     with scripted.scripted_endpoint([by_role(replies)]) as endpoint:
         first, _ = run_with(endpoint, tmp_path / "w", candidates=3)
         asked = len(endpoint.requests)

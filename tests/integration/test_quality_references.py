@@ -4,7 +4,7 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from evocodec.domain.errors import CandidateFailure, InfrastructureFailure
 from evocodec.domain.video import Frame, Plane
 from evocodec.metrics.meter import QualityMeter, measure
 from evocodec.metrics.vmaf import VmafProcess, require_libvmaf
+from evocodec.video.clip_spec import ClipSource
 from evocodec.video.clips import Clip, default_clips, load_clip
 from evocodec.video.ffmpeg import ffmpeg_exe
 from evocodec.video.y4m import write_y4m
@@ -61,6 +62,9 @@ def compare_files(folder: Path, clip: Clip, decoded: tuple[Frame, ...], filters:
 
 def libvmaf_log(folder: Path) -> list[dict[str, float]]:
     return [each["metrics"] for each in json.loads((folder / "log.json").read_text())["frames"]]
+
+
+Install = Callable[[str], None]
 
 
 @pytest.fixture(scope="module")
@@ -143,7 +147,7 @@ def test_ms_ssim_is_libvmafs_but_for_the_two_things_that_libvmaf_does_otherwise(
 
 
 @pytest.mark.parametrize("source", [CARPHONE, CITY], ids=["176x144", "240x135, odd"])
-def test_vmaf_is_what_ffmpeg_says_of_two_files(source, tmp_path: Path) -> None:
+def test_vmaf_is_what_ffmpeg_says_of_two_files(source: ClipSource, tmp_path: Path) -> None:
     clip = load_clip(source)
     decoded = changed(clip, noise)
     models = r"version=vmaf_v0.6.1\:name=plain|version=vmaf_v0.6.1neg\:name=neg"
@@ -154,6 +158,7 @@ def test_vmaf_is_what_ffmpeg_says_of_two_files(source, tmp_path: Path) -> None:
     assert series.vmaf == tuple(each["plain"] for each in theirs)
     assert series.vmaf_neg == tuple(each["neg"] for each in theirs)
     assert quality.vmaf == pytest.approx(sum(series.vmaf) / FRAMES)
+    assert quality.vmaf is not None
     assert 60 < quality.vmaf < 99
 
 
@@ -172,6 +177,7 @@ def test_vmaf_neg_is_not_taken_in_by_a_sharpened_picture(city: Clip) -> None:
     quality, series = measure(city.frames, changed(city, sharpened), vmaf=True)
     assert all(neg <= plain for neg, plain in zip(series.vmaf_neg, series.vmaf, strict=True))
     assert quality.vmaf == 100
+    assert quality.vmaf_neg is not None
     assert quality.vmaf_neg < 90
     assert quality.psnr_y_db < 25
 
@@ -191,7 +197,9 @@ def test_vmaf_is_absent_where_the_picture_is_too_small_for_it() -> None:
     assert quality.vmaf_neg is None
     assert series.vmaf == ()
     least = load_clip(replace(CARPHONE, scale=(64, 64)))
-    assert measure(least.frames, least.frames, vmaf=True)[0].vmaf > 95
+    smallest, _ = measure(least.frames, least.frames, vmaf=True)
+    assert smallest.vmaf is not None
+    assert smallest.vmaf > 95
     with pytest.raises(ValueError, match="64 samples"):
         VmafProcess((62, 96))
 
@@ -204,7 +212,7 @@ def test_a_broken_sequence_leaves_no_process(city: Clip) -> None:
 
 
 @pytest.fixture
-def other_ffmpeg(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def other_ffmpeg(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
     """Put a script in ffmpeg's place."""
 
     def install(script: str) -> None:
@@ -223,7 +231,9 @@ def other_ffmpeg(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     forget()
 
 
-def test_an_ffmpeg_without_libvmaf_is_our_failure_and_no_score(city: Clip, other_ffmpeg) -> None:
+def test_an_ffmpeg_without_libvmaf_is_our_failure_and_no_score(
+    city: Clip, other_ffmpeg: Install
+) -> None:
     other_ffmpeg("echo \"No such filter: 'libvmaf'\" >&2; exit 8")
     with pytest.raises(InfrastructureFailure, match=r"No such filter.*evaluation\.vmaf=never"):
         measure(city.frames, city.frames, vmaf=True)
@@ -246,7 +256,7 @@ def test_an_ffmpeg_without_libvmaf_is_our_failure_and_no_score(city: Clip, other
     ids=["no log", "leaves early", "fails", "loses frames"],
 )
 def test_a_libvmaf_that_does_not_score_every_frame_gives_no_score(
-    city: Clip, other_ffmpeg, script: str, message: str
+    city: Clip, other_ffmpeg: Install, script: str, message: str
 ) -> None:
     other_ffmpeg(script)
     with pytest.raises(InfrastructureFailure, match=message):

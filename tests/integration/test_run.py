@@ -33,7 +33,8 @@ def test_a_run_adopts_what_is_better_and_says_why_not_otherwise(
     assert len(view.candidates) == 7
     assert len(view.versions) >= 2
     assert all(not candidate.running and candidate.reason for candidate in view.candidates)
-    bitrates = [version.bitrate_mbps for version in view.versions]
+    bitrates = [version.bitrate_mbps for version in view.versions if version.bitrate_mbps]
+    assert len(bitrates) == len(view.versions)
     for before, after in itertools.pairwise(bitrates):
         assert after <= 0.9 * before + 1e-9
 
@@ -59,6 +60,7 @@ def test_every_candidate_leaves_its_experiment_record(
     opened, view = finished
     for candidate in view.candidates:
         record = opened.records.get(candidate.experiment_id)
+        assert record
         (experiment,) = record["experiments"]
         assert experiment["experiment_type"] == "llm_generated_code_evolution"
         assert record["unsafe"] is False

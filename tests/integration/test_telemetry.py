@@ -198,12 +198,12 @@ def test_all_subscribers_see_events_of_all_threads_in_one_order() -> None:
     other: list[str] = []
     bus.subscribe(lambda event: one.append(event.key))
     bus.subscribe(lambda event: other.append(event.key))
-    threads = [
-        threading.Thread(
-            target=lambda name=name: [bus.publish(opened(f"{name}{n}")) for n in range(200)]
-        )
-        for name in "abcd"
-    ]
+
+    def publish(name: str) -> None:
+        for number in range(200):
+            bus.publish(opened(f"{name}{number}"))
+
+    threads = [threading.Thread(target=publish, args=(name,)) for name in "abcd"]
     for thread in threads:
         thread.start()
     for thread in threads:

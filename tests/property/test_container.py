@@ -84,7 +84,7 @@ def test_a_claimed_length_allocates_nothing_by_itself(header: EvcHeader, claimed
         rest >>= 7
     framed.append(rest)
     data = pack(header, [])[:-1] + bytes(framed) + b"x"
-    buffered = io.BufferedReader(io.BytesIO(data))  # type: ignore[arg-type]
+    buffered = io.BufferedReader(io.BytesIO(data))
     tracemalloc.start()
     try:
         _, packets = read_evc(buffered)

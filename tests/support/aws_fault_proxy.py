@@ -99,8 +99,8 @@ def _handler(door: Door, host: str) -> type[BaseHTTPRequestHandler]:
                 told: Any = {"__type": f"com.amazonaws#{fault.code}", "message": fault.text}
                 data = json.dumps(told).encode()
             else:
-                data = f"<Error><Code>{fault.code}</Code><Message>{fault.text}</Message></Error>"
-                data = data.encode() if self.command != "HEAD" else b""
+                text = f"<Error><Code>{fault.code}</Code><Message>{fault.text}</Message></Error>"
+                data = text.encode() if self.command != "HEAD" else b""
             self.send_response(fault.status)
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()

@@ -4,13 +4,14 @@ import functools
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import pytest
 import yaml
+
+from tools import fetch_kubernetes_tools as kubernetes
 
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "helm" / "evocodec"
@@ -22,15 +23,10 @@ _VERSION = ("--kube-version", "1.35.0")
 
 @functools.cache
 def _programs() -> dict[str, Path] | str:
-    sys.path.insert(0, str(ROOT / "tools"))
     try:
-        import fetch_kubernetes_tools as tools
-    finally:
-        sys.path.remove(str(ROOT / "tools"))
-    try:
-        return tools.fetch(tools.folder(), seconds=180.0)
-    except tools.FetchError as error:
-        found = {name: shutil.which(name) for name in tools.PROGRAMS}
+        return kubernetes.fetch(kubernetes.folder(), seconds=180.0)
+    except kubernetes.FetchError as error:
+        found = {name: shutil.which(name) for name in kubernetes.PROGRAMS}
         if all(found.values()):
             return {name: Path(path) for name, path in found.items() if path}
         return str(error)

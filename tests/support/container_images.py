@@ -69,7 +69,7 @@ def _make_base() -> None:
     with (Path(tempfile.gettempdir()) / "evocodec-base.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not _exists(_BASE):
-            base = [ROOT / "sandbox-image" / "base.sh", _BASE]
+            base = [str(ROOT / "sandbox-image" / "base.sh"), _BASE]
             subprocess.run(base, check=True, timeout=_BUILD_SECONDS)
 
 

@@ -44,6 +44,7 @@ def plural(kind: str) -> str:
 class RefusedError(Exception):
     def __init__(self, code: int, reason: str, message: str) -> None:
         super().__init__(message)
+        self.code = code
         self.status = {
             "kind": "Status",
             "apiVersion": "v1",
@@ -75,7 +76,7 @@ class ReleaseServer(ThreadingHTTPServer):
         cluster = {"name": "c", "cluster": {"server": url}}
         context = {"name": "c", "context": {"cluster": "c", "user": "u", "namespace": "evo"}}
         user = {"name": "u", "user": {"token": "t"}}
-        whole = {"apiVersion": "v1", "kind": "Config", "current-context": "c"}
+        whole: Object = {"apiVersion": "v1", "kind": "Config", "current-context": "c"}
         whole |= {"clusters": [cluster], "contexts": [context], "users": [user]}
         path.write_text(json.dumps(whole))
         path.chmod(0o600)
@@ -167,7 +168,7 @@ class Handler(BaseHTTPRequestHandler):
             with self.server.lock:
                 code, answer = self._answer(body)
         except RefusedError as refused:
-            code, answer = refused.status["code"], refused.status
+            code, answer = refused.code, refused.status
         text = json.dumps(answer).encode()
         self.send_response(code)
         self.send_header("Content-Type", "application/json")

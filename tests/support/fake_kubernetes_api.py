@@ -278,7 +278,7 @@ def make_healthy(cluster: FakeCluster) -> None:
         },
     )
     cluster.put("node.k8s.io/v1/runtimeclasses", "gvisor", {"handler": "runsc"})
-    scaler = {"properties": {"command": {}}}
+    scaler: Json = {"properties": {"command": {}}}
     fields = {"authOptions": {}, "autoscalerOptions": scaler, "upgradeStrategy": {}}
     schema = {"openAPIV3Schema": {"properties": {"spec": {"properties": fields}}}}
     cluster.put(
@@ -287,8 +287,8 @@ def make_healthy(cluster: FakeCluster) -> None:
         {"spec": {"versions": [{"name": "v1", "schema": schema}]}},
     )
     for resource in ("v1/resourcequotas", "v1/limitranges", "v1/pods", "v1/events"):
-        cluster.server.resources[resource] = {}
-    cluster.server.resources["networking.k8s.io/v1/networkpolicies"] = {}
+        cluster.server.resources[resource] = kmock.ResourceInfo()
+    cluster.server.resources["networking.k8s.io/v1/networkpolicies"] = kmock.ResourceInfo()
 
 
 def node(*, gpus: int, kernel: str = "6.8.0-1021-gke", ready: str = "True", **labels: str) -> Json:

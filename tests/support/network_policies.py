@@ -94,7 +94,8 @@ def _ports(ports: Iterable[Object] | None, target: End, port: int, protocol: str
         first = rule["port"]
         if isinstance(first, str):
             first = target.ports.get(first, -1)
-        if first <= port <= rule.get("endPort", first):
+        last = rule.get("endPort")
+        if first <= port <= (first if last is None else last):
             return True
     return False
 

@@ -1,44 +1,33 @@
 """The drawing of the rooms, and the pages that name files, say what is so."""
 
-import importlib.util
 import re
 from pathlib import Path
-from types import ModuleType
+
+from tools import draw_architecture
 
 ROOT = Path(__file__).parents[2]
 
 
-def tool() -> ModuleType:
-    spec = importlib.util.spec_from_file_location(
-        "draw_architecture", ROOT / "tools" / "draw_architecture.py"
-    )
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def test_the_drawing_shows_the_layers_of_the_contract_and_todays_docstrings() -> None:
-    drawn = tool().drawing()
+    drawn = draw_architecture.drawing()
     assert drawn == (ROOT / "docs" / "architecture.svg").read_text(encoding="utf-8"), (
         "run `make architecture`"
     )
 
 
 def test_every_package_is_a_room_of_the_drawing_and_says_what_it_is_for() -> None:
-    module = tool()
-    drawn = {name for layer in module.layers() for name in layer} | {"evocodec.telemetry"}
+    drawn = {name for layer in draw_architecture.layers() for name in layer} | {
+        "evocodec.telemetry"
+    }
     packages = {f"evocodec.{path.parent.name}" for path in ROOT.glob("evocodec/*/__init__.py")}
     assert packages
     assert packages | {"agents", "graph"} == drawn
-    assert all(module.purpose(name) for name in drawn)
+    assert all(draw_architecture.purpose(name) for name in drawn)
 
 
 def test_every_step_of_the_path_is_in_a_room() -> None:
-    module = tool()
-    rooms = {name for layer in module.layers() for name in layer}
-    assert {name for name, _ in module.PATH} <= rooms
+    rooms = {name for layer in draw_architecture.layers() for name in layer}
+    assert {name for name, _ in draw_architecture.PATH} <= rooms
 
 
 def test_files_that_the_architecture_page_names_exist() -> None:

@@ -1,6 +1,7 @@
 """The archive: estimates, parents, what is under way, and filling it again from events."""
 
 import math
+from typing import Any
 
 import pytest
 
@@ -128,18 +129,18 @@ def history() -> list[Event]:
     """Seed measured and adopted; one screened out, one failed, one still open."""
     events: list[Event] = []
 
-    def begin(number: int, value: int) -> dict[str, str]:
-        base = {"run_id": "r", "at": "t", "candidate_id": f"c{number:04d}"}
+    def begin(number: int, value: int) -> dict[str, Any]:
+        base: dict[str, Any] = {"run_id": "r", "at": "t", "candidate_id": f"c{number:04d}"}
         parent = "" if number == 1 else "c0001"
         edits = () if number == 1 else (("A", str(value)),)
         events.append(CandidateOpened(**base, parent_id=parent, number=number))
         events.append(Planned(**base, origin=Origin.MUTATION, hypothesis="h", edits=edits))
         return base
 
-    def code(base: dict[str, str], value: int) -> None:
+    def code(base: dict[str, Any], value: int) -> None:
         events.append(CodeWritten(**base, attempt=0, source_sha256=str(value), program_bytes=9))
 
-    def close(base: dict[str, str], status: CandidateStatus) -> None:
+    def close(base: dict[str, Any], status: CandidateStatus) -> None:
         events.append(CandidateClosed(**base, status=status, reason="r", experiment_id="e"))
 
     seed = begin(1, 1)

@@ -168,6 +168,7 @@ def test_ms_ssim_of_a_sequence_is_the_mean_of_its_frames() -> None:
     quality, series = measure([Frame(luma, chroma, chroma)] * 2, decoded)
     assert series.ms_ssim == tuple(ms_ssim(luma, frame.y) for frame in decoded)
     assert quality.ms_ssim == pytest.approx(sum(series.ms_ssim) / 2, abs=1e-12)
+    assert quality.ms_ssim is not None
     assert quality.ms_ssim_db == pytest.approx(-10 * math.log10(1 - quality.ms_ssim))
 
 

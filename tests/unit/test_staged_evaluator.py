@@ -73,6 +73,9 @@ class SimulatedEngine:
     def busy(self) -> int:
         return 0
 
+    def waiting(self) -> int:
+        return 0
+
     def close(self) -> None:
         raise NotImplementedError
 
@@ -253,9 +256,9 @@ def test_without_a_reference_there_is_nothing_to_screen() -> None:
 def test_a_candidates_failure_names_its_stage(stage: Stage) -> None:
     failure = CandidateFailure(FailureKind.CRASH, "gone")
     bench = Bench(SimulatedEngine(die_after=0, failure=failure))
-    run = {Stage.SMOKE: bench.evaluator().smoke, Stage.FULL: bench.evaluator().full}[stage]
+    stages = bench.evaluator()
     with pytest.raises(CandidateFailure) as caught:
-        run("c1", 0, PROGRAM)
+        (stages.smoke if stage is Stage.SMOKE else stages.full)("c1", 0, PROGRAM)
     assert caught.value.stage is stage
 
 
@@ -272,7 +275,7 @@ def test_a_curve_that_cannot_be_compared_is_a_failure_of_the_full_stage() -> Non
         for job in jobs:
             on_point(job, replace(flat, clip=job.clip, qp=job.qp))
 
-    bench.engine.run_jobs = run_jobs  # type: ignore[method-assign, assignment]
+    bench.engine.run_jobs = run_jobs  # type: ignore[method-assign]
     with pytest.raises(CandidateFailure, match="no effect") as caught:
         bench.evaluator().full("c1", 0, PROGRAM)
     assert (caught.value.kind, caught.value.stage) == (FailureKind.QUALITY, Stage.FULL)
@@ -298,6 +301,6 @@ def test_lost_tasks_are_recorded_as_retried() -> None:
         on_retry("c1/small/q30/encode", 1, "the worker died")
         plain(*arguments, **callbacks)  # type: ignore[arg-type]
 
-    bench.engine.run_jobs = run_jobs  # type: ignore[method-assign, assignment]
+    bench.engine.run_jobs = run_jobs  # type: ignore[method-assign]
     bench.evaluator().smoke("c1", 0, PROGRAM)
     assert bench.kinds() == ["stage_started", "infrastructure_retried", "point_measured"]

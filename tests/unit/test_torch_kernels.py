@@ -4,22 +4,23 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from evocodec.domain.video import Frame
+from evocodec.domain.video import Frame, Plane
 from evocodec.metrics.kernels.choose import CUDA_MIN_SAMPLES, choose_kernels
 from evocodec.metrics.kernels.cpu import CPU
+from evocodec.metrics.kernels.protocol import Kernels
 from evocodec.metrics.meter import QualityMeter
 from evocodec.metrics.ms_ssim import ms_ssim
 
 torch = pytest.importorskip("torch", reason="torch is optional and not installed here")
 
 
-def kernels():
+def kernels() -> Kernels:
     from evocodec.metrics.kernels.torch import TorchKernels
 
     return TorchKernels("cpu")
 
 
-def pair(height: int, width: int, peak: int = 255, dtype=np.uint8) -> tuple:
+def pair(height: int, width: int, peak: int = 255, dtype: type = np.uint8) -> tuple[Plane, Plane]:
     generator = np.random.default_rng(5)
     smooth = ndimage.gaussian_filter(generator.normal(size=(height, width)), 3)
     reference = np.clip(peak * (0.5 + 1.5 * smooth), 0, peak)

@@ -1,0 +1,1 @@
+"""Programs for maintainers: ``python -m tools.NAME``, or the make target that calls it."""
