@@ -43,8 +43,10 @@ def layers() -> list[list[str]]:
 
 
 def purpose(package: str) -> str:
-    """Return the first line of a package's docstring."""
+    """Return the first line of a package's docstring, or of a module's."""
     path = ROOT / package.replace(".", "/") / "__init__.py"
+    if not path.exists():
+        path = path.parent.with_suffix(".py")
     docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
     return docstring.partition("\n")[0]
 
