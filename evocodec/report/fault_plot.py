@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 from evocodec.curves.compare import pair_faults
 from evocodec.domain.results import RdCurve
 from evocodec.domain.video import StreamInfo
-from evocodec.report.rd_plot import draw_panel, kbit_per_second
+from evocodec.report.drawn_curve import kbit_per_second
+from evocodec.report.rd_plot import draw_panel
 
 _RED = "#c1121f"
 

@@ -63,7 +63,8 @@ def plot_pareto(points: Sequence[TradeOff], title: str, picture: Path) -> None:
     # Here and not above: whoever only wants the front need not load a drawing library.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    from evocodec.report.rd_panel import logarithmic_axis
 
     figure = Figure(figsize=(6.6, 4.6), layout="constrained")
     FigureCanvasAgg(figure)
@@ -96,15 +97,10 @@ def plot_pareto(points: Sequence[TradeOff], title: str, picture: Path) -> None:
             textcoords="offset points",
             fontsize=8,
         )
-    panel.set_xscale("log")
-    panel.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-    panel.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    panel.xaxis.set_minor_formatter(NullFormatter())
+    logarithmic_axis(panel)
     panel.set_xlabel("decode time, ms a frame (logarithmic; less is better)")
     panel.set_ylabel("BD-rate against x265 medium, % (less is better)")
     panel.axhline(0, color="#999999", linewidth=0.8, linestyle=(0, (4, 3)))
-    panel.grid(visible=True, color="#e6e6e6", linewidth=0.7)
-    panel.spines[["top", "right"]].set_visible(False)
     panel.legend(frameon=False, fontsize=9)
     figure.suptitle(title, fontsize=12, fontweight="bold", x=0.01, ha="left")
     figure.savefig(picture, dpi=130)

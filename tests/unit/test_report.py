@@ -47,7 +47,7 @@ from evocodec.report.model import (
 )
 from evocodec.report.page import html_page
 from evocodec.report.pictures import rgb_of, within_budget, worst_window, worth_seeing
-from evocodec.report.plots import write_plots
+from evocodec.report.report_plots import write_plots
 
 STREAM = StreamInfo(192, 176, Fraction(30), 10)
 HOSTILE = '=cmd|"<script>alert(1)</script>\x1b[31m'

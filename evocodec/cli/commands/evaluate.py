@@ -189,7 +189,7 @@ def write_outputs(
 
         written += write_csv(report, csv)
     if plots is not None:
-        from evocodec.report.plots import write_plots
+        from evocodec.report.report_plots import write_plots
 
         written += write_plots(report, plots)
     if html is not None:

@@ -1,0 +1,63 @@
+"""RD plots of a report as files: one figure a metric, a panel a clip."""
+
+from pathlib import Path
+
+from matplotlib.lines import Line2D
+
+from evocodec.domain.errors import UserError
+from evocodec.domain.results import Metric
+from evocodec.report.model import METRIC_NAMES, Report, metric_unit
+from evocodec.report.rd_panel import Stroke, draw_clip, panel_grid, save_figure
+
+# The subject, the first reference, and the others: as in the HTML report.
+_COLOURS = (
+    *("#C23B00", "#111111", "#0072B2", "#009E73", "#A8568A"),
+    *("#B07D00", "#3F8FC4", "#6B6B6B", "#7A5C2E"),
+)
+_PANEL_INCHES = (4.3, 3.5)
+
+
+def write_plots(report: Report, folder: Path) -> tuple[Path, ...]:
+    """Draw every metric into ``rd-METRIC.png`` and ``.svg``.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    written: list[Path] = []
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for metric in report.metrics:
+            written += _write_plot(report, metric, folder / f"rd-{metric.value}")
+    except OSError as error:
+        message = f"cannot write plots to {folder}: {error.strerror or error}; name another folder"
+        raise UserError(message) from error
+    return tuple(written)
+
+
+def _write_plot(report: Report, metric: Metric, stem: Path) -> tuple[Path, Path]:
+    figure, panels, columns = panel_grid(len(report.clips), _PANEL_INCHES, 1.1)
+    strokes = [_stroke(index) for index in range(len(report.codecs))]
+    for index, (clip, panel) in enumerate(zip(report.clips, panels, strict=True)):
+        curves = [
+            (codec.curves[clip.name], stroke)
+            for codec, stroke in zip(report.codecs, strokes, strict=True)
+            if clip.name in codec.curves
+        ]
+        draw_clip(panel, clip.name, clip.stream, curves, metric)
+        panel.set_xlabel("kbit/s (logarithmic)")
+        if index % columns == 0:
+            panel.set_ylabel(f"{METRIC_NAMES[metric]} {metric_unit(metric)}".strip())
+    handles = [
+        Line2D([], [], color=stroke.colour, linewidth=stroke.width, label=codec.name)
+        for codec, stroke in zip(report.codecs, strokes, strict=True)
+    ]
+    figure.suptitle(report.title, fontsize=13, fontweight="bold", x=0.01, ha="left")
+    figure.legend(handles=handles, loc="outside lower center", ncols=5, frameon=False)
+    png, svg = stem.with_suffix(".png"), stem.with_suffix(".svg")
+    save_figure(figure, png, svg, dpi=95)
+    return png, svg
+
+
+def _stroke(index: int) -> Stroke:
+    colour = _COLOURS[index % len(_COLOURS)]
+    return Stroke(colour, 2.2, marker_size=4) if index == 0 else Stroke(colour, 1.2, marker_size=3)
