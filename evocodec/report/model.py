@@ -193,6 +193,10 @@ class Report:
                 return found
         return None
 
+    def mean(self, reference: str, metric: Metric) -> Mean | None:
+        """The mean BD-rate against one reference, None where no clip could be compared."""
+        return self.means.get((reference, metric))
+
     @property
     def problems(self) -> tuple[Comparison, ...]:
         """Comparisons that are impossible, or to be read with care."""

@@ -1,16 +1,24 @@
-"""The HTML report: one file that opens from disk, asks nobody for anything, and prints."""
+"""The HTML report: one file that opens from disk, asks nobody for anything, and prints.
+
+Jinja2 writes it from ``templates/``. Every value is escaped unless it is ``Markup``, and only our
+own style and script are; a name that a template misspells is an error.
+"""
 
 import base64
 import hashlib
-from collections.abc import Iterator
-from functools import cache
-from html import escape
+from functools import cache, partial
 from importlib import resources
 
-from evocodec.report import sections, views
-from evocodec.report.model import Report
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
-Section = Iterator[str]
+from evocodec import formatting
+from evocodec.domain.results import Metric
+from evocodec.report import charts, sections
+from evocodec.report.drawn_curve import kbit_per_second
+from evocodec.report.model import METRIC_NAMES, Report
+from evocodec.report.pictures import ERROR_GAIN
+from evocodec.report.wording import same_hour, sense
 
 
 def html_page(report: Report) -> str:
@@ -22,31 +30,60 @@ def html_page(report: Report) -> str:
         f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; "
         "img-src data:; base-uri 'none'; form-action 'none'"
     )
-    body = "\n".join(
-        part
-        for section in (
-            sections.head,
-            sections.summary,
-            sections.rate_distortion,
-            views.frames,
-            sections.cost,
-            sections.problems,
-            sections.program_difference,
-            sections.clips,
-            sections.method,
-        )
-        for part in section(report)
-    )
     return (
-        "<!DOCTYPE html>\n"
-        '<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        '<meta name="referrer" content="no-referrer">\n'
-        f"<title>{escape(report.title)} – Evocodec report</title>\n"
-        f"<style>{style}</style>\n</head>\n"
-        f"<body>\n<main>\n{body}\n</main>\n<script>{script}</script>\n</body>\n</html>\n"
+        _templates()
+        .get_template("page.html.j2")
+        .render(
+            report=report,
+            policy=policy,
+            style=Markup(style),  # noqa: S704 - our own file
+            script=Markup(script),  # noqa: S704 - our own file
+            tiles=list(sections.tiles(report)),
+            costs=sections.costs(report),
+            trade_offs=sections.trade_offs(report),
+            rd_chart=partial(sections.clip_chart, report),
+            frame_charts=sections.frame_charts,
+            shots=sections.shots,
+        )
     )
+
+
+def chart_svg(chart: charts.Chart) -> str:
+    """One chart as an ``svg`` element."""
+    module = _templates().get_template("chart.svg.j2").module
+    return str(module.chart(chart))  # type: ignore[attr-defined]  # a macro of the template
+
+
+@cache
+def _templates() -> Environment:
+    templates = Environment(
+        loader=PackageLoader("evocodec.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    templates.filters.update(
+        number=partial(formatting.number, grouped=True),
+        percent=formatting.percent,
+        interval=formatting.interval,
+        size=formatting.size,
+        count_of=formatting.plural,
+        sense=sense,
+        same_hour=same_hour,
+        metric_name=lambda metric: METRIC_NAMES[Metric(metric)],
+    )
+    templates.globals.update(
+        SLOTS=sections.SLOTS,
+        ERROR_GAIN=ERROR_GAIN,
+        kbit_per_second=kbit_per_second,
+        **{name: getattr(charts, name) for name in _BOX},
+    )
+    return templates
+
+
+_BOX = ("WIDTH", "HEIGHT", "LEFT", "RIGHT", "TOP", "BOTTOM")
 
 
 @cache

@@ -1,9 +1,22 @@
-"""The chart of bits against decode time, as inline SVG."""
+"""The chart of bits against decode time, as data."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from html import escape
 
-from evocodec.report.charts import HEIGHT, LEFT, WIDTH, Axis, frame_of, padded, plot_box, svg
+from evocodec.report.charts import (
+    BOTTOM,
+    HEIGHT,
+    LEFT,
+    RIGHT,
+    TOP,
+    WIDTH,
+    Axis,
+    Chart,
+    Dot,
+    Name,
+    Place,
+    Trace,
+    padded,
+)
 from evocodec.report.pareto import TradeOff, pareto_front
 
 _LETTER = 5.4  # mean width of one, in pixels of the drawing
@@ -15,50 +28,50 @@ _Box = tuple[float, float, float, float]
 
 def trade_off_chart(
     points: Sequence[TradeOff], slots: Mapping[str, int], *, base: str, title: str
-) -> str:
+) -> Chart:
     """Decode time (logarithmic) against bits; ``slots`` has the colours of those with a name.
 
     The line joins those that no other one beats on both. Points without a slot are drawn small.
     """
-    front = pareto_front(points)
     times = [point.decode_ms for point in points]
     bits = [100 + point.bd_rate_percent for point in points]
-    box = plot_box()
-    x_axis = Axis(min(times) / 1.3, max(times) * 1.3, box[0], box[2], logarithmic=True)
+    label = "decode, CPU ms a frame (logarithmic)"
+    x_axis = Axis(min(times) / 1.3, max(times) * 1.3, LEFT, RIGHT, label, logarithmic=True)
     wide = max(bits) > _FAR_APART * min(bits)
     if wide:
-        y_axis = Axis(min(bits) / 1.15, max(bits) * 1.15, box[3], box[1], logarithmic=True)
-        y_label = f"bits, % of {base} (logarithmic)"
+        label = f"bits, % of {base} (logarithmic)"
+        y_axis = Axis(min(bits) / 1.15, max(bits) * 1.15, BOTTOM, TOP, label, logarithmic=True)
     else:
-        y_axis = padded([value - 100 for value in bits], box[3], box[1])
-        y_label = f"BD-rate against {base}, %"
+        y_axis = padded([value - 100 for value in bits], f"BD-rate against {base}, %")
 
-    def place(point: TradeOff) -> tuple[float, float]:
+    def place(point: TradeOff) -> Place:
         value = point.bd_rate_percent + (100 if wide else 0)
         return x_axis.at(point.decode_ms), y_axis.at(value)
 
-    parts = frame_of(x_axis, y_axis, "decode, CPU ms a frame (logarithmic)", y_label)
-    parts.append(f'<polyline class="front" points="{_steps([place(one) for one in front])}"/>')
+    traces = []
     for point in points:
-        x, y = place(point)
         slot = slots.get(point.label)
-        kind, radius = ("other", 2.6) if slot is None else (f"s{slot}", 4.6 if slot == 0 else 3.6)
-        parts.append(
-            f'<g class="{kind}"><circle cx="{x:.1f}" cy="{y:.1f}" r="{radius}" '
-            f'data-tip="{escape(_tip(point, base))}"/></g>'
-        )
+        style, radius = ("other", 2.6) if slot is None else (f"s{slot}", 4.6 if slot == 0 else 3.6)
+        traces.append(Trace(style, (Dot(*place(point), _tip(point, base)),), radius))
     named = [(*place(point), point.label) for point in points if point.label in slots]
-    return svg([*parts, *_labels(named, slots)], title)
+    return Chart(
+        title=title,
+        x_axis=x_axis,
+        y_axis=y_axis,
+        traces=tuple(traces),
+        front=_steps([place(one) for one in pareto_front(points)]),
+        names=tuple(_names(named, slots)),
+    )
 
 
-def _steps(places: Sequence[tuple[float, float]]) -> str:
+def _steps(places: Sequence[Place]) -> tuple[Place, ...]:
     """Level until a slower one is smaller: nothing is known of what lies between two codecs."""
-    corners: list[tuple[float, float]] = []
+    corners: list[Place] = []
     for x, y in places:
         if corners:
             corners.append((x, corners[-1][1]))
         corners.append((x, y))
-    return " ".join(f"{x:.1f},{y:.1f}" for x, y in corners)
+    return tuple(corners)
 
 
 def _tip(point: TradeOff, base: str) -> str:
@@ -68,7 +81,7 @@ def _tip(point: TradeOff, base: str) -> str:
     )
 
 
-def _labels(named: Sequence[tuple[float, float, str]], slots: Mapping[str, int]) -> Iterator[str]:
+def _names(named: Sequence[tuple[float, float, str]], slots: Mapping[str, int]) -> Iterator[Name]:
     """Names beside their points, moved up or down where another name stands."""
     taken: list[_Box] = []
     for x, y, label in sorted(named):
@@ -81,10 +94,7 @@ def _labels(named: Sequence[tuple[float, float, str]], slots: Mapping[str, int])
         box = (free or boxes)[0]
         taken.append(box)
         beside, anchor = (x - 7, "end") if left else (x + 7, "start")
-        yield (
-            f'<text class="name s{slots[label]}" x="{beside:.1f}" y="{box[3] - 2:.1f}" '
-            f'text-anchor="{anchor}">{escape(label)}</text>'
-        )
+        yield Name(label, f"s{slots[label]}", beside, box[3] - 2, anchor)
 
 
 def _overlap(a: _Box, b: _Box) -> bool:

@@ -103,6 +103,18 @@ class RunView:
         """Candidates whose way has not ended."""
         return tuple(candidate for candidate in self.candidates if candidate.running)
 
+    @property
+    def version_to_beat(self) -> tuple[str, float | None] | None:
+        """Name and bitrate of the champion, adopted in this run or before it; None for HEVC."""
+        if self.versions:
+            newest = self.versions[-1]
+            return newest.tag, newest.bitrate_mbps
+        for candidate in reversed(self.candidates):
+            verdict = candidate.verdict
+            if verdict is not None and verdict.rule == "baseline":
+                return verdict.compared_with, verdict.bitrate_mbps
+        return None
+
     def candidate(self, candidate_id: str) -> CandidateView | None:
         """Return the candidate of that id, or None."""
         found = (c for c in self.candidates if c.candidate_id == candidate_id)

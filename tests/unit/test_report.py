@@ -4,14 +4,16 @@ import base64
 import csv
 import hashlib
 import re
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields, replace
+from enum import Enum
 from fractions import Fraction
 from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
+from markupsafe import escape
 
 from evocodec.app.comparison import Side, difference
 from evocodec.cli.payload.report import report_payload
@@ -23,9 +25,10 @@ from evocodec.domain.results import (
     Quality,
     RatePoint,
     RdCurve,
+    Score,
 )
 from evocodec.domain.video import Frame, StreamInfo
-from evocodec.report.charts import Line, frame_chart, rd_chart
+from evocodec.report.charts import FrameValues, frame_chart, rd_chart
 from evocodec.report.files import require_writable, write_csv, write_html
 from evocodec.report.gather import (
     compare_all,
@@ -45,12 +48,14 @@ from evocodec.report.model import (
     View,
     frame_values,
 )
-from evocodec.report.page import html_page
+from evocodec.report.page import chart_svg, html_page
+from evocodec.report.pareto import TradeOff
 from evocodec.report.pictures import rgb_of, within_budget, worst_window, worth_seeing
 from evocodec.report.report_plots import write_plots
 
 STREAM = StreamInfo(192, 176, Fraction(30), 10)
 HOSTILE = '=cmd|"<script>alert(1)</script>\x1b[31m'
+ATTACK = """\"'><script>alert(1)</script><b1 onload=x>{{ 7 * 7 }}{% raw %}&amp;"""
 PNG = b"\x89PNG not really"
 
 
@@ -190,6 +195,64 @@ def test_names_from_outside_stay_text(tmp_path: Path) -> None:
             assert not any(value.startswith(("=", "+", "@")) for value in row.values())
 
 
+def hostile(value: object) -> object:
+    """A copy of a report's part with an attack at the end of every text, keys included."""
+    match value:
+        case Enum() | None | int() | float() | bytes() | Fraction():
+            return value
+        case str():
+            return value + ATTACK
+        case tuple():
+            return tuple(map(hostile, value))
+        case Mapping():
+            return {hostile(key): hostile(item) for key, item in value.items()}
+    parts = {f.name: hostile(getattr(value, f.name)) for f in fields(value)}  # type: ignore[arg-type]
+    return replace(value, **parts)  # type: ignore[type-var]
+
+
+def texts_of(value: object) -> Iterator[str]:
+    match value:
+        case Enum() | None | int() | float() | bytes() | Fraction():
+            return
+        case str():
+            yield value
+        case tuple():
+            for part in value:
+                yield from texts_of(part)
+        case Mapping():
+            for key, item in value.items():
+                yield from texts_of(key)
+                yield from texts_of(item)
+        case _:
+            for field in fields(value):  # type: ignore[arg-type]
+                yield from texts_of(getattr(value, field.name))
+
+
+def test_a_hostile_text_in_any_field_of_a_report_stays_text() -> None:
+    bent = curve("bent", "one")
+    first, *rest = bent.points
+    bent = replace(bent, points=(replace(first, quality=quality(50.0, vmaf=99.0)), *rest))
+    whole = report(notices=("notice",), difference="+ difference", label="mine")
+    anchors = (*whole.references, Codec("bent", Kind.ANCHOR, {"one": bent}, "encode -q Q"))
+    compared = compare_all(whole.subject, anchors, whole.clips, whole.metrics)
+    score = Score(11.5, 40.0, 15.0, "worst", 1.3, 3.0, 25.0, 60 << 20, 4096, ())
+    points = (TradeOff("mine", 1, 9), TradeOff("x265-medium", 0, 3), TradeOff("c0004", 80, 4))
+    whole = replace(whole, references=anchors, comparisons=compared, score=score, trade_offs=points)
+    whole = replace(whole, environment=replace(whole.environment, isolation={"seccomp": "on"}))
+    attacked = hostile(whole)
+    assert isinstance(attacked, Report)
+    text = html_page(attacked)
+    page = Page(text)
+    assert page.open == []
+    tags = [tag for tag, _ in page.found]
+    assert (tags.count("script"), tags.count("b1")) == (1, 0)
+    assert not any(name.startswith("on") for _, attributes in page.found for name in attributes)
+    assert "{{ 7 * 7 }}" in text  # never run as a template
+    shown = set(texts_of(attacked))
+    assert len(shown) > 15
+    assert {value for value in shown if str(escape(value)) not in text} == set()
+
+
 def test_every_clip_metric_and_reference_has_its_figure() -> None:
     whole = report()
     assert Metric.VMAF in whole.metrics
@@ -277,14 +340,9 @@ def test_output_that_cannot_be_written_is_refused_before_anything_is_measured(
 
 def test_a_curve_that_is_none_is_dotted_and_not_interpolated() -> None:
     def drawn(whole: RdCurve) -> str:
-        return rd_chart(
-            [(0, whole)],
-            value=lambda point: point.quality.psnr_y_db,
-            kbps=lambda point: point.bits / 1000,
-            title="t",
-            y_label="dB",
-            mark=None,
-        )
+        chart = rd_chart([(0, whole)], Metric.PSNR_Y, STREAM, title="t", mark_kbps=None)
+        assert chart is not None
+        return chart_svg(chart)
 
     good = curve("c", "one")
     first, *rest = good.points
@@ -295,9 +353,10 @@ def test_a_curve_that_is_none_is_dotted_and_not_interpolated() -> None:
 
 
 def test_better_quality_is_drawn_higher_and_more_bits_further_right() -> None:
-    chart = frame_chart([Line("c", 0, (0, 1), (30.0, 40.0))], title="t", y_label="dB", tunables=())
-    places = re.findall(r'<circle cx="([\d.]+)" cy="([\d.]+)"', chart)
-    (x0, y0), (x1, y1) = ((float(x), float(y)) for x, y in places)
+    lines = [FrameValues("c", 0, (30.0, 40.0))]
+    (trace,) = frame_chart(lines, title="t", y_label="dB", shown_frames=()).traces
+    places = [(dot.x, dot.y) for dot in trace.dots]
+    (x0, y0), (x1, y1) = places
     assert x1 > x0
     assert y1 < y0
 

@@ -1,7 +1,6 @@
 """Bits against decode time in the report of an evaluation."""
 
 import itertools
-import re
 from dataclasses import replace
 
 import pytest
@@ -76,8 +75,8 @@ def test_the_page_draws_the_trade_offs_and_says_who_is_missing() -> None:
 def test_a_codec_far_behind_does_not_squeeze_the_others(worst: float, axis: str) -> None:
     points = [TradeOff("a", 0, 1), TradeOff("b", -20, 9), TradeOff("behind", worst, 30)]
     chart = trade_off_chart(points, {"a": 1, "b": 2, "behind": 0}, base="a", title="t")
-    assert axis in chart
-    ys = {match[2]: float(match[1]) for match in re.finditer(r'cy="([\d.]+)".*?tip="(\w+)', chart)}
+    assert axis in chart.y_axis.label
+    ys = {dot.tip.split(" ")[0]: dot.y for trace in chart.traces for dot in trace.dots}
     assert ys["behind"] < ys["a"] < ys["b"]
     assert ys["b"] - ys["a"] > 15
 
@@ -85,9 +84,7 @@ def test_a_codec_far_behind_does_not_squeeze_the_others(worst: float, axis: str)
 def test_names_in_the_trade_offs_do_not_lie_on_each_other() -> None:
     points = [TradeOff(f"encoder-{n}", -30 + 0.1 * n, 10 + 0.01 * n) for n in range(5)]
     chart = trade_off_chart(points, {p.label: n for n, p in enumerate(points)}, base="a", title="t")
-    heights = sorted(
-        float(match[1]) for match in re.finditer(r'class="name s\d" x="[\d.]+" y="([\d.]+)"', chart)
-    )
+    heights = sorted(name.y for name in chart.names)
     assert len(heights) == 5
     assert all(b - a >= 9 for a, b in itertools.pairwise(heights))
 

@@ -19,10 +19,11 @@ from evocodec.cli.render.tables_anchors import (
     points_table,
     problems,
 )
-from evocodec.cli.render.text import clean, plural
+from evocodec.cli.render.text import clean
 from evocodec.cli.session import Session
 from evocodec.domain.errors import ConfigError
 from evocodec.domain.results import Metric, RdCurve, Track
+from evocodec.formatting import plural
 
 if TYPE_CHECKING:
     from evocodec.app.outputs import AnchorReport

@@ -10,9 +10,10 @@ from rich.text import Text
 from evocodec.cli.command import command
 from evocodec.cli.payload.run import Json, plain
 from evocodec.cli.render.tables import add, facts, make_table, spaced
-from evocodec.cli.render.text import clean, number, percent, plural, versus_hevc
+from evocodec.cli.render.text import clean, versus_hevc
 from evocodec.cli.session import Session
 from evocodec.domain.errors import UserError
+from evocodec.formatting import number, percent, plural
 
 if TYPE_CHECKING:
     from evocodec.champions.messages import Version

@@ -14,8 +14,9 @@ from rich.text import Text
 from evocodec.cli.command import command
 from evocodec.cli.exits import ExitCode
 from evocodec.cli.render.tables import add, make_table, spaced
-from evocodec.cli.render.text import clean, number, plural
+from evocodec.cli.render.text import clean
 from evocodec.cli.session import Session
+from evocodec.formatting import number, plural
 
 if TYPE_CHECKING:
     from evocodec.app.clip_sets import Verification

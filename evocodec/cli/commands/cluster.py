@@ -13,9 +13,10 @@ from evocodec import __version__
 from evocodec.cli.command import command
 from evocodec.cli.exits import ExitCode
 from evocodec.cli.render.tables import facts
-from evocodec.cli.render.text import clean, plural
+from evocodec.cli.render.text import clean
 from evocodec.cli.session import Session
 from evocodec.domain.errors import UserError
+from evocodec.formatting import plural
 
 if TYPE_CHECKING:
     from evocodec.cluster.findings import ClusterReport

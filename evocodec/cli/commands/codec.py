@@ -19,8 +19,9 @@ from rich.text import Text
 from evocodec.cli.command import command
 from evocodec.cli.complete import references
 from evocodec.cli.payload.run import decode_payload, encode_payload
-from evocodec.cli.render.text import clean, duration, number, plural, size
+from evocodec.cli.render.text import clean
 from evocodec.cli.session import Session
+from evocodec.formatting import duration, number, plural, size
 
 if TYPE_CHECKING:
     from evocodec.app.file_codec import OnProgress

@@ -27,9 +27,10 @@ from evocodec.cli.commands.evaluate import (
 from evocodec.cli.complete import references
 from evocodec.cli.payload.report import report_payload
 from evocodec.cli.render.tables_report import comparisons_table
-from evocodec.cli.render.text import clean, percent
+from evocodec.cli.render.text import clean
 from evocodec.cli.session import Session
 from evocodec.domain.results import Metric
+from evocodec.formatting import percent
 
 if TYPE_CHECKING:
     from evocodec.report.model import Report

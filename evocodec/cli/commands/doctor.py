@@ -9,8 +9,9 @@ from evocodec.cli.command import command
 from evocodec.cli.exits import ExitCode
 from evocodec.cli.payload.run import check_payload
 from evocodec.cli.render.tables import facts
-from evocodec.cli.render.text import clean, plural
+from evocodec.cli.render.text import clean
 from evocodec.cli.session import Session
+from evocodec.formatting import plural
 
 MARKS: Final = {"ok": ("✓", "green"), "warn": ("!", "yellow"), "fail": ("✗", "red")}
 

@@ -17,11 +17,12 @@ from evocodec.cli.exits import ExitCode
 from evocodec.cli.payload.report import evaluation_payload
 from evocodec.cli.render.tables import clips_table
 from evocodec.cli.render.tables_report import costs_table, means_table, problems_table
-from evocodec.cli.render.text import clean, number, percent, plural, size, versus_hevc
+from evocodec.cli.render.text import clean, versus_hevc
 from evocodec.cli.session import Session
 from evocodec.cli.stopping import run_stoppable
 from evocodec.domain.errors import ConfigError, EvocodecError
 from evocodec.domain.results import Metric, Score, Track
+from evocodec.formatting import number, percent, plural, size
 
 if TYPE_CHECKING:
     from evocodec.report.model import Report
@@ -201,7 +202,7 @@ def write_outputs(
 
 def show_report(session: Session, report: "Report") -> None:
     """Print means over clips, costs and warnings."""
-    from evocodec.report.format import same_hour
+    from evocodec.report.wording import same_hour
 
     session.show(means_table(report))
     session.show(costs_table(report))

@@ -29,11 +29,12 @@ from evocodec.cli.payload.run import (
 from evocodec.cli.render.candidate_page import candidate_page, seconds_between
 from evocodec.cli.render.run_summary import OutputPaths, ending, resumable
 from evocodec.cli.render.tables import candidates_table, facts
-from evocodec.cli.render.text import clean, duration, plural
+from evocodec.cli.render.text import clean
 from evocodec.cli.session import Session, program_words
 from evocodec.domain.candidate import CandidateStatus
 from evocodec.domain.errors import UserError
 from evocodec.domain.events import Event, RunStopped
+from evocodec.formatting import duration, plural
 from evocodec.views.candidate import CandidateView
 from evocodec.views.run import RunView
 

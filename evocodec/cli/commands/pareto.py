@@ -9,9 +9,10 @@ from rich.text import Text
 from evocodec.cli.command import command
 from evocodec.cli.commands.inspect import PANEL
 from evocodec.cli.render.tables import add, make_table, spaced
-from evocodec.cli.render.text import clean, plural
+from evocodec.cli.render.text import clean
 from evocodec.cli.session import Session
 from evocodec.domain.errors import UserError
+from evocodec.formatting import plural
 from evocodec.report.pareto import TradeOff, pareto_front, plot_pareto, trade_off
 from evocodec.views.run import RunView
 

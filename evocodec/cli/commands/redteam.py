@@ -11,9 +11,10 @@ from rich.text import Text
 from evocodec.cli.command import command
 from evocodec.cli.exits import ExitCode
 from evocodec.cli.render.tables import add, facts, make_table, spaced
-from evocodec.cli.render.text import clean, plural, shorten
+from evocodec.cli.render.text import clean, shorten
 from evocodec.cli.session import Session
 from evocodec.domain.errors import UserError
+from evocodec.formatting import plural
 from evocodec.sandbox.policy import LIBRARY_IMPORTS, Mode
 
 if TYPE_CHECKING:

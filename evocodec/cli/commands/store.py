@@ -10,9 +10,10 @@ from evocodec.cli.commands.doctor import MARKS
 from evocodec.cli.exits import ExitCode
 from evocodec.cli.payload.run import check_payload
 from evocodec.cli.render.tables import add, facts, make_table, spaced
-from evocodec.cli.render.text import DASH, clean, plural
+from evocodec.cli.render.text import clean
 from evocodec.cli.session import Session
 from evocodec.domain.errors import UserError
+from evocodec.formatting import DASH, plural
 
 PANEL = "Look after it"
 Side = Literal["sqlite", "dynamodb"]

@@ -10,7 +10,8 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from evocodec.cli.render.text import clean, duration, plural
+from evocodec.cli.render.text import clean
+from evocodec.formatting import duration, plural
 
 if TYPE_CHECKING:
     from evocodec.anchors.measure import AnchorEvent

@@ -6,20 +6,11 @@ from functools import singledispatch
 
 from rich.text import Text
 
-from evocodec.cli.render.text import (
-    amount,
-    clean,
-    money,
-    number,
-    percent,
-    plural,
-    shorten,
-    size,
-    versus_hevc,
-)
+from evocodec.cli.render.text import clean, shorten, versus_hevc
 from evocodec.domain import events as ev
 from evocodec.domain.candidate import CandidateStatus
 from evocodec.domain.results import RatePoint, Score, Stage
+from evocodec.formatting import amount, money, number, percent, plural, size
 
 LONGEST = 400  # characters of one line; a model or a program may write pages
 

@@ -13,8 +13,9 @@ from evocodec.cli.display.lines import Tone
 from evocodec.cli.display.plain import PREPARING
 from evocodec.cli.display.progress import Progress, Snapshot
 from evocodec.cli.display.status_panel import picture
-from evocodec.cli.render.text import clean, duration
+from evocodec.cli.render.text import clean
 from evocodec.domain import events as ev
+from evocodec.formatting import duration
 
 REFRESH_PER_SECOND: Final = 4
 HINT: Final = "  Ctrl-C stops cleanly; a stopped run can be resumed"

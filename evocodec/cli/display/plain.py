@@ -10,8 +10,8 @@ from rich.console import Console
 
 from evocodec.cli.display.lines import Line, Tone, describe, introduce
 from evocodec.cli.display.progress import Progress
-from evocodec.cli.render.text import duration, plural
 from evocodec.domain import events as ev
+from evocodec.formatting import duration, plural
 
 PULSE_SECONDS: Final = 6.0
 PREPARING: Final = "starting Ray, reading the clips, measuring HEVC on them"

@@ -9,18 +9,8 @@ from rich.text import Text
 
 from evocodec.cli.display.lines import Line, Tone
 from evocodec.cli.display.progress import Snapshot, Step
-from evocodec.cli.render.text import (
-    amount,
-    clean,
-    duration,
-    money,
-    number,
-    percent,
-    plural,
-    shorten,
-    sparkline,
-    versus_hevc,
-)
+from evocodec.cli.render.text import clean, shorten, sparkline, versus_hevc
+from evocodec.formatting import amount, duration, money, number, percent, plural
 from evocodec.views.run import RunView
 
 BAR_CELLS: Final = 10
@@ -54,18 +44,6 @@ def picture(
         blocks += [Text(), *_recent(recent, width)]
     footer = (cut(Text(f"  {words}", style="dim"), width) for words in count_lines(snapshot.run))
     return Group(*blocks, Text(), *footer, *(cut(line, width) for line in hint.split("\n")))
-
-
-def champion(run: RunView) -> tuple[str, float | None] | None:
-    """Return the label and bitrate of the version to beat, adopted in this run or before it."""
-    if run.versions:
-        newest = run.versions[-1]
-        return newest.tag, newest.bitrate_mbps
-    for candidate in reversed(run.candidates):
-        verdict = candidate.verdict
-        if verdict is not None and verdict.rule == "baseline":
-            return verdict.compared_with, verdict.bitrate_mbps
-    return None
 
 
 def message_words(run: RunView) -> str:
@@ -120,7 +98,7 @@ def _header(run: RunView, corner: Text, width: int) -> Iterator[RenderableType]:
 def _standing(run: RunView, width: int) -> Iterator[RenderableType]:
     """The version to beat and the best so far, against HEVC at equal quality."""
     line = Text("  champion  ", style="dim")
-    leader = champion(run)
+    leader = run.version_to_beat
     if leader is None:
         line.append("none yet", style="default not dim")
     else:

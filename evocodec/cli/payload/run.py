@@ -11,7 +11,6 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evocodec.cli.display.status_panel import champion
 from evocodec.domain.results import ClipScore, RdCurve, Score
 from evocodec.domain.video import StreamInfo
 from evocodec.views.candidate import CandidateView
@@ -45,7 +44,7 @@ def plain(value: Any) -> Any:
 
 def run_payload(run: RunView) -> Json:
     """Return a run: status, and the last line of ``run --json``."""
-    leader = champion(run)
+    leader = run.version_to_beat
     return {
         "run_id": run.run_id,
         "state": run.state,

@@ -16,19 +16,10 @@ from evocodec.cli.render.tables import (
     facts,
     outcome_words,
 )
-from evocodec.cli.render.text import (
-    amount,
-    clean,
-    duration,
-    fence,
-    money,
-    number,
-    percent,
-    plural,
-    size,
-)
+from evocodec.cli.render.text import clean, fence
 from evocodec.domain.candidate import Finding
 from evocodec.domain.results import Interval, Score
+from evocodec.formatting import amount, duration, money, number, percent, plural, size
 from evocodec.views.candidate import AttemptView, CandidateView
 from evocodec.views.run import RunView
 

@@ -8,11 +8,12 @@ from typing import Final
 from rich.console import RenderableType
 from rich.text import Text
 
-from evocodec.cli.display.status_panel import champion, count_lines, message_words
+from evocodec.cli.display.status_panel import count_lines, message_words
 from evocodec.cli.exits import ExitCode
 from evocodec.cli.payload.run import Json, run_payload
 from evocodec.cli.render.tables import commands, facts, versions_table
-from evocodec.cli.render.text import clean, duration, number, percent, plural, versus_hevc
+from evocodec.cli.render.text import clean, versus_hevc
+from evocodec.formatting import duration, number, percent, plural
 from evocodec.views.candidate import CandidateView
 from evocodec.views.run import RunView
 
@@ -99,7 +100,7 @@ def _result(run: RunView) -> Iterator[RenderableType]:
         yield Text(note, style="dim")
         return
     yield Text()
-    leader = champion(run)
+    leader = run.version_to_beat
     if leader is None:
         yield Text("Nothing was adopted.", style="bold")
     else:

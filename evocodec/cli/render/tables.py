@@ -10,9 +10,10 @@ from rich.text import Text
 
 from evocodec.cli.display.lines import STATUS_WORDS, Tone
 from evocodec.cli.payload.run import estimated_mbps
-from evocodec.cli.render.text import DASH, clean, number, percent, shorten, versus_hevc
+from evocodec.cli.render.text import clean, shorten, versus_hevc
 from evocodec.domain.candidate import CandidateStatus
 from evocodec.domain.results import RdCurve, Score
+from evocodec.formatting import DASH, number, percent
 from evocodec.views.candidate import CandidateView
 from evocodec.views.run import RunView, VersionView
 

@@ -9,8 +9,9 @@ from rich.text import Text
 
 from evocodec.cli.payload.anchors import ratio
 from evocodec.cli.render.tables import add, make_table, quality_range, spaced
-from evocodec.cli.render.text import DASH, clean, number, percent, size
+from evocodec.cli.render.text import clean
 from evocodec.domain.results import Comparison, Metric, RdCurve
+from evocodec.formatting import DASH, number, percent, size
 
 if TYPE_CHECKING:
     from evocodec.app.outputs import AnchorReport

@@ -6,8 +6,9 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from evocodec.cli.render.tables import add, make_table, spaced
-from evocodec.cli.render.text import DASH, clean, number, percent, shorten, size
+from evocodec.cli.render.text import clean, shorten
 from evocodec.domain.results import Comparison, Cost
+from evocodec.formatting import DASH, number, percent, size
 
 if TYPE_CHECKING:
     from evocodec.report.model import Report

@@ -1,17 +1,13 @@
-"""Text for people: numbers with their units, and untrusted text made harmless.
+"""Untrusted text made harmless for a terminal, and cut to what fits.
 
 What a program or a model wrote may hold escape sequences that retitle, clear or re-colour a
 terminal, and brackets that rich takes for markup. ``clean`` removes the former; everything here
 returns plain ``str`` or ``rich.text.Text``, and no console of ours reads markup.
 """
 
-import math
 import re
 import unicodedata
 from collections.abc import Sequence
-from typing import Final
-
-DASH: Final = "–"
 
 # CSI, then the string sequences (OSC, DCS, SOS, PM, APC) up to their terminator, then two-byte
 # escapes. Whatever is left of a broken sequence loses its control characters below.
@@ -58,71 +54,9 @@ def fence(text: str, *, limit: int = 40) -> str:
     return "\n".join(f"│ {line}".rstrip() for line in lines)
 
 
-def number(value: float | None, digits: int = 2) -> str:
-    """Return a fixed-point number, or a dash when there is none."""
-    if value is None or not math.isfinite(value):
-        return DASH
-    return _minus(f"{value:.{digits}f}")
-
-
-def signed(value: float | None, digits: int = 1) -> str:
-    """Return a number with its sign, as differences are read."""
-    if value is None or not math.isfinite(value):
-        return DASH
-    return _minus(f"{round(value, digits) + 0.0:+.{digits}f}")  # no negative zero
-
-
-def percent(value: float | None, digits: int = 1) -> str:
-    """Return a signed percentage."""
-    text = signed(value, digits)
-    return text if text == DASH else f"{text} %"
-
-
 def versus_hevc(bitrate_mbps: float | None) -> float | None:
     """Return how many per cent more (+) or fewer (−) bits than HEVC, which is 10 by definition."""
     return None if bitrate_mbps is None else (bitrate_mbps / 10.0 - 1.0) * 100.0
-
-
-def _minus(text: str) -> str:
-    return text.replace("-", "−")
-
-
-def duration(seconds: float | None) -> str:
-    """Return minutes and seconds, with hours from one hour on."""
-    if seconds is None or not math.isfinite(seconds):
-        return DASH
-    whole = max(int(seconds), 0)
-    hours, rest = divmod(whole, 3600)
-    minutes, rest = divmod(rest, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
-
-
-def amount(value: int) -> str:
-    """Return a count in at most four characters or so: 950, 12.3k, 4.56M."""
-    if value < 1000:
-        return str(value)
-    if value < 1_000_000:
-        return f"{value / 1000:.3g}k"
-    return f"{value / 1_000_000:.3g}M"
-
-
-def size(count: float) -> str:
-    """Return a number of bytes with a binary unit."""
-    for unit in ("bytes", "KiB", "MiB"):
-        if abs(count) < 1024:
-            return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"
-        count /= 1024
-    return f"{count:.1f} GiB"
-
-
-def money(usd: float) -> str:
-    """Return US dollars, with more digits when there are few."""
-    return f"${usd:.2f}" if usd >= 0.1 or usd == 0 else f"${usd:.4f}"
-
-
-def plural(count: int, noun: str) -> str:
-    """Return a count and its noun."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def sparkline(values: Sequence[float]) -> str:
