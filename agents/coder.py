@@ -11,6 +11,7 @@ from evocodec.codec.program import Program
 from evocodec.codec.tunables import TunableError
 from evocodec.domain.candidate import Origin, Plan
 from evocodec.domain.errors import CandidateFailure, FailureKind
+from evocodec.domain.vocabulary import CallOutcome, ModelRole
 from evocodec.models.contract import ChatGateway, Reply
 
 _PROGRAM_LIMIT = 120_000  # characters of a program that a coder is shown
@@ -35,7 +36,7 @@ class MutationCoder:
             )
         plan = request.plan
         if not plan.edits:
-            return CodeReply(request.parent.source, "unchanged", plan.origin)
+            return CodeReply(request.parent.source, "unchanged")
         try:
             source = Program(request.parent.source).edited(plan.edits).text
         except TunableError as error:
@@ -43,7 +44,7 @@ class MutationCoder:
                 FailureKind.NO_CODE, f"The edits do not fit the parent: {error}"
             ) from error
         note = ", ".join(f"{name} = {value}" for name, value in plan.edits)
-        return CodeReply(source, note, plan.origin)
+        return CodeReply(source, note)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +57,11 @@ class ModelCoder:
     def write(self, request: CodeRequest) -> CodeReply:
         """Ask for a program, or for a repair with the real error at hand."""
         if request.plan.origin is Origin.SEED and request.feedback is None:
-            return CodeReply(request.parent.source, "unchanged", Origin.SEED)
+            return CodeReply(request.parent.source, "unchanged")
         base = request.previous_source or request.parent.source
         prompt = self._prompt(request, base)
         reply = self.gateway.chat(
-            "coder",
+            ModelRole.CODER,
             prompt.messages,
             candidate_id=request.candidate_id,
             attempt=request.attempt,
@@ -69,7 +70,7 @@ class ModelCoder:
         )
         found = _program(reply, base)
         note = one_line(f"{found.how}, by {reply.model}", 300)
-        return CodeReply(found.source, note, Origin.MODEL)
+        return CodeReply(found.source, note, reply.model)
 
     def _prompt(self, request: CodeRequest, base: str) -> Prompt:
         plan = fenced(describe_plan(request.plan))
@@ -113,18 +114,19 @@ def describe_feedback(feedback: Feedback) -> str:
     return "\n\n".join(parts)
 
 
-def _outcome(text: str, base: str) -> str:
+def _outcome(text: str, base: str) -> CallOutcome:
     try:
         extract_program(text, base)
     except CandidateFailure:
-        return "refused" if looks_like_refusal(text) and "```" not in text else "unparsable"
-    return "ok"
+        declined = looks_like_refusal(text) and "```" not in text
+        return CallOutcome.REFUSED if declined else CallOutcome.UNPARSABLE
+    return CallOutcome.OK
 
 
 def _program(reply: Reply, base: str) -> Extracted:
-    if reply.outcome == "empty":
+    if reply.outcome is CallOutcome.EMPTY:
         raise CandidateFailure(FailureKind.NO_CODE, "The reply was empty.")
-    if reply.outcome == "refused":
+    if reply.outcome is CallOutcome.REFUSED:
         raise CandidateFailure(
             FailureKind.NO_CODE,
             "The model declined to write a program.",
@@ -133,7 +135,7 @@ def _program(reply: Reply, base: str) -> Extracted:
     try:
         return extract_program(reply.text, base)
     except CandidateFailure as failure:
-        if reply.outcome != "truncated":
+        if reply.outcome is not CallOutcome.TRUNCATED:
             raise
         raise CandidateFailure(
             failure.kind,

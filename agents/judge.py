@@ -8,6 +8,11 @@ from agents.templates import Prompts, fenced
 from evocodec.domain.candidate import Verdict
 from evocodec.domain.errors import CandidateFailure
 from evocodec.domain.results import Score
+from evocodec.domain.vocabulary import (
+    CallOutcome,
+    ModelRole,
+    VerdictRule,
+)
 from evocodec.models.contract import ChatGateway
 from evocodec.rules.adoption import JudgeRequest, Thresholds, judge
 
@@ -53,26 +58,30 @@ class ModelJudge:
         )
         try:
             reply = self.gateway.chat(
-                "judge",
+                ModelRole.JUDGE,
                 prompt.messages,
                 candidate_id=request.candidate_id,
                 attempt=0,
                 template_sha256=prompt.template_sha256,
-                classify=lambda text: "ok" if veto_from(text) else "unparsable",
+                classify=_outcome,
             )
         except CandidateFailure:
             return verdict
-        opinion = veto_from(reply.text) if reply.outcome == "ok" else None
+        opinion = veto_from(reply.text) if reply.outcome is CallOutcome.OK else None
         if opinion is None:
             return verdict
         if opinion.veto:
             return replace(
                 verdict,
                 adopt=False,
-                rule="vetoed",
+                rule=VerdictRule.VETOED,
                 reason=f"{verdict.reason} The model judge vetoed it: {opinion.reason}",
             )
         return replace(verdict, reason=f"{verdict.reason} The model judge: {opinion.reason}")
+
+
+def _outcome(text: str) -> CallOutcome:
+    return CallOutcome.OK if veto_from(text) else CallOutcome.UNPARSABLE
 
 
 def _numbers(score: Score) -> str:

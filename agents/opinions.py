@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from evocodec.domain.candidate import Finding
+from evocodec.domain.vocabulary import GateRule
 
 _MAX_TEXT = 600
 _MAX_STEPS = 12
@@ -14,7 +15,7 @@ _MAX_STARTS = 200
 _THINKING = re.compile(r"<think(?:ing)?>.*?(?:</think(?:ing)?>|\Z)", re.DOTALL)
 _LABELLED = re.compile(r"^\W*hypothesis\W*[:\-–]\W*(.+)$", re.IGNORECASE | re.MULTILINE)
 _BULLET = re.compile(r"^\s*(?:[-*•]|\d{1,2}[.)])\s+(.+)$", re.MULTILINE)
-_BLOCKING = frozenset({"unsafe", "cheating", "inexact_decode", "shared_state", "contract"})
+_BLOCKING = {rule.removeprefix("model/"): rule for rule in GateRule if rule.of_model}
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,12 +101,13 @@ def _finding(item: object) -> Finding | None:
     if not isinstance(item, dict):
         return None
     rule, message, line = item.get("rule"), item.get("message"), item.get("line")
-    if not isinstance(rule, str) or rule not in _BLOCKING:
+    known_rule = _BLOCKING.get(rule) if isinstance(rule, str) else None
+    if known_rule is None:
         return None
     if not isinstance(message, str) or not message.strip():
         return None
     known_line = line if isinstance(line, int) and not isinstance(line, bool) and line > 0 else 0
-    return Finding(rule=f"model/{rule}", message=one_line(message, 300), line=known_line)
+    return Finding(rule=known_rule, message=one_line(message, 300), line=known_line)
 
 
 def veto_from(text: str) -> VetoOpinion | None:

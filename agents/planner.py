@@ -7,8 +7,9 @@ from agents.opinions import plan_from
 from agents.requests import HISTORY_LENGTH, HistoryItem, PlanRequest
 from agents.templates import Prompts, fenced
 from evocodec.codec.program import Program
-from evocodec.domain.candidate import Origin, Plan
+from evocodec.domain.candidate import Plan
 from evocodec.domain.errors import CandidateFailure, FailureKind
+from evocodec.domain.vocabulary import CallOutcome, ModelRole
 from evocodec.models.contract import ChatGateway
 from evocodec.search.archive import Archive
 from evocodec.search.mutation import MutationProposer
@@ -61,21 +62,25 @@ class ModelPlanner:
             number=str(request.number),
         )
         reply = self.gateway.chat(
-            "planner",
+            ModelRole.PLANNER,
             prompt.messages,
             candidate_id=request.candidate_id,
             attempt=0,
             template_sha256=prompt.template_sha256,
-            classify=lambda text: "ok" if plan_from(text) else "unparsable",
+            classify=_outcome,
         )
-        opinion = plan_from(reply.text) if reply.outcome == "ok" else None
+        opinion = plan_from(reply.text) if reply.outcome is CallOutcome.OK else None
         if opinion is None:
             raise CandidateFailure(
                 FailureKind.NO_CODE,
                 f"The planner gave no plan: its reply was {reply.outcome}.",
                 detail=reply.text[:2000],
             )
-        return Plan(opinion.hypothesis, opinion.steps, origin=Origin.MODEL)
+        return Plan(opinion.hypothesis, opinion.steps, origin=self.gateway.origin)
+
+
+def _outcome(text: str) -> CallOutcome:
+    return CallOutcome.OK if plan_from(text) else CallOutcome.UNPARSABLE
 
 
 def describe_history(history: tuple[HistoryItem, ...]) -> str:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from evocodec.domain.candidate import Finding, Origin, Plan
+from evocodec.domain.candidate import Finding, Plan
 
 HISTORY_LENGTH = 20
 """How many past experiments the planner is shown."""
@@ -76,11 +76,11 @@ class CodeRequest:
 
 @dataclass(frozen=True, slots=True)
 class CodeReply:
-    """A program, a short note on how it came about, and who wrote it."""
+    """A program, a short note on how it came about, and the model that wrote it; empty for none."""
 
     source: str
     note: str
-    origin: Origin
+    model: str = ""
 
 
 @dataclass(frozen=True, slots=True)

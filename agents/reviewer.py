@@ -10,6 +10,7 @@ from agents.templates import Prompts, fenced
 from evocodec.codec.program import Program
 from evocodec.domain.candidate import Review
 from evocodec.domain.errors import CandidateFailure
+from evocodec.domain.vocabulary import CallOutcome, ModelRole, ReviewerName
 from evocodec.models.contract import ChatGateway
 from evocodec.sandbox.policy import Policy
 from evocodec.sandbox.review.static_review import review_program
@@ -58,14 +59,18 @@ class ModelReviewer:
         )
         try:
             reply = self.gateway.chat(
-                "reviewer",
+                ModelRole.REVIEWER,
                 prompt.messages,
                 candidate_id=request.candidate_id,
                 attempt=request.attempt,
                 template_sha256=prompt.template_sha256,
-                classify=lambda text: "unparsable" if findings_from(text) is None else "ok",
+                classify=_outcome,
             )
         except CandidateFailure:
             return verdict
-        findings = findings_from(reply.text) if reply.outcome == "ok" else None
-        return verdict if findings is None else Review(findings, reviewer="model")
+        findings = findings_from(reply.text) if reply.outcome is CallOutcome.OK else None
+        return verdict if findings is None else Review(findings, ReviewerName.MODEL)
+
+
+def _outcome(text: str) -> CallOutcome:
+    return CallOutcome.UNPARSABLE if findings_from(text) is None else CallOutcome.OK

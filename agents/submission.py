@@ -10,6 +10,7 @@ from agents.reviewer import StaticReviewer
 from agents.team import Team
 from evocodec.domain.candidate import Origin, Plan
 from evocodec.domain.errors import CandidateFailure, FailureKind
+from evocodec.domain.vocabulary import Proposer
 from evocodec.rules.adoption import Thresholds
 from evocodec.sandbox.policy import Policy
 
@@ -29,7 +30,7 @@ class Submission(Planner, Coder):
         """Return the program; a second attempt is the author's, as another submission."""
         if request.feedback is not None:
             raise CandidateFailure(FailureKind.NO_CODE, "repair it and submit it again")
-        return CodeReply(self.source, "submitted", Origin.SUBMITTED)
+        return CodeReply(self.source, "submitted")
 
 
 def submission_team(
@@ -41,5 +42,5 @@ def submission_team(
         coder=submission,
         reviewer=StaticReviewer(policy),
         judge=RuleJudge(thresholds or Thresholds()),
-        proposer_name="submission",
+        proposer=Proposer.SUBMISSION,
     )

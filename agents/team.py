@@ -7,6 +7,7 @@ from agents.judge import Judge, ModelJudge, RuleJudge
 from agents.planner import ModelPlanner, MutationPlanner, Planner
 from agents.reviewer import ModelReviewer, Reviewer, StaticReviewer
 from agents.templates import Prompts
+from evocodec.domain.vocabulary import Proposer
 from evocodec.models.contract import ChatGateway
 from evocodec.rules.adoption import Thresholds
 from evocodec.sandbox.policy import Policy
@@ -27,7 +28,7 @@ class Team:
     coder: Coder
     reviewer: Reviewer
     judge: Judge
-    proposer_name: str
+    proposer: Proposer
     notice: str = ""
 
 
@@ -45,7 +46,7 @@ def mutation_team(
         coder=MutationCoder(),
         reviewer=StaticReviewer(policy),
         judge=RuleJudge(thresholds or Thresholds()),
-        proposer_name="mutation",
+        proposer=Proposer.MUTATION,
         notice=notice,
     )
 
@@ -58,7 +59,7 @@ def model_team(
     thresholds: Thresholds | None = None,
     model_reviews: bool = True,
     model_judges: bool = False,
-    proposer_name: str = "model",
+    proposer: Proposer = Proposer.MODEL,
 ) -> Team:
     """Return the team that asks a language model; the gates stay rules in either case."""
     static = StaticReviewer(policy)
@@ -68,5 +69,5 @@ def model_team(
         coder=ModelCoder(gateway, prompts),
         reviewer=ModelReviewer(static, gateway, prompts) if model_reviews else static,
         judge=ModelJudge(rule, gateway, prompts) if model_judges else rule,
-        proposer_name=proposer_name,
+        proposer=proposer,
     )

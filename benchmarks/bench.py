@@ -16,7 +16,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from fractions import Fraction
 from pathlib import Path
 from typing import Self
@@ -31,6 +30,7 @@ from evocodec.anchors.measure import anchor_curve, operating_quality_db
 from evocodec.app.laboratory import Laboratory
 from evocodec.app.programs import built_in
 from evocodec.config import load_settings
+from evocodec.domain.clock import utc_now
 from evocodec.domain.events import Event, PointMeasured
 from evocodec.domain.results import RdCurve, Stage
 from evocodec.domain.video import Frame, StreamInfo
@@ -77,7 +77,7 @@ class Book:
             },
             record=record,
             recorded=lambda key: self.ledger.get("bench", key),
-            now=lambda: datetime.now(UTC).isoformat(timespec="milliseconds"),
+            now=utc_now,
         )
 
     def busy_seconds(self, candidate_id: str, stage: Stage) -> float:

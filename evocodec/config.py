@@ -28,6 +28,7 @@ from pydantic_settings import (
 )
 
 from evocodec.domain.errors import ConfigError
+from evocodec.domain.vocabulary import ModelRole
 
 DEFAULT_FILE = "evocodec.toml"
 
@@ -212,9 +213,6 @@ class RoleSettings(Section):
     price_output_usd_per_million: float | None = Field(None, ge=0, description="of tokens")
 
 
-ModelRole = Literal["planner", "coder", "reviewer", "judge"]
-
-
 class ModelSettings(Section):
     """Any OpenAI-compatible endpoint; without a base URL and a model none is used.
 
@@ -259,10 +257,10 @@ class ModelSettings(Section):
     def of_role(self, role: ModelRole) -> RoleSettings:
         """What a role has of its own."""
         return {
-            "planner": self.planner,
-            "coder": self.coder,
-            "reviewer": self.reviewer,
-            "judge": self.judge,
+            ModelRole.PLANNER: self.planner,
+            ModelRole.CODER: self.coder,
+            ModelRole.REVIEWER: self.reviewer,
+            ModelRole.JUDGE: self.judge,
         }[role]
 
     @model_validator(mode="after")

@@ -4,25 +4,29 @@ from dataclasses import dataclass
 
 from evocodec.champions.messages import AdoptionEntry
 from evocodec.domain.candidate import CandidateStatus, Verdict
+from evocodec.domain.clock import utc_now
 from evocodec.domain.events import (
     Adopted,
     AttemptFailed,
     CandidateClosed,
+    CodeWritten,
     Evaluated,
     HeldOutTested,
     Judged,
     Screened,
     adopted_key,
+    code_key,
     evaluated_key,
     held_out_key,
     screened_key,
 )
 from evocodec.domain.results import HeldOutResult, Score
+from evocodec.domain.vocabulary import VerdictRule
 from evocodec.rules.adoption import JudgeRequest
 from evocodec.views.experiment_record import experiment_id, experiment_record
 from graph.held_out_gate import HeldOutGate, Incumbent
 from graph.propose import recorded_plan
-from graph.services import Services, utc_now
+from graph.services import Services
 from graph.state import CandidateState
 
 
@@ -51,7 +55,7 @@ class DecideNodes:
                 services.champion.set_champion(candidate_id, known, score)
             verdict = Verdict(
                 adopt=False,
-                rule="baseline",
+                rule=VerdictRule.BASELINE,
                 reason=f"This is {known}, measured again on this run's clips: the version to beat.",
                 compared_with=known,
                 improvement_percent=0.0,
@@ -66,7 +70,7 @@ class DecideNodes:
                 )
                 gate = HeldOutGate(services, services.held_out)
                 verdict = gate.ask(state, verdict, score, incumbent)
-        if verdict.rule == "overfitted":
+        if verdict.rule is VerdictRule.OVERFITTED:
             self._stop_breeding_from(state)
         services.journal.publish(
             Judged(run_id=services.run_id, at=utc_now(), candidate_id=candidate_id, verdict=verdict)
@@ -174,9 +178,15 @@ class DecideNodes:
             score=score,
             verdict=verdict,
             origin=plan.origin,
+            model=self._model(state),
             hypothesis=plan.hypothesis,
             held_out=self._held_out(state, verdict),
         )
+
+    def _model(self, state: CandidateState) -> str:
+        """The language model that wrote the program, as the ledger has it; empty for none."""
+        event = self.services.journal.find(code_key(state["candidate_id"], state["attempt"]))
+        return event.model if isinstance(event, CodeWritten) else ""
 
     def _known_version(self, state: CandidateState) -> str:
         """The label of the current version when this candidate is that very program."""

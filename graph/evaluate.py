@@ -5,7 +5,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from evocodec.domain.errors import CandidateFailure
+from evocodec.domain.errors import (
+    CandidateFailure,
+    Interrupted,
+)
 from evocodec.domain.events import (
     AttemptFailed,
     Evaluated,
@@ -13,7 +16,6 @@ from evocodec.domain.events import (
 )
 from evocodec.domain.results import RatePoint, Stage
 from evocodec.evaluation.staged import ScreenReference
-from evocodec.execution.contract import Interrupted
 from evocodec.search.archive import ArchiveEntry
 from graph.propose import record_failure, recorded_plan
 from graph.services import Services

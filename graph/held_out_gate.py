@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from evocodec.curves.confidence import gain_interval
 from evocodec.curves.gain import gain_over
 from evocodec.domain.candidate import Verdict
+from evocodec.domain.clock import utc_now
 from evocodec.domain.errors import CandidateFailure
 from evocodec.domain.events import (
     HeldOutTested,
@@ -26,7 +27,7 @@ from evocodec.rules.held_out import (
     is_inconclusive,
 )
 from graph.evaluate import evaluation_of, evaluation_slot
-from graph.services import HeldOutConfig, Services, utc_now
+from graph.services import HeldOutConfig, Services
 from graph.state import CandidateState
 
 

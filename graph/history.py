@@ -2,11 +2,15 @@
 
 from agents.requests import HistoryItem
 from evocodec.domain.candidate import CandidateStatus
+from evocodec.domain.results import HEVC_BITRATE_MBPS
+from evocodec.domain.vocabulary import VerdictRule
 from evocodec.rules.adoption import ChampionFacts
 from evocodec.rules.held_out import FAILED_MESSAGE, public_outcome
 from evocodec.search.archive import Archive
 from evocodec.views.candidate import CandidateView
 from evocodec.views.run import RunView
+
+_HEVC = f"{HEVC_BITRATE_MBPS:.2f}"
 
 
 def planner_history(view: RunView, archive: Archive, length: int) -> tuple[HistoryItem, ...]:
@@ -18,9 +22,9 @@ def planner_history(view: RunView, archive: Archive, length: int) -> tuple[Histo
 def champion_summary(champion: ChampionFacts | None) -> str:
     """The version to beat, in words."""
     if champion is None:
-        return "There is no version yet; the comparison is with HEVC at 10.00 Mbit/s."
+        return f"There is no version yet; the comparison is with HEVC at {_HEVC} Mbit/s."
     return (
-        f"{champion.version}: {champion.bitrate_mbps:.2f} Mbit/s where HEVC needs 10.00 for the "
+        f"{champion.version}: {champion.bitrate_mbps:.2f} Mbit/s where HEVC needs {_HEVC} for the "
         f"same quality; compression ratio {champion.compression_ratio:.1f}."
     )
 
@@ -28,7 +32,7 @@ def champion_summary(champion: ChampionFacts | None) -> str:
 def redacted_reason(candidate: CandidateView) -> str:
     """How a candidate ended, without what only people may know of the held-out gate."""
     verdict = candidate.verdict
-    if verdict is None or verdict.rule != "overfitted":
+    if verdict is None or verdict.rule is not VerdictRule.OVERFITTED:
         return candidate.reason
     return public_outcome(candidate.held_out) if candidate.held_out else FAILED_MESSAGE
 

@@ -2,9 +2,17 @@
 
 from dataclasses import dataclass
 
-from agents.requests import CodeRequest, Feedback, Parent, PlanRequest, ReviewRequest
+from agents.requests import (
+    CodeReply,
+    CodeRequest,
+    Feedback,
+    Parent,
+    PlanRequest,
+    ReviewRequest,
+)
 from evocodec.codec.program import Program
 from evocodec.domain.candidate import Origin, Plan, Review
+from evocodec.domain.clock import utc_now
 from evocodec.domain.errors import CandidateFailure, FailureKind
 from evocodec.domain.events import (
     AttemptFailed,
@@ -18,7 +26,7 @@ from evocodec.domain.events import (
 )
 from evocodec.domain.results import Stage
 from graph.history import champion_summary, planner_history
-from graph.services import Services, utc_now
+from graph.services import Services
 from graph.state import CandidateState
 
 
@@ -61,7 +69,8 @@ class ProposeNodes:
                 source = services.blobs.get(recorded.source_sha256).decode()
                 sha256 = recorded.source_sha256
             else:
-                source, note = self._write(state)
+                written = self._write(state)
+                source = written.source
                 program = Program(source)
                 sha256 = services.blobs.put(program.data)
                 services.journal.publish(
@@ -72,7 +81,8 @@ class ProposeNodes:
                         attempt=attempt,
                         source_sha256=sha256,
                         program_bytes=len(program.data),
-                        note=note,
+                        note=written.note,
+                        model=written.model,
                         facts=program.facts,
                     )
                 )
@@ -106,7 +116,7 @@ class ProposeNodes:
                     attempt=attempt,
                     accepted=review.accepted,
                     findings=review.findings,
-                    reviewer="gate",
+                    reviewer=review.reviewer,
                 )
             )
         if review.accepted:
@@ -143,12 +153,12 @@ class ProposeNodes:
             )
         )
 
-    def _write(self, state: CandidateState) -> tuple[str, str]:
+    def _write(self, state: CandidateState) -> CodeReply:
         services = self.services
         if state["number"] <= len(services.baselines):
-            return services.baselines[state["number"] - 1], "as it is"
+            return CodeReply(services.baselines[state["number"] - 1], "as it is")
         attempt = state["attempt"]
-        reply = services.team.coder.write(
+        return services.team.coder.write(
             CodeRequest(
                 run_id=services.run_id,
                 candidate_id=state["candidate_id"],
@@ -159,7 +169,6 @@ class ProposeNodes:
                 feedback=self._feedback(state["candidate_id"], attempt),
             )
         )
-        return reply.source, reply.note
 
     def _source_before(self, candidate_id: str, attempt: int) -> str | None:
         for earlier in range(attempt - 1, -1, -1):
@@ -213,7 +222,7 @@ def record_failure(
             candidate_id=state["candidate_id"],
             attempt=state.get("attempt", 0),
             stage=stage,
-            failure=failure.kind.value,
+            failure=failure.kind,
             message=failure.message,
             detail=failure.detail,
         )

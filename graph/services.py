@@ -3,7 +3,6 @@
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 
 from agents.team import Team
 from evocodec.champions.repository import ChampionRepository
@@ -18,11 +17,6 @@ from evocodec.store.journal import Journal
 from evocodec.store.records import RecordStore
 from evocodec.views.run import RunState
 from graph.routing import LoopBounds
-
-
-def utc_now() -> str:
-    """The present in UTC, ISO 8601 with milliseconds, as events carry it."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3]
 
 
 @dataclass(slots=True)

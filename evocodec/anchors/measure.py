@@ -19,14 +19,20 @@ from evocodec.anchors.process import AnchorDecoding, Usage, encode
 from evocodec.anchors.rate_ladder import POINTS_EACH_SIDE, bracketing_rates, covering_rates
 from evocodec.curves.rd_curve import check_monotonic, make_curve, quality_at_bits
 from evocodec.domain.errors import CandidateFailure, InfrastructureFailure, SourceError
-from evocodec.domain.results import Cost, Quality, RatePoint, RdCurve
+from evocodec.domain.results import (
+    HEVC_BITRATE_MBPS,
+    Cost,
+    Quality,
+    RatePoint,
+    RdCurve,
+)
 from evocodec.domain.video import StreamInfo
 from evocodec.metrics.meter import measure_quality
 from evocodec.metrics.vmaf import VMAF_MIN_SIDE
 from evocodec.video.clips import Clip
 from evocodec.video.ffmpeg import ffmpeg_version
 
-OPERATING_BITS_PER_SAMPLE = 10e6 / (1920 * 1080 * 30)
+OPERATING_BITS_PER_SAMPLE = HEVC_BITRATE_MBPS * 1e6 / (1920 * 1080 * 30)
 """Bits a luma sample and frame that 10 Mbit/s mean at 1080p30: 0.1608."""
 
 _MIN_POINTS_EACH_SIDE = 2

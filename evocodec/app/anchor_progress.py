@@ -5,7 +5,7 @@ import threading
 from collections.abc import Callable
 
 from evocodec.anchors.measure import AnchorEvent
-from evocodec.execution.contract import Interrupted
+from evocodec.domain.errors import Interrupted
 
 OnAnchor = Callable[[str, str, float], None]  # clip, encoder, rate: an encode that begins now
 

@@ -8,13 +8,13 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import get_args
 
 from evocodec.app.engine import make_policy
 from evocodec.app.outputs import Check
 from evocodec.app.workspace import Workspace
-from evocodec.config import ModelRole, Settings
+from evocodec.config import Settings
 from evocodec.domain.errors import ConfigError, EvocodecError
+from evocodec.domain.vocabulary import ModelRole
 from evocodec.models.endpoint import endpoint_for
 from evocodec.sandbox.policy import UNSAFE_FLOOR
 
@@ -164,9 +164,8 @@ def _model(settings: Settings) -> Check:
             "none configured: the built-in mutation proposer is used",
             "set EVOCODEC_MODEL__BASE_URL and EVOCODEC_MODEL__MODEL to use one",
         )
-    roles: tuple[ModelRole, ...] = get_args(ModelRole)
     try:
-        endpoints = {role: endpoint_for(model, role) for role in roles}
+        endpoints = {role: endpoint_for(model, role) for role in ModelRole}
     except ConfigError as error:
         return Check("model", "fail", str(error))
     detail = f"{model.model} at {model.base_url or 'the default endpoint'}"

@@ -5,7 +5,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from evocodec.config import Settings
-from evocodec.domain.errors import UserError
+from evocodec.domain.errors import (
+    ConfigError,
+    UserError,
+)
+from evocodec.domain.vocabulary import Layer
 from evocodec.execution.contract import EngineOptions
 from evocodec.metrics.vmaf import require_libvmaf
 from evocodec.sandbox.launcher import IsolationReport, Launcher
@@ -37,8 +41,18 @@ def make_policy(settings: Settings) -> Policy:
 def _floor(settings: Settings) -> Floor:
     if settings.sandbox.unsafe:
         return UNSAFE_FLOOR
-    wanted = (frozenset(text.split("|")) for text in settings.sandbox.floor)
+    wanted = (frozenset(map(_layer, text.split("|"))) for text in settings.sandbox.floor)
     return (*DEFAULT_FLOOR, *wanted)
+
+
+def _layer(name: str) -> Layer:
+    try:
+        return Layer(name.strip())
+    except ValueError:
+        raise ConfigError(
+            f"sandbox.floor names {name!r}, which is no layer of isolation; choose among "
+            f"{', '.join(Layer)}"
+        ) from None
 
 
 def make_limits(settings: Settings) -> Limits:

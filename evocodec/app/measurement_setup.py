@@ -6,7 +6,6 @@ Light, because a command waits for it: what reports need is imported while a pro
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from evocodec.app.anchor_progress import OnAnchor, anchor_jobs, forward_anchor_event
 from evocodec.app.background import InBackground
@@ -17,6 +16,7 @@ from evocodec.app.stage_settings import reference_costs, stage_settings
 from evocodec.app.workspace import Workspace
 from evocodec.codec.program import Program
 from evocodec.config import Settings
+from evocodec.domain.clock import utc_now
 from evocodec.domain.errors import CandidateFailure, FailureKind
 from evocodec.domain.events import Event
 from evocodec.domain.results import Score
@@ -73,11 +73,6 @@ class MeasurementSetup:
         finally:
             forget()
             costs.wait()
-
-
-def utc_now() -> str:
-    """The time as events have it."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 def review(settings: Settings, source: str) -> None:

@@ -8,10 +8,11 @@ from evocodec.app.anchor_progress import OnAnchor
 from evocodec.app.clips import AnchoredClip
 from evocodec.app.engine import local_launcher, make_limits, wants_vmaf
 from evocodec.app.evaluation_request import EvaluationRequest
-from evocodec.app.measurement_setup import MeasurementSetup, utc_now
+from evocodec.app.measurement_setup import MeasurementSetup
 from evocodec.app.reference_codecs import anchor_codecs, baseline_notices
+from evocodec.domain.clock import utc_now
+from evocodec.domain.errors import Interrupted
 from evocodec.domain.results import Score
-from evocodec.execution.contract import Interrupted
 from evocodec.report.gather import (
     compare_all,
     describe_environment,

@@ -8,17 +8,19 @@ from dataclasses import dataclass
 
 from langchain_core.runnables import RunnableConfig
 
+from evocodec.domain.clock import utc_now
 from evocodec.domain.errors import (
     BudgetExhausted,
     ConfigError,
     EndpointUnavailable,
     InfrastructureFailure,
+    Interrupted,
     SupersededError,
 )
 from evocodec.domain.events import CandidateClosed, CandidateOpened
-from evocodec.execution.contract import Interrupted
+from evocodec.domain.vocabulary import RunOutcome
 from graph.build import CandidateGraph
-from graph.services import Services, utc_now
+from graph.services import Services
 from graph.state import CandidateState
 
 _POLL_SECONDS = 0.2
@@ -38,9 +40,9 @@ class RunLoopOptions:
 
 @dataclass(frozen=True, slots=True)
 class RunEnd:
-    """How a run came to rest; ``outcome`` is one of RunStopped's."""
+    """How a run came to rest, and why in words."""
 
-    outcome: str
+    outcome: RunOutcome
     message: str = ""
 
 
@@ -81,7 +83,7 @@ class RunLoop:
                 if self._ending:
                     return self._ending
             if not any(entry.full for entry in self._services.archive.entries()):
-                return RunEnd("failed", self._why_no_start())
+                return RunEnd(RunOutcome.FAILED, self._why_no_start())
             pending = {pool.submit(self._drive, candidate) for candidate in unfinished}
             while self._ending is None:
                 late = self._monotonic() - started > self._options.seconds
@@ -97,7 +99,7 @@ class RunLoop:
                 pending = self._watch(list(pending), hard)
             for future in pending:
                 future.cancel()
-        return self._ending or RunEnd("finished")
+        return self._ending or RunEnd(RunOutcome.FINISHED)
 
     def _baselines_first(self, unfinished: list[CandidateOpened]) -> list[CandidateOpened]:
         """Take the baselines out: nothing can be compared before they are measured."""
@@ -114,10 +116,10 @@ class RunLoop:
             for future in done:
                 self._collect(future)
             if self._services.stop.is_set() and self._ending is None:
-                self._end("interrupted", "stopped on request")
+                self._end(RunOutcome.INTERRUPTED, "stopped on request")
             if hard_deadline and self._monotonic() > hard_deadline and self._ending is None:
                 left = "1 candidate" if len(pending) == 1 else f"{len(pending)} candidates"
-                self._end("finished", f"time is up; {left} left to resume")
+                self._end(RunOutcome.FINISHED, f"time is up; {left} left to resume")
             if done and self._ending is None:
                 return pending
         return pending
@@ -131,17 +133,19 @@ class RunLoop:
             self._services.stop.set()
             raise
         except BudgetExhausted as error:
-            self._end("budget", str(error))
+            self._end(RunOutcome.BUDGET, str(error))
         except EndpointUnavailable as error:
-            self._end("endpoint_gone", str(error))
+            self._end(RunOutcome.ENDPOINT_GONE, str(error))
         except ConfigError as error:
-            self._end("failed", str(error))
+            self._end(RunOutcome.FAILED, str(error))
         except InfrastructureFailure as error:
             self._failures += 1
             if self._failures >= _MAX_INFRASTRUCTURE_FAILURES:
-                self._end("failed", f"the machinery failed {self._failures} times: {error}")
+                self._end(
+                    RunOutcome.FAILED, f"the machinery failed {self._failures} times: {error}"
+                )
 
-    def _end(self, outcome: str, message: str) -> None:
+    def _end(self, outcome: RunOutcome, message: str) -> None:
         if self._ending is None:
             self._ending = RunEnd(outcome, message)
         self._services.stop.set()

@@ -11,8 +11,10 @@ from evocodec.app.engine import make_policy
 from evocodec.app.prompt_settings import make_prompts
 from evocodec.app.run_plan import RunPlan
 from evocodec.app.stage_settings import thresholds
+from evocodec.domain.clock import utc_now
+from evocodec.domain.errors import Interrupted
 from evocodec.domain.events import Event
-from evocodec.execution.contract import Interrupted
+from evocodec.domain.vocabulary import Proposer
 from evocodec.models.gateway import ModelGateway
 from evocodec.models.replay import ReplayGateway, replay_from
 from evocodec.rules.adoption import Thresholds
@@ -21,16 +23,15 @@ from evocodec.search.archive import Archive
 from evocodec.search.mutation import MutationProposer
 from evocodec.store.blobs import BlobStore
 from evocodec.store.ledger import Ledger
-from graph.services import utc_now
 
 
-def team_name(plan: RunPlan) -> str:
-    """What the run's first event calls it."""
+def proposer_of(plan: RunPlan) -> Proposer:
+    """What makes the proposals of a run."""
     if plan.submission:
-        return "submission"
+        return Proposer.SUBMISSION
     if plan.settings.run.replay:
-        return "replay"
-    return "model" if plan.settings.model.configured else "mutation"
+        return Proposer.REPLAY
+    return Proposer.MODEL if plan.settings.model.configured else Proposer.MUTATION
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,5 +99,5 @@ class TeamBuilder:
             thresholds=rules,
             model_reviews=settings.model.model_review,
             model_judges=settings.model.model_judge,
-            proposer_name="replay",
+            proposer=Proposer.REPLAY,
         )

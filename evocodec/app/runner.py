@@ -12,11 +12,12 @@ from evocodec.app.held_out_clips import HeldOutMaterial, require_held_out
 from evocodec.app.other_anchors import OtherAnchors, require_anchors
 from evocodec.app.run_loop import RunEnd, RunLoop, RunLoopOptions, stop_when
 from evocodec.app.run_plan import RunPlan, conflict_error, flat_settings, software
-from evocodec.app.run_team import TeamBuilder, team_name
+from evocodec.app.run_team import TeamBuilder, proposer_of
 from evocodec.app.run_watch import RunWatch
 from evocodec.app.stage_settings import reference_costs, stage_settings, thresholds
 from evocodec.app.stores import open_checkpoints
 from evocodec.champions.repository import ChampionRepository
+from evocodec.domain.clock import utc_now
 from evocodec.domain.errors import SupersededError
 from evocodec.domain.events import (
     Adopted,
@@ -32,6 +33,7 @@ from evocodec.domain.events import (
     run_started_key,
 )
 from evocodec.domain.results import RdCurve
+from evocodec.domain.vocabulary import RunOutcome, VerdictRule
 from evocodec.evaluation.screening import ScreenErrors
 from evocodec.evaluation.staged import StagedEvaluator
 from evocodec.execution.contract import Engine, EngineInfo
@@ -48,7 +50,7 @@ from evocodec.telemetry.bus import EventBus
 from evocodec.views.run import RunState
 from graph.build import build_candidate_graph
 from graph.routing import LoopBounds
-from graph.services import CurrentChampion, HeldOutConfig, Services, utc_now
+from graph.services import CurrentChampion, HeldOutConfig, Services
 
 _FINISH_SHARE = 0.25
 """Candidates in flight may go on for this share of the run's time after it is up."""
@@ -101,7 +103,7 @@ class Runner:
             raise  # how it ends is for whoever has it now to say
         except BaseException as error:
             with suppress(SupersededError):
-                self._record_stop(RunEnd("failed", f"{type(error).__name__}: {error}"))
+                self._record_stop(RunEnd(RunOutcome.FAILED, f"{type(error).__name__}: {error}"))
             raise
         finally:
             self._own_stop.set()
@@ -150,7 +152,7 @@ class Runner:
         started = RunStarted(
             run_id=plan.run_id,
             at=utc_now(),
-            proposer=team_name(plan),
+            proposer=proposer_of(plan),
             seed=settings.run.seed,
             clips=tuple(anchored),
             settings=flat_settings(plan, info),
@@ -301,7 +303,7 @@ class Runner:
                 champion.set_champion(
                     event.candidate_id, f"v{event.version}", scores[event.candidate_id]
                 )
-            elif isinstance(event, Judged) and event.verdict.rule == "baseline":
+            elif isinstance(event, Judged) and event.verdict.rule is VerdictRule.BASELINE:
                 version = event.verdict.compared_with
                 champion.set_champion(event.candidate_id, version, scores[event.candidate_id])
 

@@ -17,6 +17,7 @@ from evocodec.domain.errors import (
     CandidateFailure,
     EndpointUnavailable,
     InfrastructureFailure,
+    SupersededError,
     UserError,
 )
 
@@ -35,7 +36,7 @@ def report(session: Session, error: BaseException) -> ExitCode:
     match error:
         case CandidateFailure():
             return _candidate(session, error)
-        case UserError():
+        case UserError() | SupersededError():
             what, advice = split_advice(str(error))
             return _say(session, ExitCode.USAGE, type(error).__name__, what, advice)
         case EndpointUnavailable():

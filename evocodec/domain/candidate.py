@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from evocodec.domain.vocabulary import GateRule, ReviewerName, VerdictRule
+
 
 class Origin(StrEnum):
     """Who wrote the program."""
@@ -37,7 +39,7 @@ class Plan:
 class Finding:
     """One thing a reviewer objects to; ``line`` is 1-based, 0 when it concerns the whole file."""
 
-    rule: str
+    rule: GateRule
     message: str
     line: int = 0
 
@@ -47,7 +49,7 @@ class Review:
     """A reviewer's answer; accepted exactly when there is no finding."""
 
     findings: tuple[Finding, ...] = ()
-    reviewer: str = "static"
+    reviewer: ReviewerName = ReviewerName.STATIC
 
     @property
     def accepted(self) -> bool:
@@ -60,14 +62,10 @@ class Verdict:
     """The judge's decision by rule, with its reason in words.
 
     ``improvement_percent``: how many per cent fewer bits than ``compared_with`` (more is better).
-    ``rule`` names which clause decided: ``first_under_adopt``, ``first_chance``, ``bitrate``,
-    ``compression``, ``not_enough``, ``screen``, ``failed``, ``vetoed``; ``uncertain`` (the
-    interval over clips ends on the wrong side), ``overfitted`` (the gain is gone on held-out
-    clips), ``limits`` (too slow, too large or too hungry).
     """
 
     adopt: bool
-    rule: str
+    rule: VerdictRule
     reason: str
     compared_with: str
     improvement_percent: float | None = None

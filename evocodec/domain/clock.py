@@ -1,7 +1,7 @@
-"""The one format of time in events and reports: UTC, ISO 8601, milliseconds, with its offset.
+"""One format of time in events and reports: UTC, ISO 8601, milliseconds, with its offset.
 
 ``2026-11-30T14:17:05.123+00:00``. Ledgers written before 0.2 leave the offset out, or write ``Z``:
-``parse_time`` reads all three.
+all three are read.
 """
 
 from datetime import UTC, datetime
@@ -22,6 +22,15 @@ def parse_time(at: str) -> datetime:
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
-def seconds_between(earlier: str, later: str) -> float:
-    """Seconds from one event's time to another's; negative when they are the other way round."""
-    return (parse_time(later) - parse_time(earlier)).total_seconds()
+def epoch_seconds(at: str) -> float | None:
+    """Seconds from 1970 to an event's time; None for a text that is no time, such as none yet."""
+    try:
+        return parse_time(at).timestamp()
+    except ValueError:
+        return None
+
+
+def seconds_between(earlier: str, later: str) -> float | None:
+    """Seconds from one event's time to another's; None where either is no time."""
+    start, end = epoch_seconds(earlier), epoch_seconds(later)
+    return None if start is None or end is None else end - start

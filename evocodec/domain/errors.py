@@ -6,12 +6,13 @@
     ├── UserError (ValueError)              a person can fix it; message says how; no traceback
     │   ├── ConfigError
     │   ├── SourceError                     a video file that is missing, empty or unreadable
-    │   ├── SupersededError                 another controller resumed the run: this one lets go
     │   └── ContainerError                  a truncated, foreign or hostile .evc file
     ├── CandidateFailure (RuntimeError)     the program under test failed; never retried
     ├── InfrastructureFailure (OSError)     our side failed; retried, never blamed on a candidate
-    └── EndpointUnavailable (ConnectionError)   the model endpoint is gone; the run stops
-        └── BudgetExhausted
+    ├── EndpointUnavailable (ConnectionError)   the model endpoint is gone; the run stops
+    │   └── BudgetExhausted
+    ├── Interrupted                         the run was asked to stop; it can resume
+    └── SupersededError                     another controller resumed the run: this one lets go
 
 Three outcomes never mix: the candidate failed, the infrastructure failed, the user made a mistake.
 """
@@ -35,10 +36,6 @@ class ConfigError(UserError):
 
 class SourceError(UserError):
     """A video source is missing, empty, or not something ffmpeg can decode."""
-
-
-class SupersededError(UserError):
-    """Another controller has resumed this run; whoever meets this must not write to it any more."""
 
 
 class ContainerError(UserError):
@@ -97,3 +94,11 @@ class EndpointUnavailable(EvocodecError, ConnectionError):  # noqa: N818
 
 class BudgetExhausted(EndpointUnavailable):
     """The configured limit on tokens or money is used up; the run stops and can resume."""
+
+
+class Interrupted(EvocodecError):  # noqa: N818 - a request, not a bug
+    """The run was asked to stop; nothing is wrong, and it can resume."""
+
+
+class SupersededError(EvocodecError):
+    """Another controller has resumed this run; whoever meets this must not write to it any more."""

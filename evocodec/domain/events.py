@@ -11,9 +11,17 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from evocodec.domain.candidate import CandidateStatus, Finding, Origin, Verdict
+from evocodec.domain.errors import FailureKind
 from evocodec.domain.program import ProgramFacts
 from evocodec.domain.results import HeldOutResult, RatePoint, RdCurve, Score, ScreenResult, Stage
 from evocodec.domain.video import StreamInfo
+from evocodec.domain.vocabulary import (
+    CallOutcome,
+    ModelRole,
+    Proposer,
+    ReviewerName,
+    RunOutcome,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +48,7 @@ class RunStarted(EventBase):
     """A run began (or went on: ``resumed`` counts how often)."""
 
     kind: Literal["run_started"] = "run_started"
-    proposer: str
+    proposer: Proposer
     seed: int
     clips: tuple[str, ...]
     settings: Mapping[str, str]
@@ -118,7 +126,7 @@ class Planned(EventBase):
         return planned_key(self.candidate_id)
 
 
-def reply_key(candidate_id: str, role: str, attempt: int) -> str:
+def reply_key(candidate_id: str, role: ModelRole, attempt: int) -> str:
     """Return the key of the ModelCalled event of a call that had a reply."""
     return f"{candidate_id}/model/{role}/{attempt}"
 
@@ -127,19 +135,18 @@ def reply_key(candidate_id: str, role: str, attempt: int) -> str:
 class ModelCalled(EventBase):
     """One call of a language model, whatever came of it.
 
-    ``outcome`` is ``ok``, ``empty``, ``refused``, ``truncated`` or ``unparsable`` for a reply that
-    was received, else the transport error's name: then the key is the failure's own, so that the
-    call can still be recorded when it is made again. ``tries`` counts requests, retries included.
+    Without a reply the key is the failure's own, so that the call can still be recorded when it is
+    made again. ``tries`` counts requests, retries included.
     """
 
     kind: Literal["model_called"] = "model_called"
-    role: str
+    role: ModelRole
     attempt: int
     model: str
     prompt_sha256: str
     template_sha256: str
     reply_sha256: str
-    outcome: str
+    outcome: CallOutcome
     prompt_tokens: int
     completion_tokens: int
     cost_usd: float
@@ -154,7 +161,7 @@ class ModelCalled(EventBase):
     @property
     def received(self) -> bool:
         """Whether there was a reply, whatever it was worth."""
-        return self.outcome in {"ok", "empty", "refused", "truncated", "unparsable"}
+        return self.outcome.received
 
 
 def code_key(candidate_id: str, attempt: int) -> str:
@@ -166,7 +173,8 @@ def code_key(candidate_id: str, attempt: int) -> str:
 class CodeWritten(EventBase):
     """The coder delivered a program; ``attempt`` counts revisions and repairs from 0.
 
-    ``facts`` is None in ledgers written before 0.2.
+    ``model`` is the language model that wrote it, empty where none did. ``facts`` is None in
+    ledgers written before 0.2, and ``model`` is empty.
     """
 
     kind: Literal["code_written"] = "code_written"
@@ -174,6 +182,7 @@ class CodeWritten(EventBase):
     source_sha256: str
     program_bytes: int
     note: str = ""
+    model: str = ""
     facts: ProgramFacts | None = None
 
     @property
@@ -188,13 +197,13 @@ def review_key(candidate_id: str, attempt: int) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reviewed(EventBase):
-    """The gate's answer to one attempt."""
+    """The answer to one attempt, and which reviewer gave it."""
 
     kind: Literal["reviewed"] = "reviewed"
     attempt: int
     accepted: bool
     findings: tuple[Finding, ...] = ()
-    reviewer: str = "static"
+    reviewer: ReviewerName = ReviewerName.STATIC
 
     @property
     def key(self) -> str:
@@ -267,7 +276,7 @@ class AttemptFailed(EventBase):
     kind: Literal["attempt_failed"] = "attempt_failed"
     attempt: int
     stage: Stage
-    failure: str
+    failure: FailureKind
     message: str
     detail: str = ""
 
@@ -394,10 +403,10 @@ def run_stopped_key(resumed: int) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunStopped(EventBase):
-    """The run rests: ``finished``, ``interrupted``, ``endpoint_gone``, ``budget``, ``failed``."""
+    """The run rests; ``message`` says why in words."""
 
     kind: Literal["run_stopped"] = "run_stopped"
-    outcome: str
+    outcome: RunOutcome
     message: str = ""
     resumed: int = 0
     counts: Mapping[str, int] = field(default_factory=dict)

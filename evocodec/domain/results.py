@@ -4,6 +4,10 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Final
+
+HEVC_BITRATE_MBPS: Final = 10.0
+"""Where HEVC lies on the scale of ``Score.bitrate_mbps``: 10 Mbit/s by definition."""
 
 
 class Stage(StrEnum):

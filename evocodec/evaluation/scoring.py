@@ -9,6 +9,7 @@ from evocodec.curves.confidence import geometric_interval, mean_interval
 from evocodec.curves.rd_curve import bits_at_quality, describe
 from evocodec.domain.errors import CandidateFailure, FailureKind
 from evocodec.domain.results import (
+    HEVC_BITRATE_MBPS,
     ClipScore,
     Cost,
     Interval,
@@ -17,9 +18,6 @@ from evocodec.domain.results import (
 )
 from evocodec.domain.video import StreamInfo
 from evocodec.evaluation.cost import time_ratios
-
-HEVC_MBPS = 10.0
-"""What ``bitrate_mbps`` is for the anchor, by definition."""
 
 
 def score_candidate(
@@ -63,7 +61,7 @@ def score_candidate(
     ratios = [score.rate_ratio for score in scores]
     bd_rates = [score.bd_rate.akima_percent for score in scores]
     return Score(
-        bitrate_mbps=HEVC_MBPS * _geometric_mean(ratios),
+        bitrate_mbps=HEVC_BITRATE_MBPS * _geometric_mean(ratios),
         compression_ratio=raw_bits / math.fsum(score.candidate_bits for score in scores),
         bd_rate_percent=math.fsum(bd_rates) / len(scores),
         worst_clip=worst.clip,
@@ -93,7 +91,9 @@ def _bitrate_interval(ratios: Sequence[float], confidence: float) -> Interval | 
     interval = geometric_interval(ratios, confidence)
     if interval is None:
         return None
-    return replace(interval, low=HEVC_MBPS * interval.low, high=HEVC_MBPS * interval.high)
+    return replace(
+        interval, low=HEVC_BITRATE_MBPS * interval.low, high=HEVC_BITRATE_MBPS * interval.high
+    )
 
 
 def _score_clip(

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
-from evocodec.domain.errors import EvocodecError
 from evocodec.domain.results import RatePoint
 from evocodec.execution.jobs import RateJob
 from evocodec.sandbox.launcher import IsolationReport
@@ -15,10 +14,6 @@ from evocodec.video.clips import Clip
 
 OnPoint: TypeAlias = Callable[[RateJob, RatePoint], None]
 OnRetry: TypeAlias = Callable[[str, int, str], None]  # task name, which retry from 1, reason
-
-
-class Interrupted(EvocodecError):  # noqa: N818 - a request, not a bug
-    """The stop event was set; nothing is wrong, and the run can resume."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,9 +13,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol, TypeAlias
 
-from evocodec.domain.errors import InfrastructureFailure
+from evocodec.domain.errors import (
+    InfrastructureFailure,
+    Interrupted,
+)
 from evocodec.domain.results import RatePoint
-from evocodec.execution.contract import Interrupted, OnPoint, OnRetry
+from evocodec.execution.contract import OnPoint, OnRetry
 from evocodec.execution.jobs import RateJob
 from evocodec.execution.messages import (
     CandidateFailed,

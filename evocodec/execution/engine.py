@@ -6,7 +6,9 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Protocol
 
-from evocodec.domain.errors import InfrastructureFailure
+from evocodec.domain.errors import (
+    InfrastructureFailure,
+)
 from evocodec.domain.results import Stage
 from evocodec.execution.contract import (
     EngineInfo,

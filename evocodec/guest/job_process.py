@@ -18,6 +18,7 @@ from fractions import Fraction
 from typing import Any, NoReturn
 
 from evocodec.domain.video import StreamInfo
+from evocodec.domain.vocabulary import Layer
 from evocodec.guest import job, native_calls, wire
 from evocodec.guest.framing import Tag
 from evocodec.guest.ring import Ring, ring_bytes
@@ -111,7 +112,7 @@ def _run_child(control_fd: int, context: ForkServerContext, scratch: Scratch) ->
             request["cpu_seconds"], request["memory_bytes"], request["processes"]
         )
         layers = confine.enter(confinement, prepared, job_limits)
-        layers |= {"mount_namespace": context.root_state, "pivot_root": context.root_state}
+        layers |= {Layer.MOUNT_NAMESPACE: context.root_state, Layer.PIVOT_ROOT: context.root_state}
         wire.write_message(Tag.READY, json.dumps(layers).encode())
     except BaseException as error:  # noqa: BLE001 - the process edge
         with contextlib.suppress(OSError):  # no job yet

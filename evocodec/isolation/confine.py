@@ -10,6 +10,7 @@ import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from evocodec.domain.vocabulary import Layer
 from evocodec.isolation import broker_process, landlock, linux, mounts, seccomp
 
 NOBODY = 65534
@@ -56,17 +57,17 @@ class JobLimits:
 class Prepared:
     """Layers entered so far (layer → state), and the seccomp filter to install later."""
 
-    layers: Mapping[str, str]
+    layers: Mapping[Layer, str]
     filter: seccomp.Filter | None
 
 
 def prepare(config: Confinement) -> Prepared:
     """Enter the layers that need no job: other user, namespaces, scratch folder."""
-    layers = {"pid_namespace": config.pid_namespace}
+    layers = {Layer.PID_NAMESPACE: config.pid_namespace}
     if config.leave_root:
-        layers["unprivileged_user"] = _attempt(_become_nobody)
+        layers[Layer.UNPRIVILEGED_USER] = _attempt(_become_nobody)
     layers |= _enter_namespaces(config)
-    layers["scratch"] = _enter_scratch(config)
+    layers[Layer.SCRATCH] = _enter_scratch(config)
     if not seccomp.supported():
         return Prepared(layers, None)
     files = config.ruleset_fd >= 0
@@ -74,33 +75,33 @@ def prepare(config: Confinement) -> Prepared:
     return Prepared(layers, seccomp.Filter(devices=config.devices, files=files, scratch=scratch))
 
 
-def enter(config: Confinement, prepared: Prepared, job: JobLimits) -> dict[str, str]:
+def enter(config: Confinement, prepared: Prepared, job: JobLimits) -> dict[Layer, str]:
     """Enter all other layers; returns the states of all: ``on``, ``abi N`` or ``off: reason``."""
     base_address_bytes = _address_space_bytes(config.proc_fd)
     layers = dict(prepared.layers)
     memory_fd = _own_memory(config)
     os.close(config.proc_fd)
-    layers["capabilities"] = _attempt(linux.drop_capabilities, "none")
+    layers[Layer.CAPABILITIES] = _attempt(linux.drop_capabilities, "none")
     limits = _limits(config, job, base_address_bytes, _file_bytes(config, layers))
     # Without its own user namespace the user's other processes would count against the limit.
-    if layers["user_namespace"] == "on" or layers.get("unprivileged_user") == "on":
+    if layers[Layer.USER_NAMESPACE] == "on" or layers.get(Layer.UNPRIVILEGED_USER) == "on":
         limits[resource.RLIMIT_NPROC] = job.processes
-    layers["rlimits"] = _attempt(lambda: _set_limits(limits))
+    layers[Layer.RLIMITS] = _attempt(lambda: _set_limits(limits))
     linux.prctl(linux.PR_SET_DUMPABLE, 0)
     # After the last change of credentials, which would clear it.
     linux.prctl(linux.PR_SET_PDEATHSIG, 9)
-    layers["no_new_privs"] = _attempt(lambda: linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1))
+    layers[Layer.NO_NEW_PRIVS] = _attempt(lambda: linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1))
     layers |= _restrict_files_and_calls(config, memory_fd, prepared.filter)
     return layers
 
 
-def _file_bytes(config: Confinement, layers: Mapping[str, str]) -> int:
-    return 0 if layers["scratch"].startswith("off") else config.scratch_bytes
+def _file_bytes(config: Confinement, layers: Mapping[Layer, str]) -> int:
+    return 0 if layers[Layer.SCRATCH].startswith("off") else config.scratch_bytes
 
 
 def _restrict_files_and_calls(
     config: Confinement, memory_fd: int, calls: seccomp.Filter | None
-) -> dict[str, str]:
+) -> dict[Layer, str]:
     landlock_state = config.landlock_state
     if config.ruleset_fd >= 0:
         landlock_state = _attempt(lambda: landlock.enter(config.ruleset_fd), landlock_state)
@@ -122,10 +123,10 @@ def _restrict_files_and_calls(
     else:
         access = "off: neither Landlock nor seccomp"
     return {
-        "landlock": landlock_state,
-        "path_broker": broker_state,
-        "seccomp": seccomp_state,
-        "read_only_files": access,
+        Layer.LANDLOCK: landlock_state,
+        Layer.PATH_BROKER: broker_state,
+        Layer.SECCOMP: seccomp_state,
+        Layer.READ_ONLY_FILES: access,
     }
 
 
@@ -164,8 +165,11 @@ def _become_nobody() -> None:
     linux.prctl(linux.PR_SET_DUMPABLE, 1)
 
 
-def _enter_namespaces(config: Confinement) -> dict[str, str]:
-    names = ("user_namespace", "net_namespace", "ipc_namespace", "uts_namespace")
+def _enter_namespaces(config: Confinement) -> dict[Layer, str]:
+    names = (
+        *(Layer.USER_NAMESPACE, Layer.NET_NAMESPACE),
+        *(Layer.IPC_NAMESPACE, Layer.UTS_NAMESPACE),
+    )
     if not config.namespaces:
         return dict.fromkeys(names, POD_MODE)
     uid, gid = os.getuid(), os.getgid()

@@ -4,7 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from evocodec.config import ModelRole
+from evocodec.domain.candidate import Origin
+from evocodec.domain.vocabulary import CallOutcome, ModelRole
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,19 +20,23 @@ class Message:
 class Reply:
     """A reply that was received, whatever it is worth.
 
-    ``outcome``: ``ok``; ``empty`` (no text); ``refused`` (the model or its filter declined);
-    ``truncated`` (stopped at the token limit before it was usable); ``unparsable`` (text, but not
-    what was asked for). ``recorded`` tells that it came from the ledger and cost nothing now.
+    ``model`` is the one that wrote it, in a replay as well. ``recorded`` tells that it came from
+    the ledger and cost nothing now.
     """
 
     text: str
-    outcome: str
+    outcome: CallOutcome
     model: str
     recorded: bool = False
 
 
 class ChatGateway(Protocol):
     """The only way to a language model. Any thread may call."""
+
+    @property
+    def origin(self) -> Origin:
+        """Where what its replies bring about comes from: a model, or recorded replies of one."""
+        ...
 
     def chat(
         self,
@@ -41,13 +46,12 @@ class ChatGateway(Protocol):
         candidate_id: str,
         attempt: int,
         template_sha256: str,
-        classify: Callable[[str], str] | None = None,
+        classify: Callable[[str], CallOutcome] | None = None,
     ) -> Reply:
         """Ask once, and record it under the candidate, role and attempt.
 
         A reply that was recorded before is returned again without a call. ``classify`` looks at a
-        reply's text and names its outcome (``ok``, ``unparsable``, ``refused``) before it is
-        recorded.
+        reply's text and names its outcome before it is recorded.
 
         Raises CandidateFailure (NO_CODE) when the prompt is too long for the model, ConfigError
         when the endpoint rejects the key, the model's name or a parameter, BudgetExhausted before a

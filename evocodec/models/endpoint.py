@@ -6,8 +6,9 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
-from evocodec.config import ModelRole, ModelSettings
+from evocodec.config import ModelSettings
 from evocodec.domain.errors import ConfigError
+from evocodec.domain.vocabulary import ModelRole
 
 OPENAI_URL = "https://api.openai.com/v1"
 

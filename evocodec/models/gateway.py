@@ -8,10 +8,11 @@ from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import CancelledError, Future
 from concurrent.futures import TimeoutError as WaitTimeout
 from contextlib import AbstractAsyncContextManager, nullcontext
-from datetime import UTC, datetime
 from typing import Any, TypeAlias, TypeVar
 
-from evocodec.config import ModelRole, ModelSettings
+from evocodec.config import ModelSettings
+from evocodec.domain.candidate import Origin
+from evocodec.domain.clock import utc_now
 from evocodec.domain.errors import (
     CandidateFailure,
     ConfigError,
@@ -20,6 +21,7 @@ from evocodec.domain.errors import (
     FailureKind,
 )
 from evocodec.domain.events import Event
+from evocodec.domain.vocabulary import CallOutcome, ModelRole
 from evocodec.models.budget import Budget
 from evocodec.models.contract import Message, Reply
 from evocodec.models.endpoint import Endpoint, endpoint_for
@@ -36,17 +38,14 @@ _LONGEST_BACKOFF_SECONDS = 30.0
 _POLL_SECONDS = 0.1
 
 
-def utc_now() -> str:
-    """The present as events carry it: UTC, ISO 8601 with milliseconds."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3]
-
-
 class ModelGateway:
     """A ChatGateway to real endpoints.
 
     Owns one thread that runs an event loop; requests of all threads share it and its connections.
     ``stop``, once set, cancels calls under way: they raise ``interrupted``.
     """
+
+    origin = Origin.MODEL
 
     def __init__(
         self,
@@ -81,7 +80,7 @@ class ModelGateway:
         candidate_id: str,
         attempt: int,
         template_sha256: str,
-        classify: Callable[[str], str] | None = None,
+        classify: Callable[[str], CallOutcome] | None = None,
     ) -> Reply:
         """See ChatGateway."""
         name = CallName(candidate_id, role, attempt)
@@ -114,7 +113,7 @@ class ModelGateway:
         self._loop.close(self._transport.close)
 
     def _facts(
-        self, call: "_Call", outcome: str, prompt_tokens: int, completion_tokens: int
+        self, call: "_Call", outcome: CallOutcome, prompt_tokens: int, completion_tokens: int
     ) -> CallFacts:
         return CallFacts(
             model=call.endpoint.model,
@@ -179,7 +178,7 @@ class _Call:
                 async with gate:
                     return await transport.complete(self.endpoint, self._messages)
             except CallFailed as failure:
-                self.timeouts += failure.name == "timeout"
+                self.timeouts += failure.name is CallOutcome.TIMEOUT
                 pause = self._pause(failure)
                 if pause is None:
                     raise
@@ -208,14 +207,15 @@ def _count(said: int | None, estimated: int) -> int:
     return said if said is not None and said >= 0 else estimated
 
 
-def _outcome(completion: Completion, classify: Callable[[str], str] | None) -> str:
+def _outcome(completion: Completion, classify: Callable[[str], CallOutcome] | None) -> CallOutcome:
     if completion.refusal:
-        return "refused"
+        return CallOutcome.REFUSED
     if not completion.text.strip():
-        return "truncated" if completion.finish_reason == "length" else "empty"
-    outcome = classify(completion.text) if classify else "ok"
-    if outcome == "unparsable" and completion.finish_reason == "length":
-        return "truncated"
+        cut_off = completion.finish_reason == "length"
+        return CallOutcome.TRUNCATED if cut_off else CallOutcome.EMPTY
+    outcome = classify(completion.text) if classify else CallOutcome.OK
+    if outcome is CallOutcome.UNPARSABLE and completion.finish_reason == "length":
+        return CallOutcome.TRUNCATED
     return outcome
 
 
@@ -223,25 +223,25 @@ def _translate(failure: CallFailed, endpoint: Endpoint, call: _Call) -> Evocodec
     """The error that says what to do, for whoever asked."""
     where, said = endpoint.base_url, failure.message
     match failure.name:
-        case "context_overflow":
+        case CallOutcome.CONTEXT_OVERFLOW:
             return CandidateFailure(
                 FailureKind.NO_CODE,
                 f"The prompt does not fit into the context of {endpoint.model}; use a model with a "
                 f"longer context or start from a shorter program.",
                 detail=said,
             )
-        case "authentication":
+        case CallOutcome.AUTHENTICATION:
             return ConfigError(
                 f"{where} refused the key ({said}): set {endpoint.setting('api_key')} "
                 f"({endpoint.variable('api_key')}) to one that may use {endpoint.model}"
             )
-        case "not_found":
+        case CallOutcome.NOT_FOUND:
             return ConfigError(
                 f"{where} does not know model {endpoint.model!r} or has no /chat/completions "
                 f"({said}): check {endpoint.setting('model')} and {endpoint.setting('base_url')} "
                 f"(it usually ends in /v1)"
             )
-        case "bad_request":
+        case CallOutcome.BAD_REQUEST:
             return ConfigError(
                 f"{where} rejected the request ({said}): check {endpoint.setting('model')}, "
                 f"{endpoint.setting('temperature')} and {endpoint.setting('max_tokens')}"

@@ -9,6 +9,7 @@ from evocodec.domain.events import (
     ModelCalled,
     reply_key,
 )
+from evocodec.domain.vocabulary import CallOutcome, ModelRole
 from evocodec.models.contract import Message, Reply
 from evocodec.store.blobs import BlobStore
 from evocodec.store.ledger import Ledger
@@ -19,7 +20,7 @@ class CallName:
     """What a call is recorded under; unique within a run."""
 
     candidate_id: str
-    role: str
+    role: ModelRole
     attempt: int
 
     @property
@@ -33,7 +34,7 @@ class CallFacts:
     """What a call took; ``tries`` counts requests."""
 
     model: str
-    outcome: str
+    outcome: CallOutcome
     prompt_tokens: int
     completion_tokens: int
     cost_usd: float

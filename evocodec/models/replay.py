@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from evocodec.config import ModelRole
+from evocodec.domain.candidate import Origin
 from evocodec.domain.errors import (
     CandidateFailure,
     EndpointUnavailable,
@@ -17,6 +17,7 @@ from evocodec.domain.events import (
     ModelCalled,
     opened_key,
 )
+from evocodec.domain.vocabulary import CallOutcome, ModelRole
 from evocodec.models.contract import Message, Reply
 from evocodec.models.recorder import CallFacts, CallName, CallRecorder
 from evocodec.store.blobs import BlobStore
@@ -28,18 +29,18 @@ class RecordedReply:
     """One reply as the ledger has it."""
 
     text: str
-    outcome: str
+    outcome: CallOutcome
     model: str
 
 
-Recordings = Mapping[tuple[int, str, int], RecordedReply]
+Recordings = Mapping[tuple[int, ModelRole, int], RecordedReply]
 """Replies by candidate number, role and attempt."""
 
 
 def replay_from(ledger: Ledger, blobs: BlobStore, run_id: str) -> Recordings:
     """Read the replies of a run; raises UserError for a run that called no model."""
     numbers: dict[str, int] = {}
-    replies: dict[tuple[int, str, int], RecordedReply] = {}
+    replies: dict[tuple[int, ModelRole, int], RecordedReply] = {}
     kinds = ("candidate_opened", "model_called")
     for _, event in ledger.events(run_id, kinds=kinds):
         if isinstance(event, CandidateOpened):
@@ -66,6 +67,8 @@ class ReplayGateway:
     Beyond the last recorded candidate the run ends: EndpointUnavailable.
     """
 
+    origin = Origin.REPLAY
+
     def __init__(
         self,
         recordings: Recordings,
@@ -90,7 +93,7 @@ class ReplayGateway:
         candidate_id: str,
         attempt: int,
         template_sha256: str,
-        classify: Callable[[str], str] | None = None,
+        classify: Callable[[str], CallOutcome] | None = None,
     ) -> Reply:
         """Return the recorded reply; the outcome is judged anew, with the prompt of now."""
         name = CallName(candidate_id, role, attempt)
@@ -99,7 +102,7 @@ class ReplayGateway:
             return known
         found = self._find(name)
         outcome = found.outcome
-        if outcome in ("ok", "unparsable") and classify is not None:
+        if outcome in (CallOutcome.OK, CallOutcome.UNPARSABLE) and classify is not None:
             outcome = classify(found.text)
         facts = CallFacts(
             model=found.model,

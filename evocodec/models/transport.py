@@ -13,6 +13,7 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, System
 from langchain_openai import ChatOpenAI
 from pydantic import SecretStr
 
+from evocodec.domain.vocabulary import CallOutcome
 from evocodec.models.contract import Message
 from evocodec.models.endpoint import Endpoint
 
@@ -23,6 +24,11 @@ _TOO_LONG = re.compile(
     re.IGNORECASE,
 )
 _MESSAGE_LIMIT = 300
+_NAMED = {
+    401: CallOutcome.AUTHENTICATION,
+    403: CallOutcome.AUTHENTICATION,
+    404: CallOutcome.NOT_FOUND,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +50,7 @@ class CallFailed(Exception):  # noqa: N818 - private to this package: the gatewa
     """
 
     def __init__(
-        self, name: str, message: str, *, retriable: bool, retry_after: float | None = None
+        self, name: CallOutcome, message: str, *, retriable: bool, retry_after: float | None = None
     ) -> None:
         super().__init__(name, message)
         self.name = name
@@ -72,7 +78,7 @@ class Transport:
                 answer = await model.ainvoke([_to_langchain(message) for message in messages])
         except (TimeoutError, openai.APITimeoutError) as error:
             raise CallFailed(
-                "timeout",
+                CallOutcome.TIMEOUT,
                 f"no complete answer within {endpoint.timeout_seconds:g} s",
                 retriable=True,
             ) from error
@@ -80,7 +86,7 @@ class Transport:
             raise _classify(error, endpoint) from error
         except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
             raise CallFailed(
-                "malformed",
+                CallOutcome.MALFORMED,
                 _redacted(f"not an OpenAI chat completion: {error!r}", endpoint),
                 retriable=True,
             ) from error
@@ -148,24 +154,25 @@ def _classify(error: openai.OpenAIError, endpoint: Endpoint) -> CallFailed:
     if not isinstance(error, openai.APIStatusError):
         if isinstance(error, openai.APIConnectionError):
             cause = _redacted(_root_cause(error), endpoint)
-            return CallFailed("connection", cause, retriable=True)
-        return CallFailed("malformed", message, retriable=True)
+            return CallFailed(CallOutcome.CONNECTION, cause, retriable=True)
+        return CallFailed(CallOutcome.MALFORMED, message, retriable=True)
     name = _status_name(error.status_code, message)
-    retriable = name in ("rate_limited", "server_error")
+    retriable = name in (CallOutcome.RATE_LIMITED, CallOutcome.SERVER_ERROR)
     return CallFailed(
         name, message, retriable=retriable, retry_after=_retry_after(error.response.headers)
     )
 
 
-def _status_name(status: int, message: str) -> str:
+def _status_name(status: int, message: str) -> CallOutcome:
     if status in (400, 413, 422):
-        return "context_overflow" if _TOO_LONG.search(message) else "bad_request"
+        too_long = _TOO_LONG.search(message)
+        return CallOutcome.CONTEXT_OVERFLOW if too_long else CallOutcome.BAD_REQUEST
     if status == 429:
-        return "quota" if "insufficient_quota" in message else "rate_limited"
+        spent = "insufficient_quota" in message
+        return CallOutcome.QUOTA if spent else CallOutcome.RATE_LIMITED
     if status in (408, 409, 425) or status >= 500:
-        return "server_error"
-    named = {401: "authentication", 403: "authentication", 404: "not_found"}
-    return named.get(status, "bad_request")
+        return CallOutcome.SERVER_ERROR
+    return _NAMED.get(status, CallOutcome.BAD_REQUEST)
 
 
 def _root_cause(error: BaseException) -> str:

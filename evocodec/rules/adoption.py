@@ -6,7 +6,13 @@ from dataclasses import dataclass, field, replace
 
 from evocodec.curves.confidence import gain_interval
 from evocodec.domain.candidate import Verdict
-from evocodec.domain.results import Interval, Score, ScreenResult
+from evocodec.domain.results import (
+    HEVC_BITRATE_MBPS,
+    Interval,
+    Score,
+    ScreenResult,
+)
+from evocodec.domain.vocabulary import VerdictRule
 from evocodec.rules.cost_limits import CostLimits, broken_limits
 
 
@@ -35,9 +41,6 @@ class JudgeRequest:
 
 
 HEVC_LABEL = "HEVC (v0)"
-
-
-HEVC_BITRATE_MBPS = 10.0
 
 
 _TOLERANCE = 1e-9
@@ -69,14 +72,14 @@ def judge(request: JudgeRequest, thresholds: Thresholds) -> Verdict:
     score = request.score
     if score is None:
         if request.screen is not None and not request.screen.passed:
-            return Verdict(adopt=False, rule="screen", reason=request.screen.reason,
+            return Verdict(adopt=False, rule=VerdictRule.SCREEN, reason=request.screen.reason,
                            compared_with=against)  # fmt: skip
-        return Verdict(adopt=False, rule="failed", compared_with=against,
+        return Verdict(adopt=False, rule=VerdictRule.FAILED, compared_with=against,
                        reason="There is no full evaluation to judge.")  # fmt: skip
     if not (_usable(score.bitrate_mbps) and _usable(score.compression_ratio)):
         return Verdict(
             adopt=False,
-            rule="failed",
+            rule=VerdictRule.FAILED,
             reason=f"The score is not a number that can be compared: bitrate_mbps = "
             f"{score.bitrate_mbps}, compression_ratio = {score.compression_ratio}.",
             compared_with=against,
@@ -93,7 +96,7 @@ def _within_limits(verdict: Verdict, score: Score, limits: CostLimits) -> Verdic
     if not broken:
         return verdict
     reason = f"It {'; it '.join(broken)}. {verdict.reason}"
-    return replace(verdict, adopt=False, rule="limits", reason=reason)
+    return replace(verdict, adopt=False, rule=VerdictRule.LIMITS, reason=reason)
 
 
 def _usable(value: float | None) -> bool:
@@ -106,19 +109,19 @@ def _judge_first(score: Score, limits: Thresholds) -> Verdict:
     worst = bitrate if interval is None else max(bitrate, interval.high)
     adopt_line, chance_line = limits.adopt_first_below_mbps, limits.chance_first_below_mbps
     if worst < adopt_line:
-        adopt, rule = True, "first_under_adopt"
+        adopt, rule = True, VerdictRule.FIRST_UNDER_ADOPT
         needed = f"the first version is adopted below {adopt_line:g}"
     elif worst < chance_line:
-        adopt, rule = True, "first_chance"
+        adopt, rule = True, VerdictRule.FIRST_CHANCE
         needed = (
             f"it is not under {adopt_line:g}, but under {chance_line:g}: adopted as a chance, "
             "provisional until a version beats it"
         )
     elif bitrate < chance_line:
-        adopt, rule = False, "uncertain"
+        adopt, rule = False, VerdictRule.UNCERTAIN
         needed = f"the worse end is not under {chance_line:g}, as a first version's must be"
     else:
-        adopt, rule = False, "not_enough"
+        adopt, rule = False, VerdictRule.NOT_ENOUGH
         needed = f"a first version needs fewer than {chance_line:g}"
     return Verdict(
         adopt=adopt,
@@ -148,13 +151,13 @@ def _judge_later(score: Score, champion: ChampionFacts, limits: Thresholds) -> V
     more_compression = 100.0 * (score.compression_ratio / champion.compression_ratio - 1.0)
     label = champion.version
     if fewer_bits >= limits.bitrate_gain_percent - _TOLERANCE:
-        adopt, rule = True, "bitrate"
+        adopt, rule = True, VerdictRule.BITRATE
         needed = f"at least {limits.bitrate_gain_percent:g} % fewer bits are asked"
     elif more_compression >= limits.compression_gain_percent - _TOLERANCE:
-        adopt, rule = True, "compression"
+        adopt, rule = True, VerdictRule.COMPRESSION
         needed = f"at least {limits.compression_gain_percent:g} % more compression is asked"
     else:
-        adopt, rule = False, "not_enough"
+        adopt, rule = False, VerdictRule.NOT_ENOUGH
         needed = (
             f"{limits.bitrate_gain_percent:g} % fewer bits or "
             f"{limits.compression_gain_percent:g} % more compression are needed"
@@ -195,7 +198,7 @@ def _certain_later(
     return replace(
         verdict,
         adopt=False,
-        rule="uncertain",
+        rule=VerdictRule.UNCERTAIN,
         reason=f"{verdict.reason} But clip by clip it is {span}, and the worse end is no gain: "
         "not adopted.",
     )

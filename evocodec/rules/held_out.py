@@ -4,13 +4,18 @@ from dataclasses import dataclass, replace
 
 from evocodec.curves.gain import Gain
 from evocodec.domain.candidate import Verdict
-from evocodec.domain.results import HeldOutResult, Interval
-from evocodec.rules.adoption import HEVC_BITRATE_MBPS, Thresholds
+from evocodec.domain.results import (
+    HEVC_BITRATE_MBPS,
+    HeldOutResult,
+    Interval,
+)
+from evocodec.domain.vocabulary import VerdictRule
+from evocodec.rules.adoption import Thresholds
 
 PASSED_MESSAGE = "The gain held on held-out clips."
 FAILED_MESSAGE = "The development gain did not survive on held-out clips."
 BROKEN_MESSAGE = "It failed on held-out material."
-_FIRST = frozenset({"first_under_adopt", "first_chance"})
+_FIRST = frozenset({VerdictRule.FIRST_UNDER_ADOPT, VerdictRule.FIRST_CHANCE})
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +40,7 @@ def development_gain_percent(verdict: Verdict, champion_ratio: float | None) -> 
     By the rule ``compression`` that is the gain in all bits together, else the verdict's own.
     """
     ratio = verdict.compression_ratio
-    if verdict.rule == "compression" and ratio and champion_ratio:
+    if verdict.rule is VerdictRule.COMPRESSION and ratio and champion_ratio:
         return 100.0 * (1.0 - champion_ratio / ratio)
     return verdict.improvement_percent or 0.0
 
@@ -94,7 +99,7 @@ def apply_gate(verdict: Verdict, result: HeldOutResult) -> Verdict:
     """The verdict with the gate's answer; of a passed gate it says that, and no number."""
     if result.passed:
         return replace(verdict, reason=f"{verdict.reason} {PASSED_MESSAGE}")
-    return replace(verdict, adopt=False, rule="overfitted", reason=result.reason)
+    return replace(verdict, adopt=False, rule=VerdictRule.OVERFITTED, reason=result.reason)
 
 
 def public_outcome(result: HeldOutResult) -> str:
@@ -158,11 +163,11 @@ def _needed_percent(
 
 
 def _line_mbps(verdict: Verdict, thresholds: Thresholds) -> float:
-    strict = verdict.rule == "first_under_adopt"
+    strict = verdict.rule is VerdictRule.FIRST_UNDER_ADOPT
     return thresholds.adopt_first_below_mbps if strict else thresholds.chance_first_below_mbps
 
 
 def _figure(verdict: Verdict, gain: Gain | None) -> float | None:
     if gain is None:
         return None
-    return gain.total_percent if verdict.rule == "compression" else gain.mean_percent
+    return gain.total_percent if verdict.rule is VerdictRule.COMPRESSION else gain.mean_percent

@@ -5,19 +5,24 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Literal
 
+from evocodec.domain.vocabulary import Layer
+
 GIBIBYTE = 1 << 30
 MEBIBYTE = 1 << 20
 
-Floor = tuple[frozenset[str], ...]
+Floor = tuple[frozenset[Layer], ...]
 """Layers without which nothing runs: of each set, at least one must be in force."""
 
 DEFAULT_FLOOR: Floor = (
-    frozenset({"no_new_privs"}),
-    frozenset({"rlimits"}),
-    frozenset({"seccomp", "net_namespace"}),
+    frozenset({Layer.NO_NEW_PRIVS}),
+    frozenset({Layer.RLIMITS}),
+    frozenset({Layer.SECCOMP, Layer.NET_NAMESPACE}),
 )
 UNSAFE_FLOOR: Floor = ()
-NAMESPACES = ("user_namespace", "pid_namespace", "net_namespace", "mount_namespace", "pivot_root")
+NAMESPACES = (
+    *(Layer.USER_NAMESPACE, Layer.PID_NAMESPACE, Layer.NET_NAMESPACE),
+    *(Layer.MOUNT_NAMESPACE, Layer.PIVOT_ROOT),
+)
 
 Mode = Literal["auto", "namespaces", "pod"]
 Provider = Literal["forkserver", "bubblewrap"]

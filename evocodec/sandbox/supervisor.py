@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from evocodec.domain.errors import CandidateFailure, FailureKind, InfrastructureFailure
+from evocodec.domain.vocabulary import Layer
 from evocodec.guest.framing import FramingError, Message, MessageReader, Tag
 from evocodec.guest.ring import DOORBELL
 from evocodec.guest.server import EXIT_REPORT, OUT_OF_TIME
@@ -257,7 +258,7 @@ class Supervisor:
         if message.tag is Tag.READY:
             if not self._pid:
                 self._receive_status()  # sent before, but not yet looked at
-            layers = {**json.loads(message.payload), "cgroup": self._group_state}
+            layers = {**json.loads(message.payload), Layer.CGROUP: self._group_state}
             self._start_candidate(IsolationReport(layers))
         elif message.tag is Tag.SETUP_FAILED:
             progress.setup_error = message.payload.decode("utf-8", "replace")
@@ -372,7 +373,7 @@ class Supervisor:
                 wait_status=wait_status,
                 cpu_seconds=cpu_seconds,
                 peak_memory_bytes=peak,
-                is_namespace_init=progress.layers.holds("pid_namespace"),
+                is_namespace_init=progress.layers.holds(Layer.PID_NAMESPACE),
             )
             raise classify_exit(ended, self._job.limits, tail)
         detail = "\n".join(part for part in (failure.detail, tail) if part)

@@ -22,6 +22,7 @@ from evocodec.domain.events import (
     Planned,
     Screened,
 )
+from evocodec.domain.vocabulary import VerdictRule
 
 SearchMode = Literal["mutation", "model"]
 
@@ -233,7 +234,9 @@ class _Track:
                 self.bitrate_mbps = event.score.bitrate_mbps
             case AttemptFailed():
                 self.bitrate_mbps = self.ratio = None
-            case Judged(verdict=verdict) if verdict.rule == "overfitted" and self.parent_id:
+            case Judged(verdict=verdict) if (
+                verdict.rule is VerdictRule.OVERFITTED and self.parent_id
+            ):
                 self.bitrate_mbps = self.ratio = None
             case CandidateClosed():
                 self.closed = True

@@ -3,7 +3,7 @@
 import math
 import platform
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 from prometheus_client import (
     CollectorRegistry,
@@ -14,8 +14,11 @@ from prometheus_client import (
 )
 
 from evocodec import __version__
+from evocodec.domain.errors import FailureKind
+from evocodec.domain.results import Stage
+from evocodec.domain.vocabulary import CallOutcome, Layer, ModelRole, Proposer, VerdictRule
 from evocodec.telemetry import labels
-from evocodec.telemetry.labels import Family
+from evocodec.telemetry.labels import Direction, Family, StageOutcome, Step
 
 _STAGE_BUCKETS = (0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800)
 _MODEL_BUCKETS = (0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300)
@@ -24,7 +27,7 @@ _RUN_ID = re.compile(r"run-\d{8}-\d{6}(-[0-9a-f]{1,4})?")
 # A series with the time of birth beside every counter: twice the series, and nobody asks for them.
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
-Labels = Mapping[str, Sequence[str]]
+Labels = Mapping[str, Iterable[str]]
 
 
 class Instruments:
@@ -39,12 +42,12 @@ class Instruments:
         self._add_champion()
         self._add_run()
 
-    def name_run(self, run_id: str, proposer: str) -> None:
+    def name_run(self, run_id: str, proposer: Proposer) -> None:
         """Say which run this is: the one label that is of no closed list, in one series."""
         self._run_info.clear()
         self._run_info.labels(
             run_id if _RUN_ID.fullmatch(run_id) else labels.OTHER,
-            proposer if proposer in labels.PROPOSERS else labels.OTHER,
+            proposer,
         ).set(1)
 
     def _add_search(self) -> None:
@@ -55,7 +58,7 @@ class Instruments:
         self.stages = self._counters(
             "stages",
             "Stages that candidates came through, were dropped in or failed in",
-            {"stage": labels.STAGES, "outcome": labels.STAGE_OUTCOMES},
+            {"stage": Stage, "outcome": StageOutcome},
         )
         self.stage_seconds = Family(
             Histogram(
@@ -65,21 +68,21 @@ class Instruments:
                 buckets=_STAGE_BUCKETS,
                 registry=self._registry,
             ),
-            {"stage": labels.STAGES},
+            {"stage": Stage},
         )
         self.failures = self._counters(
             "attempt_failures",
             "Attempts that ended without metrics",
-            {"stage": labels.STAGES, "failure": labels.FAILURES},
+            {"stage": Stage, "failure": FailureKind},
         )
         self.verdicts = self._counters(
-            "verdicts", "Verdicts by the rule that decided", {"rule": labels.RULES}
+            "verdicts", "Verdicts by the rule that decided", {"rule": VerdictRule}
         )
 
     def _add_tasks(self) -> None:
-        self.points = self._counters("points", "Rate points measured", {"stage": labels.STAGES})
+        self.points = self._counters("points", "Rate points measured", {"stage": Stage})
         self.cpu_seconds = self._counters(
-            "codec_cpu_seconds", "CPU time of candidates in the sandbox", {"step": labels.STEPS}
+            "codec_cpu_seconds", "CPU time of candidates in the sandbox", {"step": Step}
         )
         self.gpu_seconds = self._counter(
             "gpu_seconds", "GPU time set aside for encodes and decodes that were measured"
@@ -99,23 +102,22 @@ class Instruments:
             {"rule": labels.GATE_RULES},
         )
         self.layers = self._gauges(
-            "sandbox_layer", "1 where workers reported the layer as on", {"layer": labels.LAYERS}
+            "sandbox_layer", "1 where workers reported the layer as on", {"layer": Layer}
         )
         self.unsafe = self._gauge("run_unsafe", "1 when the run may go below the isolation floor")
 
     def _add_models(self) -> None:
-        outcomes = (*labels.RECEIVED, *labels.UNANSWERED)
         self.calls = self._counters(
-            "model_calls", "Model calls", {"role": labels.ROLES, "outcome": outcomes}
+            "model_calls", "Model calls", {"role": ModelRole, "outcome": CallOutcome}
         )
         self.call_retries = self._counters(
-            "model_retries", "Requests to a model beyond a call's first", {"role": labels.ROLES}
+            "model_retries", "Requests to a model beyond a call's first", {"role": ModelRole}
         )
         self.tokens = self._counters(
-            "model_tokens", "Tokens", {"role": labels.ROLES, "direction": labels.DIRECTIONS}
+            "model_tokens", "Tokens", {"role": ModelRole, "direction": Direction}
         )
         self.cost = self._counters(
-            "model_cost_usd", "Money spent on model calls", {"role": labels.ROLES}
+            "model_cost_usd", "Money spent on model calls", {"role": ModelRole}
         )
         self.call_seconds = Family(
             Histogram(
@@ -125,7 +127,7 @@ class Instruments:
                 buckets=_MODEL_BUCKETS,
                 registry=self._registry,
             ),
-            {"role": labels.ROLES},
+            {"role": ModelRole},
         )
         self.budget_usd = self._gauge("model_budget_usd", "Money a run may spend; 0: no limit")
         self.budget_tokens = self._gauge("model_budget_tokens", "Tokens of a run; 0: no limit")

@@ -1,55 +1,59 @@
 """Every label value that a metric may have; anything else is counted as ``other``.
 
-Roles, outcomes and failures arrive as text, some of it from models, endpoints and programs: without
-a closed list each odd string would become a time series that Prometheus keeps for weeks.
+Most are the members of a vocabulary of the domain, in whole: a new member has its series at once.
+What is of no vocabulary (anchors, layers that a worker of another version reports) could be any
+text: without a closed list each odd string would become a time series that Prometheus keeps for
+weeks.
 """
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
+from enum import StrEnum
 from typing import Generic, TypeVar
 
 from prometheus_client.metrics import MetricWrapperBase
 
 from evocodec.domain.candidate import CandidateStatus
 from evocodec.domain.errors import FailureKind
-from evocodec.domain.results import Stage
+from evocodec.domain.vocabulary import GateRule, RunOutcome, RunPhase
 
 OTHER = "other"
 
-STATUSES = tuple(status.value for status in CandidateStatus if status != CandidateStatus.RUNNING)
-STAGES = tuple(stage.value for stage in Stage)
-FAILURES = tuple(kind.value for kind in FailureKind)
-STAGE_OUTCOMES = ("passed", "dropped", "failed")
-STEPS = ("encode", "decode")
-ROLES = ("planner", "coder", "reviewer", "judge")
-DIRECTIONS = ("prompt", "completion")
-RECEIVED = ("ok", "empty", "refused", "truncated", "unparsable")
-UNANSWERED = (
-    *("timeout", "connection", "malformed", "rate_limited", "server_error", "quota"),
-    *("authentication", "not_found", "bad_request", "context_overflow"),
-)
-RULES = (
-    *("first_under_adopt", "first_chance", "bitrate", "compression", "baseline"),
-    *("not_enough", "screen", "failed", "vetoed", "uncertain", "overfitted", "limits"),
-)
+
+class StageOutcome(StrEnum):
+    """What became of a candidate in a stage."""
+
+    PASSED = "passed"
+    DROPPED = "dropped"
+    FAILED = "failed"
+
+
+class Step(StrEnum):
+    """The two halves of measuring a rate point."""
+
+    ENCODE = "encode"
+    DECODE = "decode"
+
+
+class Direction(StrEnum):
+    """Tokens that go to a model, and that come back."""
+
+    PROMPT = "prompt"
+    COMPLETION = "completion"
+
+
+def rule_label(rule: GateRule) -> str:
+    """The label of a rule of the review; all objections of a model reviewer share one."""
+    return "model" if rule.of_model else rule.value
+
+
+STATUSES = tuple(status for status in CandidateStatus if status is not CandidateStatus.RUNNING)
 VIOLATIONS = (
-    *(FailureKind.FORBIDDEN.value, FailureKind.OUTPUT_LIMIT.value),
-    *(FailureKind.MEMORY.value, FailureKind.TIMEOUT.value),
+    *(FailureKind.FORBIDDEN, FailureKind.OUTPUT_LIMIT, FailureKind.MEMORY, FailureKind.TIMEOUT),
 )
 """What the sandbox ends a program for; ``forbidden`` is an operation that it may not even try."""
-GATE_RULES = (
-    *("syntax", "interface", "size", "import", "star_import", "dunder", "builtin", "private"),
-    *("library_codec", "file_access", "native_code", "unsafe_loading", "host_module", "processes"),
-    "model",
-)
-LAYERS = (
-    *("no_new_privs", "rlimits", "capabilities", "seccomp", "landlock", "scratch", "cgroup"),
-    *("user_namespace", "pid_namespace", "net_namespace", "mount_namespace", "ipc_namespace"),
-    *("uts_namespace", "pivot_root", "unprivileged_user", "path_broker", "read_only_files"),
-    "bubblewrap",
-)
-RUN_STATES = ("running", "finished", "interrupted", "endpoint_gone", "budget", "failed")
-PROPOSERS = ("model", "mutation", "replay", "submission")
+GATE_RULES = tuple(dict.fromkeys(rule_label(rule) for rule in GateRule))
+RUN_STATES = (RunPhase.RUNNING, *RunOutcome)
 ANCHORS = tuple(
     f"{encoder}{track}"
     for track in ("", "-ld")
@@ -77,7 +81,7 @@ class Family(Generic[M]):
     """
 
     def __init__(
-        self, metric: M, labels: Mapping[str, Sequence[str]], *, from_zero: bool = True
+        self, metric: M, labels: Mapping[str, Iterable[str]], *, from_zero: bool = True
     ) -> None:
         self._metric = metric
         self._known = tuple(frozenset(values) for values in labels.values())

@@ -6,11 +6,12 @@ same events give the same figures, so a resumed run that is shown its past goes 
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
 from evocodec.domain.candidate import CandidateStatus, Verdict
+from evocodec.domain.clock import parse_time
 from evocodec.domain.events import (
     Adopted,
     AnchorReady,
@@ -30,12 +31,18 @@ from evocodec.domain.events import (
     Screened,
     StageStarted,
 )
-from evocodec.domain.results import RatePoint, Score, Stage
+from evocodec.domain.results import (
+    HEVC_BITRATE_MBPS,
+    RatePoint,
+    Score,
+    Stage,
+)
+from evocodec.domain.vocabulary import RunOutcome, RunPhase, VerdictRule
 from evocodec.telemetry import labels
 from evocodec.telemetry.champion import BdRateOf, ChampionRates, no_comparison
 from evocodec.telemetry.instruments import Instruments
+from evocodec.telemetry.labels import Direction, StageOutcome, Step, rule_label
 
-_HEVC_MBPS = 10.0
 _PROGRESS = (PointMeasured, Screened, Evaluated, HeldOutTested, CandidateClosed)
 
 
@@ -100,9 +107,9 @@ class RunMetrics:
 
     def observe(self, event: Event) -> None:
         """Count one event."""
-        self._show.last_event.set(_moment(event.at).timestamp())
+        self._show.last_event.set(parse_time(event.at).timestamp())
         if isinstance(event, _PROGRESS) or (isinstance(event, AnchorReady) and event.primary):
-            self._show.last_progress.set(_moment(event.at).timestamp())
+            self._show.last_progress.set(parse_time(event.at).timestamp())
         match event:
             case RunStarted():
                 self._begin(event)
@@ -126,12 +133,12 @@ class RunMetrics:
         match event:
             case Reviewed(accepted=accepted):
                 self._count_review(event)
-                if accepted and event.reviewer == "static":
-                    self._end_as(Stage.REVIEW, "passed")
+                if accepted:
+                    self._end_as(Stage.REVIEW, StageOutcome.PASSED)
             case Judged(verdict=verdict):
                 self._show.verdicts.of(verdict.rule).inc()
                 self._verdicts[event.candidate_id] = verdict
-                if verdict.rule == "baseline":
+                if verdict.rule is VerdictRule.BASELINE:
                     self._crown(event.candidate_id, verdict.compared_with)
             case Adopted(version=version):
                 self._show.adoptions.inc()
@@ -141,7 +148,7 @@ class RunMetrics:
                 if failure in labels.VIOLATIONS:
                     self._show.violations.of(failure).inc()
                 self._end_stage(event.candidate_id, at=event.at)
-                self._end_as(stage, "failed")
+                self._end_as(stage, StageOutcome.FAILED)
             case _:
                 self._observe_stage(event)
 
@@ -150,32 +157,32 @@ class RunMetrics:
             case StageStarted(stage=stage):
                 before = self._end_stage(event.candidate_id)
                 if before is Stage.SMOKE and stage is not Stage.SMOKE:
-                    self._end_as(Stage.SMOKE, "passed")  # it has no event of its own
-                now = _moment(event.at)
+                    self._end_as(Stage.SMOKE, StageOutcome.PASSED)  # it has no event of its own
+                now = parse_time(event.at)
                 self._stages[event.candidate_id] = _OpenStage(stage, now, now)
             case PointMeasured(stage=stage, point=point):
                 self._show.points.of(stage).inc()
                 self._count_cost(point)
                 if event.candidate_id in self._stages:
-                    self._stages[event.candidate_id].last = _moment(event.at)
+                    self._stages[event.candidate_id].last = parse_time(event.at)
             case Screened(result=result):
                 self._end_stage(event.candidate_id, at=event.at)
-                self._end_as(Stage.SCREEN, "passed" if result.passed else "dropped")
+                self._end_as(Stage.SCREEN, _gate_outcome(result.passed))
             case Evaluated(score=score):
                 self._end_stage(event.candidate_id, at=event.at)
-                self._end_as(Stage.FULL, "passed")
+                self._end_as(Stage.FULL, StageOutcome.PASSED)
                 self._scores[event.candidate_id] = score
                 self._show.best.set(min(known.bitrate_mbps for known in self._scores.values()))
             case HeldOutTested(result=held_out):
                 self._end_stage(event.candidate_id, at=event.at)
-                self._end_as(Stage.HELD_OUT, "passed" if held_out.passed else "dropped")
+                self._end_as(Stage.HELD_OUT, _gate_outcome(held_out.passed))
 
     def _begin(self, event: RunStarted) -> None:
         show, settings = self._show, event.settings
         show.name_run(event.run_id, event.proposer)
         if not event.resumed:
-            show.started.set(_moment(event.at).timestamp())
-        show.last_progress.set(_moment(event.at).timestamp())
+            show.started.set(parse_time(event.at).timestamp())
+        show.last_progress.set(parse_time(event.at).timestamp())
         show.resumed.set(event.resumed)
         show.unsafe.set(event.unsafe)
         for layer, state in event.isolation.items():
@@ -183,26 +190,25 @@ class RunMetrics:
         show.budget_usd.set(_number(settings.get("model.budget_usd", "")))
         show.budget_tokens.set(_number(settings.get("model.budget_tokens", "")))
         self._gpus_per_task = _number(settings.get("ray.gpus_per_task", ""))
-        self._enter_state("running")
+        self._enter_state(RunPhase.RUNNING)
 
-    def _enter_state(self, state: str) -> None:
+    def _enter_state(self, state: RunPhase | RunOutcome) -> None:
         for known in labels.RUN_STATES:
             self._show.state.of(known).set(0)
         self._show.state.of(state).set(1)
 
     def _count_review(self, event: Reviewed) -> None:
         for finding in event.findings:
-            rule = "model" if finding.rule.startswith("model/") else finding.rule
-            self._show.findings.of(rule).inc()
+            self._show.findings.of(rule_label(finding.rule)).inc()
 
     def _count_cost(self, point: RatePoint) -> None:
         cost = point.cost
-        self._show.cpu_seconds.of("encode").inc(cost.encode_cpu_seconds)
-        self._show.cpu_seconds.of("decode").inc(cost.decode_cpu_seconds)
+        self._show.cpu_seconds.of(Step.ENCODE).inc(cost.encode_cpu_seconds)
+        self._show.cpu_seconds.of(Step.DECODE).inc(cost.decode_cpu_seconds)
         wall_seconds = cost.encode_wall_seconds + cost.decode_wall_seconds
         self._show.gpu_seconds.inc(self._gpus_per_task * wall_seconds)
 
-    def _end_as(self, stage: str, outcome: str) -> None:
+    def _end_as(self, stage: Stage, outcome: StageOutcome) -> None:
         self._show.stages.of(stage, outcome).inc()
 
     def _end_stage(self, candidate_id: str, *, at: str | None = None) -> Stage | None:
@@ -210,7 +216,7 @@ class RunMetrics:
         stage = self._stages.pop(candidate_id, None)
         if stage is None:
             return None
-        end = stage.last if at is None else _moment(at)
+        end = stage.last if at is None else parse_time(at)
         self._show.stage_seconds.of(stage.stage).observe((end - stage.started).total_seconds())
         return stage.stage
 
@@ -224,8 +230,8 @@ class RunMetrics:
         show, role = self._show, event.role
         show.calls.of(role, event.outcome).inc()
         show.call_retries.of(role).inc(max(0, event.tries - 1))
-        show.tokens.of(role, "prompt").inc(event.prompt_tokens)
-        show.tokens.of(role, "completion").inc(event.completion_tokens)
+        show.tokens.of(role, Direction.PROMPT).inc(event.prompt_tokens)
+        show.tokens.of(role, Direction.COMPLETION).inc(event.completion_tokens)
         show.cost.of(role).inc(event.cost_usd)
         show.call_seconds.of(role).observe(event.wall_seconds)
 
@@ -239,12 +245,11 @@ class RunMetrics:
             self._show.bitrate.set(score.bitrate_mbps)
             self._show.ratio.set(score.compression_ratio)
             self._rates.set_champion(score)
-            self._show.saving.set(100.0 * (1.0 - score.bitrate_mbps / _HEVC_MBPS))
+            self._show.saving.set(100.0 * (1.0 - score.bitrate_mbps / HEVC_BITRATE_MBPS))
 
 
-def _moment(at: str) -> datetime:
-    """An event's time, which is in UTC without saying so."""
-    return datetime.fromisoformat(at).replace(tzinfo=UTC)
+def _gate_outcome(passed: bool) -> StageOutcome:
+    return StageOutcome.PASSED if passed else StageOutcome.DROPPED
 
 
 def _number(text: str) -> float:

@@ -5,7 +5,9 @@ from functools import singledispatch
 
 from evocodec.domain import events as ev
 from evocodec.domain.candidate import CandidateStatus, Finding, Origin, Verdict
+from evocodec.domain.errors import FailureKind
 from evocodec.domain.results import HeldOutResult, RatePoint, Score, ScreenResult, Stage
+from evocodec.domain.vocabulary import ReviewerName
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,7 +15,7 @@ class FailureView:
     """Why an attempt ended without metrics; ``detail`` is untrusted text."""
 
     stage: Stage
-    kind: str
+    kind: FailureKind
     message: str
     detail: str = ""
 
@@ -22,7 +24,7 @@ class FailureView:
 class ReviewView:
     """One reviewer's answer."""
 
-    reviewer: str
+    reviewer: ReviewerName
     accepted: bool
     findings: tuple[Finding, ...] = ()
 
@@ -35,6 +37,7 @@ class AttemptView:
     source_sha256: str = ""
     program_bytes: int = 0
     note: str = ""
+    model: str = ""
     reviews: tuple[ReviewView, ...] = ()
     failure: FailureView | None = None
 
@@ -108,6 +111,12 @@ class CandidateView:
         return written[-1] if written else ""
 
     @property
+    def model(self) -> str:
+        """The language model that wrote that program; empty where none did."""
+        written = [attempt.model for attempt in self.attempts if attempt.source_sha256]
+        return written[-1] if written else ""
+
+    @property
     def reviews(self) -> tuple[ReviewView, ...]:
         """All reviews, of all attempts, in order."""
         return tuple(review for attempt in self.attempts for review in attempt.reviews)
@@ -173,6 +182,7 @@ def _code_written(event: ev.CodeWritten, view: CandidateView) -> CandidateView:
         source_sha256=event.source_sha256,
         program_bytes=event.program_bytes,
         note=event.note,
+        model=event.model,
     )
     return replace(_with_attempt(view, attempt), failure=None, activity="review")
 

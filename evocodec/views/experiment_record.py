@@ -3,11 +3,14 @@
 import hashlib
 import math
 from collections.abc import Sequence
-from datetime import UTC, datetime
 
 from evocodec.domain.candidate import CandidateStatus
+from evocodec.domain.clock import parse_time
 from evocodec.domain.events import CandidateOpened, Event
-from evocodec.domain.results import HeldOutResult
+from evocodec.domain.results import (
+    HEVC_BITRATE_MBPS,
+    HeldOutResult,
+)
 from evocodec.store.records import (
     Evolution,
     Experiment,
@@ -27,7 +30,7 @@ def experiment_id(events: Sequence[Event]) -> str:
     ValueError when the opening is not among the events.
     """
     opened = _opened(events)
-    seconds = int(_moment(opened.at).timestamp())
+    seconds = int(parse_time(opened.at).timestamp())
     name = f"{opened.run_id}/{opened.candidate_id}".encode()
     return f"real_exp_{seconds}_{hashlib.sha256(name).hexdigest()[:8]}"
 
@@ -123,7 +126,10 @@ def _summary(view: CandidateView) -> str:
     hypothesis = f" Hypothesis: {view.hypothesis}" if view.hypothesis else ""
     if adoption is not None and score is not None:
         gain = _improvement(view)
-        number = f"{score.bitrate_mbps:.2f} Mbit/s where HEVC needs 10.00 for the same quality"
+        number = (
+            f"{score.bitrate_mbps:.2f} Mbit/s where HEVC needs {HEVC_BITRATE_MBPS:.2f} "
+            "for the same quality"
+        )
         return f"Adopted as v{adoption.version}: {number}{f', {gain}' if gain else ''}.{hypothesis}"
     words = {
         CandidateStatus.REJECTED: "Rejected",
@@ -144,6 +150,7 @@ def _candidate(view: CandidateView) -> JsonObject:
         "steps": list(view.steps),
         "edits": [{"name": name, "value": value} for name, value in view.edits],
         "source_sha256": view.source_sha256,
+        "model": view.model,
         "stages": [stage.value for stage in view.stages],
         "attempts": [_attempt(attempt) for attempt in view.attempts],
         "screen_rate_ratio": _finite(screen.rate_ratio) if screen else None,
@@ -177,13 +184,8 @@ def _opened(events: Sequence[Event]) -> CandidateOpened:
     raise ValueError("these events open no candidate, so there is no experiment to record")
 
 
-def _moment(at: str) -> datetime:
-    moment = datetime.fromisoformat(at)
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
 def _utc_milliseconds(at: str) -> str:
-    return _moment(at).astimezone(UTC).replace(tzinfo=None).isoformat(timespec="milliseconds")
+    return parse_time(at).replace(tzinfo=None).isoformat(timespec="milliseconds")
 
 
 def _finite(value: float) -> float | None:

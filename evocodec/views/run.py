@@ -7,18 +7,20 @@ import threading
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 
 from evocodec.domain import events as ev
 from evocodec.domain.candidate import CandidateStatus
-from evocodec.domain.results import RdCurve
+from evocodec.domain.clock import epoch_seconds
+from evocodec.domain.results import (
+    HEVC_BITRATE_MBPS,
+    RdCurve,
+)
 from evocodec.domain.video import StreamInfo
+from evocodec.domain.vocabulary import Proposer, RunOutcome, RunPhase, VerdictRule
 from evocodec.views.candidate import (
     CandidateView,
     apply_event,
 )
-
-_HEVC_MBPS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +63,10 @@ class VersionView:
 class RunView:
     """Everything the ledger says about one run.
 
-    ``state`` is ``empty`` before the first event, then ``running`` until it is ``stopped``; a
-    killed run stays ``running``. ``outcome`` and ``message`` are those of the stop. ``counts`` has
-    every candidate status, ``failures`` every failure kind that ended a candidate. ``best`` is the
-    adopted candidate with the lowest bitrate, or the evaluated one when none was adopted.
+    A killed run stays ``running``. ``outcome`` and ``message`` are those of the stop, None and
+    empty before. ``counts`` has every candidate status, ``failures`` every failure kind that ended
+    a candidate. ``best`` is the adopted candidate with the lowest bitrate, or the evaluated one
+    when none was adopted.
     ``anchors`` are the primary one's curves, ``other_anchors`` those it is compared with besides.
     ``elapsed_seconds`` adds up the sessions of a run, each until its stop or its last event.
     """
@@ -72,11 +74,11 @@ class RunView:
     run_id: str = ""
     started_at: str = ""
     last_at: str = ""
-    state: str = "empty"
-    outcome: str = ""
+    state: RunPhase = RunPhase.EMPTY
+    outcome: RunOutcome | None = None
     message: str = ""
     resumed: int = 0
-    proposer: str = ""
+    proposer: Proposer | None = None
     seed: int = 0
     unsafe: bool = False
     clips: tuple[str, ...] = ()
@@ -111,7 +113,7 @@ class RunView:
             return newest.tag, newest.bitrate_mbps
         for candidate in reversed(self.candidates):
             verdict = candidate.verdict
-            if verdict is not None and verdict.rule == "baseline":
+            if verdict is not None and verdict.rule is VerdictRule.BASELINE:
                 return verdict.compared_with, verdict.bitrate_mbps
         return None
 
@@ -172,11 +174,11 @@ class RunState:
                 run_id=self._run_id,
                 started_at=self._first_at,
                 last_at=self._last_at,
-                state="stopped" if stopped else "running" if self._run_id else "empty",
-                outcome=stopped.outcome if stopped else "",
+                state=_phase(self._run_id, stopped),
+                outcome=stopped.outcome if stopped else None,
                 message=stopped.message if stopped else "",
                 resumed=started.resumed if started else 0,
-                proposer=started.proposer if started else "",
+                proposer=started.proposer if started else None,
                 seed=started.seed if started else 0,
                 unsafe=started.unsafe if started else False,
                 clips=started.clips if started else (),
@@ -203,7 +205,7 @@ class RunState:
         match event:
             case ev.RunStarted():
                 self._end_session(self._last_at)
-                self._session_began = _seconds(event.at)
+                self._session_began = epoch_seconds(event.at)
                 self._started, self._stopped = event, None
             case ev.RunStopped():
                 self._end_session(event.at)
@@ -229,13 +231,13 @@ class RunState:
             self._versions.append(_version(view, event))
 
     def _open_session_seconds(self) -> float:
-        last = _seconds(self._last_at)
+        last = epoch_seconds(self._last_at)
         if self._session_began is None or last is None:
             return 0.0
         return max(last - self._session_began, 0.0)
 
     def _end_session(self, at: str) -> None:
-        end = _seconds(at)
+        end = epoch_seconds(at)
         if self._session_began is not None and end is not None:
             self._seconds += max(end - self._session_began, 0.0)
         self._session_began = None
@@ -251,7 +253,13 @@ def fold(events: Iterable[ev.Event]) -> RunView:
 
 def hevc_saving_percent(bitrate_mbps: float) -> float:
     """Return how many per cent fewer bits than HEVC, which is 10 Mbit/s by definition."""
-    return 100.0 * (1.0 - bitrate_mbps / _HEVC_MBPS)
+    return 100.0 * (1.0 - bitrate_mbps / HEVC_BITRATE_MBPS)
+
+
+def _phase(run_id: str, stopped: ev.RunStopped | None) -> RunPhase:
+    if stopped:
+        return RunPhase.STOPPED
+    return RunPhase.RUNNING if run_id else RunPhase.EMPTY
 
 
 def _version(view: CandidateView, event: ev.Adopted) -> VersionView:
@@ -290,12 +298,3 @@ def _ending_failures(candidates: Iterable[CandidateView]) -> Iterable[str]:
     for candidate in candidates:
         if candidate.failure and candidate.status is CandidateStatus.TEST_FAILED:
             yield candidate.failure.kind
-
-
-def _seconds(at: str) -> float | None:
-    try:
-        moment = datetime.fromisoformat(at)
-    except ValueError:
-        return None
-    # Events are in UTC, with or without saying so.
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()

@@ -18,6 +18,7 @@ import pytest
 
 from evocodec.domain.errors import CandidateFailure, FailureKind, InfrastructureFailure
 from evocodec.domain.video import Frame, StreamInfo
+from evocodec.domain.vocabulary import Layer
 from evocodec.sandbox.forkserver import ForkServerLauncher
 from evocodec.sandbox.policy import DEFAULT_FLOOR, MEBIBYTE, Limits, Policy
 from evocodec.sandbox.providers.bubblewrap import BubblewrapLauncher
@@ -146,7 +147,7 @@ def test_the_allowed_libraries_can_be_imported(launcher: ForkServerLauncher) -> 
 def test_the_layers_meet_the_default_floor(launcher: ForkServerLauncher) -> None:
     report = launcher.describe()
     assert report.missing_for(DEFAULT_FLOOR) == ()
-    assert report.holds("no_new_privs")
+    assert report.holds(Layer.NO_NEW_PRIVS)
 
 
 # -- whose fault --

@@ -16,6 +16,7 @@ from evocodec.domain.events import (
     Planned,
     RunStopped,
 )
+from evocodec.domain.vocabulary import RunOutcome, VerdictRule
 from evocodec.store.ledger import Ledger
 from evocodec.store.memory import MemoryLedger
 from evocodec.store.sqlite.ledger import SqliteLedger
@@ -140,7 +141,7 @@ def test_recording_is_possible_while_a_reader_rests(ledger: Ledger) -> None:
 
 def test_values_are_not_shared_with_the_caller(ledger: Ledger) -> None:
     counts = {"adopted": 1}
-    ledger.record(RunStopped(run_id="run-1", at=AT, outcome="finished", counts=counts))
+    ledger.record(RunStopped(run_id="run-1", at=AT, outcome=RunOutcome.FINISHED, counts=counts))
     counts["adopted"] = 99
     (_, event), *_ = ledger.events("run-1")
     assert isinstance(event, RunStopped)
@@ -148,7 +149,7 @@ def test_values_are_not_shared_with_the_caller(ledger: Ledger) -> None:
 
 
 def test_numbers_outside_json_survive(ledger: Ledger) -> None:
-    verdict = Verdict(False, "failed", "none", "v0", float("inf"), float("nan"))
+    verdict = Verdict(False, VerdictRule.FAILED, "none", "v0", float("inf"), float("nan"))
     ledger.record(Judged(run_id="run-1", at=AT, candidate_id="c", verdict=verdict))
     (_, event), *_ = ledger.events("run-1")
     assert isinstance(event, Judged)

@@ -8,8 +8,10 @@ from agents.judge import RuleJudge
 from agents.team import Team
 from evocodec.champions.repository import ChampionRepository
 from evocodec.domain.candidate import Origin
+from evocodec.domain.clock import utc_now
 from evocodec.domain.events import CandidateOpened, CodeWritten, Evaluated, Judged, Planned
 from evocodec.domain.results import Score
+from evocodec.domain.vocabulary import Proposer
 from evocodec.search.archive import Archive
 from evocodec.search.novelty import Novelty
 from evocodec.store.journal import Journal
@@ -17,7 +19,7 @@ from evocodec.store.memory import MemoryBlobStore, MemoryLedger, MemoryRecordSto
 from evocodec.views.run import RunState
 from graph.decide import DecideNodes
 from graph.routing import LoopBounds
-from graph.services import CurrentChampion, Services, utc_now
+from graph.services import CurrentChampion, Services
 from graph.state import CandidateState
 
 RUN = "run-1"
@@ -47,7 +49,9 @@ def services_in(folder: Path) -> Services:
         run_state=state,
         blobs=MemoryBlobStore(),
         records=MemoryRecordStore(),
-        team=Team(cast(Any, None), cast(Any, None), cast(Any, None), RuleJudge(), "mutation"),
+        team=Team(
+            cast(Any, None), cast(Any, None), cast(Any, None), RuleJudge(), Proposer.MUTATION
+        ),
         archive=archive,
         novelty=Novelty(),
         champions=ChampionRepository(folder / "champions"),

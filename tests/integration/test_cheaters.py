@@ -22,6 +22,7 @@ from evocodec.app.held_out_clips import HeldOutMaterial
 from evocodec.champions.repository import ChampionRepository
 from evocodec.codec.program import Program
 from evocodec.domain.candidate import Origin, Review, Verdict
+from evocodec.domain.clock import utc_now
 from evocodec.domain.errors import CandidateFailure, FailureKind
 from evocodec.domain.events import (
     CandidateOpened,
@@ -32,6 +33,7 @@ from evocodec.domain.events import (
     StageStarted,
 )
 from evocodec.domain.results import HeldOutResult, RatePoint, Score, Stage
+from evocodec.domain.vocabulary import Proposer
 from evocodec.evaluation.guards import Guards
 from evocodec.evaluation.staged import StagedEvaluator, StageSettings
 from evocodec.execution.contract import EngineOptions
@@ -49,7 +51,7 @@ from evocodec.video.clips import load_clip
 from evocodec.views.run import RunState
 from graph.decide import DecideNodes
 from graph.routing import LoopBounds
-from graph.services import CurrentChampion, HeldOutConfig, Services, utc_now
+from graph.services import CurrentChampion, HeldOutConfig, Services
 from graph.state import CandidateState
 from tests.support.toy_laboratory import CARPHONE, TOY, settings_for
 
@@ -384,7 +386,7 @@ def bench_of(course: Course, folder: Path, *, gate: bool, keep: float = 0.5) -> 
         run_state=state,
         blobs=MemoryBlobStore(),
         records=MemoryRecordStore(),
-        team=Team(nobody, nobody, nobody, RuleJudge(WIDE), "submission"),
+        team=Team(nobody, nobody, nobody, RuleJudge(WIDE), Proposer.SUBMISSION),
         archive=archive,
         novelty=Novelty(),
         champions=ChampionRepository(folder / "champions"),

@@ -26,6 +26,7 @@ from evocodec.cli.main import application
 from evocodec.cli.session import GlobalOptions, Session
 from evocodec.domain.candidate import Verdict
 from evocodec.domain.events import Event
+from evocodec.domain.vocabulary import VerdictRule
 from evocodec.store.blobs import FileBlobStore
 from evocodec.store.sqlite.ledger import SqliteLedger
 from evocodec.video.clips import default_clips
@@ -53,7 +54,7 @@ def record(workspace: Path, events: Sequence[Event]) -> None:
 def adopt(workspace: Path, number: int, mbps: float, before: str) -> None:
     verdict = Verdict(
         adopt=True,
-        rule="bitrate",
+        rule=VerdictRule.BITRATE,
         reason=f"better than {before}",
         compared_with=before,
         improvement_percent=14.6,

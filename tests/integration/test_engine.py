@@ -24,10 +24,15 @@ import psutil
 import pytest
 
 from evocodec.codec.container import EvcHeader, write_evc
-from evocodec.domain.errors import CandidateFailure, FailureKind, InfrastructureFailure
+from evocodec.domain.errors import (
+    CandidateFailure,
+    FailureKind,
+    InfrastructureFailure,
+    Interrupted,
+)
 from evocodec.domain.results import RatePoint, Stage
 from evocodec.domain.video import Frame, StreamInfo
-from evocodec.execution.contract import Engine, EngineInfo, EngineOptions, Interrupted
+from evocodec.execution.contract import Engine, EngineInfo, EngineOptions
 from evocodec.execution.emulation import emulated_processor
 from evocodec.execution.engine import RayEngine
 from evocodec.execution.jobs import RateJob

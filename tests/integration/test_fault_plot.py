@@ -7,6 +7,7 @@ import cv2
 
 from evocodec.anchors.measure import operating_bits
 from evocodec.curves.rd_curve import make_curve
+from evocodec.domain.errors import FailureKind
 from evocodec.domain.events import AttemptFailed, Evaluated, PointMeasured
 from evocodec.domain.results import Quality, RatePoint, Score, Stage
 from evocodec.domain.video import StreamInfo
@@ -44,7 +45,7 @@ def pictures(folder: Path) -> FaultPictures:
     return listener
 
 
-def failed(failure: str) -> AttemptFailed:
+def failed(failure: FailureKind) -> AttemptFailed:
     return AttemptFailed(
         run_id="r",
         at="",
@@ -57,7 +58,7 @@ def failed(failure: str) -> AttemptFailed:
 
 
 def test_a_curve_that_falls_is_drawn_with_the_fall_in_red(tmp_path: Path) -> None:
-    pictures(tmp_path / "curves")(failed("quality"))
+    pictures(tmp_path / "curves")(failed(FailureKind.QUALITY))
     image = cv2.imread(str(tmp_path / "curves" / "c0007-1.png"))
     assert image is not None
     assert min(image.shape[:2]) > 400
@@ -66,9 +67,9 @@ def test_a_curve_that_falls_is_drawn_with_the_fall_in_red(tmp_path: Path) -> Non
 
 
 def test_other_failures_and_finished_attempts_are_not_drawn(tmp_path: Path) -> None:
-    pictures(tmp_path)(failed("crash"))
+    pictures(tmp_path)(failed(FailureKind.CRASH))
     listener = pictures(tmp_path)
     score = Score(10.0, 50.0, 0.0, "a", 1.0, 1.0, 1.0, 1, 1, ())
     listener(Evaluated(run_id="r", at="", candidate_id="c0007", attempt=1, score=score))
-    listener(failed("quality"))
+    listener(failed(FailureKind.QUALITY))
     assert list(tmp_path.iterdir()) == []

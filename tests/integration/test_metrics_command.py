@@ -23,6 +23,7 @@ from evocodec.config import load_settings
 from evocodec.domain.candidate import CandidateStatus
 from evocodec.domain.errors import InfrastructureFailure, UserError
 from evocodec.domain.events import CandidateClosed, RunStarted
+from evocodec.domain.vocabulary import Proposer
 from evocodec.store.sqlite.ledger import SqliteLedger
 from evocodec.telemetry.server import MetricsServer
 
@@ -45,7 +46,7 @@ def ledger(tmp_path: Path) -> Iterator[SqliteLedger]:
     """A workspace's ledger with a run and one closed candidate."""
     opened = SqliteLedger(tmp_path / "ledger.sqlite")
     started = RunStarted(
-        run_id=RUN, at=AT, proposer="mutation", seed=1, clips=(), settings={}, software={},
+        run_id=RUN, at=AT, proposer=Proposer.MUTATION, seed=1, clips=(), settings={}, software={},
         isolation={},
     )  # fmt: skip
     opened.record(started)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from evocodec.config import ModelRole, ModelSettings
+from evocodec.config import ModelSettings
 from evocodec.domain.errors import (
     BudgetExhausted,
     CandidateFailure,
@@ -20,6 +20,10 @@ from evocodec.domain.errors import (
     UserError,
 )
 from evocodec.domain.events import CandidateOpened, ModelCalled
+from evocodec.domain.vocabulary import (
+    CallOutcome,
+    ModelRole,
+)
 from evocodec.models.contract import Message, Reply
 from evocodec.models.endpoint import endpoint_for
 from evocodec.models.gateway import ModelGateway
@@ -41,7 +45,7 @@ class Bench:
     stop: threading.Event
 
     def chat(
-        self, candidate_id: str = "c0001", role: ModelRole = "coder", attempt: int = 0
+        self, candidate_id: str = "c0001", role: ModelRole = ModelRole.CODER, attempt: int = 0
     ) -> Reply:
         return self.gateway.chat(
             role, MESSAGES, candidate_id=candidate_id, attempt=attempt, template_sha256="t" * 64
@@ -100,7 +104,7 @@ def test_a_reply_is_returned_and_recorded_with_hashes_tokens_and_cost() -> None:
         "price_output_usd_per_million": 10.0,
     }
     with bench(["Hello."], **prices) as (lab, endpoint):
-        assert lab.chat() == Reply("Hello.", "ok", "tiny")
+        assert lab.chat() == Reply("Hello.", CallOutcome.OK, "tiny")
         (call,) = lab.calls
         (asked,) = endpoint.requests
     assert asked.path == "/v1/chat/completions"
@@ -129,17 +133,17 @@ def test_tokens_are_estimated_when_the_server_does_not_count() -> None:
 @pytest.mark.parametrize(
     ("behaviour", "outcome", "text"),
     [
-        (scripted.empty(), "empty", ""),
-        (scripted.says("  \n"), "empty", "  \n"),
-        (scripted.says(None), "empty", ""),
-        (scripted.tool_call_only(), "empty", ""),
-        (scripted.refusal(), "refused", "I'm sorry, but I can't help with that."),
-        (scripted.filtered(), "refused", ""),
-        (scripted.says("", finish="length"), "truncated", ""),
+        (scripted.empty(), CallOutcome.EMPTY, ""),
+        (scripted.says("  \n"), CallOutcome.EMPTY, "  \n"),
+        (scripted.says(None), CallOutcome.EMPTY, ""),
+        (scripted.tool_call_only(), CallOutcome.EMPTY, ""),
+        (scripted.refusal(), CallOutcome.REFUSED, "I'm sorry, but I can't help with that."),
+        (scripted.filtered(), CallOutcome.REFUSED, ""),
+        (scripted.says("", finish="length"), CallOutcome.TRUNCATED, ""),
     ],
 )
 def test_a_worthless_reply_is_received_once_and_named(
-    behaviour: scripted.Behaviour, outcome: str, text: str
+    behaviour: scripted.Behaviour, outcome: CallOutcome, text: str
 ) -> None:
     with bench([behaviour]) as (lab, endpoint):
         assert lab.chat() == Reply(text, outcome, "tiny")
@@ -202,7 +206,7 @@ def test_nobody_listening_is_an_unavailable_endpoint() -> None:
     )  # fmt: skip
     try:
         with pytest.raises(EndpointUnavailable, match=r"2 tries .* connection"):
-            gateway.chat("coder", MESSAGES, candidate_id="c", attempt=0, template_sha256="")
+            gateway.chat(ModelRole.CODER, MESSAGES, candidate_id="c", attempt=0, template_sha256="")
     finally:
         gateway.close()
 
@@ -271,7 +275,7 @@ def test_a_recorded_reply_is_returned_again_without_a_call() -> None:
     with bench(["First."], ledger=ledger, blobs=blobs) as (lab, _):
         assert not lab.chat().recorded
     with bench(["Second."], ledger=ledger, blobs=blobs) as (lab, endpoint):
-        assert lab.chat() == Reply("First.", "ok", "tiny", recorded=True)
+        assert lab.chat() == Reply("First.", CallOutcome.OK, "tiny", recorded=True)
         assert endpoint.requests == []
         assert lab.chat(attempt=1).text == "Second."
 
@@ -361,8 +365,8 @@ def test_calls_of_many_threads_run_side_by_side_within_the_bound() -> None:
 def test_roles_have_models_and_temperatures_of_their_own() -> None:
     own = {"model": "big", "temperature": 0.1, "max_tokens": 17}
     with bench(["ok"], planner=own) as (lab, endpoint):
-        lab.chat(role="planner")
-        lab.chat(role="coder")
+        lab.chat(role=ModelRole.PLANNER)
+        lab.chat(role=ModelRole.CODER)
         planner, coder = endpoint.requests
     assert [planner.body[name] for name in ("model", "temperature", "max_tokens")] == [
         "big",
@@ -385,14 +389,14 @@ def test_a_role_goes_to_its_own_endpoint_with_its_own_key_limits_and_prices() ->
             "price_output_usd_per_million": 1e6,
         }
         with bench(["from the common one"], ledger=ledger, coder=own) as (lab, common):
-            assert lab.chat(role="coder").text == "from the other one"
-            assert lab.chat(role="planner").text == "from the common one"
+            assert lab.chat(role=ModelRole.CODER).text == "from the other one"
+            assert lab.chat(role=ModelRole.PLANNER).text == "from the common one"
             (coder,), (planner,) = other.requests, common.requests
             costs = {call.role: call.cost_usd for call in lab.calls}
     assert lower(coder)["authorization"] == "Bearer sk-of-the-coder"
     assert lower(planner)["authorization"] == f"Bearer {KEY}"
-    assert costs["coder"] > 0
-    assert costs["planner"] == 0
+    assert costs[ModelRole.CODER] > 0
+    assert costs[ModelRole.PLANNER] == 0
 
 
 def test_the_common_key_is_not_sent_to_a_roles_own_endpoint() -> None:
@@ -400,7 +404,7 @@ def test_the_common_key_is_not_sent_to_a_roles_own_endpoint() -> None:
         scripted.scripted_endpoint(["ok"]) as other,
         bench(["ok"], coder={"base_url": other.base_url}) as (lab, _),
     ):
-        lab.chat(role="coder")
+        lab.chat(role=ModelRole.CODER)
         (asked,) = other.requests
     assert KEY not in str(dict(asked.headers))
 
@@ -410,7 +414,7 @@ def test_a_role_has_a_time_limit_of_its_own() -> None:
         bench([scripted.slow(30)], max_retries=0, coder={"timeout_seconds": 0.3}) as (lab, _),
         pytest.raises(EndpointUnavailable, match=r"no complete answer within 0\.3 s"),
     ):
-        lab.chat(role="coder")
+        lab.chat(role=ModelRole.CODER)
 
 
 def test_a_refused_key_of_a_role_is_named_as_the_roles() -> None:
@@ -419,7 +423,7 @@ def test_a_refused_key_of_a_role_is_named_as_the_roles() -> None:
         bench(["ok"], coder={"base_url": other.base_url}) as (lab, _),
         pytest.raises(ConfigError, match="EVOCODEC_MODEL__CODER__API_KEY"),
     ):
-        lab.chat(role="coder")
+        lab.chat(role=ModelRole.CODER)
 
 
 def test_no_call_waits_for_another_one_unless_told_to() -> None:
@@ -466,7 +470,7 @@ def test_the_key_is_sent_and_shown_nowhere() -> None:
         settings = settings_for(endpoint)
     assert headers["authorization"] == f"Bearer {KEY}"
     assert KEY not in repr(settings)
-    assert KEY not in repr(endpoint_for(settings, "coder"))
+    assert KEY not in repr(endpoint_for(settings, ModelRole.CODER))
     assert all(KEY not in repr(call) for call in lab.calls)
 
 
@@ -483,9 +487,9 @@ def test_an_earlier_run_is_replayed_by_candidate_number_role_and_attempt() -> No
     open_candidates(ledger, "r", ["c0001", "c0002"])
     script: list[scripted.Behaviour | str] = ["plan one", "code one", scripted.empty()]
     with bench(script, ledger=ledger, blobs=blobs) as (lab, _):
-        lab.chat("c0001", "planner")
-        lab.chat("c0001", "coder")
-        lab.chat("c0002", "planner")
+        lab.chat("c0001", ModelRole.PLANNER)
+        lab.chat("c0001", ModelRole.CODER)
+        lab.chat("c0002", ModelRole.PLANNER)
     open_candidates(ledger, "again", ["x1", "x2", "x3"])
     replay = ReplayGateway(
         replay_from(ledger, blobs, "r"),
@@ -495,14 +499,14 @@ def test_an_earlier_run_is_replayed_by_candidate_number_role_and_attempt() -> No
     def chat(candidate_id: str, role: ModelRole) -> Reply:
         return replay.chat(role, MESSAGES, candidate_id=candidate_id, attempt=0, template_sha256="")
 
-    assert chat("x1", "planner").text == "plan one"
-    assert chat("x1", "coder").text == "code one"
-    assert chat("x1", "coder").recorded
-    assert chat("x2", "planner").outcome == "empty"
+    assert chat("x1", ModelRole.PLANNER).text == "plan one"
+    assert chat("x1", ModelRole.CODER).text == "code one"
+    assert chat("x1", ModelRole.CODER).recorded
+    assert chat("x2", ModelRole.PLANNER).outcome == "empty"
     with pytest.raises(CandidateFailure, match="no reply for"):
-        chat("x2", "coder")
+        chat("x2", ModelRole.CODER)
     with pytest.raises(EndpointUnavailable, match="ends with candidate 2"):
-        chat("x3", "planner")
+        chat("x3", ModelRole.PLANNER)
     replayed = [e for _, e in ledger.events("again") if isinstance(e, ModelCalled)]
     assert sum(call.prompt_tokens + call.completion_tokens for call in replayed) == 0
 

@@ -11,6 +11,7 @@ import pytest
 from evocodec.domain.candidate import CandidateStatus
 from evocodec.domain.errors import FailureKind
 from evocodec.domain.events import Event, ModelCalled
+from evocodec.domain.vocabulary import ModelRole
 from evocodec.views.run import RunView
 from tests.support import scripted_model as scripted
 from tests.support.toy_laboratory import TOY, laboratory
@@ -191,7 +192,9 @@ def test_a_run_stops_when_the_endpoint_is_gone_and_resumes_when_it_is_back(
     assert len(resumed.candidates) == 3
     # The plan was recorded before the endpoint went away: only the code was asked for again.
     assert asked == 1
-    assert [call.role for call in calls if call.candidate_id == "c0003"].count("planner") == 1
+    assert [call.role for call in calls if call.candidate_id == "c0003"].count(
+        ModelRole.PLANNER
+    ) == 1
 
 
 def test_a_recorded_run_is_replayed_without_an_endpoint(tmp_path: Path) -> None:

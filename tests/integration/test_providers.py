@@ -11,6 +11,7 @@ import psutil
 import pytest
 
 from evocodec.domain.errors import InfrastructureFailure
+from evocodec.domain.vocabulary import Layer
 from evocodec.sandbox.launcher import Launcher
 from evocodec.sandbox.providers import bubblewrap
 from evocodec.sandbox.providers.bubblewrap import BubblewrapLauncher
@@ -28,7 +29,7 @@ def inner_server() -> Iterator[psutil.Process]:
     if outcome.returncode != 0:
         pytest.skip(f"bubblewrap may not work here: {outcome.stderr.strip()}")
     with BubblewrapLauncher(preload=()) as launcher:
-        assert launcher.describe().holds("bubblewrap")
+        assert launcher.describe().holds(Layer.BUBBLEWRAP)
         family = psutil.Process(launcher.server_pid).children(recursive=True)
         yield next(process for process in family if process.name().startswith("python"))
 

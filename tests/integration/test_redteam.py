@@ -15,6 +15,7 @@ import pytest
 from typer.testing import CliRunner
 
 from evocodec.cli.main import application
+from evocodec.domain.vocabulary import Layer
 from evocodec.sandbox import conformance
 from evocodec.sandbox.forkserver import DEFAULT_PRELOAD, ForkServerLauncher
 from evocodec.sandbox.policy import Mode, Policy
@@ -96,7 +97,7 @@ def test_everything_is_held_through_bubblewrap() -> None:
     policy = Policy(provider="bubblewrap")
     report = run_attacks(lambda: make_launcher(policy), ALL_ATTACKS, policy)
     assert [f"{r.attack.name}: {r.finding}" for r in report.failed] == []
-    assert report.layers.holds("bubblewrap")
+    assert report.layers.holds(Layer.BUBBLEWRAP)
 
 
 def test_what_large_libraries_might_loosen_is_held_with_torch_loaded() -> None:

@@ -19,6 +19,10 @@ from evocodec.domain.candidate import Finding, Origin, Plan
 from evocodec.domain.errors import CandidateFailure, FailureKind
 from evocodec.domain.events import ModelCalled
 from evocodec.domain.results import Score
+from evocodec.domain.vocabulary import (
+    GateRule,
+    Proposer,
+)
 from evocodec.models.gateway import ModelGateway
 from evocodec.rules.adoption import JudgeRequest
 from evocodec.sandbox.policy import Policy
@@ -121,7 +125,7 @@ def test_the_roles_package_is_ours() -> None:
 def test_a_coders_program_is_taken_from_its_reply(reply: str) -> None:
     with bench([reply]) as lab:
         written = ModelCoder(lab.gateway, PROMPTS).write(code_request())
-        assert (written.source, written.origin) == (PROGRAM, Origin.MODEL)
+        assert (written.source, written.model) == (PROGRAM, "tiny")
         assert "tiny" in written.note
         assert lab.outcomes == ["ok"]
         assert "Finer steps help." in lab.prompt
@@ -172,7 +176,7 @@ def test_a_repair_is_told_the_real_error_and_edits_its_own_program() -> None:
 
 
 def test_review_findings_reach_the_coder_with_their_lines() -> None:
-    finding = Finding("import", "import of os is not allowed", 3)
+    finding = Finding(GateRule.IMPORT, "import of os is not allowed", 3)
     feedback = Feedback("review", "line 3: import of os is not allowed", findings=(finding,))
     with bench([f"```python\n{PROGRAM}```"]) as lab:
         ModelCoder(lab.gateway, PROMPTS).write(
@@ -260,13 +264,13 @@ def test_the_mutation_team_needs_no_model_and_says_so() -> None:
     archive = Archive()
     archive.add(ArchiveEntry("c0001", "", PROGRAM, estimated_bitrate_mbps=14.2, full=True))
     team = mutation_team(proposer=MutationProposer(1), archive=archive, policy=Policy())
-    assert team.proposer_name == "mutation"
+    assert team.proposer is Proposer.MUTATION
     assert "not a language model" in team.notice == MUTATION_NOTICE
     assert isinstance(team.planner, MutationPlanner)
     plan = team.planner.plan(plan_request())
     assert plan.origin is Origin.MUTATION
     written = team.coder.write(code_request(plan=plan))
-    assert written.origin is Origin.MUTATION
+    assert written.model == ""
     assert written.source == PROGRAM.replace("STEP = 8", f"STEP = {plan.edits[0][1]}")
     assert team.reviewer.review(ReviewRequest("r", "c0002", 0, written.source, plan)).accepted
 
@@ -274,7 +278,7 @@ def test_the_mutation_team_needs_no_model_and_says_so() -> None:
 def test_the_mutation_coder_keeps_the_seed_and_repairs_nothing() -> None:
     seed = code_request(plan=Plan("the seed program, unchanged", origin=Origin.SEED))
     written = MutationCoder().write(seed)
-    assert (written.source, written.origin) == (PROGRAM, Origin.SEED)
+    assert (written.source, written.model) == (PROGRAM, "")
     with pytest.raises(CandidateFailure, match="cannot repair a program"):
         MutationCoder().write(code_request(attempt=1, feedback=Feedback("failure", "timeout")))
     with pytest.raises(CandidateFailure, match="do not fit the parent"):

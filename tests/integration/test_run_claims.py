@@ -11,6 +11,7 @@ from evocodec.app.run_watch import RunWatch
 from evocodec.app.runner import Runner, RunStores
 from evocodec.domain.errors import SupersededError, UserError
 from evocodec.domain.events import CandidateClosed, Event, RunStarted
+from evocodec.domain.vocabulary import Proposer
 from tests.support.toy_laboratory import laboratory
 
 
@@ -18,8 +19,8 @@ def test_a_resume_that_cannot_begin_leaves_the_run_as_it_is(tmp_path: Path) -> N
     missing = tmp_path / "gone.y4m"
     with laboratory(tmp_path / "w", evaluation__clips=[str(missing)]) as opened:
         started = RunStarted(
-            run_id="run-20261017-013635-4f0c", at="2026-10-17T01:36:35.000", proposer="mutation",
-            seed=1, clips=(), settings={}, software={}, isolation={},
+            run_id="run-20261017-013635-4f0c", at="2026-10-17T01:36:35.000",
+            proposer=Proposer.MUTATION, seed=1, clips=(), settings={}, software={}, isolation={},
         )  # fmt: skip
         opened.ledger.record(started)  # and it goes on, in another process
         runner = Runner(

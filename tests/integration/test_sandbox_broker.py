@@ -18,6 +18,7 @@ import pytest
 
 from evocodec.domain.errors import CandidateFailure, FailureKind, InfrastructureFailure
 from evocodec.domain.video import Frame, StreamInfo
+from evocodec.domain.vocabulary import Layer
 from evocodec.isolation import seccomp_notify
 from evocodec.sandbox import server_process
 from evocodec.sandbox.forkserver import ForkServerLauncher
@@ -34,7 +35,7 @@ pytestmark = [
 STREAM = StreamInfo(2, 2, Fraction(30), 1)
 FRAMES = [Frame(np.zeros((2, 2), np.uint8), *np.zeros((2, 1, 1), np.uint8))]
 POD = Policy(mode="pod")
-NEEDS_BROKER = Policy(mode="pod", floor=(frozenset({"path_broker"}),))
+NEEDS_BROKER = Policy(mode="pod", floor=(frozenset({Layer.PATH_BROKER}),))
 LIMITS = Limits(wall_seconds=40, cpu_seconds=40)
 ENCODINGS = os.path.join(sysconfig.get_paths()["stdlib"], "encodings")
 
@@ -62,7 +63,7 @@ def broker_of(launcher: ForkServerLauncher) -> psutil.Process:
 
 def test_pod_mode_has_it_and_a_root_folder_makes_it_needless() -> None:
     assert probe(POD).layers["path_broker"] == "on"
-    if (report := probe()).holds("pivot_root"):
+    if (report := probe()).holds(Layer.PIVOT_ROOT):
         assert report.layers["path_broker"] == "off: not needed, there is a root folder"
 
 

@@ -9,6 +9,7 @@ import psutil
 import pytest
 
 from evocodec.domain.errors import FailureKind
+from evocodec.domain.vocabulary import Layer
 from evocodec.sandbox.forkserver import ForkServerLauncher
 from evocodec.sandbox.policy import Limits, Policy
 from tests.support.sandbox_jobs import KEEPS_CTYPES, encode, encoder, failure
@@ -201,7 +202,7 @@ def test_a_job_sees_itself_as_an_unprivileged_process_without_relations(
     launcher: ForkServerLauncher,
 ) -> None:
     report = launcher.describe()
-    if not (report.holds("pid_namespace") and report.holds("user_namespace")):
+    if not (report.holds(Layer.PID_NAMESPACE) and report.holds(Layer.USER_NAMESPACE)):
         pytest.skip(f"no namespaces here: {dict(report.layers)}")
     body = "result = repr((os.getpid(), os.getppid(), os.getuid(), os.uname().nodename)).encode()"
     assert encode(launcher, encoder(body)) == b"(1, 0, 65534, 'sandbox')"

@@ -10,6 +10,7 @@ import psutil
 import pytest
 
 from evocodec.domain.video import Frame, StreamInfo
+from evocodec.domain.vocabulary import Layer
 from evocodec.sandbox.forkserver import ForkServerLauncher
 from evocodec.sandbox.policy import MEBIBYTE, Limits, Policy
 
@@ -78,7 +79,7 @@ def test_none_is_made_in_the_place_of_one_that_dies_without_a_job(
 
 
 def test_a_job_with_another_scratch_gets_its_own(launcher: ForkServerLauncher) -> None:
-    if not launcher.describe().holds("scratch"):
+    if not launcher.describe().holds(Layer.SCRATCH):
         pytest.skip("no scratch folder here")
     body = """
     try:

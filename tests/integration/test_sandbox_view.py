@@ -11,6 +11,7 @@ import pytest
 
 from evocodec.domain.errors import InfrastructureFailure
 from evocodec.domain.video import Frame, StreamInfo
+from evocodec.domain.vocabulary import Layer
 from evocodec.sandbox import server_process
 from evocodec.sandbox.forkserver import ForkServerLauncher
 from evocodec.sandbox.policy import NAMESPACES, Limits, Policy
@@ -49,7 +50,7 @@ def decode(packets, stream):
 @pytest.fixture(scope="module")
 def launcher() -> Iterator[ForkServerLauncher]:
     with ForkServerLauncher() as running:
-        if not running.describe().holds("pivot_root"):
+        if not running.describe().holds(Layer.PIVOT_ROOT):
             pytest.skip(f"no root folder of its own: {running.describe().layers['pivot_root']}")
         yield running
 
@@ -128,7 +129,7 @@ def test_pod_mode_leaves_namespaces_out_and_meets_the_floor() -> None:
     report = probe(Policy(mode="pod"))
     assert not any(report.holds(layer) for layer in NAMESPACES)
     assert report.missing_for(Policy(mode="pod").required) == ()
-    assert report.holds("landlock") == probe().holds("landlock")
+    assert report.holds(Layer.LANDLOCK) == probe().holds(Layer.LANDLOCK)
 
 
 def test_pod_mode_lists_no_folder_of_libraries_and_imports_them_all_the_same() -> None:
@@ -144,7 +145,7 @@ def decode(packets, stream):
     yield from ()
 """
     with ForkServerLauncher(Policy(mode="pod")) as launcher:
-        if not launcher.describe().holds("landlock"):
+        if not launcher.describe().holds(Layer.LANDLOCK):
             pytest.skip("no Landlock here")
         assert ask(launcher, program, [str(Path(np.__file__).parents[1])]) == [b"refused"]
 

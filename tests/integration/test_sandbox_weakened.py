@@ -4,11 +4,13 @@ import os
 import sys
 from collections.abc import Iterator
 from fractions import Fraction
+from typing import cast
 
 import pytest
 
 from evocodec.domain.errors import CandidateFailure, FailureKind, InfrastructureFailure
 from evocodec.domain.video import StreamInfo
+from evocodec.domain.vocabulary import Layer
 from evocodec.sandbox import server_process
 from evocodec.sandbox.conformance import check_determinism
 from evocodec.sandbox.forkserver import ForkServerLauncher
@@ -66,12 +68,12 @@ time.sleep(0.2)
 def test_a_daemon_dies_with_its_job_even_where_forking_is_possible(
     monkeypatch: pytest.MonkeyPatch, namespaces: bool
 ) -> None:
-    if namespaces and not probe().holds("pid_namespace"):
+    if namespaces and not probe().holds(Layer.PID_NAMESPACE):
         pytest.skip("no process-id namespaces here")
     weaken(monkeypatch, namespaces=namespaces, seccomp=False)
-    policy = Policy(floor=(frozenset({"rlimits"}),))
+    policy = Policy(floor=(frozenset({Layer.RLIMITS}),))
     with ForkServerLauncher(policy) as launcher:
-        assert launcher.describe().holds("pid_namespace") == namespaces
+        assert launcher.describe().holds(Layer.PID_NAMESPACE) == namespaces
         idle = settle(launcher, 2 if namespaces else 1)
         assert encode(launcher, encoder(DAEMON + "result = b'forked'")) == b"forked"
         failure(launcher, encoder(DAEMON + "time.sleep(60)"), Limits(wall_seconds=1))
@@ -82,7 +84,7 @@ def test_without_namespaces_the_other_layers_hold(monkeypatch: pytest.MonkeyPatc
     weaken(monkeypatch, namespaces=False, seccomp=True)
     with ForkServerLauncher() as launcher:
         report = launcher.describe()
-        assert not report.holds("net_namespace")
+        assert not report.holds(Layer.NET_NAMESPACE)
         assert report.missing_for(Policy().floor) == ()
         for body in (
             "import socket; socket.socket()",
@@ -104,8 +106,8 @@ def test_without_landlock_no_file_can_be_opened(monkeypatch: pytest.MonkeyPatch)
     weaken(monkeypatch, landlock=False, namespaces=False)
     with ForkServerLauncher() as launcher:
         report = launcher.describe()
-        assert not report.holds("landlock")
-        assert report.holds("read_only_files")
+        assert not report.holds(Layer.LANDLOCK)
+        assert report.holds(Layer.READ_ONLY_FILES)
         for path in ("/etc/passwd", "/proc/self/environ", os.__file__):
             assert failure(launcher, encoder(f"open({path!r})")).kind is FailureKind.FORBIDDEN
         body = "import scipy.fft, fractions, heapq\nresult = str(scipy.fft.dct([1.0])[0]).encode()"
@@ -120,13 +122,13 @@ def test_without_landlock_no_file_can_be_opened(monkeypatch: pytest.MonkeyPatch)
 
 def test_the_probe_reports_what_jobs_run_behind() -> None:
     report = probe()
-    assert report.holds("no_new_privs")
-    assert report.holds("rlimits")
+    assert report.holds(Layer.NO_NEW_PRIVS)
+    assert report.holds(Layer.RLIMITS)
     assert report.missing_for(Policy().floor) == ()
 
 
 def test_nothing_runs_below_the_floor() -> None:
-    policy = Policy(floor=(frozenset({"a_layer_of_the_future"}),))
+    policy = Policy(floor=(frozenset({cast(Layer, "a_layer_of_the_future")}),))
     with ForkServerLauncher(policy) as launcher:
         with pytest.raises(InfrastructureFailure, match="a_layer_of_the_future"):
             encode(launcher, STORE)

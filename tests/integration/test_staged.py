@@ -10,12 +10,16 @@ import pytest
 
 from evocodec.anchors.encoders import X265_MEDIUM
 from evocodec.anchors.measure import anchor_curve, operating_quality_db
-from evocodec.domain.errors import CandidateFailure, FailureKind
+from evocodec.domain.errors import (
+    CandidateFailure,
+    FailureKind,
+    Interrupted,
+)
 from evocodec.domain.events import Evaluated, Event, PointMeasured
 from evocodec.domain.results import RdCurve, Stage
 from evocodec.evaluation.guards import Guards
 from evocodec.evaluation.staged import StagedEvaluator, StageSettings
-from evocodec.execution.contract import EngineOptions, Interrupted
+from evocodec.execution.contract import EngineOptions
 from evocodec.execution.engine import RayEngine
 from evocodec.sandbox.policy import MEBIBYTE, Limits, Policy
 from evocodec.store.memory import MemoryLedger

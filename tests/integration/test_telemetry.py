@@ -13,6 +13,7 @@ from prometheus_client import start_http_server
 from prometheus_client.parser import text_string_to_metric_families
 
 from evocodec.domain.candidate import CandidateStatus
+from evocodec.domain.errors import FailureKind
 from evocodec.domain.events import (
     Adopted,
     AttemptFailed,
@@ -26,6 +27,7 @@ from evocodec.domain.events import (
     StageStarted,
 )
 from evocodec.domain.results import Cost, Quality, RatePoint, Score, Stage
+from evocodec.domain.vocabulary import CallOutcome, ModelRole
 from evocodec.telemetry.bus import EventBus
 from evocodec.telemetry.log import log_event, run_log
 from evocodec.telemetry.metrics import RunMetrics
@@ -68,9 +70,9 @@ STORY: tuple[Event, ...] = (
     opened("c1"),
     opened("c2", 2),
     ModelCalled(
-        run_id="r", at=at(1), candidate_id="c1", role="coder", attempt=0, model="m",
-        prompt_sha256="", template_sha256="", reply_sha256="", outcome="ok", prompt_tokens=1000,
-        completion_tokens=200, cost_usd=0.25, wall_seconds=7.0,
+        run_id="r", at=at(1), candidate_id="c1", role=ModelRole.CODER, attempt=0, model="m",
+        prompt_sha256="", template_sha256="", reply_sha256="", outcome=CallOutcome.OK,
+        prompt_tokens=1000, completion_tokens=200, cost_usd=0.25, wall_seconds=7.0,
     ),
     started("c1", Stage.SMOKE, 2),
     measured("c1", Stage.SMOKE, 30, 3),
@@ -80,8 +82,8 @@ STORY: tuple[Event, ...] = (
         run_id="r", at=at(6), candidate_id="c1", task="c1/city/q30/encode", retry=1, reason="lost"
     ),
     AttemptFailed(
-        run_id="r", at=at(7), candidate_id="c2", attempt=0, stage=Stage.SMOKE, failure="timeout",
-        message="",
+        run_id="r", at=at(7), candidate_id="c2", attempt=0, stage=Stage.SMOKE,
+        failure=FailureKind.TIMEOUT, message="",
     ),
     closed("c2", CandidateStatus.TEST_FAILED, 8),
     measured("c1", Stage.FULL, 30, 20),

@@ -6,6 +6,7 @@ from pathlib import Path
 from evocodec.champions.messages import AdoptionEntry
 from evocodec.domain.candidate import Origin, Verdict
 from evocodec.domain.results import Score
+from evocodec.domain.vocabulary import VerdictRule
 
 
 def entry(
@@ -18,7 +19,9 @@ def entry(
         parent_id=f"c{number - 1:04}",
         source=source or f"STEP = {number}\n",
         score=Score(bitrate, 20.0 + number, -5.5, "city", 0.9, 2.0, 8.0, 2**20, 4000, ()),
-        verdict=Verdict(True, "bitrate", "fewer bits", f"v{number - 1}", 10.25, bitrate, 21.0),
+        verdict=Verdict(
+            True, VerdictRule.BITRATE, "fewer bits", f"v{number - 1}", 10.25, bitrate, 21.0
+        ),
         origin=Origin.MODEL,
         model="some-model",
         hypothesis=hypothesis,

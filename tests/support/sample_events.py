@@ -4,6 +4,7 @@ from fractions import Fraction
 from typing import Any
 
 from evocodec.domain.candidate import CandidateStatus, Finding, Origin, Verdict
+from evocodec.domain.errors import FailureKind
 from evocodec.domain.events import (
     Adopted,
     AnchorReady,
@@ -39,6 +40,14 @@ from evocodec.domain.results import (
     Stage,
 )
 from evocodec.domain.video import StreamInfo
+from evocodec.domain.vocabulary import (
+    CallOutcome,
+    GateRule,
+    ModelRole,
+    Proposer,
+    RunOutcome,
+    VerdictRule,
+)
 
 AT = "2026-01-02T03:04:05.678Z"
 
@@ -54,13 +63,13 @@ def one_of_each_kind(run_id: str = "run-1") -> list[Event]:
     held_out = HeldOutResult(
         True, "gain kept", "v1", 15.0, 12.5, Interval(8.0, 17.0, 0.9, 3), 3, "ff" * 32
     )
-    verdict = Verdict(True, "bitrate", "15 % fewer bits", "v0", 15.0, 8.5, 21.5)
+    verdict = Verdict(True, VerdictRule.BITRATE, "15 % fewer bits", "v0", 15.0, 8.5, 21.5)
     run: Any = {"run_id": run_id, "at": AT}
     of: Any = {**run, "candidate_id": "c0001"}
     return [
         RunStarted(
             **run,
-            proposer="mutation",
+            proposer=Proposer.MUTATION,
             seed=7,
             clips=("city", "dog"),
             settings={"run.minutes": "5"},
@@ -87,25 +96,30 @@ def one_of_each_kind(run_id: str = "run-1") -> list[Event]:
         ),
         ModelCalled(
             **of,
-            role="coder",
+            role=ModelRole.CODER,
             attempt=0,
             model="m",
             prompt_sha256="aa",
             template_sha256="bb",
             reply_sha256="cc",
-            outcome="ok",
+            outcome=CallOutcome.OK,
             prompt_tokens=100,
             completion_tokens=200,
             cost_usd=0.25,
             wall_seconds=1.5,
         ),
         CodeWritten(**of, attempt=0, source_sha256="dd" * 32, program_bytes=4096, note="n"),
-        Reviewed(**of, attempt=0, accepted=False, findings=(Finding("import", "no os", 3),)),
+        Reviewed(**of, attempt=0, accepted=False, findings=(Finding(GateRule.IMPORT, "no os", 3),)),
         StageStarted(**of, attempt=0, stage=Stage.FULL, resumed=2),
         PointMeasured(**of, attempt=0, stage=Stage.FULL, task="c0001/city/q30", point=point),
         InfrastructureRetried(**of, task="c0001/city/q30", retry=1, reason="worker lost"),
         AttemptFailed(
-            **of, attempt=0, stage=Stage.SMOKE, failure="timeout", message="120 s", detail="…\x00"
+            **of,
+            attempt=0,
+            stage=Stage.SMOKE,
+            failure=FailureKind.TIMEOUT,
+            message="120 s",
+            detail="…\x00",
         ),
         Screened(**of, attempt=0, result=screen),
         Evaluated(**of, attempt=0, score=score),
@@ -115,7 +129,9 @@ def one_of_each_kind(run_id: str = "run-1") -> list[Event]:
         CandidateClosed(
             **of, status=CandidateStatus.ADOPTED, reason="better", experiment_id="real_exp_1"
         ),
-        RunStopped(**run, outcome="finished", message="done", resumed=1, counts={"adopted": 1}),
+        RunStopped(
+            **run, outcome=RunOutcome.FINISHED, message="done", resumed=1, counts={"adopted": 1}
+        ),
     ]
 
 

@@ -8,6 +8,7 @@ from hashlib import sha256
 
 from evocodec.domain import events as ev
 from evocodec.domain.candidate import CandidateStatus, Finding, Origin, Verdict
+from evocodec.domain.errors import FailureKind
 from evocodec.domain.results import (
     BdRate,
     ClipScore,
@@ -22,6 +23,14 @@ from evocodec.domain.results import (
     Stage,
 )
 from evocodec.domain.video import StreamInfo
+from evocodec.domain.vocabulary import (
+    CallOutcome,
+    GateRule,
+    ModelRole,
+    Proposer,
+    RunOutcome,
+    VerdictRule,
+)
 
 RUN = "r-20261123-101500"
 CLIPS = ("carphone", "city")
@@ -103,7 +112,7 @@ class Story:
     def beginning(self) -> Iterator[ev.Event]:
         yield self._make(
             ev.RunStarted,
-            proposer="mutation",
+            proposer=Proposer.MUTATION,
             seed=1,
             clips=CLIPS,
             settings={"run.minutes": "4.0"},
@@ -178,7 +187,7 @@ class Story:
         improvement = (10 - mbps) * 10 if version == 1 else 14.6
         verdict = Verdict(
             adopt=True,
-            rule="first_chance" if version == 1 else "bitrate",
+            rule=VerdictRule.FIRST_CHANCE if version == 1 else VerdictRule.BITRATE,
             reason=f"{mbps:.2f} Mbit/s at equal quality, {improvement:.1f} % better than {before}",
             compared_with=before,
             improvement_percent=improvement,
@@ -217,12 +226,12 @@ class Story:
         )
 
     def rejection(self, candidate: str, reason: str) -> Iterator[ev.Event]:
-        verdict = Verdict(adopt=False, rule="screen", reason=reason, compared_with="v1")
+        verdict = Verdict(adopt=False, rule=VerdictRule.SCREEN, reason=reason, compared_with="v1")
         yield self._make(ev.Judged, candidate, verdict=verdict)
         yield self.close(candidate, CandidateStatus.REJECTED, reason)
 
     def failure(self, candidate: str) -> Iterator[ev.Event]:
-        finding = Finding("imports", f"imports socket {HOSTILE}", 3)
+        finding = Finding(GateRule.IMPORT, f"imports socket {HOSTILE}", 3)
         yield self._make(ev.Reviewed, candidate, attempt=1, accepted=False, findings=(finding,))
         message = f"IndexError in decode {HOSTILE}"
         yield self._make(
@@ -230,7 +239,7 @@ class Story:
             candidate,
             attempt=0,
             stage=Stage.SMOKE,
-            failure="exception",
+            failure=FailureKind.EXCEPTION,
             message=message,
             detail=f"Traceback (most recent call last):\n  File {HOSTILE}\nIndexError: 7",
         )
@@ -240,13 +249,13 @@ class Story:
         return self._make(
             ev.ModelCalled,
             candidate,
-            role="coder",
+            role=ModelRole.CODER,
             attempt=0,
             model="some/model",
             prompt_sha256="aa" * 32,
             template_sha256="bb" * 32,
             reply_sha256="cc" * 32,
-            outcome="ok",
+            outcome=CallOutcome.OK,
             prompt_tokens=5_200,
             completion_tokens=3_100,
             cost_usd=0.021,
@@ -262,7 +271,7 @@ class Story:
             reason="the worker died",
         )
 
-    def stop(self, outcome: str = "finished") -> ev.Event:
+    def stop(self, outcome: RunOutcome = RunOutcome.FINISHED) -> ev.Event:
         counts = {"adopted": 2, "rejected": 1, "test_failed": 1}
         return self._make(ev.RunStopped, outcome=outcome, counts=counts)
 
@@ -297,7 +306,7 @@ def finished(run_id: str = RUN) -> list[ev.Event]:
     """Return the same run, stopped by a person, with its last candidates still open."""
     events = story(run_id)
     last = datetime.fromisoformat(events[-1].at)
-    stop = Story(run_id).stop("interrupted")
+    stop = Story(run_id).stop(RunOutcome.INTERRUPTED)
     at = (last + timedelta(seconds=2)).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     return [*events, replace(stop, at=at)]
 
@@ -308,7 +317,7 @@ def fruitless(run_id: str = RUN) -> list[ev.Event]:
     seed = [*s.beginning(), *s.opening("c0001", "", "the seed program inter"), *s.full("c0001")]
     verdict = Verdict(
         adopt=False,
-        rule="not_enough",
+        rule=VerdictRule.NOT_ENOUGH,
         reason="16.20 Mbit/s at equal quality; a first version needs less than 15",
         compared_with="HEVC (v0)",
         improvement_percent=-62.0,

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from evocodec.domain.candidate import CandidateStatus, Origin
+from evocodec.domain.errors import FailureKind
 from evocodec.domain.events import (
     Adopted,
     AttemptFailed,
@@ -157,7 +158,9 @@ def history() -> list[Event]:
     broken = begin(3, 3)
     code(broken, 3)
     events.append(
-        AttemptFailed(**broken, attempt=0, stage=Stage.SMOKE, failure="timeout", message="slow")
+        AttemptFailed(
+            **broken, attempt=0, stage=Stage.SMOKE, failure=FailureKind.TIMEOUT, message="slow"
+        )
     )
     close(broken, CandidateStatus.TEST_FAILED)
     code(begin(4, 4), 4)

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import pytest
 
+from evocodec.domain.errors import Interrupted
 from evocodec.domain.results import Stage
-from evocodec.execution.contract import Interrupted
 from evocodec.execution.dispatch import Dispatch, Step, Submitter
 from evocodec.execution.jobs import RateJob
 from evocodec.execution.messages import TaskStarted

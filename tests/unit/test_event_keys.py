@@ -10,6 +10,7 @@ import evocodec
 import graph
 from evocodec.domain import events
 from evocodec.domain.results import Stage
+from evocodec.domain.vocabulary import ModelRole
 from tests.support.sample_events import one_of_each_kind
 
 ROOTS = [Path(package.__path__[0]) for package in (evocodec, agents, graph)]
@@ -20,7 +21,7 @@ KEYS = {
     "anchor_ready": events.anchor_key("c0001", "city", "ab" * 32),
     "candidate_opened": events.opened_key("c0001"),
     "planned": events.planned_key("c0001"),
-    "model_called": events.reply_key("c0001", "coder", 0),
+    "model_called": events.reply_key("c0001", ModelRole.CODER, 0),
     "code_written": events.code_key("c0001", 0),
     "reviewed": events.review_key("c0001", 0),
     "stage_started": events.stage_started_key("c0001", 0, Stage.FULL, 2),

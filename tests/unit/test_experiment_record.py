@@ -8,8 +8,12 @@ import pytest
 
 from evocodec.domain import events as ev
 from evocodec.domain.candidate import CandidateStatus, Finding, Origin, Verdict
-from evocodec.domain.errors import InfrastructureFailure
+from evocodec.domain.errors import (
+    FailureKind,
+    InfrastructureFailure,
+)
 from evocodec.domain.results import Score, ScreenResult, Stage
+from evocodec.domain.vocabulary import GateRule, VerdictRule
 from evocodec.store.file_records import FileRecordStore
 from evocodec.store.records import ExperimentRecord
 from evocodec.views.experiment_record import experiment_id, experiment_record
@@ -51,11 +55,11 @@ def judged(verdict: Verdict, status: CandidateStatus) -> list[ev.Event]:
 
 
 def adopted_events() -> list[ev.Event]:
-    verdict = Verdict(True, "first_under_adopt", "8.47 is under 9", "v0", 15.3, 8.47, 4.2)
+    verdict = Verdict(True, VerdictRule.FIRST_UNDER_ADOPT, "8.47 is under 9", "v0", 15.3, 8.47, 4.2)
     return judged(verdict, CandidateStatus.ADOPTED)
 
 
-def failed_events(failure: str = "timeout") -> list[ev.Event]:
+def failed_events(failure: FailureKind = FailureKind.TIMEOUT) -> list[ev.Event]:
     return [
         *planned(),
         ev.AttemptFailed(
@@ -111,14 +115,14 @@ def test_a_failed_candidate_has_a_reason_and_no_metrics() -> None:
 
 def test_a_failure_after_a_score_still_has_no_metrics() -> None:
     scored = ev.Evaluated(**OF, attempt=0, score=SCORE)
-    events = [*planned(), scored, *failed_events("nondeterministic")[-2:]]
+    events = [*planned(), scored, *failed_events(FailureKind.NONDETERMINISTIC)[-2:]]
     text = json.dumps(experiment_record(events))
     assert "8.47" not in text
     assert not evolution(experiment_record(events))["metrics"]
 
 
 def test_a_rejected_candidate_keeps_its_measured_numbers() -> None:
-    verdict = Verdict(False, "not_enough", "2.5 % more bits", "v2", -2.5, 8.47, 4.2)
+    verdict = Verdict(False, VerdictRule.NOT_ENOUGH, "2.5 % more bits", "v2", -2.5, 8.47, 4.2)
     found = evolution(experiment_record(judged(verdict, CandidateStatus.REJECTED)))
     assert found["status"] == "rejected"
     assert found["metrics"] == {"bitrate_mbps": 8.47, "compression_ratio": 4.2}
@@ -138,7 +142,10 @@ def test_a_candidate_that_was_screened_out_has_an_estimate_but_no_metrics() -> N
 
 def test_refusals_of_the_review_are_listed_by_attempt() -> None:
     refused = ev.Reviewed(
-        **OF, attempt=0, accepted=False, findings=(Finding("import", "no os", 3),), reviewer="m"
+        **OF,
+        attempt=0,
+        accepted=False,
+        findings=(Finding(GateRule.IMPORT, "no os", 3),),
     )
     record = experiment_record([*planned(), refused])
     (attempt,) = record["experiments"][0]["candidate"]["attempts"]

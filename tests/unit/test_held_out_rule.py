@@ -7,6 +7,7 @@ import pytest
 from evocodec.curves.gain import Gain, gain_over
 from evocodec.domain.candidate import Verdict
 from evocodec.domain.results import HeldOutResult, Interval
+from evocodec.domain.vocabulary import VerdictRule
 from evocodec.rules.adoption import Thresholds
 from evocodec.rules.held_out import (
     BROKEN_MESSAGE,
@@ -20,10 +21,10 @@ from evocodec.rules.held_out import (
     public_outcome,
 )
 
-LATER = Verdict(True, "bitrate", "12 % fewer bits.", "v1", 12.0, 8.0, 40.0)
+LATER = Verdict(True, VerdictRule.BITRATE, "12 % fewer bits.", "v1", 12.0, 8.0, 40.0)
 
 
-def first(rule: str, bitrate_mbps: float) -> Verdict:
+def first(rule: VerdictRule, bitrate_mbps: float) -> Verdict:
     gain = 100 * (1 - bitrate_mbps / 10)
     return Verdict(True, rule, "under the line.", "HEVC (v0)", gain, bitrate_mbps, 40.0)
 
@@ -61,7 +62,7 @@ def test_a_later_version_keeps_its_share_and_gains_something(
     assert result.passed is passed
     verdict = apply_gate(LATER, result)
     assert verdict.adopt is passed
-    assert verdict.rule == ("bitrate" if passed else "overfitted")
+    assert verdict.rule == (VerdictRule.BITRATE if passed else "overfitted")
     assert (result.development_gain_percent, result.held_out_gain_percent) == (12.0, gain)
 
 
@@ -76,20 +77,20 @@ def test_an_overfitted_verdict_has_both_numbers_and_a_passed_one_has_none() -> N
 @pytest.mark.parametrize(
     ("rule", "development", "held_out_gain", "passed"),
     [
-        ("first_chance", 13.5, -49.99, True),
-        ("first_chance", 13.5, -50.0, False),
-        ("first_under_adopt", 8.0, 10.01, True),
-        ("first_under_adopt", 8.0, 10.0, False),
+        (VerdictRule.FIRST_CHANCE, 13.5, -49.99, True),
+        (VerdictRule.FIRST_CHANCE, 13.5, -50.0, False),
+        (VerdictRule.FIRST_UNDER_ADOPT, 8.0, 10.01, True),
+        (VerdictRule.FIRST_UNDER_ADOPT, 8.0, 10.0, False),
     ],
 )
 def test_a_first_version_stays_under_the_line_of_its_clause(
-    rule: str, development: float, held_out_gain: float, *, passed: bool
+    rule: VerdictRule, development: float, held_out_gain: float, *, passed: bool
 ) -> None:
     assert decide(first(rule, development), measured(held_out_gain)).passed is passed
 
 
 def test_a_gain_in_compression_has_to_survive_as_such() -> None:
-    verdict = Verdict(True, "compression", "25 % more.", "v1", 2.0, 9.8, 40.0)
+    verdict = Verdict(True, VerdictRule.COMPRESSION, "25 % more.", "v1", 2.0, 9.8, 40.0)
     assert development_gain_percent(verdict, 32.0) == pytest.approx(20.0)
     assert decide(verdict, measured(1.0, total=10.0)).passed
     assert not decide(verdict, measured(19.0, total=9.9)).passed
@@ -139,7 +140,7 @@ def test_more_clips_are_worth_drawing_while_what_is_needed_lies_within_the_inter
         2,
         "",
     )
-    by_total = replace(LATER, rule="compression")
+    by_total = replace(LATER, rule=VerdictRule.COMPRESSION)
     assert is_inconclusive(by_total, 12.0, moved, keep=0.5, thresholds=Thresholds()) is is_open
 
 
@@ -147,7 +148,7 @@ def test_a_first_version_is_left_open_around_its_line() -> None:
     def is_open(low: float, high: float) -> bool:
         gain = Gain((low + high) / 2, 0.0, (1.4, 1.5))
         measurement = HeldOutMeasurement(gain, Interval(low, high, 0.9, 2), 2, "")
-        verdict = first("first_chance", 13.5)
+        verdict = first(VerdictRule.FIRST_CHANCE, 13.5)
         return is_inconclusive(verdict, -35.0, measurement, keep=0.5, thresholds=Thresholds())
 
     assert is_open(-51.0, -30.0)

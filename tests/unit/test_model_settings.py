@@ -4,6 +4,7 @@ import pytest
 
 from evocodec.config import ModelSettings, RoleSettings, load_settings
 from evocodec.domain.errors import BudgetExhausted, ConfigError
+from evocodec.domain.vocabulary import ModelRole
 from evocodec.models.budget import Budget
 from evocodec.models.endpoint import OPENAI_URL, Endpoint, endpoint_for
 
@@ -16,12 +17,12 @@ def settings(**changes: object) -> ModelSettings:
 def of_at_most(max_tokens: int) -> Endpoint:
     """An endpoint whose replies are bounded so."""
     return endpoint_for(
-        settings(model="m", base_url="http://127.0.0.1/v1", max_tokens=max_tokens), "coder"
+        settings(model="m", base_url="http://127.0.0.1/v1", max_tokens=max_tokens), ModelRole.CODER
     )
 
 
 def test_without_a_base_url_a_key_means_openai() -> None:
-    endpoint = endpoint_for(settings(model="m", api_key="k"), "coder")
+    endpoint = endpoint_for(settings(model="m", api_key="k"), ModelRole.CODER)
     assert endpoint.base_url == OPENAI_URL
     assert endpoint.of_openai
     assert not endpoint.loopback
@@ -29,17 +30,17 @@ def test_without_a_base_url_a_key_means_openai() -> None:
 
 def test_neither_base_url_nor_key_is_a_mistake_that_is_explained() -> None:
     with pytest.raises(ConfigError, match="EVOCODEC_MODEL__BASE_URL"):
-        endpoint_for(settings(model="m"), "coder")
+        endpoint_for(settings(model="m"), ModelRole.CODER)
 
 
 def test_a_base_url_needs_a_scheme() -> None:
     with pytest.raises(ConfigError, match="must begin with http"):
-        endpoint_for(settings(model="m", base_url="localhost:8000"), "coder")
+        endpoint_for(settings(model="m", base_url="localhost:8000"), ModelRole.CODER)
 
 
 def test_a_model_must_be_named() -> None:
     with pytest.raises(ConfigError, match=r"model\.model is empty"):
-        endpoint_for(settings(base_url="http://h/v1"), "coder")
+        endpoint_for(settings(base_url="http://h/v1"), ModelRole.CODER)
 
 
 def test_a_key_is_never_sent_to_a_server_that_it_was_not_set_for() -> None:
@@ -51,10 +52,10 @@ def test_a_key_is_never_sent_to_a_server_that_it_was_not_set_for() -> None:
         judge={"base_url": "https://two.example/v1", "api_key": "other"},
         coder={"model": "big"},
     )
-    assert endpoint_for(given, "planner").api_key == ""
-    assert endpoint_for(given, "judge").api_key == "other"
-    assert endpoint_for(given, "coder").api_key == "secret"
-    assert endpoint_for(given, "coder").model == "big"
+    assert endpoint_for(given, ModelRole.PLANNER).api_key == ""
+    assert endpoint_for(given, ModelRole.JUDGE).api_key == "other"
+    assert endpoint_for(given, ModelRole.CODER).api_key == "secret"
+    assert endpoint_for(given, ModelRole.CODER).model == "big"
     assert "secret" not in repr(given)
     assert "other" not in repr(given)
 
@@ -74,7 +75,7 @@ def test_a_role_has_all_that_it_sets_and_the_common_rest() -> None:
     common = {"base_url": "https://one.example/v1", "api_key": "k1", "model": "m"}
     prices = {"price_input_usd_per_million": 2.0, "price_output_usd_per_million": 3.0}
     given = settings(**common, **prices, coder=own)
-    coder, planner = endpoint_for(given, "coder"), endpoint_for(given, "planner")
+    coder, planner = endpoint_for(given, ModelRole.CODER), endpoint_for(given, ModelRole.PLANNER)
     assert {name: getattr(coder, name) for name in own} == own
     assert coder.own == set(own)
     assert coder.cost_usd(10**6, 10**6) == 5.0
@@ -88,7 +89,7 @@ def test_an_endpoint_names_the_setting_that_holds() -> None:
     given = settings(
         model="m", base_url="https://one.example/v1", coder={"base_url": "https://two.example/v1"}
     )
-    coder, planner = endpoint_for(given, "coder"), endpoint_for(given, "planner")
+    coder, planner = endpoint_for(given, ModelRole.CODER), endpoint_for(given, ModelRole.PLANNER)
     assert coder.setting("base_url") == "model.coder.base_url"
     assert coder.variable("api_key") == "EVOCODEC_MODEL__CODER__API_KEY"
     assert coder.setting("model") == planner.setting("model") == "model.model"
@@ -98,7 +99,7 @@ def test_an_endpoint_names_the_setting_that_holds() -> None:
 def test_a_role_is_set_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EVOCODEC_MODEL__CODER__BASE_URL", "https://two.example/v1")
     monkeypatch.setenv("EVOCODEC_MODEL__CODER__API_KEY", "k2")
-    coder = endpoint_for(load_settings(flags={"model.model": "m"}).model, "coder")
+    coder = endpoint_for(load_settings(flags={"model.model": "m"}).model, ModelRole.CODER)
     assert (coder.base_url, coder.api_key) == ("https://two.example/v1", "k2")
 
 
@@ -133,7 +134,7 @@ def test_urls_and_names_lose_the_white_space_around_them() -> None:
     ],
 )
 def test_proxies_are_bypassed_for_this_machine_only(url: str, loopback: bool) -> None:
-    assert endpoint_for(settings(model="m", base_url=url), "coder").loopback is loopback
+    assert endpoint_for(settings(model="m", base_url=url), ModelRole.CODER).loopback is loopback
 
 
 def test_a_money_budget_without_prices_is_a_mistake() -> None:

@@ -8,6 +8,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from evocodec.app.run_plan import new_run_id
 from evocodec.domain.events import Event, RunStarted
+from evocodec.domain.vocabulary import Proposer
 from evocodec.store.journal import Journal
 from evocodec.store.memory import MemoryLedger
 from evocodec.telemetry.metrics import RunMetrics
@@ -15,7 +16,7 @@ from evocodec.telemetry.metrics import RunMetrics
 
 def started(run_id: str, proposer: str = "mutation") -> RunStarted:
     return RunStarted(
-        run_id=run_id, at="2026-01-01T00:00:00.000", proposer=proposer, seed=1, clips=(),
+        run_id=run_id, at="2026-01-01T00:00:00.000", proposer=Proposer(proposer), seed=1, clips=(),
         settings={}, software={}, isolation={},
     )  # fmt: skip
 

@@ -11,12 +11,17 @@ import numpy as np
 import pytest
 
 from evocodec.curves.rd_curve import make_curve
-from evocodec.domain.errors import CandidateFailure, FailureKind, InfrastructureFailure
+from evocodec.domain.errors import (
+    CandidateFailure,
+    FailureKind,
+    InfrastructureFailure,
+    Interrupted,
+)
 from evocodec.domain.events import Event
 from evocodec.domain.results import Cost, Quality, RatePoint, RdCurve, Stage
 from evocodec.domain.video import Frame, StreamInfo
 from evocodec.evaluation.staged import StagedEvaluator, StageSettings
-from evocodec.execution.contract import EngineInfo, Interrupted, OnPoint, OnRetry
+from evocodec.execution.contract import EngineInfo, OnPoint, OnRetry
 from evocodec.execution.jobs import RateJob
 from evocodec.video.clip_spec import ClipSource
 from evocodec.video.clips import Clip, make_clip

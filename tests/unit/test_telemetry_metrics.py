@@ -1,6 +1,7 @@
 """No text that comes from outside makes a new time series; what is counted restarts rightly."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 from fractions import Fraction
 
@@ -43,7 +44,16 @@ from evocodec.domain.results import (
     Track,
 )
 from evocodec.domain.video import StreamInfo
-from evocodec.sandbox.review import static_rules
+from evocodec.domain.vocabulary import (
+    CallOutcome,
+    GateRule,
+    Layer,
+    ModelRole,
+    Proposer,
+    ReviewerName,
+    RunOutcome,
+    VerdictRule,
+)
 from evocodec.telemetry import labels
 from evocodec.telemetry.metrics import RunMetrics
 from evocodec.telemetry.stores import StoreMetrics
@@ -53,7 +63,7 @@ ODD = 'x" } \n# TYPE \x1b[31m 💥'
 STARTED = RunStarted(
     run_id="run-20260101-000000",
     at=AT,
-    proposer="model",
+    proposer=Proposer.MODEL,
     seed=1,
     clips=("city",),
     settings={"model.budget_usd": "5.0", "ray.gpus_per_task": "0.5"},
@@ -94,7 +104,7 @@ def measured(candidate_id: str = "c0001", stage: Stage = Stage.FULL) -> PointMea
     )
 
 
-def called(role: str, outcome: str, tries: int = 1) -> ModelCalled:
+def called(role: ModelRole, outcome: CallOutcome, tries: int = 1) -> ModelCalled:
     return ModelCalled(
         run_id="r", at=AT, candidate_id="c0001", role=role, attempt=0, model=ODD, prompt_sha256="",
         template_sha256="", reply_sha256="", outcome=outcome, prompt_tokens=10,
@@ -102,19 +112,19 @@ def called(role: str, outcome: str, tries: int = 1) -> ModelCalled:
     )  # fmt: skip
 
 
-def judged(candidate_id: str, rule: str, against: str, gain: float | None) -> Judged:
+def judged(candidate_id: str, rule: VerdictRule, against: str, gain: float | None) -> Judged:
     verdict = Verdict(True, rule, "", against, improvement_percent=gain)
     return Judged(run_id="r", at=AT, candidate_id=candidate_id, verdict=verdict)
 
 
-def failed(stage: str, failure: str) -> AttemptFailed:
+def failed(stage: Stage, failure: FailureKind) -> AttemptFailed:
     return AttemptFailed(
-        run_id="r", at=AT, candidate_id="c0001", attempt=0, stage=stage,  # type: ignore[arg-type]
+        run_id="r", at=AT, candidate_id="c0001", attempt=0, stage=stage,
         failure=failure, message=ODD,
     )  # fmt: skip
 
 
-def reviewed(*rules: str) -> Reviewed:
+def reviewed(*rules: GateRule) -> Reviewed:
     findings = tuple(Finding(rule, ODD) for rule in rules)
     return Reviewed(
         run_id="r", at=AT, candidate_id="c0001", attempt=0, accepted=not rules, findings=findings
@@ -122,21 +132,24 @@ def reviewed(*rules: str) -> Reviewed:
 
 
 HOSTILE: tuple[Event, ...] = (
-    replace(STARTED, run_id=ODD, proposer=ODD, isolation={ODD: ODD, "seccomp": "on"},
+    replace(STARTED, run_id=ODD, isolation={ODD: ODD, "seccomp": "on"},
             settings={"model.budget_usd": ODD}),
     CandidateOpened(run_id=ODD, at=AT, candidate_id=ODD, parent_id=ODD, number=1),
-    called(ODD, ODD),
-    reviewed(ODD, f"model/{ODD}", "dunder"),
-    StageStarted(run_id=ODD, at=AT, candidate_id=ODD, attempt=0, stage=ODD),  # type: ignore[arg-type]
-    replace(measured(ODD), stage=ODD),  # type: ignore[arg-type]
-    failed(ODD, ODD),
+    called(ModelRole.CODER, CallOutcome.OK),
+    reviewed(GateRule.MODEL_CHEATING, GateRule.DUNDER),
+    measured(ODD),
+    failed(Stage.SMOKE, FailureKind.CRASH),
     InfrastructureRetried(run_id=ODD, at=AT, candidate_id=ODD, task=ODD, retry=1, reason=ODD),
-    judged(ODD, ODD, ODD, None),
-    CandidateClosed(
-        run_id=ODD, at=AT, candidate_id=ODD, status=ODD,  # type: ignore[arg-type]
-        reason=ODD, experiment_id=ODD,
+    AnchorReady(
+        run_id=ODD, at=AT, curve=RdCurve(ODD, ODD, ()), stream=StreamInfo(16, 16, Fraction(25), 8),
+        operating_psnr_y_db=38.0, cached=True, clip_sha256=ODD, primary=False,
     ),
-    RunStopped(run_id=ODD, at=AT, outcome=ODD, message=ODD),
+    judged(ODD, VerdictRule.BASELINE, ODD, None),
+    CandidateClosed(
+        run_id=ODD, at=AT, candidate_id=ODD, status=CandidateStatus.REJECTED, reason=ODD,
+        experiment_id=ODD,
+    ),
+    RunStopped(run_id=ODD, at=AT, outcome=RunOutcome.FAILED, message=ODD),
 )  # fmt: skip
 
 
@@ -153,18 +166,73 @@ def test_odd_text_makes_no_label_value_that_is_not_listed() -> None:
     }
     # Odd events are counted all the same.
     found = samples(hostile)
-    odd_call = frozenset({("role", labels.OTHER), ("outcome", labels.OTHER)})
-    assert found["evocodec_model_calls_total", odd_call] == 1
     assert found["evocodec_review_findings_total", frozenset({("rule", "model")})] == 1
     assert found["evocodec_review_findings_total", frozenset({("rule", "dunder")})] == 1
-    assert found["evocodec_run_state", frozenset({("state", labels.OTHER)})] == 1
+    assert found["evocodec_sandbox_layer", frozenset({("layer", labels.OTHER)})] == 1
 
 
-def test_every_rule_of_the_gate_has_a_label() -> None:
-    tables = vars(static_rules).values()
-    rules = {rule.name for rule in tables if isinstance(rule, static_rules.Rule)}
-    assert rules
-    assert rules <= set(labels.GATE_RULES)
+def counted(event: Event) -> Samples:
+    metrics = RunMetrics()
+    metrics.observe(event)
+    return samples(metrics)
+
+
+MEMBERS: tuple[tuple[str, Mapping[str, str], Event], ...] = (
+    *(
+        ("model_calls_total", {"role": role, "outcome": outcome}, called(role, outcome))
+        for role in ModelRole
+        for outcome in CallOutcome
+    ),
+    *(
+        ("review_findings_total", {"rule": labels.rule_label(rule)}, reviewed(rule))
+        for rule in GateRule
+    ),
+    *(
+        ("verdicts_total", {"rule": rule}, judged("c0001", rule, "v1", None))
+        for rule in VerdictRule
+    ),
+    *(
+        ("attempt_failures_total", {"stage": stage, "failure": kind}, failed(stage, kind))
+        for stage in Stage
+        for kind in FailureKind
+    ),
+    *(
+        ("run_state", {"state": outcome}, RunStopped(run_id="r", at=AT, outcome=outcome))
+        for outcome in RunOutcome
+    ),
+    *(
+        ("run_info", {"run_id": STARTED.run_id, "proposer": each}, replace(STARTED, proposer=each))
+        for each in Proposer
+    ),
+    *(
+        ("sandbox_layer", {"layer": layer}, replace(STARTED, isolation={layer: "on"}))
+        for layer in Layer
+    ),
+    *(
+        ("stages_total", {"stage": "review", "outcome": "passed"}, replace(reviewed(), reviewer=by))
+        for by in ReviewerName
+    ),
+)
+
+
+@pytest.mark.parametrize(("name", "pairs", "event"), MEMBERS)
+def test_every_word_of_a_vocabulary_is_counted_under_its_own_label(
+    name: str, pairs: Mapping[str, str], event: Event
+) -> None:
+    found = counted(event)
+    assert found[f"evocodec_{name}", frozenset(pairs.items())] == 1
+    others = [
+        pairs
+        for (_, pairs), value in found.items()
+        if value and labels.OTHER in dict(pairs).values()
+    ]
+    assert others == []
+
+
+def test_each_rule_but_a_models_has_a_label_of_its_own() -> None:
+    static = [rule for rule in GateRule if not rule.of_model]
+    assert len({labels.rule_label(rule) for rule in static}) == len(static)
+    assert {labels.rule_label(rule) for rule in GateRule if rule.of_model} == {"model"}
 
 
 def test_every_anchor_has_a_label() -> None:
@@ -176,9 +244,9 @@ def test_every_anchor_has_a_label() -> None:
 STORY: tuple[Event, ...] = (
     STARTED,
     CandidateOpened(run_id="r", at=AT, candidate_id="c0001", parent_id="", number=1),
-    called("coder", "ok", tries=3),
-    called("planner", "timeout"),
-    reviewed("import"),
+    called(ModelRole.CODER, CallOutcome.OK, tries=3),
+    called(ModelRole.PLANNER, CallOutcome.TIMEOUT),
+    reviewed(GateRule.IMPORT),
     reviewed(),
     StageStarted(run_id="r", at=AT, candidate_id="c0001", attempt=0, stage=Stage.SMOKE),
     measured(stage=Stage.SMOKE),
@@ -194,7 +262,7 @@ STORY: tuple[Event, ...] = (
         run_id="r", at=AT, candidate_id="c0001", attempt=0,
         result=HeldOutResult(True, "", "v1", 20.0, 18.0, None, 3, ""),
     ),
-    judged("c0001", "bitrate", "v1", 20.0),
+    judged("c0001", VerdictRule.BITRATE, "v1", 20.0),
     Adopted(
         run_id="r", at=AT, candidate_id="c0001", version=2, commit="", tag="v2", pushed=False
     ),
@@ -202,7 +270,7 @@ STORY: tuple[Event, ...] = (
         run_id="r", at=AT, candidate_id="c0001", status=CandidateStatus.ADOPTED, reason="",
         experiment_id="",
     ),
-    failed("smoke", FailureKind.FORBIDDEN.value),
+    failed(Stage.SMOKE, FailureKind.FORBIDDEN),
 )  # fmt: skip
 
 
@@ -244,7 +312,7 @@ def test_a_version_that_was_there_before_is_the_champion_at_first() -> None:
     metrics.observe(
         Evaluated(run_id="r", at=AT, candidate_id="c0001", attempt=0, score=SCORE),
     )
-    metrics.observe(judged("c0001", "baseline", "v7", 0.0))
+    metrics.observe(judged("c0001", VerdictRule.BASELINE, "v7", 0.0))
     found = samples(metrics)
     assert found["evocodec_champion_version", frozenset()] == 7
     assert found["evocodec_champion_bitrate_mbps", frozenset()] == 8

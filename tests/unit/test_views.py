@@ -8,8 +8,18 @@ import pytest
 
 from evocodec.domain import events as ev
 from evocodec.domain.candidate import CandidateStatus, Finding, Origin, Verdict
+from evocodec.domain.errors import FailureKind
 from evocodec.domain.results import Quality, RatePoint, RdCurve, Score, ScreenResult, Stage
 from evocodec.domain.video import StreamInfo
+from evocodec.domain.vocabulary import (
+    CallOutcome,
+    GateRule,
+    ModelRole,
+    Proposer,
+    ReviewerName,
+    RunOutcome,
+    VerdictRule,
+)
 from evocodec.views.run import RunState, RunView, fold
 
 
@@ -21,7 +31,7 @@ def started(second: float = 0, resumed: int = 0) -> ev.RunStarted:
     return ev.RunStarted(
         run_id="r",
         at=at(second),
-        proposer="mutation",
+        proposer=Proposer.MUTATION,
         seed=3,
         clips=("city", "dog"),
         settings={"run.minutes": "5"},
@@ -31,7 +41,9 @@ def started(second: float = 0, resumed: int = 0) -> ev.RunStarted:
     )
 
 
-def stopped(second: float, outcome: str = "finished", resumed: int = 0) -> ev.RunStopped:
+def stopped(
+    second: float, outcome: RunOutcome = RunOutcome.FINISHED, resumed: int = 0
+) -> ev.RunStopped:
     return ev.RunStopped(run_id="r", at=at(second), outcome=outcome, resumed=resumed)
 
 
@@ -63,7 +75,9 @@ def way(number: int, second: float = 10, **end: Any) -> list[ev.Event]:
         ]
     if "bitrate_mbps" in end:
         version = end.get("version")
-        verdict = Verdict(version is not None, "bitrate", "because", "v0", end.get("gain", 1.0))
+        verdict = Verdict(
+            version is not None, VerdictRule.BITRATE, "because", "v0", end.get("gain", 1.0)
+        )
         events += [
             ev.StageStarted(**of, attempt=0, stage=Stage.FULL),
             ev.Evaluated(**of, attempt=0, score=score(end["bitrate_mbps"])),
@@ -104,7 +118,7 @@ def test_a_run_without_candidates_tells_how_it_was_set_up() -> None:
 
 
 def test_a_stop_and_a_resume_change_the_state_and_the_time_between_is_not_counted() -> None:
-    first: list[ev.Event] = [started(0), stopped(60, "interrupted")]
+    first: list[ev.Event] = [started(0), stopped(60, RunOutcome.INTERRUPTED)]
     view = fold(first)
     assert (view.state, view.outcome, view.elapsed_seconds) == ("stopped", "interrupted", 60)
     view = fold([*first, started(300, resumed=1), stopped(330, resumed=1)])
@@ -124,8 +138,8 @@ def test_counts_failures_and_order_of_candidates() -> None:
     view = fold(
         [
             started(),
-            *way(1, failure="timeout"),
-            *way(2, failure="timeout"),
+            *way(1, failure=FailureKind.TIMEOUT),
+            *way(2, failure=FailureKind.TIMEOUT),
             *way(3, bitrate_mbps=12.0),
             *way(4, bitrate_mbps=11.0, version=1),
             *way(5),
@@ -165,7 +179,7 @@ def test_what_a_candidate_is_doing_follows_its_events(events: int, activity: str
 
 
 def test_a_failed_attempt_is_kept_and_a_repaired_one_has_no_failure() -> None:
-    failed = way(1, failure="exception")[:-1]
+    failed = way(1, failure=FailureKind.EXCEPTION)[:-1]
     candidate = only(fold(failed))
     assert candidate.failure.kind == "exception"
     assert (candidate.failure.stage, candidate.failure.detail) == (Stage.SMOKE, "d")
@@ -187,7 +201,7 @@ def test_a_failed_attempt_is_kept_and_a_repaired_one_has_no_failure() -> None:
 def test_a_candidate_without_a_program_has_no_source() -> None:
     of: Any = {"run_id": "r", "candidate_id": "c0001", "at": at(1)}
     failure = ev.AttemptFailed(
-        **of, attempt=0, stage=Stage.REVIEW, failure="no_code", message="prose"
+        **of, attempt=0, stage=Stage.REVIEW, failure=FailureKind.NO_CODE, message="prose"
     )
     candidate = only(fold([failure]))
     assert candidate.source_sha256 == ""
@@ -197,9 +211,9 @@ def test_a_candidate_without_a_program_has_no_source() -> None:
 def test_reviews_of_all_attempts_are_listed_in_order() -> None:
     of: Any = {"run_id": "r", "candidate_id": "c0001", "at": at(1)}
     refused = ev.Reviewed(
-        **of, attempt=0, accepted=False, findings=(Finding("import", "no os", 3),)
+        **of, attempt=0, accepted=False, findings=(Finding(GateRule.IMPORT, "no os", 3),)
     )
-    accepted = ev.Reviewed(**of, attempt=1, accepted=True, reviewer="model")
+    accepted = ev.Reviewed(**of, attempt=1, accepted=True, reviewer=ReviewerName.MODEL)
     candidate = only(fold([refused, accepted]))
     assert [(r.reviewer, r.accepted) for r in candidate.reviews] == [
         ("static", False),
@@ -209,8 +223,8 @@ def test_reviews_of_all_attempts_are_listed_in_order() -> None:
 
 def test_the_newest_verdict_counts() -> None:
     of: Any = {"run_id": "r", "candidate_id": "c0001", "at": at(1)}
-    stale = ev.Judged(**of, verdict=Verdict(True, "bitrate", "first", "v1", 12.0))
-    fresh = ev.Judged(**of, verdict=Verdict(False, "not_enough", "second", "v2", 2.0))
+    stale = ev.Judged(**of, verdict=Verdict(True, VerdictRule.BITRATE, "first", "v1", 12.0))
+    fresh = ev.Judged(**of, verdict=Verdict(False, VerdictRule.NOT_ENOUGH, "second", "v2", 2.0))
     assert only(fold([stale, fresh])).verdict == fresh.verdict
 
 
@@ -235,13 +249,13 @@ def test_model_calls_tokens_money_and_retries_add_up() -> None:
             run_id="r",
             at=at(1),
             candidate_id="c0001",
-            role="coder",
+            role=ModelRole.CODER,
             attempt=attempt,
             model="m",
             prompt_sha256="",
             template_sha256="",
             reply_sha256="",
-            outcome="ok",
+            outcome=CallOutcome.OK,
             prompt_tokens=100,
             completion_tokens=10,
             cost_usd=0.25,
@@ -277,7 +291,7 @@ def test_anchors_are_listed_once_per_codec_and_clip() -> None:
 
 
 def test_live_and_replayed_views_are_equal_and_a_repeated_event_changes_nothing() -> None:
-    events = [started(), *way(1, bitrate_mbps=9.0, version=1), *way(2, failure="crash")]
+    events = [started(), *way(1, bitrate_mbps=9.0, version=1), *way(2, failure=FailureKind.CRASH)]
     state = RunState()
     for event in events:
         state.apply(event)
@@ -289,7 +303,7 @@ def test_live_and_replayed_views_are_equal_and_a_repeated_event_changes_nothing(
 def test_events_of_two_runs_are_not_mixed() -> None:
     state = RunState()
     state.apply(started())
-    other = ev.RunStopped(run_id="other", at=at(1), outcome="finished")
+    other = ev.RunStopped(run_id="other", at=at(1), outcome=RunOutcome.FINISHED)
     with pytest.raises(ValueError, match="run other in the view of r"):
         state.apply(other)
 
@@ -300,7 +314,7 @@ def test_a_view_may_be_asked_for_while_another_thread_applies() -> None:
 
     def write() -> None:
         for number in range(300):
-            for event in way(number, failure="timeout"):
+            for event in way(number, failure=FailureKind.TIMEOUT):
                 state.apply(event)
         done.set()
 
@@ -314,7 +328,7 @@ def test_a_view_may_be_asked_for_while_another_thread_applies() -> None:
 
 
 def test_odd_timestamps_do_not_stop_a_view() -> None:
-    view = fold([ev.RunStopped(run_id="r", at="yesterday", outcome="finished")])
+    view = fold([ev.RunStopped(run_id="r", at="yesterday", outcome=RunOutcome.FINISHED)])
     assert view.elapsed_seconds == 0.0
 
 

@@ -4,7 +4,6 @@ import difflib
 import re
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -26,14 +25,16 @@ from evocodec.cli.payload.run import (
     plain,
     run_payload,
 )
-from evocodec.cli.render.candidate_page import candidate_page, seconds_between
+from evocodec.cli.render.candidate_page import candidate_page
 from evocodec.cli.render.run_summary import OutputPaths, ending, resumable
 from evocodec.cli.render.tables import candidates_table, facts
 from evocodec.cli.render.text import clean
 from evocodec.cli.session import Session, program_words
 from evocodec.domain.candidate import CandidateStatus
+from evocodec.domain.clock import epoch_seconds, seconds_between
 from evocodec.domain.errors import UserError
 from evocodec.domain.events import Event, RunStopped
+from evocodec.domain.vocabulary import RunPhase
 from evocodec.formatting import duration, plural
 from evocodec.views.candidate import CandidateView
 from evocodec.views.run import RunView
@@ -129,7 +130,7 @@ class _Follower:
     def picture(self) -> RenderableType:
         for position, event in self._laboratory.events(self._run_id, after=self._position):
             self._position = position
-            self._now = _seconds(event.at)
+            self._now = epoch_seconds(event.at) or 0.0
             self._progress.apply(event)
             self.stopped = isinstance(event, RunStopped)
         if not self.stopped:  # at a stop, time stood still for what is left open
@@ -146,15 +147,15 @@ class _Follower:
 
 
 def _state_words(run: RunView) -> str:
-    if run.state == "stopped":
-        return f"{clean(run.outcome).replace('_', ' ')} after {duration(run.elapsed_seconds)}"
+    if run.state is RunPhase.STOPPED:
+        return f"{clean(run.outcome or '').replace('_', ' ')} after {duration(run.elapsed_seconds)}"
     return f"running for {duration(run.elapsed_seconds)}"
 
 
 def _hint(run: RunView, program: str) -> Text:
-    silent = time.time() - _seconds(run.last_at)
+    silent = time.time() - (epoch_seconds(run.last_at) or 0.0)
     again = f"{program} run --resume {run.run_id}"
-    if run.state == "stopped":
+    if run.state is RunPhase.STOPPED:
         words = f"  go on: {again}" if resumable(run) else f"  all candidates: {program} ls"
         return Text(words, style="dim")
     if silent > SILENT_SECONDS:
@@ -364,11 +365,3 @@ def _diff_style(line: str) -> str:
     if line.startswith(("---", "+++")):
         return "bold"
     return {"+": "green", "-": "red", "@": "cyan"}.get(line[:1], "default")
-
-
-def _seconds(at: str) -> float:
-    try:
-        moment = datetime.fromisoformat(at)
-    except ValueError:
-        return 0.0
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()

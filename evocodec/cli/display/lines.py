@@ -10,6 +10,7 @@ from evocodec.cli.render.text import clean, shorten, versus_hevc
 from evocodec.domain import events as ev
 from evocodec.domain.candidate import CandidateStatus
 from evocodec.domain.results import RatePoint, Score, Stage
+from evocodec.domain.vocabulary import CallOutcome, RunOutcome
 from evocodec.formatting import amount, money, number, percent, plural, size
 
 LONGEST = 400  # characters of one line; a model or a program may write pages
@@ -119,7 +120,7 @@ def _(event: ev.ModelCalled) -> Line:
     text += f", {event.wall_seconds:.1f} s"
     if event.cost_usd:
         text += f", {money(event.cost_usd)}"
-    fine = event.outcome == "ok"
+    fine = event.outcome is CallOutcome.OK
     return Line(event.candidate_id or "run", text, Tone.QUIET if fine else Tone.WARN, main=not fine)
 
 
@@ -239,7 +240,9 @@ def _(event: ev.CandidateClosed) -> Line:
 
 @_describe.register
 def _(event: ev.RunStopped) -> Line:
-    tone = Tone.PLAIN if event.outcome in {"finished", "interrupted"} else Tone.WARN
+    tone = (
+        Tone.PLAIN if event.outcome in {RunOutcome.FINISHED, RunOutcome.INTERRUPTED} else Tone.WARN
+    )
     text = event.outcome.replace("_", " ")
     if event.counts:
         text += ": " + ", ".join(f"{n} {name}" for name, n in event.counts.items())

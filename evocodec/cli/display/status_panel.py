@@ -10,6 +10,8 @@ from rich.text import Text
 from evocodec.cli.display.lines import Line, Tone
 from evocodec.cli.display.progress import Snapshot, Step
 from evocodec.cli.render.text import clean, shorten, sparkline, versus_hevc
+from evocodec.domain.results import HEVC_BITRATE_MBPS
+from evocodec.domain.vocabulary import Proposer, RunPhase
 from evocodec.formatting import amount, duration, money, number, percent, plural
 from evocodec.views.run import RunView
 
@@ -53,9 +55,9 @@ def message_words(run: RunView) -> str:
 
 def proposer_words(run: RunView) -> str:
     """Return who proposes, so that nobody takes the mutation proposer for a language model."""
-    if run.proposer == "mutation":
+    if run.proposer is Proposer.MUTATION:
         return "mutation proposer, no language model"
-    return clean(f"{run.proposer} {run.settings.get('model.model', '')}".strip())
+    return clean(f"{run.proposer or ''} {run.settings.get('model.model', '')}".strip())
 
 
 def count_lines(run: RunView) -> Iterator[str]:
@@ -83,11 +85,11 @@ def _header(run: RunView, corner: Text, width: int) -> Iterator[RenderableType]:
     yield _both_ends(title, corner, width)
     places = [f"clips {', '.join(run.clips)}"]
     dashboard = run.settings.get("ray.dashboard", "")
-    if dashboard and run.state == "running":
+    if dashboard and run.state is RunPhase.RUNNING:
         places.append(f"Ray dashboard {dashboard}")
     if run.clips:
         yield cut(Text(f"  {clean(' · '.join(places))}", style="dim"), width)
-    if run.settings.get("notice") and run.state == "running":
+    if run.settings.get("notice") and run.state is RunPhase.RUNNING:
         yield cut(Text(f"  {clean(run.settings['notice'])}", style="dim"), width)
     if message_words(run):
         yield cut(Text(f"  {message_words(run)}", style=str(Tone.WARN)), width)
@@ -123,7 +125,7 @@ def _append_rate(line: Text, bitrate_mbps: float | None) -> None:
 def _path(run: RunView) -> Text:
     shown = run.versions[-4:]
     names = [f"{v.tag} {number(v.bitrate_mbps)}" for v in shown]
-    start = "HEVC 10.00 → " if len(shown) == len(run.versions) else "… → "
+    start = f"HEVC {HEVC_BITRATE_MBPS:.2f} → " if len(shown) == len(run.versions) else "… → "
     rates = [v.bitrate_mbps for v in run.versions if v.bitrate_mbps is not None]
     line = Text("  versions  ", style="dim")
     line.append(start + " → ".join(names), style="default not dim")

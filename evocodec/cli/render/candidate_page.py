@@ -1,7 +1,6 @@
 """One candidate on a page: what was tried, what happened, what came of it."""
 
 from collections.abc import Iterator, Sequence
-from datetime import datetime
 from pathlib import Path
 
 from rich.console import RenderableType
@@ -18,6 +17,7 @@ from evocodec.cli.render.tables import (
 )
 from evocodec.cli.render.text import clean, fence
 from evocodec.domain.candidate import Finding
+from evocodec.domain.clock import seconds_between
 from evocodec.domain.results import Interval, Score
 from evocodec.formatting import amount, duration, money, number, percent, plural, size
 from evocodec.views.candidate import AttemptView, CandidateView
@@ -51,14 +51,6 @@ def candidate_page(
         yield clips_table(candidate.score)
     yield Text()
     yield commands(_next(candidate, program))
-
-
-def seconds_between(start: str, end: str) -> float | None:
-    """Return the seconds between two timestamps of events, or None."""
-    try:
-        return (datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds()
-    except (ValueError, TypeError):
-        return None
 
 
 def _facts(candidate: CandidateView, run: RunView, record: str) -> Iterator[tuple[str, Cell]]:

@@ -13,22 +13,24 @@ from evocodec.cli.exits import ExitCode
 from evocodec.cli.payload.run import Json, run_payload
 from evocodec.cli.render.tables import commands, facts, versions_table
 from evocodec.cli.render.text import clean, versus_hevc
+from evocodec.domain.vocabulary import Proposer, RunOutcome, VerdictRule
 from evocodec.formatting import duration, number, percent, plural
 from evocodec.views.candidate import CandidateView
 from evocodec.views.run import RunView
 
 EXIT_OF_OUTCOME: Final = {
-    "finished": ExitCode.OK,
-    "interrupted": ExitCode.INTERRUPTED,
-    "endpoint_gone": ExitCode.ENDPOINT,
-    "budget": ExitCode.ENDPOINT,
+    RunOutcome.FINISHED: ExitCode.OK,
+    RunOutcome.INTERRUPTED: ExitCode.INTERRUPTED,
+    RunOutcome.ENDPOINT_GONE: ExitCode.ENDPOINT,
+    RunOutcome.BUDGET: ExitCode.ENDPOINT,
+    RunOutcome.FAILED: ExitCode.FAILED,
 }
 HEADLINES: Final = {
-    "finished": ("finished", "bold green"),
-    "interrupted": ("stopped", "bold yellow"),
-    "endpoint_gone": ("stopped: the model endpoint is gone", "bold yellow"),
-    "budget": ("stopped: the budget is used up", "bold yellow"),
-    "failed": ("failed", "bold red"),
+    RunOutcome.FINISHED: ("finished", "bold green"),
+    RunOutcome.INTERRUPTED: ("stopped", "bold yellow"),
+    RunOutcome.ENDPOINT_GONE: ("stopped: the model endpoint is gone", "bold yellow"),
+    RunOutcome.BUDGET: ("stopped: the budget is used up", "bold yellow"),
+    RunOutcome.FAILED: ("failed", "bold red"),
 }
 
 
@@ -44,7 +46,7 @@ class OutputPaths:
 
 def exit_code(run: RunView) -> ExitCode:
     """Return what the way in which a run came to rest means to a script."""
-    return EXIT_OF_OUTCOME.get(run.outcome, ExitCode.FAILED)
+    return EXIT_OF_OUTCOME[run.outcome] if run.outcome else ExitCode.FAILED
 
 
 def ending_payload(run: RunView, output_paths: OutputPaths, *, resume: str) -> Json:
@@ -63,7 +65,7 @@ def ending_payload(run: RunView, output_paths: OutputPaths, *, resume: str) -> J
 
 def resumable(run: RunView) -> bool:
     """Whether going on with the run makes sense; one that never began has nothing to go on with."""
-    return bool(run.clips) and (run.outcome != "finished" or bool(run.in_flight))
+    return bool(run.clips) and (run.outcome is not RunOutcome.FINISHED or bool(run.in_flight))
 
 
 def ending(run: RunView, output_paths: OutputPaths, *, program: str) -> Iterator[RenderableType]:
@@ -83,7 +85,7 @@ def ending(run: RunView, output_paths: OutputPaths, *, program: str) -> Iterator
 
 
 def _headline(run: RunView) -> Text:
-    word, style = HEADLINES.get(run.outcome, (run.outcome or run.state, "bold"))
+    word, style = HEADLINES[run.outcome] if run.outcome else (run.state.value, "bold")
     line = Text(clean(word), style=style)
     seconds = duration(run.elapsed_seconds)
     words = f"{run.run_id}, {plural(len(run.candidates), 'candidate')} in {seconds}"
@@ -124,7 +126,8 @@ def _best_rejected(run: RunView) -> CandidateView | None:
     scored = [
         (candidate.score.bitrate_mbps, index, candidate)
         for index, candidate in enumerate(run.candidates)
-        if candidate.score and not (candidate.verdict and candidate.verdict.rule == "baseline")
+        if candidate.score
+        and not (candidate.verdict and candidate.verdict.rule is VerdictRule.BASELINE)
     ]
     return min(scored)[2] if scored else None
 
@@ -155,5 +158,5 @@ def _next(run: RunView, program: str) -> Iterator[tuple[str, str]]:
         yield "look", f"{program} show {run.best.candidate_id}"
     elif run.candidates:
         yield "look", f"{program} show {run.candidates[-1].candidate_id}"
-    if not run.model_calls and run.proposer == "mutation":
+    if not run.model_calls and run.proposer is Proposer.MUTATION:
         yield "a model", "EVOCODEC_MODEL__BASE_URL and EVOCODEC_MODEL__MODEL set a proposer"

@@ -13,6 +13,7 @@ from evocodec.cli.payload.run import estimated_mbps
 from evocodec.cli.render.text import clean, shorten, versus_hevc
 from evocodec.domain.candidate import CandidateStatus
 from evocodec.domain.results import RdCurve, Score
+from evocodec.domain.vocabulary import VerdictRule
 from evocodec.formatting import DASH, number, percent
 from evocodec.views.candidate import CandidateView
 from evocodec.views.run import RunView, VersionView
@@ -108,7 +109,7 @@ def candidates_table(
 def outcome_words(candidate: CandidateView) -> tuple[str, Tone]:
     """Return how a candidate ended, or what it is doing."""
     verdict = candidate.verdict
-    if verdict is not None and verdict.rule == "baseline":
+    if verdict is not None and verdict.rule is VerdictRule.BASELINE:
         return f"baseline ({clean(verdict.compared_with)})", Tone.PLAIN
     if candidate.adoption is not None:
         return f"adopted as {clean(candidate.adoption.tag)}", Tone.GOOD

@@ -9,6 +9,8 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
+from evocodec.domain.results import HEVC_BITRATE_MBPS
+
 # CSI, then the string sequences (OSC, DCS, SOS, PM, APC) up to their terminator, then two-byte
 # escapes. Whatever is left of a broken sequence loses its control characters below.
 _ESCAPES = re.compile(
@@ -56,7 +58,7 @@ def fence(text: str, *, limit: int = 40) -> str:
 
 def versus_hevc(bitrate_mbps: float | None) -> float | None:
     """Return how many per cent more (+) or fewer (−) bits than HEVC, which is 10 by definition."""
-    return None if bitrate_mbps is None else (bitrate_mbps / 10.0 - 1.0) * 100.0
+    return None if bitrate_mbps is None else (bitrate_mbps / HEVC_BITRATE_MBPS - 1.0) * 100.0
 
 
 def sparkline(values: Sequence[float]) -> str:

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from evocodec.domain.errors import InfrastructureFailure
+from evocodec.domain.vocabulary import Layer
 from evocodec.isolation.confine import NOBODY
 from evocodec.sandbox.allowed_paths import allowed_paths
 from evocodec.sandbox.forkserver import ForkServerLauncher
@@ -53,7 +54,7 @@ class BubblewrapLauncher(ForkServerLauncher):
 
     def describe(self) -> IsolationReport:
         """The layers of a job, with bubblewrap as one of them."""
-        return IsolationReport({**super().describe().layers, "bubblewrap": "on"})
+        return IsolationReport({**super().describe().layers, Layer.BUBBLEWRAP: "on"})
 
     def _make_server(self) -> ServerProcess:
         return _WrappedServer(self._bwrap, self._policy, self._preload, self._environment)

@@ -9,10 +9,11 @@ from typing import Literal
 from evocodec.domain.candidate import Review
 from evocodec.domain.errors import CandidateFailure
 from evocodec.domain.video import Frame, StreamInfo
+from evocodec.domain.vocabulary import Layer
 from evocodec.sandbox.launcher import IsolationReport
 from evocodec.sandbox.policy import MEBIBYTE, Limits
 
-HIDING_LAYERS = ("pivot_root", "path_broker")
+HIDING_LAYERS = (Layer.PIVOT_ROOT, Layer.PATH_BROKER)
 """Layers that hide files from a job: one of them is enough."""
 
 Operation = Literal["encode", "decode", "verify"]
@@ -122,6 +123,6 @@ class Attack:
     layer: str
     steps: tuple[Operation, ...] = ("encode",)
     limits: Limits = SMALL_LIMITS
-    documented_without: tuple[str, ...] = ()
+    documented_without: tuple[Layer, ...] = ()
     afterwards: bool = False
     for_the_gate: str = ""

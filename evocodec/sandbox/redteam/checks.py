@@ -13,6 +13,7 @@ import numpy as np
 from evocodec.codec.container import EvcHeader, write_evc
 from evocodec.domain.errors import FailureKind
 from evocodec.domain.video import Frame
+from evocodec.domain.vocabulary import Layer
 from evocodec.metrics.meter import measure_quality
 from evocodec.sandbox.launcher import IsolationReport
 from evocodec.sandbox.redteam.attack import (
@@ -31,11 +32,11 @@ _REFUSAL = re.compile(r"REFUSED (\w+) (\S+) (.*)", re.DOTALL)
 _SHOWN_CHARACTERS = 160
 _GRACE_SECONDS = 10.0
 
-SECCOMP, LANDLOCK, RLIMITS = "seccomp", "landlock", "rlimits"
+SECCOMP, LANDLOCK, RLIMITS = Layer.SECCOMP, Layer.LANDLOCK, Layer.RLIMITS
 NAMESPACES, SUPERVISOR, FRAMING = "namespaces", "supervisor", "framing"
 SCORER, ABSENT, GATE, FRESH = "scorer", "absent module", "static gate", "fresh process"
 ENVIRONMENT, DESCRIPTORS, MOUNTS = "own environment", "descriptors", "mount view"
-CGROUP, PERMISSIONS, SCRATCH = "cgroup", "permissions", "scratch"
+CGROUP, PERMISSIONS, SCRATCH = Layer.CGROUP, "permissions", Layer.SCRATCH
 CONFORMANCE, HELD_OUT = "conformance", "held-out clips"
 UNMAPPED, ABSENT_FILE = "unmapped code", "withheld file"
 BROKER, HIDING = "path broker", "mount view or path broker"
@@ -309,11 +310,11 @@ def _layer_of_error(kind: str, code: str, layers: IsolationReport) -> str:
         return by_kind[kind]
     if kind == "PermissionError" and code == "-":
         return "disabled function"
-    by_layers = {
-        "EPERM": ([SECCOMP, "capabilities"], PERMISSIONS),
+    by_layers: dict[str, tuple[list[Layer], str]] = {
+        "EPERM": ([SECCOMP, Layer.CAPABILITIES], PERMISSIONS),
         "ENOSYS": ([SECCOMP], PERMISSIONS),
         "EACCES": ([LANDLOCK], PERMISSIONS),
-        "ENOENT": (["pivot_root", "mount_namespace", "path_broker"], ""),
+        "ENOENT": ([Layer.PIVOT_ROOT, Layer.MOUNT_NAMESPACE, Layer.PATH_BROKER], ""),
     }
     if code in by_layers:
         return _first_on(layers, *by_layers[code])
@@ -337,8 +338,12 @@ def _hiding_layer(layers: IsolationReport) -> str:
     return _first_on(layers, HIDING_LAYERS, HIDING)
 
 
-def _first_on(layers: IsolationReport, names: Iterable[str], otherwise: str) -> str:
-    shown = {"pivot_root": MOUNTS, "mount_namespace": MOUNTS, "path_broker": BROKER}
+def _first_on(layers: IsolationReport, names: Iterable[Layer], otherwise: str) -> str:
+    shown = {
+        Layer.PIVOT_ROOT: MOUNTS,
+        Layer.MOUNT_NAMESPACE: MOUNTS,
+        Layer.PATH_BROKER: BROKER,
+    }
     return next((shown.get(name, name) for name in names if layers.holds(name)), otherwise)
 
 

@@ -3,6 +3,7 @@
 import re
 import textwrap
 
+from evocodec.domain.vocabulary import Layer
 from evocodec.sandbox.policy import Limits
 from evocodec.sandbox.redteam.attack import SMALL_LIMITS, Attack, AttackCheck, Operation, Theme
 from evocodec.sandbox.redteam.checks import no_success, not_reproduced
@@ -188,7 +189,7 @@ def attempt(
     steps: tuple[Operation, ...] = (),
     check: AttackCheck | None = None,
     limits: Limits = SMALL_LIMITS,
-    documented_without: tuple[str, ...] = (),
+    documented_without: tuple[Layer, ...] = (),
 ) -> Attack:
     """Return an attack whose ``body`` returns evidence of success, returns None, or raises."""
     function = "def attack():\n" + textwrap.indent(textwrap.dedent(body).strip("\n"), "    ")

@@ -3,13 +3,17 @@
 import ast
 import re
 from collections.abc import Iterable, Iterator
+from typing import TypeAlias
 
 from evocodec.codec.program import Program
 from evocodec.domain.candidate import Finding, Review
+from evocodec.domain.vocabulary import GateRule
 from evocodec.sandbox.policy import Policy
 from evocodec.sandbox.review import static_rules as rules
 from evocodec.sandbox.review.name_scopes import Scope, children_of, nodes_with_scopes
 from evocodec.sandbox.review.static_rules import Rule
+
+_Objection: TypeAlias = tuple[GateRule, str]  # the rule, and what is wrong
 
 _MAX_FINDINGS = 50
 _MAX_NODES = 200_000
@@ -23,17 +27,21 @@ def review_program(program: Program, policy: Policy) -> Review:
     size = len(program.text.encode("utf-8", "replace"))
     if size > policy.max_program_bytes:
         message = f"the program has {size} bytes; at most {policy.max_program_bytes} are allowed"
-        return Review((Finding("size", message),))
+        return Review((Finding(GateRule.SIZE, message),))
     try:
         tree = program.tree
     except SyntaxError as error:
-        return Review((Finding("syntax", f"does not parse: {error.msg}", error.lineno or 0),))
+        return Review(
+            (Finding(GateRule.SYNTAX, f"does not parse: {error.msg}", error.lineno or 0),)
+        )
     except (ValueError, RecursionError, MemoryError) as error:
-        return Review((Finding("syntax", f"does not parse: {type(error).__name__}: {error}"),))
+        return Review(
+            (Finding(GateRule.SYNTAX, f"does not parse: {type(error).__name__}: {error}"),)
+        )
     nodes = nodes_with_scopes(tree)
     if len(nodes) > _MAX_NODES:
         message = f"the program has {len(nodes)} syntax nodes; at most {_MAX_NODES} are allowed"
-        return Review((Finding("size", message),))
+        return Review((Finding(GateRule.SIZE, message),))
     findings = {*_check_interface(tree), *_Gate(policy, nodes).findings()}
     ordered = sorted(findings, key=lambda finding: (finding.line, finding.rule, finding.message))
     return Review(tuple(ordered[:_MAX_FINDINGS]))
@@ -51,18 +59,20 @@ def _check_interface(tree: ast.Module) -> Iterator[Finding]:
     form = next((form for form in _FORMS if any(name in functions for name in form)), _FORMS[0])
     for name, arity in form.items():
         if name not in functions:
-            yield Finding("interface", f"define {_signature(name)} at the top level of the file")
+            yield Finding(
+                GateRule.INTERFACE, f"define {_signature(name)} at the top level of the file"
+            )
             continue
         node = functions[name]
         if isinstance(node, ast.AsyncFunctionDef):
-            yield Finding("interface", f"{name} must not be async", node.lineno)
+            yield Finding(GateRule.INTERFACE, f"{name} must not be async", node.lineno)
         elif not _takes(node.args, arity):
             message = f"{name} must take {arity} arguments: {_signature(name)}"
-            yield Finding("interface", message, node.lineno)
+            yield Finding(GateRule.INTERFACE, message, node.lineno)
         elif not _gives_something(node):
             what = "yield its packets" if name == "encode" else "yield its frames"
             what = what if arity == 2 or name == "encode" else "return its result"
-            yield Finding("interface", f"{name} must {what}", node.lineno)
+            yield Finding(GateRule.INTERFACE, f"{name} must {what}", node.lineno)
 
 
 def _signature(name: str) -> str:
@@ -112,11 +122,11 @@ class _Gate:
         for node, scope in self._nodes:
             line = getattr(node, "lineno", 0)
             for rule, message in self._check(node, scope):
-                if rule == rules.LIBRARY_CODEC and self._policy.allow_library_codecs:
+                if rule == GateRule.LIBRARY_CODEC and self._policy.allow_library_codecs:
                     continue
                 yield Finding(rule, message, line)
 
-    def _check(self, node: ast.AST, scope: Scope) -> Iterator[tuple[str, str]]:
+    def _check(self, node: ast.AST, scope: Scope) -> Iterator[_Objection]:
         match node:
             case ast.Import():
                 for alias in node.names:
@@ -143,16 +153,16 @@ class _Gate:
 
     # -- imports ---------------------------------------------------------------------------------
 
-    def _check_import(self, module: str) -> Iterator[tuple[str, str]]:
+    def _check_import(self, module: str) -> Iterator[_Objection]:
         if not self._may_import(module):
             allowed = ", ".join(sorted(self._policy.allowed_imports))
-            yield "import", f"{module} may not be imported; use only: {allowed}"
+            yield GateRule.IMPORT, f"{module} may not be imported; use only: {allowed}"
             return
         yield from _check_path(module)
 
-    def _check_from_import(self, node: ast.ImportFrom) -> Iterator[tuple[str, str]]:
+    def _check_from_import(self, node: ast.ImportFrom) -> Iterator[_Objection]:
         if node.level:
-            yield "import", "relative imports lead nowhere: a program is one file"
+            yield GateRule.IMPORT, "relative imports lead nowhere: a program is one file"
             return
         module = node.module or ""
         if not self._may_import(module):
@@ -160,7 +170,7 @@ class _Gate:
             return
         for alias in node.names:
             if alias.name == "*":
-                yield "star_import", f"import the names you need from {module}, not *"
+                yield GateRule.STAR_IMPORT, f"import the names you need from {module}, not *"
             else:
                 yield from _check_path(f"{module}.{alias.name}")
 
@@ -171,7 +181,7 @@ class _Gate:
 
     # -- names and attributes ----------------------------------------------------------------------
 
-    def _check_name(self, node: ast.Name, scope: Scope) -> Iterator[tuple[str, str]]:
+    def _check_name(self, node: ast.Name, scope: Scope) -> Iterator[_Objection]:
         name = node.id
         if _DUNDER.fullmatch(name):
             stored = isinstance(node.ctx, ast.Store) and name in rules.SAFE_DUNDER_ASSIGNED
@@ -180,17 +190,17 @@ class _Gate:
         elif name in rules.FORBIDDEN_BUILTINS and isinstance(node.ctx, ast.Load):
             yield from _refuse(rules.BUILTIN, name)
         elif name in rules.ATTRIBUTE_BUILTINS and id(node) not in self._called:
-            yield "dynamic_attribute", f"{name} may only be called, not passed on"
+            yield GateRule.DYNAMIC_ATTRIBUTE, f"{name} may only be called, not passed on"
         elif self._is_library_value(node, scope):
             message = f"use {name} only as {name}.something: a library may not be passed on"
-            yield "library_value", message
+            yield GateRule.LIBRARY_VALUE, message
 
     def _is_library_value(self, node: ast.Name, scope: Scope) -> bool:
         if not isinstance(node.ctx, ast.Load) or id(node) in self._bases:
             return False
         return any(path in self._policy.allowed_imports for path in scope.resolve(node))
 
-    def _check_attribute(self, node: ast.Attribute, scope: Scope) -> Iterator[tuple[str, str]]:
+    def _check_attribute(self, node: ast.Attribute, scope: Scope) -> Iterator[_Objection]:
         paths = scope.resolve(node)
         if not paths:
             yield from _check_attribute_name(node.attr)
@@ -198,36 +208,36 @@ class _Gate:
             yield from _check_path(path)
             changed = isinstance(node.ctx, ast.Store | ast.Del)
             if changed and not path.startswith(rules.SETTABLE):
-                yield "patching", f"{path} belongs to a library and may not be changed"
+                yield GateRule.PATCHING, f"{path} belongs to a library and may not be changed"
 
     # -- calls -------------------------------------------------------------------------------------
 
-    def _check_call(self, node: ast.Call, scope: Scope) -> Iterator[tuple[str, str]]:
+    def _check_call(self, node: ast.Call, scope: Scope) -> Iterator[_Objection]:
         if isinstance(node.func, ast.Name):
             if node.func.id in rules.ATTRIBUTE_BUILTINS:
                 yield from self._check_attribute_call(node, node.func.id, scope)
             elif node.func.id == "type" and len(node.args) != 1:
-                yield "builtin", "type with several arguments makes classes; write a class"
+                yield GateRule.BUILTIN, "type with several arguments makes classes; write a class"
         if any(path.split(".")[0] == "numba" for path in scope.resolve(node.func)):
             yield from _check_numba_call(node)
 
     def _check_attribute_call(
         self, node: ast.Call, name: str, scope: Scope
-    ) -> Iterator[tuple[str, str]]:
+    ) -> Iterator[_Objection]:
         literal = node.args[1] if len(node.args) > 1 else None
         if not isinstance(literal, ast.Constant) or not isinstance(literal.value, str):
-            yield "dynamic_attribute", f"{name} needs the attribute's name as a plain string"
+            yield GateRule.DYNAMIC_ATTRIBUTE, f"{name} needs the attribute's name as a plain string"
             return
         if scope.resolve(node.args[0]):
-            yield "dynamic_attribute", f"{name} may not be used on a library; write it out"
+            yield GateRule.DYNAMIC_ATTRIBUTE, f"{name} may not be used on a library; write it out"
         yield from _check_attribute_name(literal.value)
 
 
-def _refuse(rule: Rule, what: str) -> Iterator[tuple[str, str]]:
+def _refuse(rule: Rule, what: str) -> Iterator[_Objection]:
     yield rule.name, f"{what} {rule.advice}"
 
 
-def _check_attribute_name(name: str) -> Iterator[tuple[str, str]]:
+def _check_attribute_name(name: str) -> Iterator[_Objection]:
     """Check an attribute of an object of unknown type."""
     if _DUNDER.fullmatch(name):
         if name not in rules.SAFE_DUNDER_ATTRIBUTES:
@@ -238,7 +248,7 @@ def _check_attribute_name(name: str) -> Iterator[tuple[str, str]]:
         yield from _refuse(rules.CODEC, f".{name}")
 
 
-def _check_path(path: str) -> Iterator[tuple[str, str]]:
+def _check_path(path: str) -> Iterator[_Objection]:
     """Check an attribute of a library, or a submodule; stops at the first objection."""
     parts = path.split(".")
     for count in range(2, len(parts) + 1):
@@ -253,7 +263,7 @@ def _check_path(path: str) -> Iterator[tuple[str, str]]:
             return
 
 
-def _objection(path: str, owner: str, name: str) -> tuple[str, str] | None:
+def _objection(path: str, owner: str, name: str) -> _Objection | None:
     if owner in rules.ONLY and name not in rules.ONLY[owner]:
         allowed = ", ".join(sorted(rules.ONLY[owner]))
         return rules.HOST.name, f"{path} may not be used; of {owner} only: {allowed}"
@@ -269,12 +279,12 @@ def _objection(path: str, owner: str, name: str) -> tuple[str, str] | None:
     return next(_check_attribute_name(name), None)
 
 
-def _check_definition(name: str, safe: Iterable[str]) -> Iterator[tuple[str, str]]:
+def _check_definition(name: str, safe: Iterable[str]) -> Iterator[_Objection]:
     if _DUNDER.fullmatch(name) and name not in safe:
         yield from _refuse(rules.DUNDER, name)
 
 
-def _check_text(text: str) -> Iterator[tuple[str, str]]:
+def _check_text(text: str) -> Iterator[_Objection]:
     """Check strings that become code: signatures, formats and annotations."""
     for name in _DUNDER.findall(text):
         if name not in rules.SAFE_DUNDER_TEXT:
@@ -282,18 +292,18 @@ def _check_text(text: str) -> Iterator[tuple[str, str]]:
             return
 
 
-def _check_numba_call(node: ast.Call) -> Iterator[tuple[str, str]]:
+def _check_numba_call(node: ast.Call) -> Iterator[_Objection]:
     for keyword in node.keywords:
         if keyword.arg is None:
-            yield "native_code", "write numba's options out instead of **options"
+            yield GateRule.NATIVE_CODE, "write numba's options out instead of **options"
         elif keyword.arg == "cache" and not _is_false(keyword.value):
-            yield "file_access", "cache=True makes numba write files; leave it out"
+            yield GateRule.FILE_ACCESS, "cache=True makes numba write files; leave it out"
         elif keyword.arg == "forceobj" and not _is_false(keyword.value):
-            yield "native_code", "forceobj compiles nothing; leave it out"
+            yield GateRule.NATIVE_CODE, "forceobj compiles nothing; leave it out"
     for argument in node.args:
         text = argument.value if isinstance(argument, ast.Constant) else None
         if isinstance(text, str) and not _NUMBA_SIGNATURE.fullmatch(text):
-            yield "unsafe_loading", "a numba signature may hold only types"
+            yield GateRule.UNSAFE_LOADING, "a numba signature may hold only types"
 
 
 def _is_false(node: ast.expr) -> bool:

@@ -7,27 +7,37 @@ saves time; the isolation layers of the kernel are what keeps a program in.
 import re
 from typing import NamedTuple
 
+from evocodec.domain.vocabulary import GateRule
+
 
 class Rule(NamedTuple):
-    """A rule's stable name and its advice to the author."""
+    """A rule's name and its advice to the author."""
 
-    name: str
+    name: GateRule
     advice: str
 
 
-LIBRARY_CODEC = "library_codec"  # the only rule that a policy may lift
-
 CODEC = Rule(
-    LIBRARY_CODEC, "calls an existing codec; transform, quantise and entropy-code yourself"
+    GateRule.LIBRARY_CODEC, "calls an existing codec; transform, quantise and entropy-code yourself"
 )
-FILES = Rule("file_access", "reads or writes files, and there are none; keep everything in memory")
-NATIVE = Rule("native_code", "reaches native code or compilers; use numpy, numba.njit or torch")
-PICKLE = Rule("unsafe_loading", "unpickles or evaluates text; use struct, np.frombuffer, literals")
-HOST = Rule("host_module", "leads out of the library into the host; import only what is allowed")
-PRIVATE = Rule("private", "is private to the library; use its public functions")
-DUNDER = Rule("dunder", "reaches into the interpreter; use ordinary attributes and operators")
-BUILTIN = Rule("builtin", "is not available to programs; write the operation out")
-PROCESSES = Rule("processes", "starts processes or talks to others; stay in this one")
+FILES = Rule(
+    GateRule.FILE_ACCESS, "reads or writes files, and there are none; keep everything in memory"
+)
+NATIVE = Rule(
+    GateRule.NATIVE_CODE, "reaches native code or compilers; use numpy, numba.njit or torch"
+)
+PICKLE = Rule(
+    GateRule.UNSAFE_LOADING, "unpickles or evaluates text; use struct, np.frombuffer, literals"
+)
+HOST = Rule(
+    GateRule.HOST_MODULE, "leads out of the library into the host; import only what is allowed"
+)
+PRIVATE = Rule(GateRule.PRIVATE, "is private to the library; use its public functions")
+DUNDER = Rule(
+    GateRule.DUNDER, "reaches into the interpreter; use ordinary attributes and operators"
+)
+BUILTIN = Rule(GateRule.BUILTIN, "is not available to programs; write the operation out")
+PROCESSES = Rule(GateRule.PROCESSES, "starts processes or talks to others; stay in this one")
 
 FORBIDDEN_BUILTINS = frozenset(
     {
