@@ -1,4 +1,4 @@
-"""The coder: turns a plan into a program, and repairs it when it is told what failed."""
+"""The coder: turns a plan into a program, and repairs it after a failure."""
 
 from dataclasses import dataclass
 from typing import Protocol

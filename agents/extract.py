@@ -1,4 +1,4 @@
-"""Finding a program in a chat reply: fences, several blocks, prose around, edits, or no fence."""
+"""Program extraction from a chat reply: code blocks, edits, or plain text."""
 
 import ast
 import re

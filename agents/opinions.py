@@ -1,4 +1,4 @@
-"""Reading what a language model says: a JSON object somewhere in its prose, or nothing at all."""
+"""Opinions of a language model: finds a JSON object in its reply, if there is one."""
 
 import json
 import re

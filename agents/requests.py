@@ -1,4 +1,4 @@
-"""What the graph asks of the four roles, and what they answer: frozen, typed, no behaviour."""
+"""Requests to the four roles and their replies: frozen types without behaviour."""
 
 from dataclasses import dataclass
 from typing import Literal

@@ -1,4 +1,4 @@
-"""A program from outside, by a person or any coding agent: planned and written before it came."""
+"""Submission: a program from outside, by a person or any coding agent, without planner or coder."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Putting the four roles together: with a model endpoint, or with the built-in proposer."""
+"""Team construction: the four roles, with a model endpoint or with the built-in proposer."""
 
 from dataclasses import dataclass
 

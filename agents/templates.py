@@ -1,4 +1,4 @@
-"""Prompt templates: versioned Markdown files, rendered into messages and known by their hash."""
+"""Prompt templates: versioned Markdown files, rendered into messages, identified by their hash."""
 
 import hashlib
 import re

@@ -1,1 +1,1 @@
-"""What is measured, and not tested: ``make bench``."""
+"""Benchmarks: figures that are measured and not tested (``make bench``)."""

@@ -1,4 +1,4 @@
-"""Measures what Evocodec itself costs, and prints it as a Markdown table.
+"""Benchmark of what Evocodec itself costs, printed as a Markdown table.
 
 Run it with ``make bench``. A few minutes on two cores; ``ARGS=--quick`` leaves the full stage out.
 Anchors are measured once and kept in ``build/bench``.

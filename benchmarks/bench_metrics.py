@@ -1,4 +1,4 @@
-"""Measures the metrics beside ffmpeg's filters, and what scoring adds to an evaluation.
+"""Benchmark of the metrics against ffmpeg's filters, and of scoring in an evaluation.
 
 Run it with ``make bench``, or alone with ``python -m benchmarks.bench_metrics``. Speeds are frames
 a CPU second, of one thread a side, so that other work on the machine counts little. Both sides read

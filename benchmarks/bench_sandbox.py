@@ -1,4 +1,4 @@
-"""Measures the sandbox, and prints it as a Markdown table: ``python -m benchmarks.bench_sandbox``.
+"""Benchmark of the sandbox, printed as a Markdown table: ``python -m benchmarks.bench_sandbox``.
 
 About a minute on two cores. Figures are of this machine, with whatever else it is doing.
 """

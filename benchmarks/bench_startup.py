@@ -1,4 +1,4 @@
-"""From typing ``evocodec eval`` to its first encode, with anchors in the cache."""
+"""Benchmark of start-up: from ``evocodec eval`` to its first encode, with cached anchors."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""A whole run on three nodes, whose parts are killed one after the other: what is left of it?
+"""Chaos test: a whole run on three nodes, whose parts are killed one after the other.
 
 Run it with ``python -m benchmarks.chaos --candidates 60``, and with ``--stores`` to keep everything
 in DynamoDB Local and a persisting S3, which are killed as well (EVOCODEC_DYNAMODB_LOCAL=fetch

@@ -1,1 +1,1 @@
-"""Control flow only: state, nodes, routing, build."""
+"""Candidate graph: state, nodes, routing."""

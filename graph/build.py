@@ -1,4 +1,4 @@
-"""One candidate's way as a LangGraph graph."""
+"""The candidate graph: the steps of one candidate as a LangGraph graph."""
 
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph import END, START, StateGraph

@@ -1,4 +1,4 @@
-"""The nodes after the numbers: judge, adopt, reject, record."""
+"""Decision nodes: judge, adopt, reject, record."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""The node that runs a program: smoke, screen, full, within an evaluation slot."""
+"""Evaluation node: runs a program through smoke, screen and full, in an evaluation slot."""
 
 import math
 from collections.abc import Iterator

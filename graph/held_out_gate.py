@@ -1,4 +1,4 @@
-"""The held-out gate: what would be adopted is measured once more, on clips that nobody has seen.
+"""The held-out gate: measures a candidate again on unseen clips before it is adopted.
 
 Nothing of it may reach an agent but pass or fail: no node hands anything from here to a team.
 """

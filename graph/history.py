@@ -1,4 +1,4 @@
-"""What the planner is told of the past: this run's finished experiments and the version to beat."""
+"""History for the planner: finished experiments of this run, and the version to beat."""
 
 from agents.requests import HistoryItem
 from evocodec.domain.candidate import CandidateStatus

@@ -1,4 +1,4 @@
-"""The nodes before anything runs: plan, code, review."""
+"""Proposal nodes: plan, code, review."""
 
 from dataclasses import dataclass
 

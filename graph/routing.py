@@ -1,4 +1,4 @@
-"""Which node comes next: pure functions of the state and the loop bounds."""
+"""Routing: chooses the next node from the state and the loop limits; pure functions."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What the nodes work with: handed in by the composition root, owned by nobody here."""
+"""Services of the nodes: objects that the composition root passes in."""
 
 import threading
 from collections.abc import Callable

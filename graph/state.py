@@ -1,4 +1,4 @@
-"""What a checkpoint holds: ids and small facts; programs, prompts and media are in the store."""
+"""Graph state that a checkpoint holds: ids and small facts; large data is in the store."""
 
 from typing import Literal, TypedDict
 

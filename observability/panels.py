@@ -1,4 +1,4 @@
-"""Panels as this project draws them: one unit, one description and one data source each."""
+"""Dashboard panels: one unit, one description and one data source each."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field

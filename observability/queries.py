@@ -1,4 +1,4 @@
-"""PromQL as the dashboards use it. ``$controller`` chooses among several laboratories."""
+"""PromQL queries of the dashboards. ``$controller`` selects one of several laboratories."""
 
 ONE = 'instance=~"$controller"'
 RANGE = "$__rate_interval"

@@ -1,4 +1,4 @@
-"""The composition root: the only place that wires parts together."""
+"""Application: wires all parts together, and holds the use cases that commands call."""
 
 from evocodec.app.laboratory import Laboratory
 

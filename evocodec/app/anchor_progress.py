@@ -1,4 +1,4 @@
-"""Encoders that are measured while somebody waits: how many at a time, and what is told of them."""
+"""Anchor encodes with progress reports: several at a time, each point reported as it comes."""
 
 import os
 import threading

@@ -1,4 +1,4 @@
-"""Every anchor on every clip, compared with the primary one: what ``evocodec anchors`` shows."""
+"""The anchor table: every anchor on every clip, compared with the primary one."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence

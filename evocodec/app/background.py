@@ -1,4 +1,4 @@
-"""A call under way in a thread of its own."""
+"""A function call that runs in a thread of its own."""
 
 import threading
 from collections.abc import Callable

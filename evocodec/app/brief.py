@@ -1,4 +1,4 @@
-"""The brief: what a coder is told, for coders that work outside of a run."""
+"""The brief: the prompt for coders and coding agents that work outside of a run."""
 
 from collections.abc import Iterable
 

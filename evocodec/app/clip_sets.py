@@ -1,4 +1,4 @@
-"""Named test sets: add to them, take from them, prove them and describe them."""
+"""Named test sets: add clips, remove them, verify their hashes, describe them."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress

@@ -1,4 +1,4 @@
-"""From settings to loaded clips and their anchors."""
+"""Clips and anchors of an evaluation, loaded as the settings say."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""From settings to an engine."""
+"""Engine construction from settings."""
 
 import os
 from collections.abc import Iterator

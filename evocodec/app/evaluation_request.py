@@ -1,4 +1,4 @@
-"""What measuring outside of a run begins with: the request, and an engine that is starting.
+"""Evaluation request for measurements outside of a run, and the start of their engine.
 
 Kept apart from ``evaluating``, and light: fork servers start in processes of their own while this
 one imports the rest.

@@ -1,4 +1,4 @@
-"""Encode and decode files with an adopted version, in the same sandbox that candidates run in.
+"""File encoding and decoding with an adopted version, in the sandbox that candidates run in.
 
 Frames and packets pass through one at a time: memory does not grow with the length of a video.
 """

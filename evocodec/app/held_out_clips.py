@@ -1,4 +1,4 @@
-"""Where the held-out gate gets its clips: configured ones, and drawn ones of a run's secret."""
+"""Clips of the held-out gate: configured ones, or clips drawn by the secret of the run."""
 
 import hashlib
 import hmac

@@ -1,4 +1,4 @@
-"""The laboratory as the faces see it: one object, opened on a workspace."""
+"""The laboratory: one object, opened on a workspace, that all commands use."""
 
 import threading
 from collections.abc import Callable, Iterator, Sequence

@@ -1,4 +1,4 @@
-"""What a program is measured with outside of a run: clips, their anchor, and a started engine.
+"""Setup of a measurement outside of a run: clips, their anchor curves, and a started engine.
 
 Light, because a command waits for it: what reports need is imported while a program is measured.
 """

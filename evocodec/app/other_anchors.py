@@ -1,4 +1,4 @@
-"""What versions of a run are compared with besides the primary anchor; encoded while it goes on."""
+"""Other anchors: encoders besides the primary one, encoded in the background during a run."""
 
 import logging
 import threading

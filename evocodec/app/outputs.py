@@ -1,4 +1,4 @@
-"""What the faces get from the laboratory besides the ledger's views."""
+"""Output types of the laboratory, besides the views of the ledger."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

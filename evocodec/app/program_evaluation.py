@@ -1,4 +1,4 @@
-"""Measuring one program outside of a run: review, smoke, full; the result goes to the caller."""
+"""Evaluation of one program outside of a run: review, smoke, full."""
 
 import threading
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""What was measured of one or two codecs, put together as a report."""
+"""Report of one or two measured codecs."""
 
 from collections.abc import Sequence
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""From a name to a program: built-in seeds, files, versions, candidates."""
+"""Programs by name: built-in seeds, files, versions, candidates."""
 
 from importlib import resources
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""From settings to the prompts' templates."""
+"""Settings of the prompt templates."""
 
 from agents.templates import Prompts
 from evocodec.app.engine import make_policy

@@ -1,4 +1,4 @@
-"""Metrics of a run out of its ledger, for whoever did not watch it live."""
+"""Metrics of a recorded run, computed from its ledger."""
 
 import threading
 

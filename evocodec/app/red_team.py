@@ -1,4 +1,4 @@
-"""Attacks on the sandbox that candidates get."""
+"""Red team: attacks on the sandbox that candidates get."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace

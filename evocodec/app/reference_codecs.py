@@ -1,4 +1,4 @@
-"""What a program is compared with: real encoders, and a person's own encodes."""
+"""Reference codecs for a comparison: real encoders, and a person's own encodes."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""Recorded runs, candidates and programs, by the names that people type."""
+"""Resolver: finds recorded runs, candidates and programs by the names that people type."""
 
 import re
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""A run: candidates opened one after another, several in flight, until time or count is up."""
+"""The run loop: opens candidates, keeps several in flight, stops at the time or count limit."""
 
 import threading
 import time

@@ -1,4 +1,4 @@
-"""A run before it runs: its plan, its name, and what its first event says of it."""
+"""Run plan: name, limits and fixed settings of a run, before it starts."""
 
 import importlib.metadata
 import json

@@ -1,4 +1,4 @@
-"""Who proposes, reviews and judges: a model, its recorded replies, mutation, or a person."""
+"""The team of a run: proposer, reviewer and judge, from a model, a replay, mutation or a person."""
 
 import threading
 from collections.abc import Callable

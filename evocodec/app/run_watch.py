@@ -1,4 +1,4 @@
-"""Who watches a run from outside: its metrics, the server that shows them, and its log."""
+"""Run monitoring: metrics of a run, the server that serves them, and its log."""
 
 import logging
 import os

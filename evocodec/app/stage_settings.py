@@ -1,4 +1,4 @@
-"""From settings to how candidates are measured and judged."""
+"""Stage settings: how candidates are measured and judged, derived from the settings tree."""
 
 import logging
 import tempfile

@@ -1,4 +1,4 @@
-"""Looking after stores: what is there, whether it can be used, and moving it."""
+"""Store administration: inspect stores, check them, migrate them."""
 
 import time
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Where things lie below the workspace folder."""
+"""Paths of all files in a workspace folder."""
 
 import os
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""How a function becomes a command: global options everywhere, examples, and the error edge."""
+"""Command decorator: adds global options, examples and error handling to a function."""
 
 import inspect
 import os

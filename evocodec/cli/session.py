@@ -1,4 +1,4 @@
-"""What every command shares: the global options, the two streams, and the laboratory."""
+"""Session: the global options, output streams and laboratory that every command uses."""
 
 import json
 import os

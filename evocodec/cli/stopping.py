@@ -1,4 +1,4 @@
-"""Stopping: the first Ctrl-C or SIGTERM asks, the second leaves."""
+"""Signal handling: the first Ctrl-C or SIGTERM stops in order, the second at once."""
 
 import contextlib
 import os

@@ -1,4 +1,4 @@
-"""Candidates: where they come from, what was asked of them, and how they ended."""
+"""Candidates: origin, plan, program, review, verdict and status."""
 
 from dataclasses import dataclass
 from enum import StrEnum

@@ -1,4 +1,4 @@
-"""One format of time in events and reports: UTC, ISO 8601, milliseconds, with its offset.
+"""Time format of events and reports: UTC, ISO 8601, milliseconds, with its offset.
 
 ``2026-11-30T14:17:05.123+00:00``. Ledgers written before 0.2 leave the offset out, or write ``Z``:
 all three are read.

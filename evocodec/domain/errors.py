@@ -1,4 +1,4 @@
-"""Every error Evocodec raises on purpose.
+"""Errors that Evocodec raises on purpose, as one tree.
 
 ::
 

@@ -1,4 +1,4 @@
-"""Typed events: what the ledger keeps and what every listener (progress, metrics, web) reads.
+"""Typed events: recorded by the ledger, and read by every listener (display, metrics, log).
 
 Each event has a ``key`` that is unique within its run. The ledger records a key once, so recording
 again after a crash changes nothing: this is what makes a resumed run lose and repeat nothing.

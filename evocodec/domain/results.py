@@ -1,4 +1,4 @@
-"""What an evaluation yields: rate points, curves, scores, and their cost."""
+"""Results of an evaluation: rate points, curves, scores, costs."""
 
 import math
 from collections.abc import Mapping

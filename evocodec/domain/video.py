@@ -1,4 +1,4 @@
-"""Frames and streams: the only two things a candidate and its judge share."""
+"""Frames and streams: the only types that a candidate and its evaluation share."""
 
 from dataclasses import dataclass
 from fractions import Fraction

@@ -1,1 +1,1 @@
-"""How a number is made: clips, metrics, anchors, curves, stages."""
+"""The evaluation protocol: stages, rate plans, guards, scores."""

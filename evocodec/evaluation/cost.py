@@ -1,4 +1,4 @@
-"""Time that a result costs, against the anchor's."""
+"""Encode and decode time of a result, relative to the anchor's."""
 
 import math
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Guards of what a mean PSNR-Y cannot see: colour, and frames that are given up.
+"""Guards on chroma quality and on the worst frames, which a mean PSNR-Y does not show.
 
 Rates are compared at equal mean PSNR-Y. A codec that destroys colour would gain every bit that
 colour costs, and one that shows every frame twice pays for the bad half with the good one. So at

@@ -1,4 +1,4 @@
-"""Points of one candidate in one stage: known ones from their events, missing ones measured.
+"""Rate points of one candidate in one stage: read from its events, or measured if missing.
 
 Every point is an event, recorded before the next step relies on it. Coming back after a crash, a
 stage measures only the points that have no event yet.

@@ -1,4 +1,4 @@
-"""Which qp to measure next, until a candidate's curve can be compared with the anchor's.
+"""Rate plan: chooses the next QPs, until a candidate's curve can be compared with the anchor's.
 
 A codec's qp scale is its own; the plan only assumes that a larger qp means less quality. It
 looks for four points that cover 60 % of the anchor's working range with the operating quality

@@ -1,4 +1,4 @@
-"""From curves to the numbers that decide."""
+"""Scoring: computes the score of a candidate from its RD curves."""
 
 import math
 from collections.abc import Mapping, Sequence

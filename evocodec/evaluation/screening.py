@@ -1,4 +1,4 @@
-"""The screen: a few frames at one rate decide whether a full evaluation could be worth it.
+"""The screen: a few frames at one rate decide whether a full evaluation is worth its cost.
 
 A candidate is dropped only when it could not win even at the optimistic end of the estimate. How
 far estimates miss is learnt: from recorded candidates that were evaluated whatever the screen had

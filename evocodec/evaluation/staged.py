@@ -1,4 +1,4 @@
-"""A candidate's way through the stages: what to measure next, and what follows from it.
+"""Staged evaluation of a candidate: smoke, screen, full.
 
 Each stage can be asked for again after a crash: what was measured is not measured twice.
 """

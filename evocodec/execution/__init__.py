@@ -1,1 +1,1 @@
-"""Ray tasks, slots, retries, deadlines."""
+"""Execution of rate jobs: tasks, slots, retries, deadlines, workers."""

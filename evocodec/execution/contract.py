@@ -1,4 +1,4 @@
-"""What an engine promises: rate jobs in, rate points out, and three outcomes that never mix."""
+"""Engine contract: rate jobs in, rate points out, and three outcomes that are never mixed."""
 
 import threading
 from collections.abc import Callable, Sequence

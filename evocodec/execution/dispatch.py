@@ -1,4 +1,4 @@
-"""The controller's side of one candidate's tasks: submit, follow, retry, cancel.
+"""Dispatch of one candidate's tasks: submit, follow, retry, cancel.
 
 One thread owns one Dispatch. Workers schedule; the deadlines and the retries are ours, because a
 task that waits for a slot must not run out of time, and because no scheduler can tell our failures

@@ -1,4 +1,4 @@
-"""Another processor, as far as the numerical libraries are concerned.
+"""CPU emulation: makes numerical libraries compute as on another processor.
 
 A decoder must give the same frames on every machine. Libraries choose their vector code by
 processor at start-up, and that changes the last bits of float results: exp, tanh, filters, matrix

@@ -1,4 +1,4 @@
-"""Which encodes a stage asks for: pure plans, run by whoever owns the machines."""
+"""Rate jobs of a stage: pure plans, without knowledge of the machines."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The fork servers of one worker process: warm ones for what its programs need."""
+"""Launcher pool of one worker process: warm fork servers for what its programs need."""
 
 import os
 import re

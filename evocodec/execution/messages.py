@@ -1,4 +1,4 @@
-"""What a task yields to the controller, in order: marks of progress, then one outcome.
+"""Messages from a task to the controller: progress, then exactly one outcome.
 
 Failures travel as data, because an exception that crosses processes may lose its type on the way,
 and then a candidate's failure and ours could be taken for one another.

@@ -1,4 +1,4 @@
-"""What runs inside a worker process: each function is one Ray task, and knows nothing of Ray.
+"""Task functions that run inside a worker process; none of them depends on Ray.
 
 The worker is trusted and the program is not: every encode and every decode happens in a process of
 the fork server that the worker owns. The reference frames stay in the worker, which scores.

@@ -1,4 +1,4 @@
-"""The budget of a run: no call starts that could overdraw it."""
+"""The budget of a run: a call that could exceed it is not started."""
 
 import threading
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""What goes to a chat model, what comes back, and what a gateway to one promises."""
+"""Model contract: request to a chat model, its reply, and what a gateway guarantees."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

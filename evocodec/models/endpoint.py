@@ -1,4 +1,4 @@
-"""Where one role's calls go: the common settings of a model, with what the role has of its own."""
+"""Endpoint settings of one role: the common model settings, with the role's own on top."""
 
 import ipaddress
 from dataclasses import dataclass, field

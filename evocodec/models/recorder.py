@@ -1,4 +1,4 @@
-"""Model calls in the ledger: what was asked, what came back, and what it cost."""
+"""Recorder of model calls: prompt, reply and cost go to the ledger."""
 
 import json
 from collections.abc import Callable, Sequence

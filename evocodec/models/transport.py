@@ -1,4 +1,4 @@
-"""One request to an OpenAI-compatible endpoint, and a name for everything that can go wrong."""
+"""HTTP request to an OpenAI-compatible endpoint, with a name for every kind of failure."""
 
 import asyncio
 import re

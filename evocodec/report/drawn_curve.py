@@ -1,4 +1,4 @@
-"""Curves as every chart draws them: the measured points, and the line that BD-rate integrates."""
+"""Drawn curves: the measured points of a curve, and the line that BD-rate integrates."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

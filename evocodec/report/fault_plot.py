@@ -1,4 +1,4 @@
-"""The picture that goes with a curve that cannot be compared: what is wrong is marked in red."""
+"""Fault plot: the curves that cannot be compared, with the problem marked in red."""
 
 import textwrap
 from collections.abc import Mapping

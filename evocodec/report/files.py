@@ -1,4 +1,4 @@
-"""What a report is written to besides HTML: CSV tables and plots."""
+"""Report files besides HTML: CSV tables and plots."""
 
 import csv
 import io

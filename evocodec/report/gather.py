@@ -1,4 +1,4 @@
-"""From measured curves to a report's facts: comparisons, means, the machine and its software."""
+"""Report facts from measured curves: comparisons, means, the machine and its software."""
 
 import importlib.metadata
 import os

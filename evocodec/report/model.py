@@ -1,4 +1,4 @@
-"""What a report holds, whatever it is written as: codecs, curves, comparisons, pictures, facts."""
+"""Report model: codecs, curves, comparisons, pictures and facts, for every output format."""
 
 import math
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""The HTML report: one file that opens from disk, asks nobody for anything, and prints.
+"""The HTML report: one file that works from disk, loads nothing, and can be printed.
 
 Jinja2 writes it from ``templates/``. Every value is escaped unless it is ``Markup``, and only our
 own style and script are; a name that a template misspells is an error.

@@ -1,4 +1,4 @@
-"""Bits against time: which results no other one beats on both."""
+"""Pareto front over bits and time: results that no other result beats on both."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Frames for people to look at: both codecs at nearly the same rate, where the subject is worst."""
+"""Frame pictures of a report: both codecs at nearly the same rate, at the worst frames."""
 
 import math
 import tempfile

@@ -1,4 +1,4 @@
-"""Panels of RD figures, drawn by matplotlib: what the figures of runs, reports and faults share."""
+"""RD panels drawn by matplotlib, shared by the figures of runs, reports and faults."""
 
 import math
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Pictures of a run: HEVC and every adopted version, and curves that cannot be compared."""
+"""Plots of a run: HEVC and every adopted version, and curves that cannot be compared."""
 
 import threading
 from collections.abc import Mapping

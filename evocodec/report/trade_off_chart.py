@@ -1,4 +1,4 @@
-"""The chart of bits against decode time, as data."""
+"""Chart of bits against decode time, as data."""
 
 from collections.abc import Iterator, Mapping, Sequence
 

@@ -1,4 +1,4 @@
-"""What a report says in words, whatever it is written as."""
+"""Wording of reports, shared by all output formats."""
 
 from collections.abc import Iterator
 

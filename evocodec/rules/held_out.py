@@ -1,4 +1,4 @@
-"""The held-out gate's rules: what has to be left of a gain on clips that nobody tuned on."""
+"""Rules of the held-out gate: how much of a gain must remain on unseen clips."""
 
 from dataclasses import dataclass, replace
 

@@ -1,4 +1,4 @@
-"""The archive: every candidate that was measured or failed, and what is under way."""
+"""The archive: every candidate that was measured or failed, and those in flight."""
 
 import math
 import random

@@ -1,4 +1,4 @@
-"""The built-in proposer: edits of marked constants, chosen by Thompson sampling.
+"""The built-in proposer: changes tunables, chosen by Thompson sampling.
 
 It is no language model and never poses as one. It makes a run work on a bare machine, and is the
 baseline that a model has to beat.

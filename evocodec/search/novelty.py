@@ -1,4 +1,4 @@
-"""Turning away programs that were evaluated before, before they cost anything."""
+"""Novelty check: refuses programs that were evaluated before, before they cost anything."""
 
 import threading
 

@@ -1,4 +1,4 @@
-"""A model of how marked constants move the bitrate: additive effects and pairwise interactions.
+"""Surrogate model of the bitrate: additive effects and pairwise interactions of tunables.
 
 Bayesian linear regression on log bitrate. A point is a full assignment of the marks. Its features
 are measured from a baseline assignment (the seed's), so the baseline has none: one per other value

@@ -1,4 +1,4 @@
-"""The journal: records an event once, then tells the listeners."""
+"""The journal: records an event once, then passes it to the listeners."""
 
 import threading
 from collections.abc import Callable

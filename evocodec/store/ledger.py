@@ -1,4 +1,4 @@
-"""What a ledger promises, whatever keeps it. Every backend passes one contract suite."""
+"""Ledger contract: what every backend guarantees. One contract test suite runs over all of them."""
 
 from collections.abc import Iterator, Sequence
 from typing import Protocol

@@ -1,4 +1,4 @@
-"""Stores that live in memory: for tests, and for commands that keep nothing."""
+"""Stores in memory, for tests and for commands that keep nothing."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""Moves what is kept from one kind of store to another: copies, checks, and deletes nothing.
+"""Migration between kinds of stores: copies and verifies, never deletes.
 
 Blobs go first, because events rely on them, then events, then records. Everything is known by its
 content or key, so a migration that was interrupted goes on where it stopped, and one that is

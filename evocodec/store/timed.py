@@ -1,4 +1,4 @@
-"""Stores with a stopwatch: the same promises, and every call is measured."""
+"""Timed stores: measure every call of the store that they wrap."""
 
 from collections.abc import Iterator, Sequence
 

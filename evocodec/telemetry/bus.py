@@ -1,4 +1,4 @@
-"""The event bus: hands every event to whoever listens, in order, and survives listeners."""
+"""The event bus: passes every event to all listeners, in order, and survives their errors."""
 
 import logging
 import threading

@@ -1,4 +1,4 @@
-"""Every label value that a metric may have; anything else is counted as ``other``.
+"""Label values of all metrics; any other value is counted as ``other``.
 
 Most are the members of a vocabulary of the domain, in whole: a new member has its series at once.
 What is of no vocabulary (anchors, layers that a worker of another version reports) could be any

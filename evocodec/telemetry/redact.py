@@ -1,4 +1,4 @@
-"""Keeps keys and passwords out of logs, whoever puts them into a message."""
+"""Redaction of keys and passwords in log messages."""
 
 import re
 from collections.abc import Iterable

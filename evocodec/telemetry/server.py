@@ -1,4 +1,4 @@
-"""Serves ``/metrics`` and ``/healthz`` over HTTP, for Prometheus and for probes."""
+"""HTTP server of ``/metrics`` and ``/healthz``, for Prometheus and for probes."""
 
 import logging
 import socket

@@ -1,4 +1,4 @@
-"""A semaphore that says how many wait for it."""
+"""A semaphore that counts its waiting threads."""
 
 import threading
 from types import TracebackType

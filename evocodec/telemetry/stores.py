@@ -1,4 +1,4 @@
-"""How long stores take and how often they fail, counted around the calls themselves."""
+"""Store metrics: duration and failures of every call."""
 
 import logging
 import time

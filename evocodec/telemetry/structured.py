@@ -1,4 +1,4 @@
-"""The log for whoever collects logs: stdout, stderr or a file, as JSON or as text."""
+"""Structured log for log collectors: stdout, stderr or a file, as JSON or as text."""
 
 import logging
 import re

@@ -1,4 +1,4 @@
-"""One candidate as people and agents see it, folded from its events."""
+"""View of one candidate for people and agents, computed from its events."""
 
 from dataclasses import dataclass, replace
 from functools import singledispatch

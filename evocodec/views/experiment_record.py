@@ -1,4 +1,4 @@
-"""Experiment records made of a candidate's events."""
+"""Experiment record of a candidate, computed from its events."""
 
 import hashlib
 import math

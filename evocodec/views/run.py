@@ -1,4 +1,4 @@
-"""Runs as people and agents see them: folds over events, without clocks, files or networks.
+"""Views of runs for people and agents, computed from events alone.
 
 The same events give the same view, whether they are read from a ledger at once or heard live.
 """

@@ -1,4 +1,4 @@
-"""The four dashboards, a file each."""
+"""The four dashboards, one file each."""
 
 from observability.boards import fleet, models, run, security
 

@@ -1,4 +1,4 @@
-"""Whether machines are busy."""
+"""Fleet dashboard: load of the machines."""
 
 from observability.panels import GREEN, RED, YELLOW, Board, Panel, Query, Section
 from observability.queries import RANGE, grown, of, percentile

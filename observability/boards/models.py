@@ -1,4 +1,4 @@
-"""What language models cost."""
+"""Models dashboard: calls, failures and cost of language models."""
 
 from observability.panels import GREEN, RED, YELLOW, Board, Panel, Query, Section
 from observability.queries import RANGE, grown, of, percentile

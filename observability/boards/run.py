@@ -1,4 +1,4 @@
-"""How far the codec is."""
+"""Run dashboard: progress of the codec."""
 
 from observability.panels import GREEN, RED, YELLOW, Board, Panel, Query, Section
 from observability.queries import grown, of, percentile

@@ -1,4 +1,4 @@
-"""What programs tried."""
+"""Security dashboard: what programs tried, and what refused it."""
 
 from observability.panels import GREEN, RED, Board, Panel, Query, Section
 from observability.queries import grown, of

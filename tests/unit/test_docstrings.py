@@ -7,18 +7,7 @@ from pathlib import Path
 import pytest
 
 _TREE = Path(__file__).parents[2]
-_ROOMS = [
-    "evocodec/video",
-    "evocodec/metrics",
-    "evocodec/curves",
-    "evocodec/anchors",
-    "evocodec/isolation",
-    "evocodec/guest",
-    "evocodec/sandbox",
-    "evocodec/cluster",
-    "evocodec/champions",
-    "evocodec/codec",
-]
+_ROOMS = ["evocodec", "agents", "graph", "observability", "tools", "benchmarks"]
 _QUESTION = re.compile(r"(What|Which|How|Where|Who|Whose|Whether|When|Why)\b")
 _LONGEST_SENTENCE = 100
 

@@ -1,4 +1,4 @@
-"""``evocodec encode | decode``: use a version."""
+"""``evocodec encode | decode``: code a file with an adopted version."""
 
 import signal
 import time

@@ -1,4 +1,4 @@
-"""Shows which anchors are being measured, and about how long it will go on."""
+"""Progress display of anchor encodes, with an estimate of the remaining time."""
 
 import threading
 import time

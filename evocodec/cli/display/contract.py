@@ -1,4 +1,4 @@
-"""The one interface of all renderers."""
+"""Display contract: the interface that all renderers implement."""
 
 from collections.abc import Iterable
 from types import TracebackType

@@ -1,4 +1,4 @@
-"""The renderer for machines: one event a line on stdout, and nothing else there."""
+"""JSON renderer: one event per line on stdout, and nothing else there."""
 
 import json
 import threading

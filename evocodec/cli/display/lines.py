@@ -1,4 +1,4 @@
-"""Every event as one line of words: for the plain renderer, the log and the live display."""
+"""Text lines of events, for the plain renderer, the log and the live display."""
 
 from dataclasses import dataclass
 from enum import StrEnum

@@ -1,4 +1,4 @@
-"""The renderer for a terminal: one calm picture of the run, redrawn in place."""
+"""Live renderer for a terminal: one panel of the run, redrawn in place."""
 
 import time
 from collections.abc import Callable, Iterable

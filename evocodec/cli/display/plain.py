@@ -1,4 +1,4 @@
-"""The renderer for logs and pipes: one line for each thing worth knowing, and a pulse between."""
+"""Plain renderer for logs and pipes: one line per important event, and a regular heartbeat."""
 
 import threading
 import time

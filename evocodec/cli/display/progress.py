@@ -1,4 +1,4 @@
-"""What a running display knows: the run's view, and when each candidate's present step began."""
+"""Display state: the run's view, and the start time of each candidate's present step."""
 
 import threading
 from collections import deque

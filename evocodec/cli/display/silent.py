@@ -1,4 +1,4 @@
-"""Shows nothing: for a run whose log goes to stdout and says it all."""
+"""Silent renderer, for a run whose log goes to stdout."""
 
 import logging
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""The picture of a run in words and bars: what the live display redraws and ``status`` prints."""
+"""Status panel of a run, for the live display and for ``status``."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final

@@ -1,1 +1,1 @@
-"""What commands print with --json."""
+"""JSON output of commands (``--json``)."""

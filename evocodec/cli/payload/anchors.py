@@ -1,4 +1,4 @@
-"""What ``anchors --json`` and ``--csv`` hold; docs/anchors.md lists the keys and columns."""
+"""JSON and CSV output of ``anchors``; docs/anchors.md lists the keys and columns."""
 
 import csv
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""What ``eval --json`` and ``compare --json`` print; docs/reports.md lists the keys."""
+"""JSON output of ``eval`` and ``compare``; docs/reports.md lists the keys."""
 
 from collections.abc import Iterable
 from pathlib import Path

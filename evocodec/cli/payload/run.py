@@ -1,4 +1,4 @@
-"""What ``--json`` prints: stable, documented keys, chosen here and nowhere else.
+"""JSON output of runs and candidates: stable, documented keys, chosen here and nowhere else.
 
 Keys are added, never renamed or removed. Numbers that do not exist are null, never NaN.
 """

@@ -1,1 +1,1 @@
-"""What commands print: tables, pages, summaries."""
+"""Text output of commands: tables, pages, summaries."""

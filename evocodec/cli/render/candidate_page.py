@@ -1,4 +1,4 @@
-"""One candidate on a page: what was tried, what happened, what came of it."""
+"""Page of one candidate: its plan, its measurements and its result."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path

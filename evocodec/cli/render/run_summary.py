@@ -1,4 +1,4 @@
-"""The last screen of a run: what was found, where it is, and what to type next."""
+"""Summary at the end of a run: what was found, where it is, and what to type next."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Tables: aligned numbers with their units in the heads, no frames, nothing interpreted."""
+"""Tables with aligned numbers and units in their heads."""
 
 from collections.abc import Iterable, Sequence
 

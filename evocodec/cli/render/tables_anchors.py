@@ -1,4 +1,4 @@
-"""The tables of ``anchors``: one a clip, and the means over clips."""
+"""Tables of ``anchors``: one per clip, and the means over clips."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Tables of an evaluation: every reference and metric, costs, and what to read with care."""
+"""Tables of an evaluation: every reference and metric, costs, and warnings."""
 
 from typing import TYPE_CHECKING
 

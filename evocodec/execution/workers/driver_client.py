@@ -1,4 +1,4 @@
-"""One process that holds a Ray connection, seen from the controller: orders in, reports out."""
+"""Client of the driver process, which holds a Ray connection: sends requests, receives reports."""
 
 import itertools
 import os

@@ -1,4 +1,4 @@
-"""What the controller and the process that holds its Ray connection say to one another.
+"""Messages between the controller and the driver process that holds its Ray connection.
 
 Both are ours, one started by the other, and a pipe between them that nobody else has: pickle is
 safe there. The controller numbers everything; numbers are never used twice.

@@ -1,4 +1,4 @@
-"""How the frames of a large clip reach a task: as a path on one machine, in pieces between two.
+"""Frame transfer of large clips: by path on one machine, in pieces between machines.
 
 Small clips travel through the object store as they are. A large one would fill it, and would be
 read back whole; workers of the same machine open its file instead. On another machine, which does

@@ -1,4 +1,4 @@
-"""The engine without a cluster: a thread a slot in this process, the same tasks and sandboxes.
+"""Local workers: one thread per slot in this process, with the same tasks and sandboxes.
 
 Ready in well under a second, where Ray takes five: for commands that measure one program and end.
 A thread only supervises and scores; programs run in the fork servers that it owns, as they do below

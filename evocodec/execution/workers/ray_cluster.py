@@ -1,4 +1,4 @@
-"""Ray in this process: connected to a cluster, with warm workers, and what it has room for."""
+"""Ray connection in this process: warm workers, and the capacity of the cluster."""
 
 import logging
 from typing import Any

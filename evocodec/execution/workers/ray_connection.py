@@ -1,4 +1,4 @@
-"""A Ray cluster to work on: one of our own on this machine, or an existing one to join.
+"""Ray sessions: start a cluster on this machine, or join an existing one.
 
 Ray 2.60 resolves 127.0.0.1 to an outside address and then listens on all interfaces; a local
 cluster of ours must not. It also prints cluster messages to stdout, where they would break

@@ -1,4 +1,4 @@
-"""The process that holds the controller's connection to a Ray cluster: ``-m … FD``.
+"""Driver process that holds the controller's connection to a Ray cluster: ``-m … FD``.
 
 Ray ends the process that has lost its head for a minute, at once and from C++, and calls that ask
 the head never return. Both happen here, where they cost nothing but this process: the controller

@@ -1,4 +1,4 @@
-"""The workers that Ray schedules: each task is a streaming Ray task with a name."""
+"""Ray workers: each task is a named, streaming Ray task."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""A cluster that is joined through another process, and joined again when its head was lost.
+"""Remote cluster, joined through a driver process, and joined again after its head was lost.
 
 A head that comes back without its memory is a new cluster. Tasks that ran on the old one are lost,
 and each costs its job a retry that is not counted; those that waited wait on, and so do new ones

@@ -1,4 +1,4 @@
-"""LangGraph's checkpoints in a DynamoDB table, so that another controller can go on with a run.
+"""LangGraph's checkpoints in a DynamoDB table, so that another controller can resume a run.
 
 Checkpoints are read consistently: one that was put is there for whoever resumes. An item is a
 checkpoint, with the values of its channels, or one write of a task. What is too large for an item

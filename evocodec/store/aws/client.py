@@ -1,4 +1,4 @@
-"""One way to call AWS: credentials from boto3's own chain, retries, and errors in our words.
+"""AWS client: boto3's own credentials, retries, and Evocodec errors.
 
 Imported only where DynamoDB or S3 are used: boto3 is an extra, and takes half a second to import.
 Keys are never settings of ours: they come from the environment, a profile, or the role of a

@@ -1,4 +1,4 @@
-"""A ledger in a DynamoDB table: for a controller that may be replaced by another at any time.
+"""A ledger in a DynamoDB table, for a controller that may be replaced at any time.
 
 Two items are written for an event, in one transaction: its key, which must be new in the run, and
 the event at the next position, which must be free. A position is only ever taken when the one

@@ -1,4 +1,4 @@
-"""DynamoDB tables: made when they are missing, and checked before anything relies on them."""
+"""DynamoDB tables: created when missing, and checked before use."""
 
 import time
 from dataclasses import dataclass
