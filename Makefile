@@ -1,4 +1,4 @@
-# Two commands do the work: `make run` and `make test`. Both set up .venv first.
+# Three commands do the work: `make run`, `make check` and `make test`. All set up .venv first.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -7,13 +7,15 @@ BIN := $(VENV)/bin
 TORCH ?= auto
 # Test files at a time; a file's tests stay together and in order.
 TEST_JOBS ?= 2
+# Which tests, e.g. make test MARK="not ray and not images"; `pytest --markers` lists the names.
+MARK ?=
 # Flags for the run, e.g. make run ARGS="--minutes 20 --set run.seed=7"
 ARGS ?=
 
 WANT_TORCH := $(if $(filter yes,$(TORCH)),yes,$(if $(filter auto,$(TORCH)),$(if $(shell command -v nvidia-smi),yes,),))
 
 .DEFAULT_GOAL := help
-.PHONY: always help run test bench lint format install dashboards chart architecture clean distclean
+.PHONY: always help run test check bench lint format install dashboards chart architecture clean distclean
 
 help:  ## show this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -35,7 +37,10 @@ run: $(VENV)/.base  ## evolve a codec on real video for five minutes
 	$(BIN)/evocodec run --minutes 3.5 $(ARGS)
 
 test: $(VENV)/.dev lint  ## set up everything and run all checks and tests
-	$(BIN)/python -m pytest -q -n $(TEST_JOBS) --dist loadfile
+	$(BIN)/python -m pytest -q -n $(TEST_JOBS) --dist loadfile $(if $(MARK),-m "$(MARK)")
+
+check: $(VENV)/.dev lint  ## the quick half of it: no processes, no servers
+	$(BIN)/python -m pytest -q -n $(TEST_JOBS) --dist worksteal tests/unit tests/property
 
 bench: $(VENV)/.dev  ## measure; the tables of docs/benchmarks.md
 	$(BIN)/python -m benchmarks.bench $(ARGS)

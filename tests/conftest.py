@@ -1,9 +1,14 @@
 """What all tests need of the process that they run in."""
 
 import signal
+import sys
 import threading
+from collections.abc import Iterator
 
+import pytest
 from hypothesis import HealthCheck, settings
+
+from tests.support.markers import MARKERS, module_markers
 
 # Properties hold on a busy machine too: no example is too slow, and none is drawn too slowly. What
 # failed is printed so that it can be repeated where no database of examples is kept.
@@ -21,3 +26,25 @@ if (
     and signal.getsignal(signal.SIGINT) is signal.SIG_IGN
 ):
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Make the markers known: `pytest --markers` lists them."""
+    for name, meaning in MARKERS.items():
+        config.addinivalue_line("markers", f"{name}: {meaning}")
+
+
+@pytest.fixture(autouse=True)
+def _ray_is_left_alone(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fail a test that starts Ray in this process and is not marked ``ray``."""
+    yield
+    ray = sys.modules.get("ray")
+    if ray is not None and request.node.get_closest_marker("ray") is None:
+        assert not ray.is_initialized(), "Ray was started: see NEEDS in tests/support/markers.py"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark tests by what their modules import, so that no list of files has to be kept."""
+    for item in items:
+        for name in module_markers(item.path):
+            item.add_marker(name)

@@ -6,7 +6,6 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-import time
 from contextlib import closing
 from pathlib import Path
 
@@ -184,9 +183,7 @@ def test_a_slow_reader_does_not_block_a_writer(tmp_path: Path) -> None:
             writer.record(opened(number))
         rows = reader.events("run-1")
         next(rows)
-        began = time.monotonic()
-        writer.record(opened(601))
-        assert time.monotonic() - began < 5
+        assert writer.record(opened(601))  # or SQLite would say that it is locked
         assert len(list(rows)) == 600
 
 

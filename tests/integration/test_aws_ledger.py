@@ -78,13 +78,12 @@ def test_after_giving_up_the_call_may_be_repeated_even_if_it_was_carried_out(doo
     assert len(list(ledger.events("run-1"))) == 2
 
 
-def test_giving_up_takes_no_longer_than_it_may(door: Door) -> None:
+def test_what_is_throttled_for_too_long_is_given_up(door: Door) -> None:
     ledger = hasty(door, fresh_name("ledger"), seconds=0.3)
-    door.harm(WRITE, *[THROTTLED] * 100)
-    began = time.monotonic()
+    door.harm(WRITE, *[THROTTLED] * 1000)
     with pytest.raises(InfrastructureFailure, match="resume"):
         ledger.record(opened(1))
-    assert time.monotonic() - began < 10
+    assert 900 < len(door.faults) < 1000
     door.heal()
     assert list(ledger.events("run-1")) == []
 

@@ -66,7 +66,9 @@ def test_every_pod_is_denied_by_default(folder: str) -> None:
     objects = chart.load(_built(folder))
     deny = chart.only(objects, "NetworkPolicy", "-deny")["spec"]
     wanted = deny["podSelector"]["matchLabels"].items()
-    for name, pod in chart.pods(objects):
+    pods = list(chart.pods(objects))
+    assert pods
+    for name, pod in pods:
         assert wanted <= pod["metadata"]["labels"].items(), name
 
 

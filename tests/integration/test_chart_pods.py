@@ -72,7 +72,9 @@ def test_every_pod_is_restricted(
 
 def test_the_seccomp_profile_can_be_left_to_the_platform_and_nothing_else_is() -> None:
     words = chart.settings(seccompProfile__enabled=False)
-    for name, pod in chart.pods(chart.render(*words)):
+    pods = list(chart.pods(chart.render(*words)))
+    assert pods
+    for name, pod in pods:
         found = violations(pod["spec"])
         assert found, name
         assert all("seccomp profile None" in each for each in found), name
@@ -114,7 +116,9 @@ def test_the_check_sees_a_pod_that_is_not_restricted(
 def test_only_the_autoscaler_can_talk_to_the_api_server(
     words: tuple[str, ...],
 ) -> None:
-    for name, pod in chart.pods(chart.render(*words)):
+    pods = list(chart.pods(chart.render(*words)))
+    assert pods
+    for name, pod in pods:
         tokens = {
             volume["name"]
             for volume in pod["spec"].get("volumes", [])
@@ -150,7 +154,9 @@ def test_no_service_account_mounts_a_token_or_is_bound_to_more_than_reading_pods
 def test_workers_get_no_secret_but_rays_own(
     words: tuple[str, ...],
 ) -> None:
-    for name, pod in chart.pods(chart.render(*words)):
+    pods = list(chart.pods(chart.render(*words)))
+    assert pods
+    for name, pod in pods:
         if chart.component(pod) not in {"worker", "head", "test-redteam"}:
             continue
         for container in chart.containers(pod):
@@ -166,7 +172,9 @@ def test_workers_get_no_secret_but_rays_own(
 def test_every_volume_that_is_mounted_is_there_and_the_other_way_round(
     words: tuple[str, ...],
 ) -> None:
-    for name, pod in chart.pods(chart.render(*words)):
+    pods = list(chart.pods(chart.render(*words)))
+    assert pods
+    for name, pod in pods:
         volumes = [volume["name"] for volume in pod["spec"]["volumes"]]
         assert len(volumes) == len(set(volumes)), name
         mounts = [
@@ -181,7 +189,9 @@ def test_every_volume_that_is_mounted_is_there_and_the_other_way_round(
 def test_no_pod_needs_a_shell(
     words: tuple[str, ...],
 ) -> None:
-    for name, pod in chart.pods(chart.render(*words)):
+    pods = list(chart.pods(chart.render(*words)))
+    assert pods
+    for name, pod in pods:
         for container in chart.containers(pod):
             assert container["command"][0].startswith("/opt/evocodec/bin/") or (
                 chart.component(pod) == "vllm"
@@ -206,7 +216,9 @@ def test_ray_pods_keep_out_what_is_not_told_to_the_operator(
 def test_a_driver_shares_with_its_node_of_ray_what_it_finds_it_by(
     words: tuple[str, ...],
 ) -> None:
-    for name, pod in chart.pods(chart.render(*words)):
+    pods = list(chart.pods(chart.render(*words)))
+    assert pods
+    for name, pod in pods:
         nodes = [each for each in chart.containers(pod) if each["name"] == "ray-node"]
         # The restricted profile lets containers of a pod see each other, so none but these may.
         assert pod["spec"].get("shareProcessNamespace", False) == bool(nodes), name

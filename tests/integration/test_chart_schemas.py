@@ -104,6 +104,7 @@ def test_operators_take_their_objects(words: tuple[str, ...]) -> None:
     checked = [(each, _definition(each)) for each in custom]
     if not any(where for _, where in checked):
         pytest.skip("no custom resource definitions: set EVOCODEC_CRDS to their folder")
+    assert checked
     for found, where in checked:
         if where is None:
             assert found["kind"] in _OTHERS, f"no definition of {found['kind']}"
@@ -112,7 +113,9 @@ def test_operators_take_their_objects(words: tuple[str, ...]) -> None:
 
 
 def test_pods_of_the_ray_cluster_are_pods_to_every_version() -> None:
-    for name, pod in chart.pods(chart.render(*MATRIX["everything"])):
+    pods = list(chart.pods(chart.render(*MATRIX["everything"])))
+    assert pods
+    for name, pod in pods:
         whole = {"apiVersion": "v1", "kind": "Pod"} | pod | {"metadata": {"name": "p"}}
         for version in VERSIONS:
             kubernetes_validate.validate(whole, version, strict=True)
@@ -132,6 +135,7 @@ def test_a_misspelt_field_of_a_ray_cluster_is_seen() -> None:
 
 def test_names_fit_where_they_are_used() -> None:
     objects = chart.load(chart.helm_template(release="r" * 53, namespace="n" * 63))
+    assert objects
     for found in objects:
         name = found["metadata"]["name"]
         limit = 52 if found["kind"] in {"StatefulSet", "RayCluster"} else 63

@@ -60,7 +60,9 @@ def test_panels_have_their_own_ids_and_places(name: str) -> None:
 
 @pytest.mark.parametrize("name", BOARDS)
 def test_every_panel_says_what_it_shows_in_which_unit_from_the_chosen_source(name: str) -> None:
-    for panel in panels(BOARDS[name]):
+    every = panels(BOARDS[name])
+    assert every
+    for panel in every:
         assert panel["title"]
         assert panel["description"].endswith("."), panel["title"]
         assert panel["fieldConfig"]["defaults"]["unit"] in UNITS, panel["title"]
@@ -92,7 +94,9 @@ def test_ray_and_the_other_dashboards_are_one_click_away_and_nothing_else_is(nam
 
 
 def test_pages_of_candidates_are_linked_where_there_is_a_web_dashboard(tmp_path: Path) -> None:
-    for board in map(json.loads, generated(tmp_path, "--web").values()):
+    every = list(map(json.loads, generated(tmp_path, "--web").values()))
+    assert every
+    for board in every:
         (link,) = [link["url"] for link in board["links"] if link["title"] == "Candidate"]
         variables = {variable["name"] for variable in board["templating"]["list"]}
         assert set(re.findall(r"\$\{(\w+)", link)) == {"web", "run", "candidate"} <= variables

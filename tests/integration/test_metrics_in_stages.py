@@ -110,7 +110,9 @@ def test_without_a_blob_store_the_series_stays_and_without_wanting_it_there_is_n
 ) -> None:
     with evaluating(clip, anchor, MemoryLedger(), vmaf=False, blobs=None) as evaluator:
         score = evaluator.full("c1", 0, TOY)
-    for point in points_of_score(score):
+    every = list(points_of_score(score))
+    assert every
+    for point in every:
         assert point.series is not None
         assert len(point.series.psnr_y_db) == FRAMES
         assert point.quality.vmaf is None

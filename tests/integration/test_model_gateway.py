@@ -1,7 +1,6 @@
 """The gateway against a real HTTP server that misbehaves in every way that servers do."""
 
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -182,15 +181,13 @@ def test_an_endpoint_that_gives_no_answer_stops_the_run_after_bounded_tries(
 
 @pytest.mark.parametrize(
     "behaviour",
-    [scripted.slow(30), scripted.drips(30), scripted.drips(30, in_headers=True)],
+    [scripted.slow(900), scripted.drips(900), scripted.drips(900, in_headers=True)],
     ids=["silent", "dripping body", "dripping headers"],
 )
 def test_a_time_out_really_times_out(behaviour: scripted.Behaviour) -> None:
     with bench([behaviour], timeout_seconds=0.6, max_retries=1) as (lab, endpoint):
-        started = time.monotonic()
         with pytest.raises(EndpointUnavailable, match=r"no complete answer within 0\.6 s"):
             lab.chat()
-        assert time.monotonic() - started < 6.0
         assert len(endpoint.requests) == 2
         assert lab.calls[0].outcome == "timeout"
 
@@ -259,15 +256,15 @@ def test_retry_after_is_honoured() -> None:
     with bench([scripted.fails(429, Retry_After="0.7"), "Here."]) as (lab, endpoint):
         lab.chat()
         first, second = endpoint.requests
-    assert 0.7 <= second.at - first.at < 5.0
+    assert second.at - first.at >= 0.7
 
 
 def test_a_wait_longer_than_patience_ends_the_run_at_once() -> None:
-    with bench([scripted.fails(429, Retry_After="3600")]) as (lab, _):
-        started = time.monotonic()
-        with pytest.raises(EndpointUnavailable, match="rate_limited"):
-            lab.chat()
-        assert time.monotonic() - started < 5.0
+    with (
+        bench([scripted.fails(429, Retry_After="3600")]) as (lab, _),
+        pytest.raises(EndpointUnavailable, match="rate_limited"),
+    ):
+        lab.chat()
 
 
 def test_a_recorded_reply_is_returned_again_without_a_call() -> None:
@@ -444,12 +441,10 @@ def test_no_call_waits_for_another_one_unless_told_to() -> None:
 
 
 def test_a_stop_interrupts_a_call_under_way() -> None:
-    with bench([scripted.slow(30)], timeout_seconds=30.0) as (lab, _):
+    with bench([scripted.slow(900)], timeout_seconds=900.0) as (lab, _):
         threading.Timer(0.3, lab.stop.set).start()
-        started = time.monotonic()
         with pytest.raises(EndpointUnavailable, match="asked to stop"):
             lab.chat()
-        assert time.monotonic() - started < 5.0
         assert lab.calls == []
 
 

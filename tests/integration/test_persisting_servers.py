@@ -125,7 +125,9 @@ def test_what_dynamodb_local_answered_is_there_after_it_was_killed(dynamodb: Ser
             dynamodb.start()
         for one in writing:
             one.result()
-        for run_id, numbers in recorded.items():
+        every = list(recorded.items())
+        assert every
+        for run_id, numbers in every:
             assert numbers
             assert [one.candidate_id for _, one in ledger.events(run_id)] == [
                 f"c{number}" for number in numbers

@@ -58,7 +58,9 @@ def test_every_candidate_leaves_its_experiment_record(
     finished: tuple[Laboratory, RunView],
 ) -> None:
     opened, view = finished
-    for candidate in view.candidates:
+    every = list(view.candidates)
+    assert every
+    for candidate in every:
         record = opened.records.get(candidate.experiment_id)
         assert record
         (experiment,) = record["experiments"]

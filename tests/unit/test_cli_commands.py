@@ -1,8 +1,6 @@
 """The shape of the command line: help, usage, errors and exit codes."""
 
 import json
-import subprocess
-import sys
 
 import pytest
 from typer.testing import CliRunner
@@ -72,16 +70,6 @@ def test_the_version_is_printed() -> None:
 def test_a_misspelt_command_or_option_is_a_usage_error() -> None:
     assert runner.invoke(APP, ["staus"]).exit_code == ExitCode.USAGE
     assert runner.invoke(APP, ["status", "--jsn"]).exit_code == ExitCode.USAGE
-
-
-def test_help_does_not_import_what_is_slow() -> None:
-    code = (
-        "import sys, evocodec.cli.main\n"
-        "slow = {'ray', 'torch', 'cv2', 'scipy', 'langgraph', 'matplotlib', 'pydantic'}\n"
-        "print(sorted(slow & set(sys.modules)))"
-    )
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
-    assert found.stdout.strip() == "[]"
 
 
 @pytest.mark.parametrize(

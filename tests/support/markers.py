@@ -1,0 +1,63 @@
+"""Which tests need what: markers of a module, derived from what it imports.
+
+A module that imports a helper needs what the helper needs, also by way of other test modules.
+"""
+
+import ast
+from functools import cache
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+# What somebody may want to leave out: `make test MARK="not ray"`.
+MARKERS = {
+    "ray": "starts Ray",
+    "images": "builds or runs container images; needs root, podman and buildah",
+    "chaos": "kills parts of a whole run",
+    "cluster": "reads or renders what is deployed to Kubernetes",
+    "browser": "drives a web browser",
+    "slow": "takes more than ten seconds by itself",
+}
+# A module or name of a module, and what whoever imports it needs.
+NEEDS = {
+    "ray": {"ray"},
+    "evocodec.execution.workers.ray_cluster": {"ray"},
+    "evocodec.execution.engine.RayEngine": {"ray"},
+    "tests.support.ray_nodes.Nodes": {"ray"},
+    "tests.support.ray_nodes.ray_nodes": {"ray"},
+    "tests.support.toy_laboratory.laboratory": {"ray"},
+    "tests.support.container_images": {"images", "slow"},
+    "tests.support.chaos_run": {"ray", "chaos", "slow"},
+    "tests.support.persistent_aws": {"chaos"},
+    "tests.support.chart_tools": {"cluster"},
+    "tests.support.fake_kubernetes_api": {"cluster"},
+    "tests.support.fake_helm_api": {"cluster"},
+    "playwright": {"browser", "slow"},
+}
+
+
+@cache
+def imported(path: Path) -> frozenset[str]:
+    """Return every module, and every name of one, that a file imports anywhere in it."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return frozenset(found)
+
+
+def module_markers(path: Path) -> frozenset[str]:
+    """Return the markers of a test module."""
+    marks: set[str] = set()
+    seen, waiting = set(), [path]
+    while waiting:
+        each = waiting.pop()
+        seen.add(each)
+        for name in imported(each):
+            marks |= NEEDS.get(name, set())
+            test = ROOT.joinpath(*name.split(".")).with_suffix(".py")
+            if test.name.startswith("test_") and test not in seen and test.exists():
+                waiting.append(test)
+    return frozenset(marks)
