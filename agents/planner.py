@@ -1,6 +1,8 @@
 """The planner: reads what was tried, forms one hypothesis, and says what to change."""
 
-from dataclasses import dataclass
+import threading
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from agents.opinions import plan_from
@@ -22,6 +24,11 @@ class Planner(Protocol):
 
     def plan(self, request: PlanRequest) -> Plan:
         """Return a plan; raises CandidateFailure (NO_CODE) when there is none to be had."""
+        ...
+
+    def turn(self) -> AbstractContextManager[object]:
+        """Held from planning until the plan is recorded, by a planner that needs to be alone."""
+        return nullcontext()
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,16 +37,23 @@ class MutationPlanner:
 
     proposer: MutationProposer
     archive: Archive
+    # Two candidates that plan at once would be given the same edits: the second has to see the
+    # first one's recorded plan.
+    _turn: threading.Lock = field(default_factory=threading.Lock)
 
     def plan(self, request: PlanRequest) -> Plan:
-        """Propose edits of the parent; the proposal stays pending until it is evaluated."""
-        return self.proposer.propose_for(
+        """Propose edits of the parent that nobody else has under way."""
+        return self.proposer.propose(
             self.archive,
             candidate_id=request.candidate_id,
             number=request.number,
             parent_id=request.parent.candidate_id,
             parent_source=request.parent.source,
         )
+
+    def turn(self) -> AbstractContextManager[object]:
+        """See Planner."""
+        return self._turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +91,10 @@ class ModelPlanner:
                 detail=reply.text[:2000],
             )
         return Plan(opinion.hypothesis, opinion.steps, origin=self.gateway.origin)
+
+    def turn(self) -> AbstractContextManager[object]:
+        """See Planner; models are asked side by side."""
+        return nullcontext()
 
 
 def _outcome(text: str) -> CallOutcome:

@@ -39,8 +39,8 @@ class DecideNodes:
     def judge(self, state: CandidateState) -> CandidateState:
         """Compare with the version to beat, by rule."""
         services, candidate_id = self.services, state["candidate_id"]
-        with services.champion.lock:
-            champion, champion_id = services.champion.facts, services.champion.candidate_id
+        beaten = services.champion.now
+        champion = beaten.facts
         score, screened = self._score(state), self._screened(state)
         request = JudgeRequest(
             run_id=services.run_id,
@@ -51,8 +51,6 @@ class DecideNodes:
         )
         known = self._known_version(state)
         if known and score is not None:
-            with services.champion.lock:
-                services.champion.set_champion(candidate_id, known, score)
             verdict = Verdict(
                 adopt=False,
                 rule=VerdictRule.BASELINE,
@@ -66,12 +64,12 @@ class DecideNodes:
             verdict = services.team.judge.judge(request)
             if verdict.adopt and score is not None and services.held_out is not None:
                 incumbent = (
-                    Incumbent(champion_id, champion.compression_ratio) if champion else Incumbent()
+                    Incumbent(beaten.candidate_id, champion.compression_ratio)
+                    if champion
+                    else Incumbent()
                 )
                 gate = HeldOutGate(services, services.held_out)
                 verdict = gate.ask(state, verdict, score, incumbent)
-        if verdict.rule is VerdictRule.OVERFITTED:
-            self._stop_breeding_from(state)
         services.journal.publish(
             Judged(run_id=services.run_id, at=utc_now(), candidate_id=candidate_id, verdict=verdict)
         )
@@ -105,14 +103,7 @@ class DecideNodes:
                     push_error=adoption.push_error,
                 )
             )
-            services.champion.set_champion(candidate_id, f"v{adoption.version}", score)
         return {"outcome": "adopted"}
-
-    def _stop_breeding_from(self, state: CandidateState) -> None:
-        """What did not survive the gate is nobody's parent; what a run starts from has to be."""
-        services = self.services
-        if state["number"] > len(services.baselines):
-            services.archive.demote(state["candidate_id"])
 
     def reject(self, state: CandidateState) -> CandidateState:
         """Nothing to undo: the ledger already says why."""

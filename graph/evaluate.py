@@ -1,6 +1,5 @@
 """Evaluation node: runs a program through smoke, screen and full, in an evaluation slot."""
 
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,8 +15,7 @@ from evocodec.domain.events import (
 )
 from evocodec.domain.results import RatePoint, Stage
 from evocodec.evaluation.staged import ScreenReference
-from evocodec.search.archive import ArchiveEntry
-from graph.propose import record_failure, recorded_plan
+from graph.propose import record_failure
 from graph.services import Services
 from graph.state import CandidateState
 
@@ -70,14 +68,10 @@ class EvaluateNode:
                 if self._screened_out(state, source):
                     return {"outcome": "screened_out"}
                 stage = Stage.FULL
-                score = services.evaluator.full(
-                    candidate_id, attempt, source, self._relative(state)
-                )
+                services.evaluator.full(candidate_id, attempt, source, self._relative(state))
         except CandidateFailure as failure:
             record_failure(services, state, stage, failure)
-            services.archive.add_failure(self._entry(state, source, None, full=False))
             return self._failed(state)
-        services.archive.add(self._entry(state, source, score.bitrate_mbps, full=True))
         return {"outcome": "evaluated"}
 
     def _screened_out(self, state: CandidateState, source: str) -> bool:
@@ -89,12 +83,7 @@ class EvaluateNode:
         result = services.evaluator.screen(
             state["candidate_id"], state["attempt"], source, reference
         )
-        if result is None:
-            return False
-        known = services.archive.get(reference.candidate_id).estimated_bitrate_mbps
-        estimate = None if known is None else known * result.rate_ratio
-        services.archive.add(self._entry(state, source, estimate, full=False))
-        return not result.passed
+        return result is not None and not result.passed
 
     def _reference(self, state: CandidateState) -> ScreenReference | None:
         """Screen points of the version to beat; baselines are compared with nothing."""
@@ -110,14 +99,13 @@ class EvaluateNode:
             return services.evaluator.screen_points(
                 reference_id,
                 evaluated.attempt,
-                services.archive.get(reference_id).source,
+                services.program_of(reference_id),
                 evaluated.score,
                 version=bool(services.champion.candidate_id),
             )
 
     def _best_baseline(self) -> str:
-        measured = [entry for entry in self.services.archive.entries() if entry.full]
-        best = min(measured, key=lambda e: e.estimated_bitrate_mbps or math.inf, default=None)
+        best = self.services.archive.best_evaluated()
         return best.candidate_id if best else ""
 
     def _relative(self, state: CandidateState) -> dict[str, tuple[RatePoint, ...]] | None:
@@ -127,19 +115,6 @@ class EvaluateNode:
             if evaluated is not None:
                 return {clip.clip: clip.curve.points for clip in evaluated.score.clips}
         return None
-
-    def _entry(
-        self, state: CandidateState, source: str, bitrate_mbps: float | None, *, full: bool
-    ) -> ArchiveEntry:
-        plan = recorded_plan(self.services, state["candidate_id"])
-        return ArchiveEntry(
-            candidate_id=state["candidate_id"],
-            parent_id=state["parent_id"],
-            source=source,
-            edits=plan.edits,
-            estimated_bitrate_mbps=bitrate_mbps,
-            full=full,
-        )
 
     def _failed(self, state: CandidateState) -> CandidateState:
         return {

@@ -150,7 +150,7 @@ class HeldOutGate:
         evaluated = evaluation_of(services, incumbent.candidate_id)
         if evaluated is None:
             raise LookupError(f"{incumbent.candidate_id} is to be beaten, but was never evaluated")
-        source = services.archive.get(incumbent.candidate_id).source
+        source = services.program_of(incumbent.candidate_id)
         around = _around(evaluated.score, clips)
 
         def bits_on(some: tuple[HeldOutClip, ...]) -> dict[str, float]:

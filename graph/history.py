@@ -1,22 +1,22 @@
 """History for the planner: finished experiments of this run, and the version to beat."""
 
 from agents.requests import HistoryItem
-from evocodec.domain.candidate import CandidateStatus
 from evocodec.domain.results import HEVC_BITRATE_MBPS
 from evocodec.domain.vocabulary import VerdictRule
 from evocodec.rules.adoption import ChampionFacts
 from evocodec.rules.held_out import FAILED_MESSAGE, public_outcome
 from evocodec.search.archive import Archive
 from evocodec.views.candidate import CandidateView
-from evocodec.views.run import RunView
+from evocodec.views.run import RunState, RunView
 
 _HEVC = f"{HEVC_BITRATE_MBPS:.2f}"
 
 
-def planner_history(view: RunView, archive: Archive, length: int) -> tuple[HistoryItem, ...]:
+def planner_history(
+    run: RunState | RunView, archive: Archive, length: int
+) -> tuple[HistoryItem, ...]:
     """The last ``length`` finished candidates, oldest first; only development results."""
-    finished = [c for c in view.candidates if c.status is not CandidateStatus.RUNNING]
-    return tuple(_item(candidate, archive) for candidate in finished[-length:])
+    return tuple(_item(candidate, archive) for candidate in run.finished(length))
 
 
 def champion_summary(champion: ChampionFacts | None) -> str:

@@ -42,21 +42,10 @@ class ProposeNodes:
         recorded = services.journal.find(planned_key(candidate_id))
         if recorded is None:
             try:
-                plan = self._make_plan(state)
+                self._make_plan(state)
             except CandidateFailure as failure:
                 record_failure(services, state, Stage.REVIEW, failure)
                 return {"outcome": "failed"}
-            services.journal.publish(
-                Planned(
-                    run_id=services.run_id,
-                    at=utc_now(),
-                    candidate_id=candidate_id,
-                    origin=plan.origin,
-                    hypothesis=plan.hypothesis,
-                    steps=plan.steps,
-                    edits=plan.edits,
-                )
-            )
         return {"outcome": "planned", "attempt": 0, "revisions": 0, "repairs": 0}
 
     def code(self, state: CandidateState) -> CandidateState:
@@ -66,27 +55,24 @@ class ProposeNodes:
         recorded = services.journal.find(code_key(candidate_id, attempt))
         try:
             if isinstance(recorded, CodeWritten):
-                source = services.blobs.get(recorded.source_sha256).decode()
-                sha256 = recorded.source_sha256
+                written = recorded
             else:
-                written = self._write(state)
-                source = written.source
+                reply = self._write(state)
+                source = reply.source
                 program = Program(source)
-                sha256 = services.blobs.put(program.data)
-                services.journal.publish(
-                    CodeWritten(
-                        run_id=services.run_id,
-                        at=utc_now(),
-                        candidate_id=candidate_id,
-                        attempt=attempt,
-                        source_sha256=sha256,
-                        program_bytes=len(program.data),
-                        note=written.note,
-                        model=written.model,
-                        facts=program.facts,
-                    )
+                written = CodeWritten(
+                    run_id=services.run_id,
+                    at=utc_now(),
+                    candidate_id=candidate_id,
+                    attempt=attempt,
+                    source_sha256=services.blobs.put(program.data),
+                    program_bytes=len(program.data),
+                    note=reply.note,
+                    model=reply.model,
+                    facts=program.facts,
                 )
-            self._refuse_duplicate(candidate_id, source)
+                services.journal.publish(written)
+            self._refuse_duplicate(written)
         except CandidateFailure as failure:
             record_failure(services, state, Stage.REVIEW, failure)
             return {
@@ -94,7 +80,7 @@ class ProposeNodes:
                 "attempt": attempt + 1,
                 "repairs": state.get("repairs", 0) + 1,
             }
-        return {"outcome": "coded", "source_sha256": sha256}
+        return {"outcome": "coded", "source_sha256": written.source_sha256}
 
     def review(self, state: CandidateState) -> CandidateState:
         """Ask the gate; a refusal goes back to the coder with its findings."""
@@ -134,22 +120,37 @@ class ProposeNodes:
             "revisions": state.get("revisions", 0) + 1,
         }
 
-    def _make_plan(self, state: CandidateState) -> Plan:
+    def _make_plan(self, state: CandidateState) -> None:
         services, number = self.services, state["number"]
         if number <= len(services.baselines):
-            return Plan("The program that this run starts from, measured as it is.",
-                        origin=Origin.SEED)  # fmt: skip
-        view = services.run_state.view()
-        return services.team.planner.plan(
-            PlanRequest(
+            hypothesis = "The program that this run starts from, measured as it is."
+            self._record_plan(state, Plan(hypothesis, origin=Origin.SEED))
+            return
+        planner = services.team.planner
+        request = PlanRequest(
+            run_id=services.run_id,
+            candidate_id=state["candidate_id"],
+            number=number,
+            parent=parent_of(services, state["parent_id"]),
+            champion=champion_summary(services.champion.facts),
+            history=planner_history(services.run_state, services.archive, services.history_length),
+            imports=services.imports,
+            seed=services.seed,
+        )
+        with planner.turn():
+            self._record_plan(state, planner.plan(request))
+
+    def _record_plan(self, state: CandidateState, plan: Plan) -> None:
+        services = self.services
+        services.journal.publish(
+            Planned(
                 run_id=services.run_id,
+                at=utc_now(),
                 candidate_id=state["candidate_id"],
-                number=number,
-                parent=parent_of(services, state["parent_id"]),
-                champion=champion_summary(services.champion.facts),
-                history=planner_history(view, services.archive, services.history_length),
-                imports=services.imports,
-                seed=services.seed,
+                origin=plan.origin,
+                hypothesis=plan.hypothesis,
+                steps=plan.steps,
+                edits=plan.edits,
             )
         )
 
@@ -186,9 +187,9 @@ class ProposeNodes:
             return Feedback("review", failed.message, findings=reviewed.findings)
         return Feedback("failure", f"{failed.failure}: {failed.message}", detail=failed.detail)
 
-    def _refuse_duplicate(self, candidate_id: str, source: str) -> None:
-        """Claim the program for this candidate; a program claimed by another is refused."""
-        earlier = self.services.novelty.claim(candidate_id, source)
+    def _refuse_duplicate(self, written: CodeWritten) -> None:
+        """Refuse a program that another candidate had before, by the order of the ledger."""
+        earlier = self.services.novelty.first_with(written)
         if earlier is not None:
             raise CandidateFailure(
                 FailureKind.DUPLICATE,
@@ -208,7 +209,7 @@ def recorded_plan(services: Services, candidate_id: str) -> Plan:
 def parent_of(services: Services, parent_id: str) -> Parent:
     """The parent's program and number, from the archive."""
     entry = services.archive.get(parent_id)
-    return Parent(parent_id, entry.source, entry.estimated_bitrate_mbps)
+    return Parent(parent_id, services.program_of(parent_id), entry.estimated_bitrate_mbps)
 
 
 def record_failure(

@@ -2,46 +2,22 @@
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from agents.team import Team
 from evocodec.champions.repository import ChampionRepository
-from evocodec.domain.results import Score
 from evocodec.evaluation.held_out import HeldOutSample
 from evocodec.evaluation.staged import StagedEvaluator
-from evocodec.rules.adoption import ChampionFacts, Thresholds
+from evocodec.rules.adoption import Thresholds
 from evocodec.search.archive import Archive
+from evocodec.search.champion import CurrentChampion
 from evocodec.search.novelty import Novelty
+from evocodec.search.state import SearchState
 from evocodec.store.blobs import BlobStore
 from evocodec.store.journal import Journal
 from evocodec.store.records import RecordStore
 from evocodec.views.run import RunState
 from graph.routing import LoopBounds
-
-
-@dataclass(slots=True)
-class CurrentChampion:
-    """The version to beat in this run, with numbers measured in this run.
-
-    Adoption is decided and committed under ``lock``, so that two candidates that finish together
-    are never both compared with the older version.
-    """
-
-    archive: Archive
-    lock: threading.Lock = field(default_factory=threading.Lock)
-    facts: ChampionFacts | None = None
-    candidate_id: str = ""
-
-    def set_champion(self, candidate_id: str, version: str, score: Score) -> None:
-        """Make a measured candidate the version to beat."""
-        self.candidate_id = candidate_id
-        self.archive.set_champion(candidate_id)
-        self.facts = ChampionFacts(
-            version,
-            score.bitrate_mbps,
-            score.compression_ratio,
-            {clip.clip: clip.candidate_bits for clip in score.clips},
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,14 +42,11 @@ class Services:
     run_id: str
     seed: int
     journal: Journal
-    run_state: RunState
+    search: SearchState
     blobs: BlobStore
     records: RecordStore
     team: Team
-    archive: Archive
-    novelty: Novelty
     champions: ChampionRepository
-    champion: CurrentChampion
     evaluator: StagedEvaluator
     slots: threading.Semaphore
     stop: threading.Event
@@ -87,3 +60,30 @@ class Services:
     """Programs that open the run, as source text; the last one is what evolution starts from."""
     held_out: HeldOutConfig | None = None
     """None where the development clips alone decide."""
+
+    @property
+    def run_state(self) -> RunState:
+        """The run so far."""
+        return self.search.run
+
+    @property
+    def archive(self) -> Archive:
+        """Candidates that were measured or failed, and what is pending."""
+        return self.search.archive
+
+    @property
+    def novelty(self) -> Novelty:
+        """Who was first with which program."""
+        return self.search.novelty
+
+    @property
+    def champion(self) -> CurrentChampion:
+        """The version to beat."""
+        return self.search.champion
+
+    def program_of(self, candidate_id: str) -> str:
+        """The program of a candidate in the archive; raises LookupError where it has none."""
+        sha256 = self.archive.get(candidate_id).sha256
+        if not sha256:
+            raise LookupError(f"{candidate_id} never had a program")
+        return self.blobs.get(sha256).decode()

@@ -11,8 +11,7 @@ from evocodec.champions.repository import ChampionRepository
 from evocodec.config import Settings
 from evocodec.domain.events import Event
 from evocodec.rules.adoption import ChampionFacts
-from evocodec.search.archive import Archive, restore
-from evocodec.store.blobs import BlobStore
+from evocodec.search.archive import Archive
 from evocodec.views.run import RunView
 from graph.history import champion_summary, planner_history
 
@@ -28,7 +27,6 @@ the version to beat, and adopted by the same rules as any other:
 def write_brief(
     settings: Settings,
     champions: ChampionRepository,
-    blobs: BlobStore,
     view: RunView | None,
     events: Iterable[Event],
 ) -> str:
@@ -46,7 +44,8 @@ def write_brief(
     archive = Archive()
     history: tuple[HistoryItem, ...] = ()
     if view is not None:
-        restore(archive, events, lambda sha256: blobs.get(sha256).decode())
+        for event in events:
+            archive.observe(event)
         history = planner_history(view, archive, settings.run.history)
     rendered = make_prompts(settings).render(
         "coder", plan="Yours to make.", program=fenced(source, limit=10**7, language="python")

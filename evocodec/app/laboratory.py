@@ -172,6 +172,14 @@ class Laboratory:
         """A run as it is now; the newest when none is named."""
         return self._resolver.view(run_id)
 
+    def outline(self, run_id: str | None = None) -> RunView:
+        """A run for a list of its candidates: without rate points and model calls."""
+        return self._resolver.outline(run_id)
+
+    def run_id(self, run_id: str | None = None) -> str:
+        """The whole id of a run, by a part of it; the newest when none is named."""
+        return self._resolver.run_id(run_id)
+
     def events(
         self, run_id: str | None = None, *, candidate_id: str | None = None, after: int = 0
     ) -> Iterator[tuple[int, Event]]:
@@ -189,6 +197,10 @@ class Laboratory:
     def candidate(self, ref: str) -> CandidateView:
         """A candidate: ``c0007`` of the newest run, or ``RUN/c0007``."""
         return self._resolver.candidate(ref)
+
+    def excerpt(self, ref: str) -> tuple[CandidateView, RunView]:
+        """A candidate, and its run with nobody else in it but what it was screened against."""
+        return self._resolver.excerpt(ref)
 
     # --- programs ---
 
@@ -340,7 +352,7 @@ class Laboratory:
 
         view = self.view() if self.runs() else None
         events = (event for _, event in self.events(view.run_id)) if view else ()
-        return write_brief(self.settings, self.champions, self.blobs, view, events)
+        return write_brief(self.settings, self.champions, view, events)
 
     def doctor(self) -> "tuple[Check, ...]":
         """What this machine can and cannot do."""

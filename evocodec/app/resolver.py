@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evocodec.domain.errors import UserError
+from evocodec.domain.events import Event
 from evocodec.store.blobs import BlobStore
 from evocodec.store.ledger import Ledger
-from evocodec.views.candidate import CandidateView
-from evocodec.views.run import RunState, RunView
+from evocodec.views.candidate import CandidateFold, CandidateView
+from evocodec.views.run import RunView, fold
 
 if TYPE_CHECKING:  # git's client takes its time to import
     from evocodec.champions.repository import ChampionRepository
@@ -17,6 +18,11 @@ if TYPE_CHECKING:  # git's client takes its time to import
 _HASH = re.compile(r"[0-9a-f]{64}")
 _CANDIDATE = re.compile(r"(?:(?P<run>[^/]+)/)?(?P<id>c\d+)")
 _VERSION = re.compile(r"v\d+|current")
+_OUTLINE = (
+    *("run_started", "run_stopped", "anchor_ready", "candidate_opened", "planned"),
+    *("code_written", "reviewed", "stage_started", "attempt_failed", "screened", "evaluated"),
+    *("held_out_tested", "judged", "adopted", "candidate_closed"),
+)
 
 
 class Resolver:
@@ -58,27 +64,49 @@ class Resolver:
 
     def view(self, run_id: str | None) -> RunView:
         """A run as it is now."""
-        state = RunState()
-        for _, event in self._ledger.events(self.run_id(run_id)):
-            state.apply(event)
-        return state.view()
+        return fold(event for _, event in self._ledger.events(self.run_id(run_id)))
+
+    def outline(self, run_id: str | None) -> RunView:
+        """A run for a list of its candidates: without rate points and model calls.
+
+        They are half of a run's events, and nothing that ``ls`` shows is made from them.
+        """
+        events = self._ledger.events(self.run_id(run_id), kinds=_OUTLINE)
+        return fold(event for _, event in events)
 
     def candidate(self, ref: str) -> CandidateView:
-        """A candidate: ``c0007`` of the newest run, or ``RUN/c0007``."""
+        """A candidate: ``c0007`` of the newest run, or ``RUN/c0007``; no other is read."""
+        return self.excerpt(ref)[0]
+
+    def excerpt(self, ref: str) -> tuple[CandidateView, RunView]:
+        """A candidate, and its run with nobody else in it but what it was screened against."""
         match = _CANDIDATE.fullmatch(ref)
         if match is None:
             message = f"{ref!r} is no candidate; they are called c0007, or RUN/c0007"
             raise UserError(message)
-        run = self.view(match["run"])
-        for candidate in run.candidates:
-            if candidate.candidate_id == match["id"]:
-                return candidate
-        last = run.candidates[-1].candidate_id if run.candidates else "none yet"
-        message = (
-            f"run {run.run_id} has no candidate {match['id']}; its last is {last}. "
-            "`evocodec ls` lists them"
+        run_id, name = self.run_id(match["run"]), match["id"]
+        own = self._events_of(run_id, name)
+        if not own:
+            raise self._no_candidate(run_id, name)
+        candidate = CandidateFold(name)
+        for event in own:
+            candidate.apply(event)
+        view = candidate.view()
+        reference = view.screen.reference_id if view.screen else ""
+        shown = self._events_of(run_id, reference) if reference not in {"", name} else []
+        return view, fold([*self._events_of(run_id, ""), *shown, *own])
+
+    def _events_of(self, run_id: str, candidate_id: str) -> list[Event]:
+        """Events of one candidate; those of the run itself for an empty id."""
+        return [event for _, event in self._ledger.events(run_id, candidate_id=candidate_id)]
+
+    def _no_candidate(self, run_id: str, name: str) -> UserError:
+        last = "none yet"
+        for _, event in self._ledger.events(run_id, kinds=("candidate_opened",)):
+            last = event.candidate_id
+        return UserError(
+            f"run {run_id} has no candidate {name}; its last is {last}. `evocodec ls` lists them"
         )
-        raise UserError(message)
 
     def program(self, ref: str) -> tuple[str, str]:
         """The writer id that names a program in ``.evc`` files, and its text.

@@ -17,40 +17,35 @@ from evocodec.app.run_watch import RunWatch
 from evocodec.app.stage_settings import reference_costs, stage_settings, thresholds
 from evocodec.app.stores import open_checkpoints
 from evocodec.champions.repository import ChampionRepository
+from evocodec.codec.program import derive_facts
 from evocodec.domain.clock import utc_now
 from evocodec.domain.errors import SupersededError
 from evocodec.domain.events import (
-    Adopted,
     AnchorReady,
     CandidateClosed,
-    CodeWritten,
-    Evaluated,
     Event,
-    Judged,
     RunStarted,
     RunStopped,
     anchor_key,
     run_started_key,
 )
 from evocodec.domain.results import RdCurve
-from evocodec.domain.vocabulary import RunOutcome, VerdictRule
+from evocodec.domain.vocabulary import RunOutcome
 from evocodec.evaluation.screening import ScreenErrors
 from evocodec.evaluation.staged import StagedEvaluator
 from evocodec.execution.contract import Engine, EngineInfo
 from evocodec.execution.engine import RayEngine
 from evocodec.report.run_plots import FaultPictures
 from evocodec.sandbox.policy import available_imports
-from evocodec.search.archive import Archive, restore
-from evocodec.search.novelty import Novelty
+from evocodec.search.state import new_search_state
 from evocodec.store.blobs import BlobStore
 from evocodec.store.journal import Journal
 from evocodec.store.ledger import Ledger
 from evocodec.store.records import RecordStore
 from evocodec.telemetry.bus import EventBus
-from evocodec.views.run import RunState
 from graph.build import build_candidate_graph
 from graph.routing import LoopBounds
-from graph.services import CurrentChampion, HeldOutConfig, Services
+from graph.services import HeldOutConfig, Services
 
 _FINISH_SHARE = 0.25
 """Candidates in flight may go on for this share of the run's time after it is up."""
@@ -84,10 +79,19 @@ class Runner:
         self._bus = EventBus()
         for listener in listeners:
             self._bus.subscribe(listener)
-        self._state = RunState()
-        self._past = [event for _, event in stores.ledger.events(plan.run_id)]
-        for event in self._past:
-            self._state.apply(event)
+        # With recorded replies as well: they are a model's.
+        model = plan.settings.model.configured or bool(plan.settings.run.replay)
+        self._uses_model = model and not plan.submission
+        self._search = new_search_state(
+            mode="model" if self._uses_model else "mutation",
+            seed=plan.settings.run.seed,
+            read_program=lambda sha256: stores.blobs.get(sha256).decode(),
+            derive=derive_facts,
+        )
+        self._screen_errors = ScreenErrors()
+        for _, event in stores.ledger.events(plan.run_id):
+            self._search.observe(event)
+            self._screen_errors.observe(event)
         self._journal = Journal(stores.ledger, plan.run_id, self._tell)
         self._own_stop = threading.Event()
         self._closing = ExitStack()
@@ -111,8 +115,8 @@ class Runner:
         return ending
 
     def _tell(self, event: Event) -> None:
-        """Take a recorded event into the run's state, then hand it to the listeners."""
-        self._state.apply(event)
+        """Take a recorded event into what the run knows, then hand it to the listeners."""
+        self._search.observe(event)
         self._bus.publish(event)
 
     def _run(self) -> RunEnd:
@@ -199,12 +203,7 @@ class Runner:
     def _evolve(self, engine: Engine, anchored: Mapping[str, AnchoredClip]) -> RunEnd:
         plan, settings = self._plan, self._plan.settings
         slots = settings.run.slots or max(1, engine.slots())
-        replayed = bool(settings.run.replay)
-        uses_model = (settings.model.configured or replayed) and not plan.submission
-        archive = Archive(mode="model" if uses_model else "mutation", seed=settings.run.seed)
-        novelty = Novelty(near=uses_model)
-        champion = CurrentChampion(archive)
-        self._restore(archive, novelty, champion)
+        uses_model = self._uses_model
         team = TeamBuilder(
             plan,
             self._stores.ledger,
@@ -221,14 +220,11 @@ class Runner:
             run_id=plan.run_id,
             seed=settings.run.seed,
             journal=self._journal,
-            run_state=self._state,
+            search=self._search,
             blobs=self._stores.blobs,
             records=self._stores.records,
-            team=team.build(archive),
-            archive=archive,
-            novelty=novelty,
+            team=team.build(self._search.archive),
             champions=self._stores.champions,
-            champion=champion,
             evaluator=self._evaluator(engine, anchored),
             slots=self._watch.slots(slots),
             stop=self._own_stop,
@@ -252,9 +248,6 @@ class Runner:
             return RunLoop(services, build_candidate_graph(services, checkpointer), options).run()
 
     def _evaluator(self, engine: Engine, anchored: Mapping[str, AnchoredClip]) -> StagedEvaluator:
-        errors = ScreenErrors()
-        for event in self._past:
-            errors.observe(event)
         # The anchor's own time, of this machine and hour: its curve may come from a cache.
         costs = InBackground(lambda: reference_costs(self._plan.settings, anchored))
         self._closing.callback(costs.wait)
@@ -271,7 +264,7 @@ class Runner:
             stop=self._own_stop,
             store_series=self._stores.blobs.put,
             reference_costs=costs.result,
-            errors=errors,
+            errors=self._screen_errors,
         )
 
     def _held_out(self, anchored: Mapping[str, AnchoredClip]) -> HeldOutConfig | None:
@@ -286,26 +279,6 @@ class Runner:
             confidence=settings.evaluation.confidence,
             thresholds=thresholds(settings),
         )
-
-    def _restore(self, archive: Archive, novelty: Novelty, champion: CurrentChampion) -> None:
-        """Bring back what a run that was stopped already knew."""
-        blobs = self._stores.blobs
-
-        def source_of(sha256: str) -> str:
-            return blobs.get(sha256).decode()
-
-        restore(archive, self._past, source_of)
-        scores = {e.candidate_id: e.score for e in self._past if isinstance(e, Evaluated)}
-        for event in self._past:
-            if isinstance(event, CodeWritten):
-                novelty.claim(event.candidate_id, source_of(event.source_sha256))
-            elif isinstance(event, Adopted):
-                champion.set_champion(
-                    event.candidate_id, f"v{event.version}", scores[event.candidate_id]
-                )
-            elif isinstance(event, Judged) and event.verdict.rule is VerdictRule.BASELINE:
-                version = event.verdict.compared_with
-                champion.set_champion(event.candidate_id, version, scores[event.candidate_id])
 
     def _record_stop(self, ending: RunEnd) -> None:
         if not self._ours:

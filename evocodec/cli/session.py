@@ -111,6 +111,13 @@ class Session:
         whole = isinstance(renderable, Text) and bool(renderable.no_wrap)
         self.out.print(renderable, soft_wrap=soft_wrap or whole)
 
+    def show_line(self, line: Text) -> None:
+        """Write one whole line to stdout, one of very many: where nothing is styled, at once."""
+        if self.out.color_system is None and not self.out.record:
+            self.out.file.write(line.plain + "\n")
+        else:
+            self.show(line, soft_wrap=True)
+
     def emit(self, payload: Mapping[str, Any]) -> None:
         """Write one JSON document on one line of stdout."""
         emit_line(payload)

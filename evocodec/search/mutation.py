@@ -59,7 +59,7 @@ class MutationProposer:
         self._max_edits = max_edits
         self._prior = prior or Prior()
 
-    def propose_for(
+    def propose(
         self,
         archive: Archive,
         *,
@@ -68,7 +68,10 @@ class MutationProposer:
         parent_id: str,
         parent_source: str,
     ) -> Plan:
-        """Propose edits of a given parent; the proposal is pending in the archive from then on.
+        """Propose edits of a given parent that are neither known nor pending in the archive.
+
+        They are pending from when the plan is recorded: whoever proposes for several candidates
+        records each plan before the next proposal.
 
         Raises CandidateFailure (NO_CODE) for a parent without marks, or with none left to try.
         """
@@ -78,17 +81,15 @@ class MutationProposer:
                 FailureKind.NO_CODE,
                 "The parent has no marked constants (# evolve: ...) that could be edited.",
             )
-        with archive.lock:
-            scene = self._scene(archive, candidate_id, parent_id, tunables)
-            edits = self._choose(scene, number)
-            archive.reserve(candidate_id, {**scene.parent, **dict(edits)})
-        return self._plan(scene, edits)
+        scene = self._scene(archive, candidate_id, parent_id, tunables)
+        return self._plan(scene, self._choose(scene, number))
 
     def _scene(
         self, archive: Archive, candidate_id: str, parent_id: str, tunables: tuple[Tunable, ...]
     ) -> _ProposalContext:
         parent = {tunable.name: canonical(tunable.value) for tunable in tunables}
-        relatives = tuple(e for e in archive.entries() if e.values.keys() == parent.keys())
+        entries, under_way = archive.snapshot()
+        relatives = tuple(e for e in entries if e.values.keys() == parent.keys())
         ranked = [entry for entry in relatives if entry.ranked]
         baseline = ranked[0].values if ranked else parent
         zero = ranked[0].estimated_bitrate_mbps if ranked else None
@@ -97,7 +98,7 @@ class MutationProposer:
             for e in ranked
             if e.estimated_bitrate_mbps is not None and zero is not None
         ]
-        pending = [v for key, v in archive.pending.items() if key != candidate_id]
+        pending = [values for key, values in under_way.items() if key != candidate_id]
         taken = frozenset(
             frozenset(values.items())
             for values in (*(entry.values for entry in relatives), *pending, parent)

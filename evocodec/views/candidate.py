@@ -1,7 +1,9 @@
 """View of one candidate for people and agents, computed from its events."""
 
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import singledispatch
+from typing import Any
 
 from evocodec.domain import events as ev
 from evocodec.domain.candidate import CandidateStatus, Finding, Origin, Verdict
@@ -136,152 +138,169 @@ _STAGE_WORDS = {
 }
 
 
-def apply_event(view: CandidateView, event: ev.Event) -> CandidateView:
-    """Return the candidate after one more of its events, in the order of the ledger."""
-    started = view.started_at or event.at
-    return _advance(event, replace(view, started_at=started))
+class CandidateFold:
+    """Accumulates the events of one candidate; ``view`` is made when it is asked for, and kept.
+
+    Made for tens of thousands of events: an event changes what it is about and copies nothing.
+    Whoever shares one between threads holds a lock.
+    """
+
+    def __init__(self, candidate_id: str, *, place: int = 0) -> None:
+        self.candidate_id = candidate_id
+        self.place = place  # among the candidates of its run
+        self.status = CandidateStatus.RUNNING
+        self.activity = "planning"
+        self.failure: FailureView | None = None
+        self.score: Score | None = None
+        self.adopted = False
+        self._fields: dict[str, Any] = {"candidate_id": candidate_id}
+        self._calls = self._prompt_tokens = self._completion_tokens = self._retries = 0
+        self._cost_usd = 0.0
+        self._attempts: dict[int, AttemptView] = {}
+        self._points: list[PointView] = []
+        self._counts: Counter[tuple[int, Stage]] = Counter()
+        self._stages: list[Stage] = []
+        self._view: CandidateView | None = None
+
+    @property
+    def running(self) -> bool:
+        """Whether its way has not ended."""
+        return self.status is CandidateStatus.RUNNING
+
+    def apply(self, event: ev.Event) -> None:
+        """Take in one of its events, in the order of the ledger."""
+        self._view = None
+        self._fields.setdefault("started_at", event.at)
+        apply = _APPLY.get(type(event))
+        if apply is not None:
+            apply(self, event)
+
+    def view(self) -> CandidateView:
+        """Return what is known so far."""
+        if self._view is None:
+            attempts = self._attempts
+            self._view = CandidateView(
+                **self._fields,
+                status=self.status,
+                activity=self.activity,
+                failure=self.failure,
+                score=self.score,
+                stages=tuple(self._stages),
+                attempts=tuple(attempts[number] for number in sorted(attempts)),
+                points=tuple(self._points),
+                model_calls=self._calls,
+                prompt_tokens=self._prompt_tokens,
+                completion_tokens=self._completion_tokens,
+                cost_usd=self._cost_usd,
+                retries=self._retries,
+            )
+        return self._view
+
+    def _opened(self, event: ev.CandidateOpened) -> None:
+        self._fields.update(number=event.number, parent_id=event.parent_id)
+
+    def _planned(self, event: ev.Planned) -> None:
+        self._fields.update(
+            origin=event.origin, hypothesis=event.hypothesis, steps=event.steps, edits=event.edits
+        )
+        self.activity = "coding"
+
+    def _model_called(self, event: ev.ModelCalled) -> None:
+        self._calls += 1
+        self._prompt_tokens += event.prompt_tokens
+        self._completion_tokens += event.completion_tokens
+        self._cost_usd += event.cost_usd
+
+    def _code_written(self, event: ev.CodeWritten) -> None:
+        self._change_attempt(
+            event.attempt,
+            source_sha256=event.source_sha256,
+            program_bytes=event.program_bytes,
+            note=event.note,
+            model=event.model,
+        )
+        self.failure, self.activity = None, "review"
+
+    def _reviewed(self, event: ev.Reviewed) -> None:
+        known = self._attempts.get(event.attempt)
+        review = ReviewView(event.reviewer, event.accepted, event.findings)
+        self._change_attempt(event.attempt, reviews=(*(known.reviews if known else ()), review))
+        self.activity = "waiting" if event.accepted else "revising"
+
+    def _stage_started(self, event: ev.StageStarted) -> None:
+        if not self.running:
+            return  # measured once more, as what a later candidate is screened against
+        if event.stage not in self._stages:
+            self._stages.append(event.stage)
+        self._enter(event.attempt, event.stage)
+        self.activity = _STAGE_WORDS[event.stage]
+
+    def _point_measured(self, event: ev.PointMeasured) -> None:
+        self._points.append(PointView(event.attempt, event.stage, event.task, event.point))
+        self._counts[event.attempt, event.stage] += 1
+        if self.running:
+            self._fields["stage_points"] = self._counts[event.attempt, event.stage]
+
+    def _retried(self, event: ev.InfrastructureRetried) -> None:
+        self._retries += 1
+
+    def _attempt_failed(self, event: ev.AttemptFailed) -> None:
+        self.failure = FailureView(event.stage, event.failure, event.message, event.detail)
+        self._change_attempt(event.attempt, failure=self.failure)
+        self._fields["stage"] = event.stage
+        self.activity = "repairing"
+
+    def _screened(self, event: ev.Screened) -> None:
+        self._fields["screen"] = event.result
+        self.activity = "waiting" if event.result.passed else "judging"
+
+    def _evaluated(self, event: ev.Evaluated) -> None:
+        self.score, self.activity = event.score, "judging"
+
+    def _held_out(self, event: ev.HeldOutTested) -> None:
+        self._fields["held_out"] = event.result
+        self.activity = "judging"
+
+    def _judged(self, event: ev.Judged) -> None:
+        self._fields["verdict"] = event.verdict
+        self.activity = "adopting" if event.verdict.adopt else "recording"
+
+    def _adopted(self, event: ev.Adopted) -> None:
+        self._fields["adoption"] = AdoptionView(
+            event.version, event.commit, event.tag, event.pushed, event.push_error
+        )
+        self.adopted, self.activity = True, "recording"
+
+    def _closed(self, event: ev.CandidateClosed) -> None:
+        self._fields.update(
+            reason=event.reason, experiment_id=event.experiment_id, ended_at=event.at
+        )
+        self.status, self.activity = event.status, "done"
+
+    def _enter(self, attempt: int, stage: Stage) -> None:
+        self._fields.update(stage=stage, stage_points=self._counts[attempt, stage])
+
+    def _change_attempt(self, number: int, **changes: Any) -> None:
+        known = self._attempts.get(number)
+        self._attempts[number] = (
+            AttemptView(number, **changes) if known is None else replace(known, **changes)
+        )
 
 
-@singledispatch
-def _advance(event: ev.EventBase, view: CandidateView) -> CandidateView:
-    return view
-
-
-@_advance.register
-def _opened(event: ev.CandidateOpened, view: CandidateView) -> CandidateView:
-    return replace(view, number=event.number, parent_id=event.parent_id)
-
-
-@_advance.register
-def _planned(event: ev.Planned, view: CandidateView) -> CandidateView:
-    return replace(
-        view,
-        origin=event.origin,
-        hypothesis=event.hypothesis,
-        steps=event.steps,
-        edits=event.edits,
-        activity="coding",
-    )
-
-
-@_advance.register
-def _model_called(event: ev.ModelCalled, view: CandidateView) -> CandidateView:
-    return replace(
-        view,
-        model_calls=view.model_calls + 1,
-        prompt_tokens=view.prompt_tokens + event.prompt_tokens,
-        completion_tokens=view.completion_tokens + event.completion_tokens,
-        cost_usd=view.cost_usd + event.cost_usd,
-    )
-
-
-@_advance.register
-def _code_written(event: ev.CodeWritten, view: CandidateView) -> CandidateView:
-    attempt = replace(
-        _attempt(view, event.attempt),
-        source_sha256=event.source_sha256,
-        program_bytes=event.program_bytes,
-        note=event.note,
-        model=event.model,
-    )
-    return replace(_with_attempt(view, attempt), failure=None, activity="review")
-
-
-@_advance.register
-def _reviewed(event: ev.Reviewed, view: CandidateView) -> CandidateView:
-    attempt = _attempt(view, event.attempt)
-    review = ReviewView(event.reviewer, event.accepted, event.findings)
-    changed = replace(attempt, reviews=(*attempt.reviews, review))
-    activity = "waiting" if event.accepted else "revising"
-    return replace(_with_attempt(view, changed), activity=activity)
-
-
-@_advance.register
-def _stage_started(event: ev.StageStarted, view: CandidateView) -> CandidateView:
-    if not view.running:
-        return view  # measured once more, as what a later candidate is screened against
-    known = event.stage in view.stages
-    return replace(
-        view,
-        stage=event.stage,
-        stages=view.stages if known else (*view.stages, event.stage),
-        stage_points=_count(view.points, event.attempt, event.stage),
-        activity=_STAGE_WORDS[event.stage],
-    )
-
-
-@_advance.register
-def _point_measured(event: ev.PointMeasured, view: CandidateView) -> CandidateView:
-    points = (*view.points, PointView(event.attempt, event.stage, event.task, event.point))
-    if not view.running:
-        return replace(view, points=points)
-    return replace(view, points=points, stage_points=_count(points, event.attempt, event.stage))
-
-
-@_advance.register
-def _retried(event: ev.InfrastructureRetried, view: CandidateView) -> CandidateView:
-    return replace(view, retries=view.retries + 1)
-
-
-@_advance.register
-def _attempt_failed(event: ev.AttemptFailed, view: CandidateView) -> CandidateView:
-    failure = FailureView(event.stage, event.failure, event.message, event.detail)
-    attempt = replace(_attempt(view, event.attempt), failure=failure)
-    return replace(
-        _with_attempt(view, attempt), failure=failure, stage=event.stage, activity="repairing"
-    )
-
-
-@_advance.register
-def _screened(event: ev.Screened, view: CandidateView) -> CandidateView:
-    activity = "waiting" if event.result.passed else "judging"
-    return replace(view, screen=event.result, activity=activity)
-
-
-@_advance.register
-def _evaluated(event: ev.Evaluated, view: CandidateView) -> CandidateView:
-    return replace(view, score=event.score, activity="judging")
-
-
-@_advance.register
-def _held_out(event: ev.HeldOutTested, view: CandidateView) -> CandidateView:
-    return replace(view, held_out=event.result, activity="judging")
-
-
-@_advance.register
-def _judged(event: ev.Judged, view: CandidateView) -> CandidateView:
-    activity = "adopting" if event.verdict.adopt else "recording"
-    return replace(view, verdict=event.verdict, activity=activity)
-
-
-@_advance.register
-def _adopted(event: ev.Adopted, view: CandidateView) -> CandidateView:
-    adoption = AdoptionView(event.version, event.commit, event.tag, event.pushed, event.push_error)
-    return replace(view, adoption=adoption, activity="recording")
-
-
-@_advance.register
-def _closed(event: ev.CandidateClosed, view: CandidateView) -> CandidateView:
-    return replace(
-        view,
-        status=event.status,
-        reason=event.reason,
-        experiment_id=event.experiment_id,
-        ended_at=event.at,
-        activity="done",
-    )
-
-
-def _attempt(view: CandidateView, number: int) -> AttemptView:
-    found = [attempt for attempt in view.attempts if attempt.attempt == number]
-    return found[0] if found else AttemptView(number)
-
-
-def _with_attempt(view: CandidateView, changed: AttemptView) -> CandidateView:
-    others = (attempt for attempt in view.attempts if attempt.attempt != changed.attempt)
-    ordered = sorted((*others, changed), key=lambda attempt: attempt.attempt)
-    return replace(view, attempts=tuple(ordered))
-
-
-def _count(points: tuple[PointView, ...], attempt: int, stage: Stage) -> int:
-    return sum(point.attempt == attempt and point.stage is stage for point in points)
+_APPLY: dict[type, Callable[[CandidateFold, Any], None]] = {
+    ev.CandidateOpened: CandidateFold._opened,
+    ev.Planned: CandidateFold._planned,
+    ev.ModelCalled: CandidateFold._model_called,
+    ev.CodeWritten: CandidateFold._code_written,
+    ev.Reviewed: CandidateFold._reviewed,
+    ev.StageStarted: CandidateFold._stage_started,
+    ev.PointMeasured: CandidateFold._point_measured,
+    ev.InfrastructureRetried: CandidateFold._retried,
+    ev.AttemptFailed: CandidateFold._attempt_failed,
+    ev.Screened: CandidateFold._screened,
+    ev.Evaluated: CandidateFold._evaluated,
+    ev.HeldOutTested: CandidateFold._held_out,
+    ev.Judged: CandidateFold._judged,
+    ev.Adopted: CandidateFold._adopted,
+    ev.CandidateClosed: CandidateFold._closed,
+}

@@ -18,7 +18,7 @@ from evocodec.store.records import (
     JsonObject,
     Metrics,
 )
-from evocodec.views.candidate import AttemptView, CandidateView, apply_event
+from evocodec.views.candidate import AttemptView, CandidateFold, CandidateView
 
 EXPERIMENT_TYPE = "llm_generated_code_evolution"
 
@@ -41,12 +41,13 @@ def experiment_record(events: Sequence[Event]) -> ExperimentRecord:
     The candidate is the one opened first. Raises ValueError when none was opened.
     """
     opened = _opened(events)
-    view = CandidateView(opened.candidate_id)
+    candidate = CandidateFold(opened.candidate_id)
     last_at = opened.at
     for event in events:
         if event.candidate_id == opened.candidate_id:
-            view = apply_event(view, event)
+            candidate.apply(event)
             last_at = event.at
+    view = candidate.view()
     return ExperimentRecord(
         experiment_id=view.experiment_id or experiment_id(events),
         timestamp=_utc_milliseconds(opened.at),

@@ -1,26 +1,29 @@
 """Views of runs for people and agents, computed from events alone.
 
 The same events give the same view, whether they are read from a ledger at once or heard live.
+An event changes one candidate and a few counters: what it costs does not grow with the run.
 """
 
 import threading
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 
 from evocodec.domain import events as ev
 from evocodec.domain.candidate import CandidateStatus
 from evocodec.domain.clock import epoch_seconds
-from evocodec.domain.results import (
-    HEVC_BITRATE_MBPS,
-    RdCurve,
-)
+from evocodec.domain.results import HEVC_BITRATE_MBPS, RdCurve, Score
 from evocodec.domain.video import StreamInfo
 from evocodec.domain.vocabulary import Proposer, RunOutcome, RunPhase, VerdictRule
 from evocodec.views.candidate import (
+    CandidateFold,
     CandidateView,
-    apply_event,
 )
+from evocodec.views.counters import BestSoFar, Totals
+
+_MAY_END = frozenset({ev.CodeWritten, ev.AttemptFailed, ev.CandidateClosed})
+_MAY_LEAD = frozenset({ev.Evaluated, ev.Judged, ev.Adopted})
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +69,8 @@ class RunView:
     A killed run stays ``running``. ``outcome`` and ``message`` are those of the stop, None and
     empty before. ``counts`` has every candidate status, ``failures`` every failure kind that ended
     a candidate. ``best`` is the adopted candidate with the lowest bitrate, or the evaluated one
-    when none was adopted.
+    when none was adopted. ``version_to_beat`` is the name and bitrate of the champion, adopted in
+    this run or before it; None for HEVC.
     ``anchors`` are the primary one's curves, ``other_anchors`` those it is compared with besides.
     ``elapsed_seconds`` adds up the sessions of a run, each until its stop or its last event.
     """
@@ -91,6 +95,7 @@ class RunView:
     counts: Mapping[str, int] = field(default_factory=dict)
     failures: Mapping[str, int] = field(default_factory=dict)
     best: CandidateView | None = None
+    version_to_beat: tuple[str, float | None] | None = None
     versions: tuple[VersionView, ...] = ()
     points: int = 0
     model_calls: int = 0
@@ -99,34 +104,32 @@ class RunView:
     cost_usd: float = 0.0
     retries: int = 0
     elapsed_seconds: float = 0.0
+    _by_id: dict[str, CandidateView] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     @property
     def in_flight(self) -> tuple[CandidateView, ...]:
         """Candidates whose way has not ended."""
         return tuple(candidate for candidate in self.candidates if candidate.running)
 
-    @property
-    def version_to_beat(self) -> tuple[str, float | None] | None:
-        """Name and bitrate of the champion, adopted in this run or before it; None for HEVC."""
-        if self.versions:
-            newest = self.versions[-1]
-            return newest.tag, newest.bitrate_mbps
-        for candidate in reversed(self.candidates):
-            verdict = candidate.verdict
-            if verdict is not None and verdict.rule is VerdictRule.BASELINE:
-                return verdict.compared_with, verdict.bitrate_mbps
-        return None
-
     def candidate(self, candidate_id: str) -> CandidateView | None:
         """Return the candidate of that id, or None."""
-        found = (c for c in self.candidates if c.candidate_id == candidate_id)
-        return next(found, None)
+        if not self._by_id:
+            # Made at the first question: most views are only counted and listed.
+            self._by_id.update((c.candidate_id, c) for c in self.candidates)
+        return self._by_id.get(candidate_id)
+
+    def finished(self, most: int) -> tuple[CandidateView, ...]:
+        """Return the last candidates that ended, at most so many, in the order of opening."""
+        ended = (candidate for candidate in reversed(self.candidates) if not candidate.running)
+        return tuple(islice(ended, most))[::-1]
 
 
 class RunState:
     """Accumulates the events of one run; ``view`` may be asked for at any time.
 
-    Any thread may call both methods. Applying an event again (same key) changes nothing, so a
+    Any thread may call any method. Applying an event again (same key) changes nothing, so a
     listener may replay a ledger and listen at the same time.
     """
 
@@ -141,24 +144,32 @@ class RunState:
         self._stopped: ev.RunStopped | None = None
         self._anchors: dict[tuple[str, str], AnchorView] = {}
         self._other_anchors: dict[tuple[str, str], AnchorView] = {}
-        self._candidates: dict[str, CandidateView] = {}
+        self._folds: dict[str, CandidateFold] = {}
+        self._views: dict[str, CandidateView] = {}
+        self._changed: dict[str, None] = {}
+        self._open: dict[str, None] = {}
+        self._ranking = BestSoFar()
+        self._statuses: Counter[CandidateStatus] = Counter()
+        self._failures: Counter[str] = Counter()
         self._versions: list[VersionView] = []
-        self._calls: list[ev.ModelCalled] = []
-        self._retries = 0
-        self._points = 0
+        self._baseline: tuple[str, float | None] | None = None
+        self._totals = Totals()
         self._session_began: float | None = None
         self._seconds = 0.0
 
     def apply(self, event: ev.Event) -> None:
         """Take in one event. Raises ValueError for an event of another run."""
+        key = event.key
         with self._lock:
-            if self._run_id and event.run_id != self._run_id:
-                raise ValueError(f"an event of run {event.run_id} in the view of {self._run_id}")
-            if event.key in self._seen:
+            if event.run_id != self._run_id:
+                if self._run_id:
+                    raise ValueError(
+                        f"an event of run {event.run_id} in the view of {self._run_id}"
+                    )
+                self._run_id, self._first_at = event.run_id, event.at
+            if key in self._seen:
                 return
-            self._seen.add(event.key)
-            self._run_id = event.run_id
-            self._first_at = self._first_at or event.at
+            self._seen.add(key)
             self._apply_to_run(event)
             if event.candidate_id:
                 self._apply_to_candidate(event)
@@ -169,7 +180,7 @@ class RunState:
         with self._lock:
             started = self._started
             stopped = self._stopped
-            candidates = tuple(self._candidates.values())
+            totals = self._totals
             return RunView(
                 run_id=self._run_id,
                 started_at=self._first_at,
@@ -187,22 +198,61 @@ class RunState:
                 isolation=started.isolation if started else {},
                 anchors=tuple(self._anchors.values()),
                 other_anchors=tuple(self._other_anchors.values()),
-                candidates=candidates,
-                counts=_count_statuses(candidates),
-                failures=Counter(_ending_failures(candidates)),
-                best=_best(candidates),
+                candidates=self._candidates(),
+                counts={status.value: self._statuses[status] for status in CandidateStatus},
+                failures=dict(self._failures),
+                best=self._best(),
+                version_to_beat=self._version_to_beat(),
                 versions=tuple(self._versions),
-                points=self._points,
-                model_calls=len(self._calls),
-                prompt_tokens=sum(call.prompt_tokens for call in self._calls),
-                completion_tokens=sum(call.completion_tokens for call in self._calls),
-                cost_usd=sum(call.cost_usd for call in self._calls),
-                retries=self._retries,
+                points=totals.points,
+                model_calls=totals.model_calls,
+                prompt_tokens=totals.prompt_tokens,
+                completion_tokens=totals.completion_tokens,
+                cost_usd=totals.cost_usd,
+                retries=totals.retries,
                 elapsed_seconds=self._seconds + self._open_session_seconds(),
             )
 
+    def in_flight(self) -> tuple[CandidateView, ...]:
+        """Return the candidates whose way has not ended, in the order of opening."""
+        with self._lock:
+            return tuple(self._folds[name].view() for name in self._open)
+
+    def activity(self, candidate_id: str) -> str:
+        """Return what a candidate is doing, in words; empty for one that ended or is unknown."""
+        with self._lock:
+            found = self._folds.get(candidate_id)
+            return found.activity if found is not None and found.running else ""
+
+    def finished(self, most: int) -> tuple[CandidateView, ...]:
+        """Return the last candidates that ended, at most so many, in the order of opening."""
+        with self._lock:
+            ended = (fold for fold in reversed(self._folds.values()) if not fold.running)
+            return tuple(fold.view() for fold in islice(ended, most))[::-1]
+
+    def _candidates(self) -> tuple[CandidateView, ...]:
+        for name in self._changed:
+            self._views[name] = self._folds[name].view()
+        self._changed.clear()
+        return tuple(self._views.values())
+
+    def _best(self) -> CandidateView | None:
+        name = self._ranking.best()
+        return self._folds[name].view() if name else None
+
+    def _version_to_beat(self) -> tuple[str, float | None] | None:
+        if self._versions:
+            return self._versions[-1].tag, self._versions[-1].bitrate_mbps
+        return self._baseline
+
     def _apply_to_run(self, event: ev.Event) -> None:
         match event:
+            case ev.PointMeasured():
+                self._totals.points += 1
+            case ev.ModelCalled():
+                self._totals.add_call(event)
+            case ev.InfrastructureRetried():
+                self._totals.retries += 1
             case ev.RunStarted():
                 self._end_session(self._last_at)
                 self._session_began = epoch_seconds(event.at)
@@ -216,19 +266,62 @@ class RunState:
                 )
                 known = self._anchors if event.primary else self._other_anchors
                 known[event.curve.codec, event.curve.clip] = view
-            case ev.ModelCalled():
-                self._calls.append(event)
-            case ev.InfrastructureRetried():
-                self._retries += 1
-            case ev.PointMeasured():
-                self._points += 1
 
     def _apply_to_candidate(self, event: ev.Event) -> None:
         name = event.candidate_id
-        view = apply_event(self._candidates.get(name) or CandidateView(name), event)
-        self._candidates[name] = view
-        if isinstance(event, ev.Adopted):
-            self._versions.append(_version(view, event))
+        candidate = self._folds.get(name)
+        if candidate is None:
+            candidate = self._folds[name] = CandidateFold(name, place=len(self._folds))
+            self._open[name] = None
+            self._statuses[CandidateStatus.RUNNING] += 1
+        self._changed[name] = None
+        kind = type(event)
+        if kind in _MAY_END:
+            before = candidate.status, _ending_failure(candidate)
+            candidate.apply(event)
+            self._count(name, before, (candidate.status, _ending_failure(candidate)))
+            return
+        candidate.apply(event)
+        if kind in _MAY_LEAD:
+            self._apply_to_leaders(candidate, event)
+
+    def _apply_to_leaders(self, candidate: CandidateFold, event: ev.Event) -> None:
+        match event:
+            case ev.Evaluated():
+                self._rank(candidate, event.score)
+            case ev.Judged(verdict=verdict) if verdict.rule is VerdictRule.BASELINE:
+                self._baseline = verdict.compared_with, verdict.bitrate_mbps
+            case ev.Adopted():
+                self._versions.append(_version(candidate.view(), event))
+                if candidate.score is not None:
+                    self._rank(candidate, candidate.score)
+
+    def _rank(self, candidate: CandidateFold, score: Score) -> None:
+        self._ranking.put(
+            candidate.candidate_id,
+            score.bitrate_mbps,
+            adopted=candidate.adopted,
+            place=candidate.place,
+        )
+
+    def _count(
+        self,
+        name: str,
+        before: tuple[CandidateStatus, str],
+        after: tuple[CandidateStatus, str],
+    ) -> None:
+        """Move a candidate from one counter to another."""
+        if before == after:
+            return
+        self._statuses[before[0]] -= 1
+        self._statuses[after[0]] += 1
+        if before[1]:
+            self._failures[before[1]] -= 1
+            self._failures += Counter()  # drops a kind that ended nobody after all
+        if after[1]:
+            self._failures[after[1]] += 1
+        if after[0] is not CandidateStatus.RUNNING:
+            self._open.pop(name, None)
 
     def _open_session_seconds(self) -> float:
         last = epoch_seconds(self._last_at)
@@ -284,17 +377,8 @@ def _version(view: CandidateView, event: ev.Adopted) -> VersionView:
     )
 
 
-def _best(candidates: Iterable[CandidateView]) -> CandidateView | None:
-    scored = [(c.adoption is None, c.score.bitrate_mbps, c) for c in candidates if c.score]
-    return min(scored, key=lambda entry: entry[:2])[2] if scored else None
-
-
-def _count_statuses(candidates: Iterable[CandidateView]) -> Mapping[str, int]:
-    found = Counter(candidate.status.value for candidate in candidates)
-    return {status.value: found[status.value] for status in CandidateStatus}
-
-
-def _ending_failures(candidates: Iterable[CandidateView]) -> Iterable[str]:
-    for candidate in candidates:
-        if candidate.failure and candidate.status is CandidateStatus.TEST_FAILED:
-            yield candidate.failure.kind
+def _ending_failure(candidate: CandidateFold) -> str:
+    """The kind of failure that ended a candidate; empty for all others."""
+    if candidate.failure and candidate.status is CandidateStatus.TEST_FAILED:
+        return candidate.failure.kind
+    return ""

@@ -12,14 +12,12 @@ from evocodec.domain.clock import utc_now
 from evocodec.domain.events import CandidateOpened, CodeWritten, Evaluated, Judged, Planned
 from evocodec.domain.results import Score
 from evocodec.domain.vocabulary import Proposer
-from evocodec.search.archive import Archive
-from evocodec.search.novelty import Novelty
+from evocodec.search.state import SearchState
 from evocodec.store.journal import Journal
 from evocodec.store.memory import MemoryBlobStore, MemoryLedger, MemoryRecordStore
-from evocodec.views.run import RunState
 from graph.decide import DecideNodes
 from graph.routing import LoopBounds
-from graph.services import CurrentChampion, Services
+from graph.services import Services
 from graph.state import CandidateState
 
 RUN = "run-1"
@@ -41,21 +39,18 @@ def score(bitrate_mbps: float) -> Score:
 
 
 def services_in(folder: Path) -> Services:
-    archive, state = Archive(), RunState()
+    search = SearchState()
     return Services(
         run_id=RUN,
         seed=1,
-        journal=Journal(MemoryLedger(), RUN, state.apply),
-        run_state=state,
+        journal=Journal(MemoryLedger(), RUN, search.observe),
+        search=search,
         blobs=MemoryBlobStore(),
         records=MemoryRecordStore(),
         team=Team(
             cast(Any, None), cast(Any, None), cast(Any, None), RuleJudge(), Proposer.MUTATION
         ),
-        archive=archive,
-        novelty=Novelty(),
         champions=ChampionRepository(folder / "champions"),
-        champion=CurrentChampion(archive),
         evaluator=cast(Any, None),
         slots=threading.Semaphore(1),
         stop=threading.Event(),

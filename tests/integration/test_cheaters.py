@@ -42,16 +42,14 @@ from evocodec.execution.workers.local import LocalEngine
 from evocodec.rules.adoption import Thresholds
 from evocodec.sandbox.policy import MEBIBYTE, Limits, Policy
 from evocodec.sandbox.review.static_review import review_program
-from evocodec.search.archive import Archive, ArchiveEntry
-from evocodec.search.novelty import Novelty
+from evocodec.search.state import SearchState
 from evocodec.store.journal import Journal
 from evocodec.store.memory import MemoryBlobStore, MemoryLedger, MemoryRecordStore
 from evocodec.video.clip_spec import ClipSource
 from evocodec.video.clips import load_clip
-from evocodec.views.run import RunState
 from graph.decide import DecideNodes
 from graph.routing import LoopBounds
-from graph.services import CurrentChampion, HeldOutConfig, Services
+from graph.services import HeldOutConfig, Services
 from graph.state import CandidateState
 from tests.support.toy_laboratory import CARPHONE, TOY, settings_for
 
@@ -321,16 +319,7 @@ class Bench:
             CodeWritten(**common, attempt=0, source_sha256=sha256, program_bytes=len(source)),
         ):
             self.services.journal.publish(event)
-        score = self.evaluator.full(candidate_id, 0, source)
-        self.services.archive.add(
-            ArchiveEntry(
-                candidate_id,
-                parent,
-                source,
-                estimated_bitrate_mbps=score.bitrate_mbps,
-                full=True,
-            )
-        )
+        self.evaluator.full(candidate_id, 0, source)
         return {
             "candidate_id": candidate_id,
             "parent_id": parent,
@@ -375,22 +364,19 @@ def bench_of(course: Course, folder: Path, *, gate: bool, keep: float = 0.5) -> 
     development = {course.anchored.clip.name: course.anchored}
     material = HeldOutMaterial(settings, folder / "held-out", development, b"secret of a test")
     terms = HeldOutConfig(material.draw, keep=keep, confidence=0.9, thresholds=WIDE)
-    archive, ledger, state = Archive(), MemoryLedger(), RunState()
-    journal = Journal(ledger, RUN, state.apply)
+    ledger, search = MemoryLedger(), SearchState()
+    journal = Journal(ledger, RUN, search.observe)
     evaluator = course.evaluator(journal.publish, journal.find)
     nobody = cast(Any, None)
     services = Services(
         run_id=RUN,
         seed=1,
         journal=journal,
-        run_state=state,
+        search=search,
         blobs=MemoryBlobStore(),
         records=MemoryRecordStore(),
         team=Team(nobody, nobody, nobody, RuleJudge(WIDE), Proposer.SUBMISSION),
-        archive=archive,
-        novelty=Novelty(),
         champions=ChampionRepository(folder / "champions"),
-        champion=CurrentChampion(archive),
         evaluator=evaluator,
         slots=threading.Semaphore(1),
         stop=threading.Event(),

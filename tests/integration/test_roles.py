@@ -26,10 +26,10 @@ from evocodec.domain.vocabulary import (
 from evocodec.models.gateway import ModelGateway
 from evocodec.rules.adoption import JudgeRequest
 from evocodec.sandbox.policy import Policy
-from evocodec.search.archive import Archive, ArchiveEntry
 from evocodec.search.mutation import MutationProposer
 from evocodec.store.memory import MemoryBlobStore, MemoryLedger
 from tests.support import scripted_model as scripted
+from tests.support.told_archive import ToldArchive
 
 PROGRAM = '''"""Store planes coarsely."""
 
@@ -261,9 +261,9 @@ def test_a_model_judge_may_veto_or_explain_and_never_grant() -> None:
 
 
 def test_the_mutation_team_needs_no_model_and_says_so() -> None:
-    archive = Archive()
-    archive.add(ArchiveEntry("c0001", "", PROGRAM, estimated_bitrate_mbps=14.2, full=True))
-    team = mutation_team(proposer=MutationProposer(1), archive=archive, policy=Policy())
+    told = ToldArchive()
+    told.evaluated("c0001", PROGRAM, 14.2)
+    team = mutation_team(proposer=MutationProposer(1), archive=told.archive, policy=Policy())
     assert team.proposer is Proposer.MUTATION
     assert "not a language model" in team.notice == MUTATION_NOTICE
     assert isinstance(team.planner, MutationPlanner)

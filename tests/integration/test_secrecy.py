@@ -19,7 +19,7 @@ from evocodec.domain.candidate import CandidateStatus
 from evocodec.domain.events import Event, HeldOutTested, PointMeasured
 from evocodec.domain.results import Stage
 from evocodec.rules.held_out import BROKEN_MESSAGE, FAILED_MESSAGE
-from evocodec.search.archive import Archive, restore
+from evocodec.search.archive import Archive
 from evocodec.video.clip_spec import parse_clip
 from evocodec.video.clips import Clip, load_clip
 from evocodec.views.run import RunView
@@ -135,8 +135,8 @@ def leaks(text: str, facts: tuple[str, ...]) -> list[str]:
 def view_of_the_proposer(finished: Finished) -> str:
     """All that planning is done from, of either kind: history and archive."""
     archive = Archive()
-    blobs = finished.lab.blobs
-    restore(archive, finished.events, lambda sha256: blobs.get(sha256).decode())
+    for event in finished.events:
+        archive.observe(event)
     history = planner_history(finished.view, archive, 20)
     entries = [(e.candidate_id, e.estimated_bitrate_mbps, e.failed) for e in archive.entries()]
     return repr(history) + repr(entries)

@@ -3,7 +3,6 @@
 import math
 import random
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
@@ -13,8 +12,8 @@ from evocodec.codec.program import Program
 from evocodec.codec.tunables import canonical
 from evocodec.domain.candidate import Origin, Plan
 from evocodec.domain.errors import CandidateFailure, FailureKind
-from evocodec.search.archive import Archive, ArchiveEntry
 from evocodec.search.mutation import MutationProposer
+from tests.support.told_archive import ToldArchive
 
 SEED_MBPS = 14.0
 SCREENS = 30
@@ -87,35 +86,34 @@ class SyntheticSeed:
         return lowest
 
 
-Propose = Callable[[Archive, int], tuple[str, Plan]]
+Propose = Callable[[ToldArchive, int], tuple[str, Plan]]
 
 
 def search(landscape: SyntheticSeed, propose: Propose, *, seed: int, screens: int) -> float:
     """Run a search with several candidates in flight; the true log ratio of the estimated best."""
     rng = random.Random(seed)
-    archive = Archive(seed=seed)
-    archive.add(
-        ArchiveEntry("c0001", "", landscape.source, estimated_bitrate_mbps=SEED_MBPS, full=True)
-    )
-    flying: list[ArchiveEntry] = []
+    told = ToldArchive(seed=seed)
+    told.evaluated("c0001", landscape.source, SEED_MBPS)
+    flying: list[str] = []
     for number in range(2, screens + 2):
-        parent_id, plan = propose(archive, number)
-        source = Program(archive.get(parent_id).source).edited(plan.edits).text
-        flying.append(ArchiveEntry(f"c{number:04d}", parent_id, source, plan.edits))
+        name = f"c{number:04d}"
+        parent_id, plan = propose(told, number)
+        told.plan(name, parent_id=parent_id, edits=plan.edits)
+        told.write(name, Program(told.sources[parent_id]).edited(plan.edits).text)
+        flying.append(name)
         if len(flying) == IN_FLIGHT:
-            land(archive, flying.pop(0), landscape, rng)
+            land(told, flying.pop(0), landscape, rng)
     while flying:
-        land(archive, flying.pop(0), landscape, rng)
-    best = archive.best()
+        land(told, flying.pop(0), landscape, rng)
+    best = told.archive.best()
     assert best is not None
     return landscape.log_ratio(best.values)
 
 
-def land(
-    archive: Archive, entry: ArchiveEntry, landscape: SyntheticSeed, rng: random.Random
-) -> None:
-    measured = landscape.log_ratio(entry.values) + rng.gauss(0.0, SCREEN_NOISE)
-    archive.add(replace(entry, estimated_bitrate_mbps=SEED_MBPS * math.exp(measured)))
+def land(told: ToldArchive, name: str, landscape: SyntheticSeed, rng: random.Random) -> None:
+    values = {t.name: canonical(t.value) for t in Program(told.sources[name]).tunables}
+    measured = landscape.log_ratio(values) + rng.gauss(0.0, SCREEN_NOISE)
+    told.screen(name, math.exp(measured), "c0001")
 
 
 class Proposal(NamedTuple):
@@ -123,17 +121,24 @@ class Proposal(NamedTuple):
     plan: Plan
 
 
-def proposal_of(mutation: MutationProposer, archive: Archive, number: int) -> Proposal:
+def proposal_of(mutation: MutationProposer, told: ToldArchive, number: int) -> Proposal:
     """What is proposed for the archive's best parent, as a run's planner asks for it."""
-    parent = archive.select_parent()
-    plan = mutation.propose_for(
-        archive,
+    parent = told.archive.select_parent()
+    plan = mutation.propose(
+        told.archive,
         candidate_id=f"c{number:04d}",
         number=number,
         parent_id=parent.candidate_id,
-        parent_source=parent.source,
+        parent_source=told.sources[parent.candidate_id],
     )
     return Proposal(parent.candidate_id, plan)
+
+
+def planned(mutation: MutationProposer, told: ToldArchive, number: int) -> Proposal:
+    """The same, recorded: it is under way from now on."""
+    proposal = proposal_of(mutation, told, number)
+    told.plan(f"c{number:04d}", parent_id=proposal.parent_id, edits=proposal.plan.edits)
+    return proposal
 
 
 def proposer(seed: int) -> Propose:
@@ -143,10 +148,10 @@ def proposer(seed: int) -> Propose:
 def uniform(seed: int) -> Propose:
     """Any one to four edits of the best parent, each value as likely as another."""
 
-    def propose(archive: Archive, number: int) -> tuple[str, Plan]:
+    def propose(told: ToldArchive, number: int) -> tuple[str, Plan]:
         rng = random.Random(f"{seed}/{number}")
-        parent = archive.select_parent()
-        tunables = Program(parent.source).tunables
+        parent = told.archive.select_parent()
+        tunables = Program(told.sources[parent.candidate_id]).tunables
         edits = []
         for mark in rng.sample(tunables, rng.randint(1, 4)):
             options = list(mark.choices) or [
@@ -178,10 +183,10 @@ def test_ten_screens_are_worth_a_ten_percent_adoption() -> None:
     assert sum(gain <= math.log(0.9) for gain in gains) >= 9
 
 
-def archive_with(source: str) -> Archive:
-    archive = Archive()
-    archive.add(ArchiveEntry("c0001", "", source, estimated_bitrate_mbps=SEED_MBPS, full=True))
-    return archive
+def archive_with(source: str) -> ToldArchive:
+    told = ToldArchive()
+    told.evaluated("c0001", source, SEED_MBPS)
+    return told
 
 
 def test_the_same_seed_archive_and_number_give_the_same_proposal() -> None:
@@ -193,32 +198,32 @@ def test_the_same_seed_archive_and_number_give_the_same_proposal() -> None:
 
 
 def test_proposals_in_flight_are_all_different_and_spread_over_the_marks() -> None:
-    archive = archive_with(SyntheticSeed(3).source)
+    told = archive_with(SyntheticSeed(3).source)
     mutation = MutationProposer(7)
-    proposals = [proposal_of(mutation, archive, number) for number in range(2, 8)]
+    proposals = [planned(mutation, told, number) for number in range(2, 8)]
     assert len({proposal.plan.edits for proposal in proposals}) == 6
-    assert len(archive.pending) == 6
+    assert len(told.archive.pending) == 6
     touched = [edit for proposal in proposals[:4] for edit in proposal.plan.edits]
     assert len(set(touched)) == len(touched)
 
 
 def test_what_was_tried_or_failed_is_never_proposed_again() -> None:
-    archive = archive_with("A = 1  # evolve: choice 1 | 2\nB = 1  # evolve: choice 1 | 2 | 3\n")
+    told = archive_with("A = 1  # evolve: choice 1 | 2\nB = 1  # evolve: choice 1 | 2 | 3\n")
     mutation = MutationProposer(1)
     seen: list[Mapping[str, str]] = [{"A": "1", "B": "1"}]
 
     def propose_until_nothing_is_left() -> None:
         for number in range(2, 20):
-            proposal = proposal_of(mutation, archive, number)
-            edits = proposal.plan.edits
-            edited = Program(archive.get(proposal.parent_id).source).edited(edits).text
-            entry = ArchiveEntry(f"c{number:04d}", proposal.parent_id, edited, edits)
-            assert entry.values not in seen
-            seen.append(entry.values)
-            if entry.values["B"] == "3":
-                archive.add_failure(entry)
+            name = f"c{number:04d}"
+            parent_id, plan = planned(mutation, told, number)
+            told.write(name, Program(told.sources[parent_id]).edited(plan.edits).text)
+            values = {t.name: t.value for t in Program(told.sources[name]).tunables}
+            assert values not in seen
+            seen.append(values)
+            if values["B"] == "3":
+                told.fail(name)
             else:
-                archive.add(replace(entry, estimated_bitrate_mbps=SEED_MBPS + number))
+                told.evaluate(name, SEED_MBPS + number)
 
     with pytest.raises(CandidateFailure, match="was tried") as raised:
         propose_until_nothing_is_left()
@@ -227,20 +232,20 @@ def test_what_was_tried_or_failed_is_never_proposed_again() -> None:
 
 
 def test_a_value_that_failed_alone_is_not_tried_in_company() -> None:
-    archive = archive_with(SyntheticSeed(5).source)
-    parent = archive.get("c0001")
+    told = archive_with(SyntheticSeed(5).source)
     edits = (("M03", "1"),)
-    source = Program(parent.source).edited(edits).text
-    archive.add_failure(ArchiveEntry("c0002", "c0001", source, edits))
+    told.plan("c0002", parent_id="c0001", edits=edits)
+    told.write("c0002", Program(told.sources["c0001"]).edited(edits).text)
+    told.fail("c0002")
     mutation = MutationProposer(1)
-    later = [proposal_of(mutation, archive, number).plan.edits for number in range(3, 23)]
+    later = [planned(mutation, told, number).plan.edits for number in range(3, 23)]
     assert all(("M03", "1") not in proposed for proposed in later)
 
 
 def test_when_every_listed_value_was_tried_floats_are_moved_within_their_range() -> None:
-    archive = archive_with("X = 0.3  # evolve: float 0.1..0.5\n")
+    told = archive_with("X = 0.3  # evolve: float 0.1..0.5\n")
     mutation = MutationProposer(1)
-    proposals = [proposal_of(mutation, archive, number) for number in range(2, 22)]
+    proposals = [planned(mutation, told, number) for number in range(2, 22)]
     values = [float(proposal.plan.edits[0][1]) for proposal in proposals]
     assert len(set(values)) == 20
     assert all(0.1 <= value <= 0.5 for value in values)
@@ -252,10 +257,9 @@ def test_a_parent_without_marks_is_a_candidate_failure_that_says_so() -> None:
 
 
 def test_programs_with_other_marks_do_not_disturb_the_model() -> None:
-    archive = archive_with(SyntheticSeed(3).source)
-    archive.add(ArchiveEntry("c0002", "", "Z = 1  # evolve: int 0..3\n",
-                             estimated_bitrate_mbps=30.0, full=True))  # fmt: skip
-    assert proposal_of(MutationProposer(1), archive, 3).parent_id == "c0001"
+    told = archive_with(SyntheticSeed(3).source)
+    told.evaluated("c0002", "Z = 1  # evolve: int 0..3\n", 30.0)
+    assert proposal_of(MutationProposer(1), told, 3).parent_id == "c0001"
 
 
 def test_a_plan_says_what_it_changes_and_what_it_expects() -> None:

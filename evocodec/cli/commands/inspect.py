@@ -106,7 +106,7 @@ def status(
         if session.json:
             session.emit_pretty(run_payload(laboratory.view(run)))
             return
-        follower = _Follower(session, laboratory, laboratory.view(run).run_id)
+        follower = _Follower(session, laboratory, laboratory.run_id(run))
         if not (watch and session.live):
             session.show(follower.picture())
             return
@@ -176,7 +176,7 @@ def list_candidates(
     ~ marks an estimate of the screen stage. Failed candidates are never sorted first.
     """
     with session.laboratory() as laboratory:
-        view = laboratory.view(run)
+        view = laboratory.outline(run)
     found = [c for c in view.candidates if status is None or c.status is status]
     if sort is Sort.BITRATE:
         found.sort(key=lambda candidate: _rank(candidate, view))
@@ -218,17 +218,15 @@ def show(
     match = _CANDIDATE.fullmatch(ref)
     with session.laboratory() as laboratory:
         if match is not None:
-            _show_candidate(session, laboratory, ref, match["run"])
+            _show_candidate(session, laboratory, ref)
         elif _VERSION.fullmatch(ref):
             _show_version(session, laboratory, ref)
         else:
             _show_run(session, laboratory, ref)
 
 
-def _show_candidate(
-    session: Session, laboratory: "Laboratory", ref: str, run_id: str | None
-) -> None:
-    candidate, run = laboratory.candidate(ref), laboratory.view(run_id)
+def _show_candidate(session: Session, laboratory: "Laboratory", ref: str) -> None:
+    candidate, run = laboratory.excerpt(ref)
     path = laboratory.record_place(candidate.experiment_id)
     curves = laboratory.workspace.run(run.run_id) / "curves"
     pictures = sorted(curves.glob(f"{candidate.candidate_id}-*.png"))
@@ -243,20 +241,20 @@ def _show_candidate(
 def _show_version(session: Session, laboratory: "Laboratory", ref: str) -> None:
     champions = laboratory.champions
     version, current = find_version(champions, ref), champions.current()
-    known = version.run_id in laboratory.runs()
-    run = laboratory.view(version.run_id) if known else None
-    candidate = run.candidate(version.candidate_id) if run is not None else None
+    measured = None
+    if version.run_id in laboratory.runs():
+        measured = laboratory.excerpt(f"{version.run_id}/{version.candidate_id}")
     if session.json:
         body = version_payload(version, current)
-        if run is not None and candidate is not None:
-            body["candidate"] = candidate_payload(candidate, run, record="")
+        if measured is not None:
+            body["candidate"] = candidate_payload(*measured, record="")
         session.emit_pretty(body)
         return
     session.show(facts(version_rows(version, current)))
-    if run is not None and candidate is not None:
+    if measured is not None:
         session.show()
         program = program_words(session)
-        for block in candidate_page(candidate, run, record="", program=program):
+        for block in candidate_page(*measured, record="", program=program):
             session.show(block)
 
 
@@ -287,23 +285,29 @@ def log(
 ) -> None:
     """Print every event of a run, one a line."""
     with session.laboratory() as laboratory:
-        view = laboratory.view(run)
-        if candidate is not None and view.candidate(candidate) is None:
-            laboratory.candidate(f"{view.run_id}/{candidate}")  # raises, with what there is
-        for event in _events(laboratory, view, candidate, follow=follow):
+        run_id = laboratory.run_id(run)
+        if candidate is not None:
+            laboratory.candidate(f"{run_id}/{candidate}")  # raises, with what there is
+        began = next((event.at for _, event in laboratory.events(run_id)), "")
+        for event in _events(laboratory, run_id, candidate, follow=follow):
             if session.json:
                 session.emit(plain(event))
                 continue
-            lead = duration(seconds_between(view.started_at, event.at))
-            session.show(describe(event).render(lead=lead), soft_wrap=True)
+            session.show_line(
+                describe(event).render(lead=duration(seconds_between(began, event.at)))
+            )
 
 
 def _events(
-    laboratory: "Laboratory", view: RunView, candidate_id: str | None, *, follow: bool
+    laboratory: "Laboratory", run_id: str, candidate_id: str | None, *, follow: bool
 ) -> Iterator[Event]:
+    if candidate_id is not None and not follow:
+        for _, event in laboratory.events(run_id, candidate_id=candidate_id):
+            yield event
+        return
     after, stopped = 0, False
     while True:
-        for position, event in laboratory.events(view.run_id, after=after):
+        for position, event in laboratory.events(run_id, after=after):
             after = position
             stopped = isinstance(event, RunStopped)
             if candidate_id in {None, event.candidate_id}:

@@ -84,6 +84,8 @@ class LiveDisplay:
         )
 
     def _time_left(self, snapshot: Snapshot) -> str:
+        if not snapshot.begun:
+            return "getting ready to go on"
         left = self._minutes * 60 - snapshot.seconds
         words = f"{duration(left)} left" if left > 0 else "finishing what is in flight"
         if self._candidates:

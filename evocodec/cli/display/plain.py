@@ -90,10 +90,13 @@ class PlainDisplay:
 
     def _working(self) -> str:
         snapshot = self._progress.snapshot()
-        if not snapshot.run.run_id:
-            return self._preparing
+        before = snapshot.points_before
+        past = f"{plural(before, 'task')} done before"
+        if not snapshot.run.run_id or not snapshot.begun:
+            return f"{self._preparing} · {past}" if before else self._preparing
         steps = [f"{step.candidate.candidate_id} {step.words}" for step in snapshot.steps]
-        return " · ".join([*steps, f"{plural(snapshot.run.points, 'task')} done"])
+        done = f"{plural(snapshot.run.points - before, 'task')} done"
+        return " · ".join([*steps, f"{done}, {before} before" if before else done])
 
     def _repeats(self, event: ev.Event) -> bool:
         """Whether a closing line would only say again how the last attempt failed."""

@@ -13,6 +13,7 @@ from evocodec.views.run import RunState, RunView
 
 FULL_POINTS_PER_CLIP = 4  # the fewest that make a usable curve
 RECENT_LINES = 12
+LEFT_OPEN = "waiting to go on"  # nobody has taken it up since the run was resumed
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,62 +28,98 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A consistent picture of the run for one drawing."""
+    """A consistent picture of the run for one drawing.
+
+    ``begun`` is False while a resumed run has not gone on yet: what is known is of the past then.
+    ``points_before`` are the rate points of earlier sessions, of ``run.points``.
+    """
 
     run: RunView
     steps: tuple[Step, ...]
     recent: tuple[Line, ...]
     seconds: float
+    begun: bool = True
+    points_before: int = 0
 
 
 @dataclass(slots=True)
 class Progress:
-    """Follows events from any thread; ``clock`` is in seconds and only differences matter."""
+    """Follows events from any thread; ``clock`` is in seconds and only differences matter.
+
+    An event costs what it changes; a view of the whole run is made when one is drawn.
+    """
 
     clock: Callable[[], float]
     began: float = 0.0
     _state: RunState = field(default_factory=RunState)
-    _view: RunView = field(default_factory=RunView)
     _since: dict[str, tuple[str, float]] = field(default_factory=dict)
-    _recent: deque[Line] = field(default_factory=lambda: deque(maxlen=RECENT_LINES))
+    _left: set[str] = field(default_factory=set)
+    _begun: bool = True
+    _points: int = 0
+    _points_before: int = 0
+    _recent: deque[ev.Event] = field(default_factory=lambda: deque(maxlen=RECENT_LINES))
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
         self.began = self.clock()
 
     def replay(self, events: Iterable[ev.Event]) -> None:
-        """Take in what happened before this session."""
+        """Take in what happened before this session: nothing of it is going on now."""
         for event in events:
             self.apply(event)
+        with self._lock:
+            self._leave_open()
+            self._begun = False
 
     def apply(self, event: ev.Event) -> None:
         """Take in one event."""
         # The display's thread takes a snapshot while candidates' threads report.
         with self._lock:
+            if isinstance(event, ev.RunStarted):
+                self._leave_open()
+                self._begun = True
+            elif isinstance(event, ev.PointMeasured):
+                self._points += 1
             self._state.apply(event)
-            self._view = self._state.view()
             if event.candidate_id:
                 self._note_step(event.candidate_id)
             if isinstance(event, ev.CandidateClosed | ev.InfrastructureRetried):
-                self._recent.append(describe(event))
+                self._recent.append(event)
 
     def snapshot(self) -> Snapshot:
         """Return the picture of this moment."""
         with self._lock:
             now = self.clock()
-            steps = tuple(self._step(c, now) for c in self._view.in_flight)
-            return Snapshot(self._view, steps, tuple(self._recent), now - self.began)
+            run = self._state.view()
+            clips = max(len(run.clips), 1)
+            steps = tuple(self._step(c, now, clips) for c in self._state.in_flight())
+            return Snapshot(
+                run,
+                steps,
+                tuple(describe(event) for event in self._recent),
+                now - self.began,
+                begun=self._begun,
+                points_before=self._points_before,
+            )
+
+    def _leave_open(self) -> None:
+        """Whatever is in flight was left open by an earlier session."""
+        self._left = set(self._since)
+        self._points_before = self._points
 
     def _note_step(self, candidate_id: str) -> None:
-        candidate = self._view.candidate(candidate_id)
-        if candidate is None or not candidate.running:
+        self._left.discard(candidate_id)
+        activity = self._state.activity(candidate_id)
+        if not activity:
             self._since.pop(candidate_id, None)
-        elif self._since.get(candidate_id, ("", 0.0))[0] != candidate.activity:
-            self._since[candidate_id] = (candidate.activity, self.clock())
+        elif self._since.get(candidate_id, ("", 0.0))[0] != activity:
+            self._since[candidate_id] = (activity, self.clock())
 
-    def _step(self, candidate: CandidateView, now: float) -> Step:
+    def _step(self, candidate: CandidateView, now: float, clips: int) -> Step:
         since = self._since.get(candidate.candidate_id, ("", now))[1]
-        words, fraction = step_words(candidate, clips=max(len(self._view.clips), 1))
+        if candidate.candidate_id in self._left:
+            return Step(candidate, LEFT_OPEN, None, now - since)
+        words, fraction = step_words(candidate, clips=clips)
         return Step(candidate, words, fraction, now - since)
 
 

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from evocodec.cli.display.lines import STATUS_WORDS, Tone
 from evocodec.cli.payload.run import estimated_mbps
+from evocodec.cli.render.long_table import LongCell, LongTable
 from evocodec.cli.render.text import clean, shorten, versus_hevc
 from evocodec.domain.candidate import CandidateStatus
 from evocodec.domain.results import RdCurve, Score
@@ -89,21 +90,30 @@ def candidates_table(
     candidates: Iterable[CandidateView], run: RunView, *, width: int
 ) -> RenderableType:
     """Return one row per candidate: how it ended, its numbers, and what was tried or why not."""
-    table = make_table("candidate", "outcome", "Mbit/s", "gain", "tried", left=(0, 1, 4))
-    for candidate in candidates:
-        word, tone = outcome_words(candidate)
-        about = candidate.hypothesis
-        if candidate.failure and candidate.status is CandidateStatus.TEST_FAILED:
-            about = f"{candidate.failure.kind}: {candidate.failure.message}"
-        add(
-            table,
-            candidate.candidate_id,
-            Text(word, style=str(tone)),
-            bitrate_words(candidate, run),
-            gain_words(candidate),
-            shorten(about, max(width - 48, 24)),
-        )
-    return spaced(table)
+    heads = (
+        LongCell("candidate"),
+        LongCell("outcome"),
+        LongCell("Mbit/s", right=True),
+        LongCell("gain", right=True),
+        LongCell("tried"),
+    )
+    return LongTable(heads, (_candidate_row(candidate, run, width) for candidate in candidates))
+
+
+def _candidate_row(
+    candidate: CandidateView, run: RunView, width: int
+) -> tuple[LongCell, LongCell, LongCell, LongCell, LongCell]:
+    word, tone = outcome_words(candidate)
+    about = candidate.hypothesis
+    if candidate.failure and candidate.status is CandidateStatus.TEST_FAILED:
+        about = f"{candidate.failure.kind}: {candidate.failure.message}"
+    return (
+        LongCell(clean(candidate.candidate_id)),
+        LongCell(clean(word), str(tone)),
+        LongCell(bitrate_words(candidate, run), right=True),
+        LongCell(gain_words(candidate), right=True),
+        LongCell(shorten(about, max(width - 48, 24))),
+    )
 
 
 def outcome_words(candidate: CandidateView) -> tuple[str, Tone]:

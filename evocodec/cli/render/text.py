@@ -27,6 +27,8 @@ def clean(text: str, *, lines: bool = False) -> str:
     Removes escape sequences, control characters, and the invisible format characters that reorder
     text. Newlines stay with ``lines`` and become spaces without.
     """
+    if text.isprintable():  # nearly all texts: nothing to take out, and no line ends
+        return text if lines else " ".join(text.split())
     text = _ESCAPES.sub("", text).replace("\r\n", "\n").expandtabs(4)
     if not lines:
         text = " ".join(text.split())
