@@ -80,18 +80,24 @@ def measure_anchors(
     )
     # Before the slow part: a file that cannot be used should be told at once.
     baselines = baseline_curves(
-        {name: one.clip for name, one in anchored.items()},
+        {name: anchored_clip.clip for name, anchored_clip in anchored.items()},
         request.baseline_files,
         vmaf=request.vmaf,
     )
     if on_plan is not None:
         on_plan(list(_planned(anchored.values(), others, cache, request)), jobs)
     reports: list[AnchorReport] = []
-    for name, one in anchored.items():
-        reports.append(_report(one, one.curve, request, primary, cached=one.cached))
+    for name, anchored_clip in anchored.items():
+        reports.append(
+            _report(
+                anchored_clip, anchored_clip.curve, request, primary, cached=anchored_clip.cached
+            )
+        )
         if name in baselines:
-            reports.append(_report(one, baselines[name], request, None, cached=False))
-        reports += [_other(one, encoder, cache, request, jobs, on_event) for encoder in others]
+            reports.append(_report(anchored_clip, baselines[name], request, None, cached=False))
+        reports += [
+            _other(anchored_clip, encoder, cache, request, jobs, on_event) for encoder in others
+        ]
     return tuple(reports)
 
 
@@ -101,18 +107,18 @@ def _planned(
     cache: Path,
     request: AnchorsRequest,
 ) -> Iterator[PlannedAnchor]:
-    for one in anchored:
-        unit = AnchorCost.of(one.curve).encode_cpu_seconds or 0.0
-        whole = FIRST_POINTS * unit * one.clip.stream.frame_count
+    for anchored_clip in anchored:
+        unit = AnchorCost.of(anchored_clip.curve).encode_cpu_seconds or 0.0
+        whole = FIRST_POINTS * unit * anchored_clip.clip.stream.frame_count
         for encoder in encoders:
             if request.repeat or not is_cached(
-                one.clip, encoder, cache, primary=one.curve, vmaf=request.vmaf
+                anchored_clip.clip, encoder, cache, primary=anchored_clip.curve, vmaf=request.vmaf
             ):
-                yield PlannedAnchor(one.clip.name, encoder, whole * encoder.relative_cost)
+                yield PlannedAnchor(anchored_clip.clip.name, encoder, whole * encoder.relative_cost)
 
 
 def _other(
-    one: AnchoredClip,
+    anchored_clip: AnchoredClip,
     encoder: AnchorEncoder,
     cache: Path,
     request: AnchorsRequest,
@@ -120,13 +126,13 @@ def _other(
     on_event: Listener | None,
 ) -> AnchorReport:
     cached = not request.repeat and is_cached(
-        one.clip, encoder, cache, primary=one.curve, vmaf=request.vmaf
+        anchored_clip.clip, encoder, cache, primary=anchored_clip.curve, vmaf=request.vmaf
     )
     try:
         curve = covering_curve(
-            one.clip,
+            anchored_clip.clip,
             encoder,
-            one.curve,
+            anchored_clip.curve,
             cache,
             jobs=jobs,
             on_event=on_event,
@@ -135,13 +141,13 @@ def _other(
         )
     except InfrastructureFailure as error:
         # One encoder that cannot take a clip (SVT-AV1 needs 64 samples a side) costs a row.
-        empty = RdCurve(encoder.name, one.clip.name, ())
-        return _report(one, empty, request, encoder, cached=False, problem=str(error))
-    return _report(one, curve, request, encoder, cached=cached)
+        empty = RdCurve(encoder.name, anchored_clip.clip.name, ())
+        return _report(anchored_clip, empty, request, encoder, cached=False, problem=str(error))
+    return _report(anchored_clip, curve, request, encoder, cached=cached)
 
 
 def _report(
-    one: AnchoredClip,
+    anchored_clip: AnchoredClip,
     curve: RdCurve,
     request: AnchorsRequest,
     encoder: AnchorEncoder | None,
@@ -151,39 +157,39 @@ def _report(
 ) -> AnchorReport:
     return AnchorReport(
         curve=curve,
-        operating_psnr_y_db=one.operating_psnr_y_db,
+        operating_psnr_y_db=anchored_clip.operating_psnr_y_db,
         cached=cached,
-        stream=one.clip.stream,
-        clip_sha256=one.clip.sha256,
-        primary=one.curve,
+        stream=anchored_clip.clip.stream,
+        clip_sha256=anchored_clip.clip.sha256,
+        primary=anchored_clip.curve,
         base_name=encoder.base_name if encoder else BASELINE,
         command=encoder.described() if encoder else "",
-        operating_ratio=_operating_ratio(one, curve),
-        equal_quality_ratio=_equal_quality_ratio(one, curve),
-        comparisons=_comparisons(one, curve, request.metrics),
+        operating_ratio=_operating_ratio(anchored_clip, curve),
+        equal_quality_ratio=_equal_quality_ratio(anchored_clip, curve),
+        comparisons=_comparisons(anchored_clip, curve, request.metrics),
         problem=problem,
     )
 
 
-def _operating_ratio(one: AnchoredClip, curve: RdCurve) -> float | None:
+def _operating_ratio(anchored_clip: AnchoredClip, curve: RdCurve) -> float | None:
     try:
-        bits = bits_at_quality(curve, one.operating_psnr_y_db)
+        bits = bits_at_quality(curve, anchored_clip.operating_psnr_y_db)
     except CandidateFailure:  # it does not reach that quality, or is no curve
         return None
-    return bits / operating_bits(one.clip.stream)
+    return bits / operating_bits(anchored_clip.clip.stream)
 
 
-def _equal_quality_ratio(one: AnchoredClip, curve: RdCurve) -> float | None:
+def _equal_quality_ratio(anchored_clip: AnchoredClip, curve: RdCurve) -> float | None:
     """Bits of a single file over those of the primary anchor at the file's quality."""
     if curve.codec != BASELINE or len(curve.points) != 1:
         return None
-    ratio = bits_ratio(one.curve, curve.points[0])
+    ratio = bits_ratio(anchored_clip.curve, curve.points[0])
     return 1 / ratio if ratio else None
 
 
 def _comparisons(
-    one: AnchoredClip, curve: RdCurve, metrics: Sequence[Metric]
+    anchored_clip: AnchoredClip, curve: RdCurve, metrics: Sequence[Metric]
 ) -> Mapping[Metric, Comparison]:
-    if curve is one.curve or (curve.codec == BASELINE and len(curve.points) < MIN_POINTS):
+    if curve is anchored_clip.curve or (curve.codec == BASELINE and len(curve.points) < MIN_POINTS):
         return {}
-    return {found.metric: found for found in compare_curves(one.curve, curve, metrics)}
+    return {found.metric: found for found in compare_curves(anchored_clip.curve, curve, metrics)}

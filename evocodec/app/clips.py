@@ -90,10 +90,12 @@ def anchored_clips(
                 fresh=fresh,
                 vmaf=vmaf,
             )
-            one = AnchoredClip(clip, curve, operating_quality_db(curve, clip.stream), cached)
-            anchored[clip.name] = one
+            anchored_clip = AnchoredClip(
+                clip, curve, operating_quality_db(curve, clip.stream), cached
+            )
+            anchored[clip.name] = anchored_clip
             if on_clip:
-                on_clip(one)
+                on_clip(anchored_clip)
     return anchored
 
 

@@ -78,7 +78,7 @@ class HeldOutMaterial:
         self._encoder = primary_encoder(Track(settings.evaluation.track))
         self._folder = folder
         self._secret = secret
-        self._development = tuple(one.clip for one in development.values())
+        self._development = tuple(known_clip.clip for known_clip in development.values())
         self._configured = tuple(self._load(source) for source in configured_sources(settings))
         self._pool: tuple[Clip, ...] = ()
         # Two candidates at the gate at once: the pool is decoded once.
@@ -115,11 +115,11 @@ class HeldOutMaterial:
     def _load(self, source: ClipSource) -> HeldOutClip:
         clip = check_samples(load_clip(source))
         clip = replace(clip, name=PREFIX + clip.name)
-        for one in self._development:
-            if one.sha256 == clip.sha256:
+        for known_clip in self._development:
+            if known_clip.sha256 == clip.sha256:
                 message = (
-                    f"the held-out clip {source.path} is the development clip {one.name}: nothing "
-                    "is held out. Name another file, or other frames of it"
+                    f"the held-out clip {source.path} is the development clip {known_clip.name}: "
+                    "nothing is held out. Name another file, or other frames of it"
                 )
                 raise ConfigError(message)
         anchor, operating_psnr_y_db = self._anchor(clip)

@@ -50,10 +50,10 @@ class OtherAnchors:
         evaluation = settings.evaluation
         _, *encoders = chosen_encoders(evaluation.anchors, Track(evaluation.track))
         self._wanted = [
-            (encoder, one)
+            (encoder, anchored_clip)
             for encoder in encoders
-            for one in anchored.values()
-            if not recorded(encoder.name, one)
+            for anchored_clip in anchored.values()
+            if not recorded(encoder.name, anchored_clip)
         ]
         self._encoding = bool(evaluation.anchors)
         self._cache = cache
@@ -67,25 +67,29 @@ class OtherAnchors:
         self._work.wait()
 
     def _find(self) -> None:
-        for encoder, one, cached in self._in_order():
+        for encoder, anchored_clip, cached in self._in_order():
             if self._stop.is_set():
                 return
             try:
-                curve = covering_curve(one.clip, encoder, one.curve, self._cache, stop=self._stop)
+                curve = covering_curve(
+                    anchored_clip.clip, encoder, anchored_clip.curve, self._cache, stop=self._stop
+                )
                 if not self._stop.is_set():
-                    self._on_curve(one, within_range(curve, one.curve), cached)
+                    self._on_curve(anchored_clip, within_range(curve, anchored_clip.curve), cached)
             except InfrastructureFailure as failure:
                 if not self._stop.is_set():
                     # SVT-AV1 needs 64 samples a side: one anchor less is no reason to end a run.
-                    _logger.warning("no %s on %s: %s", encoder.name, one.clip.name, failure)
+                    _logger.warning(
+                        "no %s on %s: %s", encoder.name, anchored_clip.clip.name, failure
+                    )
 
     def _in_order(self) -> Iterator[tuple[AnchorEncoder, AnchoredClip, bool]]:
         missing = []
-        for encoder, one in self._wanted:
-            if is_cached(one.clip, encoder, self._cache, primary=one.curve):
-                yield encoder, one, True
+        for encoder, anchored_clip in self._wanted:
+            if is_cached(anchored_clip.clip, encoder, self._cache, primary=anchored_clip.curve):
+                yield encoder, anchored_clip, True
             else:
-                missing.append((encoder, one))
+                missing.append((encoder, anchored_clip))
         if self._encoding:
-            for encoder, one in missing:
-                yield encoder, one, False
+            for encoder, anchored_clip in missing:
+                yield encoder, anchored_clip, False

@@ -99,7 +99,7 @@ def assemble(
     others: Sequence[TradeOff] = (),
 ) -> Report:
     """Compare everything that was measured, and add what a reader needs to judge it."""
-    clips = tuple(clip_facts(one) for one in setup.anchored.values())
+    clips = tuple(clip_facts(anchored_clip) for anchored_clip in setup.anchored.values())
     level = setup.settings.evaluation.confidence
     curves = [curve for codec in (subject, *references) for curve in codec.curves.values()]
     metrics = measured_metrics(request.metrics, curves)
@@ -127,24 +127,30 @@ def with_views(
     """Add what both look like, on every clip that both were measured on."""
     vmaf = wants_vmaf(setup.settings, evaluating=True)
     views = []
-    for name, one in setup.anchored.items():
+    for name, anchored_clip in setup.anchored.items():
         if setup.stop.is_set():
             raise Interrupted("stopped; nothing was written")
         if name in reference.codec.curves and name in subject.codec.curves:
             views.append(
-                view_clip(one.clip, reference, subject, one.operating_psnr_y_db, vmaf=vmaf)
+                view_clip(
+                    anchored_clip.clip,
+                    reference,
+                    subject,
+                    anchored_clip.operating_psnr_y_db,
+                    vmaf=vmaf,
+                )
             )
     return replace(report, views=within_budget(views))
 
 
-def clip_facts(one: AnchoredClip) -> ClipFacts:
+def clip_facts(anchored_clip: AnchoredClip) -> ClipFacts:
     """A clip as a report describes it."""
-    clip = one.clip
+    clip = anchored_clip.clip
     return ClipFacts(
         name=clip.name,
         stream=clip.stream,
         sha256=clip.sha256,
         origin=clip.source.origin,
         licence=clip.source.licence,
-        operating_psnr_y_db=one.operating_psnr_y_db,
+        operating_psnr_y_db=anchored_clip.operating_psnr_y_db,
     )

@@ -36,26 +36,26 @@ def anchor_codecs(
         Codec(
             primary.name,
             Kind.ANCHOR,
-            {name: one.curve for name, one in setup.anchored.items()},
+            {name: anchored_clip.curve for name, anchored_clip in setup.anchored.items()},
             command=primary.described(),
         )
     ]
     notices: list[str] = []
     for encoder in others:
         curves: dict[str, RdCurve] = {}
-        for name, one in setup.anchored.items():
+        for name, anchored_clip in setup.anchored.items():
             try:
                 whole = covering_curve(
-                    one.clip,
+                    anchored_clip.clip,
                     encoder,
-                    one.curve,
+                    anchored_clip.curve,
                     setup.workspace.cache,
                     jobs=anchor_jobs(),
                     on_event=lambda event: forward_anchor_event(event, setup.stop, on_anchor),
                     fresh=repeat,
                     vmaf=wants_vmaf(setup.settings, evaluating=True),
                 )
-                curves[name] = within_range(whole, one.curve)
+                curves[name] = within_range(whole, anchored_clip.curve)
             except InfrastructureFailure as error:
                 notices.append(f"No figures of {encoder.name} on {name}: {error}")
         codecs.append(Codec(encoder.name, Kind.ANCHOR, curves, command=encoder.described()))
@@ -70,7 +70,7 @@ def baseline_codec(setup: "MeasurementSetup", files: Sequence[str]) -> Codec | N
     """
     if not files:
         return None
-    clips = {name: one.clip for name, one in setup.anchored.items()}
+    clips = {name: anchored_clip.clip for name, anchored_clip in setup.anchored.items()}
     vmaf = wants_vmaf(setup.settings, evaluating=True)
     return Codec(BASELINE, Kind.FILE, baseline_curves(clips, files, vmaf=vmaf))
 

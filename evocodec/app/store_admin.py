@@ -145,7 +145,7 @@ def migrate_stores(
     origin: Backend,
     runs: tuple[str, ...] = (),
     dry_run: bool = False,
-    tell: Callable[[Moved], None] = lambda _moved: None,
+    on_moved: Callable[[Moved], None] = lambda _moved: None,
 ) -> Migration:
     """Copy from the workspace's files to DynamoDB and S3, or back; see ``migrate``.
 
@@ -162,7 +162,7 @@ def migrate_stores(
     try:
         target = open_stores(settings, workspace, other, create=not dry_run)
         try:
-            return migrate(source, target, runs=runs, dry_run=dry_run, tell=tell)
+            return migrate(source, target, runs=runs, dry_run=dry_run, on_moved=on_moved)
         finally:
             target.ledger.close()
     finally:

@@ -120,13 +120,13 @@ def rd_chart(
     ``curves`` come with their colour's slot, 0 for the subject; ``mark_kbps`` is the operating
     rate.
     """
-    drawn = [(slot, one.codec, drawn_curve(one, metric, stream)) for slot, one in curves]
+    drawn = [(slot, curve.codec, drawn_curve(curve, metric, stream)) for slot, curve in curves]
     drawn = [item for item in drawn if item[2].points]
     if not drawn:
         return None
     y_label = f"{METRIC_NAMES[metric]} {metric_unit(metric)}".strip()
-    xs = [x for _, _, one in drawn for x in one.rates_kbps]
-    ys = [y for _, _, one in drawn for y in one.qualities]
+    xs = [x for _, _, curve in drawn for x in curve.rates_kbps]
+    ys = [y for _, _, curve in drawn for y in curve.qualities]
     label = "kbit/s (logarithmic)"
     x_axis = Axis(min(xs) / 1.08, max(xs) * 1.08, LEFT, RIGHT, label, logarithmic=True)
     y_axis = padded(ys, y_label)
@@ -137,8 +137,8 @@ def rd_chart(
         y_axis=y_axis,
         # The subject last, so that it lies above the others.
         traces=tuple(
-            _rd_trace(slot, codec, one, x_axis, y_axis)
-            for slot, codec, one in sorted(drawn, key=lambda item: -item[0])
+            _rd_trace(slot, codec, curve, x_axis, y_axis)
+            for slot, codec, curve in sorted(drawn, key=lambda item: -item[0])
         ),
         marks=(x_axis.at(mark_kbps),) if marked and mark_kbps is not None else (),
     )

@@ -59,7 +59,7 @@ def trade_off_chart(
         x_axis=x_axis,
         y_axis=y_axis,
         traces=tuple(traces),
-        front=_steps([place(one) for one in pareto_front(points)]),
+        front=_steps([place(point) for point in pareto_front(points)]),
         names=tuple(_names(named, slots)),
     )
 

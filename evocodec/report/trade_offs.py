@@ -22,9 +22,9 @@ def codec_trade_offs(
     found = [_point(base.name, 0.0, base)]
     for codec in (subject, *references[1:]):
         rates = [
-            one.bd_rate.akima_percent
-            for one in compare_all(codec, (base,), clips, (Metric.PSNR_Y,))
-            if one.bd_rate is not None
+            comparison.bd_rate.akima_percent
+            for comparison in compare_all(codec, (base,), clips, (Metric.PSNR_Y,))
+            if comparison.bd_rate is not None
         ]
         if len(rates) == len(clips):
             found.append(_point(codec.name, fmean(rates), codec))
@@ -46,7 +46,7 @@ def _others(run: RunView, candidate_id: str, clips: set[str]) -> Iterator[TradeO
         score = candidate.score
         if score is None or candidate.candidate_id == candidate_id:
             continue
-        curves = {one.clip: one.curve for one in score.clips}
+        curves = {result.clip: result.curve for result in score.clips}
         tag = f" ({candidate.adoption.tag})" if candidate.adoption else ""
         label = candidate.candidate_id + tag
         point = _point(label, score.bd_rate_percent, Codec(label, Kind.PROGRAM, curves))
@@ -61,6 +61,6 @@ def _point(label: str, bd_rate_percent: float, codec: Codec) -> TradeOff | None:
     return TradeOff(label, bd_rate_percent, 1000 * cost.decode_cpu_seconds / cost.frames)
 
 
-def _same(one: RdCurve, other: RdCurve) -> bool:
+def _same(first: RdCurve, other: RdCurve) -> bool:
     """Whether two curves are of the same bits, and so of the same samples and settings."""
-    return [(p.qp, p.bits) for p in one.points] == [(p.qp, p.bits) for p in other.points]
+    return [(p.qp, p.bits) for p in first.points] == [(p.qp, p.bits) for p in other.points]

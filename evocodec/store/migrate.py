@@ -80,7 +80,7 @@ class Migration:
     @property
     def copied(self) -> int:
         """How many blobs, events and records."""
-        return sum(one.copied for one in self.moved)
+        return sum(result.copied for result in self.moved)
 
 
 def migrate(
@@ -89,7 +89,7 @@ def migrate(
     *,
     runs: Sequence[str] = (),
     dry_run: bool = False,
-    tell: Callable[[Moved], None] = lambda _moved: None,
+    on_moved: Callable[[Moved], None] = lambda _moved: None,
 ) -> Migration:
     """Copy these runs with their blobs and records; without names, everything that is there.
 
@@ -110,9 +110,9 @@ def migrate(
     names = _referred(source, histories, ids) if runs else source.blobs.names()
     moved: list[Moved] = []
 
-    def done(one: Moved) -> None:
-        moved.append(one)
-        tell(one)
+    def done(result: Moved) -> None:
+        moved.append(result)
+        on_moved(result)
 
     done(_move_blobs(source, target, names, dry_run=dry_run))
     for run_id, history in histories.items():

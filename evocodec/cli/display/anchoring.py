@@ -63,7 +63,9 @@ class AnchorProgress(AbstractContextManager["AnchorProgress"]):
         """Take note of what is left to do."""
         with self._lock:
             self._jobs = jobs
-            self._planned = {(one.clip, one.encoder.name): one.cpu_seconds for one in planned}
+            self._planned = {
+                (anchor.clip, anchor.encoder.name): anchor.cpu_seconds for anchor in planned
+            }
 
     def on_event(self, event: "AnchorEvent") -> None:
         """Take note of an encode that begins or ended."""

@@ -66,7 +66,7 @@ class RayWorkers:
         if done and len(every) > 1:
             done, _ = ray.wait(every, num_returns=len(every), timeout=0, fetch_local=False)
         found: list[TaskStream] = done
-        return [*found, *(one for one in every if self._is_gone(one) and one not in found)]
+        return [*found, *(node for node in every if self._is_gone(node) and node not in found)]
 
     def take(self, stream: TaskStream) -> TaskItem:
         """Fetch the next value of a task."""
