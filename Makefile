@@ -15,7 +15,7 @@ ARGS ?=
 WANT_TORCH := $(if $(filter yes,$(TORCH)),yes,$(if $(filter auto,$(TORCH)),$(if $(shell command -v nvidia-smi),yes,),))
 
 .DEFAULT_GOAL := help
-.PHONY: always help run test check bench lint format install dashboards chart architecture clean distclean
+.PHONY: always help run test check bench lint hooks history format install dashboards chart architecture clean distclean
 
 help:  ## show this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -50,6 +50,12 @@ lint: $(VENV)/.dev  ## types, style, layers
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+hooks:  ## let git refuse commits that do not parse or are not in the house style
+	git config core.hooksPath tools/hooks
+
+history: $(VENV)/.base  ## check that Python parses in every commit of this branch
+	$(BIN)/python -m tools.check_history
 
 format: $(VENV)/.dev  ## rewrite files in the house style
 	$(BIN)/ruff format .
