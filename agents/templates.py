@@ -25,7 +25,7 @@ class PromptTemplate:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """What is sent, and the hash of the template that it was made from."""
+    """A prompt to send, and the hash of the template that it was made from."""
 
     messages: tuple[Message, ...]
     template_sha256: str

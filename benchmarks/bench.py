@@ -110,7 +110,7 @@ def task_rows(engine: RayEngine) -> list[Row]:
 
 
 def controller_rows(engine: RayEngine) -> list[Row]:
-    """What a candidate costs the controller when its program costs nothing."""
+    """Cost of a candidate for the controller when its program costs nothing."""
     tiny = {"tiny": noise("tiny", 16, 16, 3)}
     book = Book()
     engine.put_clip(tiny["tiny"])
@@ -184,7 +184,7 @@ def stage_rows(engine: RayEngine, *, quick: bool) -> list[Row]:
 
 
 def share_row(stage: str, busy: float, wall: float, *, candidates: int = 1) -> Row:
-    """How much of what the slots offered was spent in candidates, launch and scoring excluded."""
+    """Share of the slots' time that was spent in candidates, without launch and scoring."""
     share = busy / (wall * slots())
     return Row(
         f"seed: share of slot time in its encoder and decoder, {stage}",

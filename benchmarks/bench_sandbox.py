@@ -89,7 +89,7 @@ def rate_row(launcher: ForkServerLauncher, launches: int) -> Row:
 
 
 def transfer_rows(launcher: ForkServerLauncher) -> list[Row]:
-    """What a 1080p frame costs beyond the launch, beside copying it once to new memory."""
+    """Cost of a 1080p frame beyond the launch, next to one copy to new memory."""
     stream, frames = clip(1920, 1080, FRAMES)
     one = StreamInfo(1920, 1080, stream.fps, 1)
     encode_seconds = best(
@@ -149,7 +149,7 @@ def percentile_95(values: Sequence[float]) -> float:
 
 
 def sandbox_rows(launches: int = LAUNCHES) -> list[Row]:
-    """All of the table, for the default policy and what is installed."""
+    """Rows of the table, for the default policy and the installed libraries."""
     kinds: dict[str, tuple[str, ...]] = {"NumPy, OpenCV": DEFAULT_PRELOAD}
     if "torch" in available_imports(Policy()):
         kinds["torch as well"] = (*DEFAULT_PRELOAD, "torch")

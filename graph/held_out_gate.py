@@ -172,7 +172,7 @@ class HeldOutGate:
 
 
 def _around(score: Score, clips: tuple[HeldOutClip, ...]) -> dict[str, float]:
-    """Where each clip's operating quality is expected: where that of its source was."""
+    """Expected operating quality of each clip: that of its source."""
     known = {one.clip: operating_qp(one.curve, one.operating_psnr_y_db) for one in score.clips}
     middle = statistics.median(known.values())
     return {held.clip.name: known.get(held.derived_from, middle) for held in clips}

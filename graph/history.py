@@ -30,7 +30,7 @@ def champion_summary(champion: ChampionFacts | None) -> str:
 
 
 def redacted_reason(candidate: CandidateView) -> str:
-    """How a candidate ended, without what only people may know of the held-out gate."""
+    """Reason of a candidate's end, without facts of the held-out gate that agents must not know."""
     verdict = candidate.verdict
     if verdict is None or verdict.rule is not VerdictRule.OVERFITTED:
         return candidate.reason

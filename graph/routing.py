@@ -10,7 +10,7 @@ Route = Callable[[CandidateState], str]
 
 @dataclass(frozen=True, slots=True)
 class LoopBounds:
-    """How often a candidate may go back to the coder; zero where a coder cannot repair."""
+    """Limits on repairs of a candidate; zero where a coder cannot repair."""
 
     max_revisions: int
     max_repairs: int

@@ -22,7 +22,7 @@ from graph.routing import LoopBounds
 
 @dataclass(frozen=True, slots=True)
 class HeldOutConfig:
-    """How the held-out gate draws and decides.
+    """Settings of the held-out gate, and its clips.
 
     ``draw`` gives the same clips for the same name within a run, and others for any other; the
     number says how often more were asked for, and none are given when there are no more.

@@ -30,7 +30,7 @@ class Query:
 
 @dataclass(frozen=True)
 class Panel:
-    """What to show, in words first: a panel without a description explains nothing at night."""
+    """A panel: title, description, queries and unit; the description is required."""
 
     title: str
     description: str

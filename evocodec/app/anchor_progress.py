@@ -13,7 +13,7 @@ _MOST_JOBS = 8
 
 
 def anchor_jobs() -> int:
-    """How many encoders run at a time."""
+    """Number of encoders that run at a time."""
     return min(_MOST_JOBS, len(os.sched_getaffinity(0)))
 
 

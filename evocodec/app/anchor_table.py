@@ -23,7 +23,7 @@ _MOST_JOBS = 8
 
 @dataclass(frozen=True, slots=True)
 class AnchorsRequest:
-    """What is wanted of ``anchors`` besides the settings.
+    """Options of ``anchors`` that are no settings.
 
     ``jobs`` encoders run at a time; 0 means one for each processor, 8 at most. ``repeat``
     measures again what is cached, so that costs are of the same hour.

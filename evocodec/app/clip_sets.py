@@ -15,7 +15,7 @@ from evocodec.video.test_sets import BUILT_IN, ClipSets, Entry, check_name, curr
 
 
 class State(StrEnum):
-    """What came of verifying one clip."""
+    """Result of verifying one clip."""
 
     OK = "ok"
     CHANGED = "changed"  # other samples than when it was added

@@ -71,7 +71,7 @@ def compare_sides(
     request: EvaluationRequest,
     on_anchor: OnAnchor | None = None,
 ) -> Report:
-    """How many bits ``b`` needs where ``a`` needs 100, and what both cost.
+    """Compare two codecs: bits that ``b`` needs where ``a`` needs 100, and the costs of both.
 
     Raises:
         CandidateFailure: a program was refused or failed.
@@ -112,7 +112,7 @@ def compare_sides(
 
 
 def difference(a: Side, b: Side) -> str:
-    """What changed from one program to the other, as a unified diff under its count of lines."""
+    """Unified diff of two programs, with the number of changed lines first."""
     if a.source is None or b.source is None:
         return ""
     lines = list(

@@ -27,7 +27,7 @@ GPU_DEVICES = (
 
 
 def make_policy(settings: Settings) -> Policy:
-    """What candidates may do."""
+    """Return the sandbox policy for candidates."""
     return Policy(
         allow_library_codecs=settings.sandbox.allow_library_codecs,
         max_program_bytes=settings.sandbox.max_program_kib * 1024,
@@ -56,7 +56,7 @@ def _layer(name: str) -> Layer:
 
 
 def make_limits(settings: Settings) -> Limits:
-    """What one encode or decode may use."""
+    """Return the limits of one encode or decode."""
     sandbox = settings.sandbox
     return Limits(
         wall_seconds=sandbox.wall_seconds,
@@ -87,7 +87,7 @@ def require_vmaf(settings: Settings, *, evaluating: bool = False) -> None:
 def engine_options(
     settings: Settings, *, dashboard: bool = True, evaluating: bool = False
 ) -> EngineOptions:
-    """How tasks are placed, limited and retried, in a run or by ``evocodec eval``.
+    """Return how tasks are placed, limited and retried, in a run or by ``evocodec eval``.
 
     Raises:
         InfrastructureFailure: a run wants VMAF and this machine's ffmpeg cannot compute it.

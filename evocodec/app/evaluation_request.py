@@ -17,7 +17,7 @@ from evocodec.execution.workers.local import LocalEngine
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluationRequest:
-    """What a report is wanted of, besides the settings.
+    """Options of a report that are no settings.
 
     ``metrics`` empty means all that were measured. ``pictures`` asks for frames to look at, which
     take one more encode and decode a clip. ``repeat`` measures anchors again instead of reading

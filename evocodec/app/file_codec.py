@@ -198,7 +198,7 @@ class _FilePackets:
         self._path = path
 
     def header(self) -> EvcHeader:
-        """What stands before the packets."""
+        """Header of the file, before the packets."""
         try:
             with self._path.open("rb") as file:
                 return read_header(file)

@@ -37,7 +37,7 @@ _FITTED = {
 
 
 def new_secret() -> bytes:
-    """What all draws of a run come from; whoever has it can make every held-out clip."""
+    """Return a new secret for all draws of a run; it is enough to make every held-out clip."""
     return secrets.token_bytes(SECRET_BYTES)
 
 

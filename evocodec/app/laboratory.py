@@ -161,7 +161,7 @@ class Laboratory:
         return resumed_plan(run_id, self.settings, self.workspace, self.ledger)
 
     def record_place(self, experiment_id: str) -> str:
-        """Where an experiment record lies, for people: a file, or a table and its key."""
+        """Location of an experiment record, for people: a file, or a table and its key."""
         return record_place(self.settings.store, self.workspace, experiment_id)
 
     def runs(self) -> tuple[str, ...]:
@@ -347,7 +347,7 @@ class Laboratory:
             )
 
     def brief(self) -> str:
-        """What a coder would be told now, as Markdown: for a person or any coding agent."""
+        """The coder's current prompt as Markdown, for a person or any coding agent."""
         from evocodec.app.brief import write_brief
 
         view = self.view() if self.runs() else None
@@ -355,7 +355,7 @@ class Laboratory:
         return write_brief(self.settings, self.champions, view, events)
 
     def doctor(self) -> "tuple[Check, ...]":
-        """What this machine can and cannot do."""
+        """Check what this machine can and cannot do."""
         from evocodec.app.doctor import all_checks
 
         return all_checks(self.settings, self.workspace)

@@ -39,12 +39,12 @@ class AnchorReport:
 
     @property
     def cost(self) -> "AnchorCost":
-        """What its points cost, all together."""
+        """Cost of all its points together."""
         return AnchorCost.of(self.curve)
 
     @property
     def primary_cost(self) -> "AnchorCost":
-        """What the primary anchor's points cost."""
+        """Cost of the primary anchor's points."""
         return AnchorCost.of(self.primary)
 
 

@@ -32,5 +32,5 @@ def looks_like_file(ref: str) -> bool:
 
 
 def short_name(ref: str) -> str:
-    """What a report calls a program: a file by its name alone, wherever it lies."""
+    """Return the name of a program in reports; a file is named without its folder."""
     return Path(ref).name if looks_like_file(ref) else ref

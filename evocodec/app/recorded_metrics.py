@@ -33,7 +33,7 @@ class RecordedMetrics:
 
     @property
     def registry(self) -> CollectorRegistry:
-        """What to serve."""
+        """Registry with the metrics to serve."""
         return self._metrics.registry
 
     def refresh(self) -> None:

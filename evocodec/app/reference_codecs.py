@@ -76,7 +76,7 @@ def baseline_codec(setup: "MeasurementSetup", files: Sequence[str]) -> Codec | N
 
 
 def baseline_notices(subject: Codec, baseline: Codec | None) -> tuple[str, ...]:
-    """What can be said of files too few for a curve: the bits at each file's own quality."""
+    """Return notices for files too few for a curve: the bits at each file's own quality."""
     found = []
     for clip, curve in baseline.curves.items() if baseline else ():
         if len(curve.points) >= MIN_POINTS:

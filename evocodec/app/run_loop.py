@@ -29,7 +29,7 @@ _MAX_INFRASTRUCTURE_FAILURES = 3
 
 @dataclass(frozen=True, slots=True)
 class RunLoopOptions:
-    """When a run stops opening candidates, and how many go side by side."""
+    """Limits of a run, and the number of candidates in flight."""
 
     seconds: float
     candidates: int  # 0: no limit
@@ -40,7 +40,7 @@ class RunLoopOptions:
 
 @dataclass(frozen=True, slots=True)
 class RunEnd:
-    """How a run came to rest, and why in words."""
+    """End of a run, with its reason as text."""
 
     outcome: RunOutcome
     message: str = ""

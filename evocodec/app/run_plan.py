@@ -121,7 +121,7 @@ def _named_program(name: str) -> str:
 
 
 def conflict_error(plan: RunPlan) -> UserError:
-    """What to say when another controller has begun or resumed it at the same moment."""
+    """Return the error for a run that another controller has begun or resumed at the same time."""
     if plan.resumed:
         message = (
             f"{plan.run_id} was resumed elsewhere at the same moment, and goes on there; "
@@ -136,7 +136,7 @@ def conflict_error(plan: RunPlan) -> UserError:
 
 
 def flat_settings(plan: RunPlan, info: EngineInfo) -> dict[str, str]:
-    """What the run's first event keeps of its settings, and of what a resume needs."""
+    """Return the settings that the first event of a run keeps, with what a resume needs."""
     settings = plan.settings
     flat = {"ray.dashboard": info.dashboard_url, "ray.address_used": info.address}
     quiet = settings.model.configured or settings.run.replay or plan.submission
@@ -166,7 +166,7 @@ def software() -> dict[str, str]:
 
 
 def fixed_settings(settings: Settings) -> str:
-    """What a resumed run keeps from its beginning, as JSON: clips, stages, rules, seed."""
+    """Return what a resumed run keeps from its start, as JSON: clips, stages, rules, seed."""
     return json.dumps(
         {
             "evaluation": settings.evaluation.model_dump(mode="json"),

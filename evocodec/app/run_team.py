@@ -26,7 +26,7 @@ from evocodec.store.ledger import Ledger
 
 
 def proposer_of(plan: RunPlan) -> Proposer:
-    """What makes the proposals of a run."""
+    """Return the proposer of a run."""
     if plan.submission:
         return Proposer.SUBMISSION
     if plan.settings.run.replay:

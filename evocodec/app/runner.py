@@ -53,7 +53,7 @@ _FINISH_SHARE = 0.25
 
 @dataclass(frozen=True, slots=True)
 class RunStores:
-    """What a run writes to."""
+    """Stores that a run writes to."""
 
     ledger: Ledger
     blobs: BlobStore

@@ -24,7 +24,7 @@ _logger = logging.getLogger(__name__)
 
 
 def stage_settings(settings: Settings) -> StageSettings:
-    """What the stages ask for."""
+    """Return the settings of the stages."""
     evaluation, judge = settings.evaluation, settings.judge
     return StageSettings(
         screen_frames=evaluation.screen_frames,
@@ -43,7 +43,7 @@ def stage_settings(settings: Settings) -> StageSettings:
 
 
 def thresholds(settings: Settings) -> "Thresholds":
-    """Where the judge draws its lines."""
+    """Return the thresholds of the adoption rules."""
     from evocodec.rules.adoption import Thresholds
 
     judge, limits = settings.judge, settings.limits
@@ -63,7 +63,7 @@ def thresholds(settings: Settings) -> "Thresholds":
 
 
 def reference_costs(settings: Settings, anchored: Mapping[str, AnchoredClip]) -> dict[str, Cost]:
-    """What x265 medium costs on this machine now, a clip each; empty when it cannot be measured."""
+    """Cost of x265 medium on this machine per clip; empty when it cannot be measured."""
     encoder = primary_encoder(Track(settings.evaluation.track))
     try:
         with tempfile.TemporaryDirectory(prefix="evocodec-cost-") as folder:

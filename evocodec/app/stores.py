@@ -47,7 +47,7 @@ def open_stores(
 
 
 def record_place(store: StoreSettings, workspace: Workspace, experiment_id: str) -> str:
-    """Where an experiment record lies, for people: a file, or a table and its key."""
+    """Location of an experiment record, for people: a file, or a table and its key."""
     if not experiment_id:
         return ""
     if store.backend == "dynamodb":
@@ -133,7 +133,7 @@ def _aws_options(store: StoreSettings, service: "Service") -> "AwsOptions":
 
 
 def table_options(store: StoreSettings, *, ttl: bool, create: bool | None = None) -> "TableOptions":
-    """How a table is made: as the settings say, or ``create`` where that is given."""
+    """Options for creating a table: from the settings, or from ``create`` if given."""
     from evocodec.store.aws.tables import TableOptions
 
     wanted = store.create_tables if create is None else create

@@ -56,7 +56,7 @@ class Workspace:
         return self.root / "clips.toml"
 
     def data_options(self, settings: Settings) -> DataOptions:
-        """Where this process keeps video, and which store ``s3://`` means."""
+        """Video options of this process."""
         return DataOptions(
             cache_folder=self.cache / "video",
             cache_bytes=settings.data.cache_mib << 20,

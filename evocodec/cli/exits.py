@@ -4,7 +4,7 @@ from enum import IntEnum
 
 
 class ExitCode(IntEnum):
-    """What a finished command says to whoever called it."""
+    """Exit codes of commands."""
 
     OK = 0
     FAILED = 1  # something of ours broke: infrastructure, or a bug

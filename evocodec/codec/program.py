@@ -63,7 +63,7 @@ class Program:
 
     @cached_property
     def facts(self) -> ProgramFacts:
-        """What others need to know of it without parsing it."""
+        """Facts that others need without parsing the program."""
         return self.known_facts or self._derive_facts()
 
     @property
@@ -116,7 +116,7 @@ class Program:
 
 
 def unparsed_facts(program: Program) -> ProgramFacts:
-    """What is known of a program that must not be parsed; nothing packs it either."""
+    """Return the facts of a program that must not be parsed; its size is unknown too."""
     exact, near = program_digests(program.text, None)
     return ProgramFacts(exact, near, (), len(program.data))
 

@@ -7,7 +7,7 @@ from evocodec.domain.vocabulary import GateRule, ReviewerName, VerdictRule
 
 
 class Origin(StrEnum):
-    """Who wrote the program."""
+    """Author of the program."""
 
     SEED = "seed"
     MUTATION = "mutation"  # the built-in proposer: no language model
@@ -17,7 +17,7 @@ class Origin(StrEnum):
 
 
 class CandidateStatus(StrEnum):
-    """How a candidate's way ended; the three of the experiment record, and ``running``."""
+    """End of a candidate: the three values of the experiment record, and ``running``."""
 
     RUNNING = "running"
     ADOPTED = "adopted"
@@ -27,7 +27,7 @@ class CandidateStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What the planner wants tried: a hypothesis, the steps, and (for mutations) exact edits."""
+    """A plan: a hypothesis, the steps, and (for mutations) exact edits."""
 
     hypothesis: str
     steps: tuple[str, ...] = ()

@@ -95,7 +95,7 @@ class FrameSeries:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What it took to make one rate point, measured outside the candidate."""
+    """Cost of one rate point, measured outside the candidate."""
 
     encode_wall_seconds: float = 0.0
     encode_cpu_seconds: float = 0.0
@@ -147,7 +147,7 @@ class BdRate:
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """Where a figure lies with a confidence of ``level``, as a bootstrap over clips has it.
+    """Confidence interval of ``level``, by a bootstrap over clips.
 
     ``low`` and ``high`` are in the figure's own unit; ``clips`` were resampled.
     """
@@ -238,7 +238,7 @@ class ScreenResult:
 
 @dataclass(frozen=True, slots=True)
 class HeldOutResult:
-    """What became of a gain on clips that nobody tuned on.
+    """Result of the held-out gate: what remained of a gain on unseen clips.
 
     Gains are per cent fewer bits than ``compared_with``, at equal quality, on the development and
     on the held-out clips. ``seed_sha256`` names the secret draw without giving it away.

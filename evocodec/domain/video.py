@@ -24,7 +24,7 @@ class Frame(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class StreamInfo:
-    """What a decoder may know besides its packets: size in luma samples, rate, and length."""
+    """Stream parameters that a decoder knows besides packets: luma size, rate, frame count."""
 
     width: int
     height: int

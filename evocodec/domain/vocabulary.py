@@ -8,7 +8,7 @@ from enum import StrEnum
 
 
 class Proposer(StrEnum):
-    """What makes the proposals of a run."""
+    """Source of the proposals of a run."""
 
     MODEL = "model"
     MUTATION = "mutation"  # the built-in proposer: no language model
@@ -17,7 +17,7 @@ class Proposer(StrEnum):
 
 
 class ModelRole(StrEnum):
-    """What a language model is asked for."""
+    """Task of a language model."""
 
     PLANNER = "planner"
     CODER = "coder"
@@ -26,7 +26,7 @@ class ModelRole(StrEnum):
 
 
 class CallOutcome(StrEnum):
-    """What came of a call of a language model: what its reply was worth, or why there was none."""
+    """Outcome of a call of a language model: quality of the reply, or why there was none."""
 
     OK = "ok"
     EMPTY = "empty"  # no text
@@ -62,7 +62,7 @@ _RECEIVED = frozenset(
 
 
 class ReviewerName(StrEnum):
-    """Who had the last word on whether a program may run."""
+    """Reviewer that decided whether a program may run."""
 
     STATIC = "static"  # the rules of the static gate
     MODEL = "model"  # a language model, which can only add objections
@@ -70,7 +70,7 @@ class ReviewerName(StrEnum):
 
 
 class GateRule(StrEnum):
-    """What a reviewer objects to before a program runs."""
+    """Rule by which a reviewer refuses a program before it runs."""
 
     SYNTAX = "syntax"
     INTERFACE = "interface"

@@ -17,7 +17,7 @@ from evocodec.domain.results import Quality, RdCurve
 
 @dataclass(frozen=True, slots=True)
 class Guards:
-    """How far each may lie below the anchor's at equal PSNR-Y, in dB.
+    """Largest loss below the anchor at equal PSNR-Y, in dB, for each guarded figure.
 
     Measured on the built-in clips: the seed program's chroma lies 0.9 to 2.3 dB below x265's, and
     the mean colour of each frame in place of chroma 4.9 to 20 dB. The seed program's worst frame
@@ -29,7 +29,7 @@ class Guards:
 
 
 def loss_db(anchor: RdCurve, curve: RdCurve, psnr_y_db: float, figure: str) -> float:
-    """How far a figure of ``Quality`` lies below the anchor's at one PSNR-Y; negative if above.
+    """Loss of a figure of ``Quality`` below the anchor's at one PSNR-Y; negative if above.
 
     Linear between the two points either side, and an end's value beyond it.
     """

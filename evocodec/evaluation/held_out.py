@@ -118,7 +118,7 @@ def more_qps(points: Sequence[RatePoint], operating_psnr_y_db: float) -> tuple[f
 
 
 def _stride(qps: Sequence[float], qualities: Sequence[float], missing_db: float) -> float:
-    """How far to go for so many dB at the mean slope, and a little beyond."""
+    """Step in qp for so many dB at the mean slope, and a little more."""
     slope = (max(qualities) - min(qualities)) / max(max(qps) - min(qps), 1e-9)
     wanted = missing_db / max(slope, 0.1) + _STEP_QP / 2
     return float(round(min(max(wanted, _STEP_QP), 4 * _STEP_QP)))

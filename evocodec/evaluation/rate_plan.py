@@ -164,7 +164,7 @@ def _covers(anchor: RdCurve, low: float, high: float, operating_psnr_y_db: float
 
 
 def _predicted(points: list[RatePoint], qp: float) -> RatePoint:
-    """What a rate should give, as a point to plan with."""
+    """Expected result of a rate, as a point to plan with."""
     slope, start = _line(points[:2] if qp <= points[0].qp else points[-2:])
     inside = points[0].qp <= qp <= points[-1].qp
     qps, values = zip(*((p.qp, p.quality.psnr_y_db) for p in points), strict=True)

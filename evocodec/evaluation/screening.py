@@ -27,7 +27,7 @@ PRIOR_PAIRS = 51
 
 @dataclass(frozen=True, slots=True)
 class AdoptionTarget:
-    """What a full evaluation must find for a candidate to be adopted, against the reference."""
+    """Result that a full evaluation must reach for an adoption, against the reference."""
 
     rate_ratio: float = 0.9
     compression: float = 1.2
@@ -48,7 +48,7 @@ class ErrorModel:
 
 
 class ScreenErrors:
-    """What a run has learnt of its screen; any thread may call.
+    """Errors of the screen in this run, against full evaluations; thread-safe.
 
     Fed with a run's events in any order, it says the same whatever was killed and resumed between.
     """
@@ -148,7 +148,7 @@ def screen(
 
 
 def first_version_line(score: Score, chance_first_below_mbps: float) -> AdoptionTarget:
-    """What wins while there is no version yet, against a reference with this score."""
+    """Target while there is no version yet, against a reference with this score."""
     return AdoptionTarget(chance_first_below_mbps / score.bitrate_mbps, math.inf)
 
 

@@ -36,7 +36,7 @@ _QP_STEP = 0.5
 
 @dataclass(frozen=True, slots=True)
 class StageSettings:
-    """How candidates are measured, and when a screen is enough.
+    """Settings of the stages, and when a screen is enough.
 
     A screened candidate goes on when its estimated rate ratio is at most ``screen_keep_below``, or
     when it could still win: reach ``win`` against a version, ``first_below_mbps`` without one.
@@ -56,7 +56,7 @@ class StageSettings:
 
 @dataclass(frozen=True, slots=True)
 class ScreenReference:
-    """What candidates are screened against: one point a clip, of a few frames.
+    """Reference of the screen: one point per clip, of a few frames.
 
     ``line`` is what a candidate must reach against it to be adopted.
     """

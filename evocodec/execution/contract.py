@@ -18,7 +18,7 @@ OnRetry: TypeAlias = Callable[[str, int, str], None]  # task name, which retry f
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineOptions:
-    """How tasks are placed, limited and retried.
+    """Placement, limits and retries of tasks.
 
     ``writer_id`` is the name that every measured stream is packed under, so that its length counts
     the same for all. ``grace_seconds`` beyond the sandbox's own wall limit is when a task counts as
@@ -51,7 +51,7 @@ class EngineOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineInfo:
-    """Where the engine runs; ``isolation`` was reported by a real worker."""
+    """Location of the engine; ``isolation`` was reported by a real worker."""
 
     address: str
     dashboard_url: str
@@ -79,15 +79,15 @@ class Engine(Protocol):
         ...
 
     def slots(self) -> int:
-        """How many tasks can run at once, at least 1."""
+        """Number of tasks that can run at once, at least 1."""
         ...
 
     def busy(self) -> int:
-        """How many tasks run now, as far as they have reported."""
+        """Number of tasks that run now, as far as they have reported."""
         ...
 
     def waiting(self) -> int:
-        """How many tasks wait for a slot."""
+        """Number of tasks that wait for a slot."""
         ...
 
     def run_jobs(

@@ -105,7 +105,7 @@ class Workers(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Submitter:
-    """What all tasks of one candidate need."""
+    """Data that all tasks of one candidate need."""
 
     workers: Workers
     frames: Mapping[str, ObjectRef]
@@ -115,7 +115,7 @@ class Submitter:
 
 @dataclass(slots=True, eq=False)
 class _Progress:
-    """Where one job is; mutable, owned by its Dispatch."""
+    """State of one job; mutable, owned by its Dispatch."""
 
     job: RateJob
     name: str
@@ -178,11 +178,11 @@ class Dispatch:
             self._abandon(drain)
 
     def busy(self) -> int:
-        """How many of its tasks run now; any thread may ask."""
+        """Number of its tasks that run now; thread-safe."""
         return sum(progress.deadline is not None for progress in tuple(self._live))
 
     def waiting(self) -> int:
-        """How many of its tasks wait for a slot; any thread may ask."""
+        """Number of its tasks that wait for a slot; thread-safe."""
         return sum(progress.deadline is None for progress in tuple(self._live))
 
     def _submit(self, progress: _Progress, step: Step) -> None:

@@ -38,7 +38,7 @@ class Cluster(Workers, Protocol):
         ...
 
     def slots(self) -> int:
-        """How many tasks fit at once now."""
+        """Number of tasks that fit at once now."""
         ...
 
     def close(self, *, keep_logs: bool) -> None:
@@ -83,15 +83,15 @@ class RayEngine:
         self._clips[clip.name] = clip
 
     def slots(self) -> int:
-        """How many tasks fit at once now; an autoscaled cluster may grow."""
+        """Number of tasks that fit at once now; an autoscaled cluster may grow."""
         return self._require_cluster().slots()
 
     def busy(self) -> int:
-        """How many tasks run now; see ``Engine.busy``."""
+        """Number of tasks that run now; see ``Engine.busy``."""
         return sum(dispatch.busy() for dispatch in tuple(self._running))
 
     def waiting(self) -> int:
-        """How many tasks wait for a slot; see ``Engine.waiting``."""
+        """Number of tasks that wait for a slot; see ``Engine.waiting``."""
         return sum(dispatch.waiting() for dispatch in tuple(self._running))
 
     def run_jobs(

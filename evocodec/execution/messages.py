@@ -16,7 +16,7 @@ from evocodec.sandbox.policy import Limits, Policy
 
 @dataclass(frozen=True, slots=True)
 class TaskSpec:
-    """What all tasks of one rate job share."""
+    """Data that all tasks of one rate job share."""
 
     clip: str
     stream: StreamInfo  # frame_count is the job's, not the clip's

@@ -35,7 +35,7 @@ class ChatGateway(Protocol):
 
     @property
     def origin(self) -> Origin:
-        """Where what its replies bring about comes from: a model, or recorded replies of one."""
+        """Origin of programs that its replies yield: a model, or recorded replies of one."""
         ...
 
     def chat(

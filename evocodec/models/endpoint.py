@@ -15,7 +15,7 @@ OPENAI_URL = "https://api.openai.com/v1"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
-    """Where one role's calls go, with what, and what they cost (US dollars a million tokens).
+    """Endpoint of one role: address, key, limits, and prices in US dollars per million tokens.
 
     ``own`` names the settings that are the role's own.
     """
@@ -55,7 +55,7 @@ class Endpoint:
         return f"EVOCODEC_{self.setting(name).upper().replace('.', '__')}"
 
     def cost_usd(self, prompt_tokens: int, completion_tokens: int) -> float:
-        """What a call costs by the configured prices."""
+        """Cost of a call by the configured prices."""
         return (
             prompt_tokens * self.price_input_usd_per_million
             + completion_tokens * self.price_output_usd_per_million

@@ -17,7 +17,7 @@ from evocodec.store.ledger import Ledger
 
 @dataclass(frozen=True, slots=True)
 class CallName:
-    """What a call is recorded under; unique within a run."""
+    """Name of a call in the ledger; unique within a run."""
 
     candidate_id: str
     role: ModelRole
@@ -31,7 +31,7 @@ class CallName:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallFacts:
-    """What a call took; ``tries`` counts requests."""
+    """Cost of a call; ``tries`` counts requests."""
 
     model: str
     outcome: CallOutcome

@@ -176,7 +176,7 @@ def _status_name(status: int, message: str) -> CallOutcome:
 
 
 def _root_cause(error: BaseException) -> str:
-    """What the operating system said, below the libraries' own errors."""
+    """Return the operating system's error below the errors of the libraries."""
     while (below := error.__cause__ or error.__context__) is not None:
         error = below
     return f"{type(error).__name__}: {error}"

@@ -83,7 +83,7 @@ def _figures(point: RatePoint) -> Sequence[object]:
 
 
 def points_path(path: Path) -> Path:
-    """Where the rate points go, beside the comparisons."""
+    """Path of the file of rate points, next to the comparisons."""
     return path.with_name(f"{path.stem}-points{path.suffix or '.csv'}")
 
 

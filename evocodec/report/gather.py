@@ -115,7 +115,7 @@ def describe_environment(
 
 
 def notices_of(settings: Settings, subject: Codec) -> tuple[str, ...]:
-    """What a reader must know before believing a number."""
+    """Return warnings that a reader needs before believing a number."""
     found = []
     if settings.sandbox.allow_library_codecs:
         found.append("Existing codecs were allowed: this program may call one.")

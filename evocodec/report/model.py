@@ -23,7 +23,7 @@ SCHEMA = "evocodec.report/1"
 
 
 class Kind(StrEnum):
-    """What a codec under comparison is."""
+    """Kind of a compared codec."""
 
     PROGRAM = "program"
     ANCHOR = "anchor"
@@ -87,7 +87,7 @@ class ClipFacts:
 
     @property
     def seconds(self) -> float:
-        """How long it plays."""
+        """Duration in seconds."""
         return self.stream.frame_count / float(self.stream.fps)
 
 
@@ -135,7 +135,7 @@ class View:
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """Where and how it was measured."""
+    """Machine and software of the measurement."""
 
     measured_at: str
     command: str

@@ -22,7 +22,7 @@ _DASHES = (0, (4, 3))
 
 @dataclass(frozen=True, slots=True)
 class Stroke:
-    """How a curve is drawn; widths and sizes in points."""
+    """Line style of a curve; widths and sizes in points."""
 
     colour: str
     width: float

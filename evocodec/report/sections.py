@@ -47,7 +47,7 @@ class PhaseCost:
 
 @dataclass(frozen=True, slots=True)
 class CostRow:
-    """What one codec took over all its rate points."""
+    """Cost of one codec over all its rate points."""
 
     codec: Codec
     encode: PhaseCost

@@ -51,7 +51,7 @@ _ONE_CLIP = " One clip gives no interval, so none was asked for."
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
-    """Where the rules draw their lines; bitrates are strict upper bounds, gains are minima.
+    """Thresholds of the adoption rules; bitrates are strict upper bounds, gains are minima.
 
     ``confidence`` is the level of the interval over clips whose worse end must be on the right
     side as well; ``limits`` is what an adopted program may cost.

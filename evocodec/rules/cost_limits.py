@@ -7,7 +7,7 @@ from evocodec.domain.results import Score
 
 @dataclass(frozen=True, slots=True)
 class CostLimits:
-    """What an adopted program may cost at most; 0 means no limit."""
+    """Largest cost of an adopted program; 0 means no limit."""
 
     min_encode_fps: float = 0.0
     min_decode_fps: float = 0.0

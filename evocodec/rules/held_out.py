@@ -20,7 +20,7 @@ _FIRST = frozenset({VerdictRule.FIRST_UNDER_ADOPT, VerdictRule.FIRST_CHANCE})
 
 @dataclass(frozen=True, slots=True)
 class HeldOutMeasurement:
-    """What was measured for one decision; ``gain`` is over the version to beat, or over HEVC.
+    """Measurements for one decision; ``gain`` is over the version to beat, or over HEVC.
 
     ``broken`` says how the program failed on a held-out clip; there is no gain then.
     ``left_out`` counts clips on which the version to beat itself fails.

@@ -32,7 +32,7 @@ _program = lru_cache(maxsize=32)(Program)  # a parent is asked for its marks aga
 
 @dataclass(frozen=True, slots=True)
 class _ProposalContext:
-    """What one proposal is made from: the parent, its marks, and the relatives' results."""
+    """Inputs of one proposal: the parent, its tunables, and the relatives' results."""
 
     parent_id: str
     parent: Mapping[str, str]
@@ -219,7 +219,7 @@ def _near(tunable: Tunable, value: str, rng: random.Random) -> str:
 
 
 def _odds(relatives: Sequence[ArchiveEntry]) -> dict[tuple[str, str], float]:
-    """How likely each value is to run, by its failures (blame shared within a proposal)."""
+    """Probability that each value runs, from its failures (blame is shared within a proposal)."""
     failures: dict[tuple[str, str], float] = {}
     successes: dict[tuple[str, str], int] = {}
     for entry in relatives:

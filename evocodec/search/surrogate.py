@@ -136,7 +136,7 @@ class SurrogateModel:
 
     @property
     def measured(self) -> int:
-        """How many observations it rests on."""
+        """Number of observations."""
         return len(self._targets)
 
     def predict(self, weights: Vector, assignments: Sequence[Assignment]) -> Vector:

@@ -72,14 +72,14 @@ class Moved:
 
 @dataclass(frozen=True, slots=True)
 class Migration:
-    """What was copied, or, in a dry run, what would be."""
+    """Copied data, or, in a dry run, data that would be copied."""
 
     dry_run: bool
     moved: tuple[Moved, ...]
 
     @property
     def copied(self) -> int:
-        """How many blobs, events and records."""
+        """Number of blobs, events and records."""
         return sum(result.copied for result in self.moved)
 
 

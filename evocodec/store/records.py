@@ -22,7 +22,7 @@ class Metrics(TypedDict, total=False):
 
 
 class Evolution(TypedDict):
-    """What came of a candidate; ``version`` is None unless it was adopted.
+    """Result of a candidate; ``version`` is None unless it was adopted.
 
     ``github_committed`` says that the version is committed to the champion repository;
     ``github_pushed``, that the commit also reached the remote. ``held_out`` holds both numbers of

@@ -15,7 +15,7 @@ BdRateOf = Callable[[RdCurve, RdCurve], float | None]
 
 
 def no_comparison(anchor: RdCurve, test: RdCurve) -> None:
-    """What there is without whoever can compare curves: no figure."""
+    """Comparison without curves: no figure."""
 
 
 class ChampionRates:

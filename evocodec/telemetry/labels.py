@@ -21,7 +21,7 @@ OTHER = "other"
 
 
 class StageOutcome(StrEnum):
-    """What became of a candidate in a stage."""
+    """Outcome of a candidate in a stage."""
 
     PASSED = "passed"
     DROPPED = "dropped"

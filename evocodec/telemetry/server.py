@@ -57,7 +57,7 @@ class MetricsServer:
 
     @property
     def url(self) -> str:
-        """Where Prometheus finds it."""
+        """Address for Prometheus."""
         name = self._server.server_name
         host = f"[{name}]" if ":" in name else name
         return f"http://{host}:{self._server.server_port}/metrics"
@@ -86,7 +86,7 @@ class MetricsServer:
 
 
 class _Scrapes:
-    """When Prometheus came; people who look at the page are not counted."""
+    """Times of Prometheus' scrapes; people who open the page are not counted."""
 
     def __init__(self) -> None:
         self._came = threading.Condition()

@@ -56,7 +56,7 @@ class PointView:
 
 @dataclass(frozen=True, slots=True)
 class AdoptionView:
-    """Where an adopted candidate lives."""
+    """Location of an adopted candidate."""
 
     version: int
     commit: str

@@ -17,7 +17,7 @@ LONGEST = 400  # characters of one line; a model or a program may write pages
 
 
 class Tone(StrEnum):
-    """How a line reads; the value is its rich style."""
+    """Kind of a line; the value is its rich style."""
 
     GOOD = "green"
     BAD = "red"

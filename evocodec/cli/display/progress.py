@@ -18,7 +18,7 @@ LEFT_OPEN = "waiting to go on"  # nobody has taken it up since the run was resum
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What one candidate is doing; ``fraction`` only where the number of tasks is known."""
+    """Present step of a candidate; ``fraction`` only where the number of tasks is known."""
 
     candidate: CandidateView
     words: str

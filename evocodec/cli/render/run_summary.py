@@ -36,7 +36,7 @@ HEADLINES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class OutputPaths:
-    """Where a run left things; ``plots`` is empty when there was nothing to draw."""
+    """Files that a run wrote; ``plots`` is empty when there was nothing to draw."""
 
     workspace: Path
     champions: Path

@@ -85,7 +85,7 @@ class DriverClient:
         return self._lost
 
     def silent_seconds(self) -> float:
-        """How long ago the head last answered."""
+        """Seconds since the last answer of the head."""
         return time.monotonic() - self._beat_at
 
     def opened(self, seconds: float, stop: threading.Event) -> object:

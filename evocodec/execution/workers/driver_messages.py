@@ -70,7 +70,7 @@ class Drop:
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """Which streams have something? Answered by their numbers."""
+    """Request for the streams that have a message; answered by their numbers."""
 
     numbers: tuple[int, ...]
     seconds: float
@@ -102,7 +102,7 @@ class Close:
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """How Open went: what the engine's start() returns, nothing on a later one, or an error."""
+    """Reply to Open: the result of the engine's start(), nothing on a later one, or an error."""
 
     answer: object
 

@@ -24,7 +24,7 @@ ObjectRef: TypeAlias = Any
 
 
 class SentFrames:
-    """What is pickled in place of a ``FrameFile``; it becomes one where it is unpickled."""
+    """Pickled form of a ``FrameFile``; unpickling it gives a ``FrameFile``."""
 
     def __init__(self, frames: FrameFile, sha256: str, pieces: tuple[ObjectRef, ...]) -> None:
         self._frames = frames
@@ -37,7 +37,7 @@ class SentFrames:
 
 
 def sendable(clip: Clip, *, elsewhere: bool) -> "Sequence[Frame] | SentFrames":
-    """What to put into the object store for a clip; ``elsewhere``: other machines may ask for it.
+    """Return what to put into the object store for a clip; ``elsewhere``: also for other machines.
 
     Its pieces live as long as what is returned does, in the store.
     """

@@ -223,16 +223,16 @@ class LocalEngine:
         self._clips[clip.name] = clip
 
     def slots(self) -> int:
-        """How many tasks fit at once."""
+        """Number of tasks that fit at once."""
         return self._slots
 
     def busy(self) -> int:
-        """How many tasks run now; see ``Engine.busy``."""
+        """Number of tasks that run now; see ``Engine.busy``."""
         # A task that has just ended counts until its dispatch hears of it, beside the next one.
         return min(self._slots, sum(dispatch.busy() for dispatch in tuple(self._running)))
 
     def waiting(self) -> int:
-        """How many tasks wait for a slot; see ``Engine.waiting``."""
+        """Number of tasks that wait for a slot; see ``Engine.waiting``."""
         return sum(dispatch.waiting() for dispatch in tuple(self._running))
 
     def run_jobs(

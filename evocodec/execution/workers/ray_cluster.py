@@ -62,7 +62,7 @@ class RayCluster(RayWorkers):
         return ray.put(sendable(clip, elsewhere=not self._session.own))
 
     def slots(self) -> int:
-        """How many tasks fit at once now; an autoscaled cluster may grow."""
+        """Number of tasks that fit at once now; an autoscaled cluster may grow."""
         total = ray.cluster_resources()
         wanted = task_resources(self._options)
         names = {"CPU": wanted["num_cpus"], "GPU": wanted["num_gpus"], **wanted["resources"]}

@@ -100,7 +100,7 @@ class RayWorkers:
 
 
 def task_resources(options: EngineOptions) -> dict[str, Any]:
-    """What Ray sets aside for each task, as ``ray.remote`` takes it."""
+    """Resources that Ray reserves for each task, as ``ray.remote`` takes them."""
     sandboxes = options.sandboxes_per_task
     return {
         "num_cpus": options.cpus_per_task,

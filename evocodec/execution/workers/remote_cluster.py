@@ -47,7 +47,7 @@ _TAKE_SECONDS = 60.0
 
 @dataclass(slots=True, eq=False, weakref_slot=True)
 class _Value:
-    """What tasks share: the value itself, and where it was put, if it was."""
+    """A value that tasks share, and where it was put, if it was."""
 
     value: object
     number: int = 0
@@ -104,7 +104,7 @@ class RemoteCluster:
         return answer
 
     def slots(self) -> int:
-        """How many tasks fit at once, as far as the head last said."""
+        """Number of tasks that fit at once, as the head last reported."""
         link = self._link
         if link is not None:
             self._slots = link.slots

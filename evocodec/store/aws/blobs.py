@@ -20,7 +20,7 @@ _BEYOND_END = {"InvalidRange", "416"}
 
 @dataclass(frozen=True, slots=True)
 class S3Options:
-    """Where objects lie, how they are encrypted, and from which size they go in parts.
+    """Location and encryption of objects, and the size from which uploads have several parts.
 
     ``encryption`` empty leaves it to the bucket. S3 wants parts of at least 5 MiB.
     """
@@ -264,7 +264,7 @@ def _md5(data: bytes) -> str:
 
 
 def _checksum_of_parts(data: bytes, size: int) -> str:
-    """What S3 makes of the checksums of parts of that size: a checksum of checksums."""
+    """Return S3's checksum of an upload in parts of that size: a checksum of checksums."""
     digests = [hashlib.sha256(part).digest() for part in _split(data, size)]
     return f"{_checksum(b''.join(digests))}-{len(digests)}"
 

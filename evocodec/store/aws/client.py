@@ -87,13 +87,13 @@ class Refused(Exception):  # noqa: N818 - an answer, not a bug
 
     @property
     def reasons(self) -> tuple[str, ...]:
-        """Of a cancelled transaction: a code for each of its writes, ``None`` for innocent ones."""
+        """Codes of a cancelled transaction, one per write; ``None`` if it did not fail."""
         return tuple(reason.get("Code", "None") for reason in self.answer["CancellationReasons"])
 
 
 @dataclass(frozen=True, slots=True)
 class AwsOptions:
-    """Which AWS, and for how long one call may be tried again; empty means boto3's default."""
+    """AWS region, profile and retry time of one call; empty means boto3's default."""
 
     region: str = ""
     endpoint_url: str = ""
@@ -149,7 +149,7 @@ class AwsClient:
         return str(self.raw.meta.region_name)
 
     def credential_source(self) -> str:
-        """Where the credentials come from, in boto3's words (``env``, ``assume-role-with-…``)."""
+        """Source of the credentials as boto3 names it (``env``, ``assume-role-with-…``)."""
         found = boto3.session.Session().get_credentials()
         return "" if found is None else str(found.method)
 
