@@ -29,7 +29,7 @@ class MutationCoder:
     """Applies a plan's edits to the parent's text; it cannot repair anything."""
 
     def write(self, request: CodeRequest) -> CodeReply:
-        """Edit the marked constants; the seed's plan has no edits and gives the parent itself."""
+        """Edit the tunables; the seed's plan has no edits and gives the parent itself."""
         if request.feedback is not None:
             raise CandidateFailure(
                 FailureKind.NO_CODE, "The mutation proposer cannot repair a program."
@@ -49,13 +49,13 @@ class MutationCoder:
 
 @dataclass(frozen=True, slots=True)
 class ModelCoder:
-    """Writes by a language model: a whole file, or edits of the program it was shown."""
+    """Writes programs by a language model: a whole file, or edits of the shown program."""
 
     gateway: ChatGateway
     prompts: Prompts
 
     def write(self, request: CodeRequest) -> CodeReply:
-        """Ask for a program, or for a repair with the real error at hand."""
+        """Ask for a program, or for a repair with the real error."""
         if request.plan.origin is Origin.SEED and request.feedback is None:
             return CodeReply(request.parent.source, "unchanged")
         base = request.previous_source or request.parent.source
@@ -97,7 +97,7 @@ def describe_plan(plan: Plan) -> str:
 
 
 def describe_feedback(feedback: Feedback) -> str:
-    """The real error as text; what came from the program is fenced and bounded."""
+    """Return the real error as text; untrusted parts are fenced and limited in length."""
     parts = [
         "The review refused it:" if feedback.kind == "review" else "It failed when it was run:",
         fenced(feedback.message, limit=2000),

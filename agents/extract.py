@@ -87,7 +87,7 @@ def _dedented(body: str) -> str:
 
 
 def _joined(blocks: list[str]) -> str | None:
-    """One program out of the blocks that parse: all in order, or some two of them."""
+    """Join the blocks that parse into one program: all in order, or two of them."""
     parts = [block for block in blocks if _defined(block) is not None]
     if len(parts) < 2:
         return None
@@ -188,7 +188,7 @@ def _closed(source: str) -> str:
 
 
 def _explain(source: str) -> CandidateFailure:
-    """Say why this text is no program, with the lines around a syntax error."""
+    """Explain why this text is no program, with the lines around a syntax error."""
     try:
         parse(source)
     except SyntaxError as error:

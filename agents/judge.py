@@ -26,7 +26,7 @@ class Judge(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class RuleJudge:
-    """The rules alone."""
+    """Applies the rules alone."""
 
     thresholds: Thresholds = field(default_factory=Thresholds)
 
@@ -37,7 +37,7 @@ class RuleJudge:
 
 @dataclass(frozen=True, slots=True)
 class ModelJudge:
-    """The rules first; a language model is asked only about what they would adopt.
+    """Applies the rules first; a language model is asked only about adoptions.
 
     An answer that cannot be read changes nothing.
     """

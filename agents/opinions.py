@@ -40,7 +40,7 @@ def without_thinking(text: str) -> str:
 
 
 def one_line(text: str, limit: int = _MAX_TEXT) -> str:
-    """Collapse white space and bound the length; what a model says goes into records."""
+    """Collapse white space and limit the length; text of a model goes into records."""
     flat = " ".join(text.split())
     return flat if len(flat) <= limit else flat[: limit - 1].rstrip() + "…"
 

@@ -20,20 +20,20 @@ _PARENT_LIMIT = 120_000  # characters of a parent program that a planner is show
 
 
 class Planner(Protocol):
-    """Turns the past into one plan."""
+    """Makes one plan from the history."""
 
     def plan(self, request: PlanRequest) -> Plan:
-        """Return a plan; raises CandidateFailure (NO_CODE) when there is none to be had."""
+        """Return a plan; raises CandidateFailure (NO_CODE) when no plan can be made."""
         ...
 
     def turn(self) -> AbstractContextManager[object]:
-        """Held from planning until the plan is recorded, by a planner that needs to be alone."""
+        """Lock held from planning until the plan is recorded, for a planner that must be alone."""
         return nullcontext()
 
 
 @dataclass(frozen=True, slots=True)
 class MutationPlanner:
-    """Plans by the built-in proposer: edits of marked constants, no language model."""
+    """Plans by the built-in proposer: edits of tunables, without a language model."""
 
     proposer: MutationProposer
     archive: Archive
@@ -42,7 +42,7 @@ class MutationPlanner:
     _turn: threading.Lock = field(default_factory=threading.Lock)
 
     def plan(self, request: PlanRequest) -> Plan:
-        """Propose edits of the parent that nobody else has under way."""
+        """Propose edits of the parent that no other candidate in flight has."""
         return self.proposer.propose(
             self.archive,
             candidate_id=request.candidate_id,
@@ -93,7 +93,7 @@ class ModelPlanner:
         return Plan(opinion.hypothesis, opinion.steps, origin=self.gateway.origin)
 
     def turn(self) -> AbstractContextManager[object]:
-        """See Planner; models are asked side by side."""
+        """See Planner; several models may plan at the same time."""
         return nullcontext()
 
 
@@ -127,7 +127,7 @@ def _describe(item: HistoryItem) -> str:
 
 
 def describe_tunables(source: str) -> str:
-    """The marked constants of a program, for a prompt."""
+    """Return the tunables of a program as text for a prompt."""
     tunables = Program(source).readable_tunables
     if not tunables:
         return "The parent has no marked constants."

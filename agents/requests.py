@@ -11,7 +11,7 @@ HISTORY_LENGTH = 20
 
 @dataclass(frozen=True, slots=True)
 class HistoryItem:
-    """One finished experiment, as the planner is told about it.
+    """One finished experiment, as the planner sees it.
 
     ``failure`` is a failure kind or empty; ``reason`` says in words how it ended.
     ``bitrate_mbps`` comes from a full evaluation, ``estimated_bitrate_mbps`` from a screen.
@@ -39,7 +39,7 @@ class Parent:
 
 @dataclass(frozen=True, slots=True)
 class PlanRequest:
-    """Asks the planner for one hypothesis; ``champion`` is a summary in words."""
+    """Request to the planner for one hypothesis; ``champion`` is a text."""
 
     run_id: str
     candidate_id: str
@@ -53,7 +53,7 @@ class PlanRequest:
 
 @dataclass(frozen=True, slots=True)
 class Feedback:
-    """Why the previous attempt did not get through; ``detail`` is untrusted text."""
+    """Reason why the previous attempt failed; ``detail`` is untrusted text."""
 
     kind: Literal["review", "failure"]
     message: str
@@ -63,7 +63,7 @@ class Feedback:
 
 @dataclass(frozen=True, slots=True)
 class CodeRequest:
-    """Asks the coder for a program; attempt 0 is the first, later ones carry feedback."""
+    """Request to the coder for a program; attempt 0 is the first, later ones carry feedback."""
 
     run_id: str
     candidate_id: str
@@ -85,7 +85,7 @@ class CodeReply:
 
 @dataclass(frozen=True, slots=True)
 class ReviewRequest:
-    """Asks whether a program may run."""
+    """Request to review a program."""
 
     run_id: str
     candidate_id: str

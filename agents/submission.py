@@ -17,7 +17,7 @@ from evocodec.sandbox.policy import Policy
 
 @dataclass(frozen=True, slots=True)
 class Submission(Planner, Coder):
-    """A finished program and what its author says of it; it plays planner and coder."""
+    """A finished program and its author's note; it takes the place of planner and coder."""
 
     source: str
     note: str

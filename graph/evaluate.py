@@ -23,7 +23,7 @@ _SLOT_POLL_SECONDS = 0.25
 
 
 def evaluation_of(services: Services, candidate_id: str) -> Evaluated | None:
-    """The newest full evaluation of a candidate of this run."""
+    """Return the newest full evaluation of a candidate of this run."""
     ledger = services.journal.ledger
     newest = None
     for _, event in ledger.events(services.run_id, candidate_id=candidate_id, kinds=("evaluated",)):
@@ -34,7 +34,7 @@ def evaluation_of(services: Services, candidate_id: str) -> Evaluated | None:
 
 @contextmanager
 def evaluation_slot(services: Services) -> Iterator[None]:
-    """Wait for a free evaluation slot, or give up when the run is asked to stop."""
+    """Wait for a free evaluation slot, or stop waiting when the run is asked to stop."""
     while not services.slots.acquire(timeout=_SLOT_POLL_SECONDS):
         if services.stop.is_set():
             raise Interrupted("the run was asked to stop")
@@ -48,12 +48,12 @@ def evaluation_slot(services: Services) -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class EvaluateNode:
-    """Runs the stages, cheapest first; each able to stop the candidate."""
+    """Runs the stages, cheapest first; each can stop the candidate."""
 
     services: Services
 
     def evaluate(self, state: CandidateState) -> CandidateState:
-        """Measure the program of this attempt; what is in the ledger is not measured again."""
+        """Measure the program of this attempt; measurements in the ledger are not repeated."""
         services, attempt = self.services, state["attempt"]
         candidate_id = state["candidate_id"]
         source = services.blobs.get(state["source_sha256"]).decode()
@@ -75,7 +75,7 @@ class EvaluateNode:
         return {"outcome": "evaluated"}
 
     def _screened_out(self, state: CandidateState, source: str) -> bool:
-        """Compare a few frames with the version to beat, or with the best there is so far."""
+        """Compare a few frames with the version to beat, or with the best candidate so far."""
         services = self.services
         reference = self._reference(state)
         if reference is None:
@@ -86,7 +86,7 @@ class EvaluateNode:
         return result is not None and not result.passed
 
     def _reference(self, state: CandidateState) -> ScreenReference | None:
-        """Screen points of the version to beat; baselines are compared with nothing."""
+        """Return screen points of the version to beat; baselines are compared with nothing."""
         services = self.services
         reference_id = services.champion.candidate_id or self._best_baseline()
         if state["number"] <= len(services.baselines) or not reference_id:

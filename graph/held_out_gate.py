@@ -33,7 +33,7 @@ from graph.state import CandidateState
 
 @dataclass(frozen=True, slots=True)
 class Incumbent:
-    """The version to beat as this run knows it; empty ids where it is HEVC."""
+    """The version to beat, as this run knows it; empty ids where it is HEVC."""
 
     candidate_id: str = ""
     compression_ratio: float | None = None
@@ -41,7 +41,7 @@ class Incumbent:
 
 @dataclass(slots=True)
 class _Sample:
-    """Bits by clip as far as they are known; without a reference where that one failed."""
+    """Bits by clip, as far as they are known; no reference where the reference failed."""
 
     candidate: dict[str, float] = field(default_factory=dict)
     reference: dict[str, float] = field(default_factory=dict)
@@ -60,7 +60,7 @@ class _Sample:
 
 @dataclass(frozen=True, slots=True)
 class HeldOutGate:
-    """Asks the gate, once for each version that a candidate is compared with."""
+    """Runs the held-out gate, once for each version that a candidate is compared with."""
 
     services: Services
     terms: HeldOutConfig
@@ -68,7 +68,7 @@ class HeldOutGate:
     def ask(
         self, state: CandidateState, verdict: Verdict, score: Score, incumbent: Incumbent
     ) -> Verdict:
-        """Return the verdict as the gate leaves it; what is in the ledger is not measured again."""
+        """Return the verdict after the gate; measurements in the ledger are not repeated."""
         services, candidate_id, attempt = self.services, state["candidate_id"], state["attempt"]
         key = held_out_key(candidate_id, attempt, verdict.compared_with)
         known = services.journal.find(key)
@@ -90,7 +90,7 @@ class HeldOutGate:
     def _test(
         self, state: CandidateState, verdict: Verdict, score: Score, incumbent: Incumbent
     ) -> HeldOutResult:
-        """Measure on clips, and on more while it is open whether enough of the gain survived."""
+        """Measure on clips, and on more clips while the result is inconclusive."""
         terms = self.terms
         development = development_gain_percent(verdict, incumbent.compression_ratio)
         keep, thresholds = terms.keep, terms.thresholds
@@ -125,7 +125,7 @@ class HeldOutGate:
         *,
         first: bool,
     ) -> None:
-        """Add what the candidate and what it is compared with need on these clips."""
+        """Add the bits of the candidate and of the incumbent on these clips."""
         services = self.services
         source = services.blobs.get(state["source_sha256"]).decode()
         sample.candidate |= services.evaluator.held_out(

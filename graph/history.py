@@ -15,12 +15,12 @@ _HEVC = f"{HEVC_BITRATE_MBPS:.2f}"
 def planner_history(
     run: RunState | RunView, archive: Archive, length: int
 ) -> tuple[HistoryItem, ...]:
-    """The last ``length`` finished candidates, oldest first; only development results."""
+    """Return the last ``length`` finished candidates, oldest first; development results only."""
     return tuple(_item(candidate, archive) for candidate in run.finished(length))
 
 
 def champion_summary(champion: ChampionFacts | None) -> str:
-    """The version to beat, in words."""
+    """Return a text about the version to beat."""
     if champion is None:
         return f"There is no version yet; the comparison is with HEVC at {_HEVC} Mbit/s."
     return (

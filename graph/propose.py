@@ -32,12 +32,12 @@ from graph.state import CandidateState
 
 @dataclass(frozen=True, slots=True)
 class ProposeNodes:
-    """Plan, code and review. Each looks in the ledger first and repeats nothing it finds there."""
+    """Plan, code and review. Each looks into the ledger first, and repeats nothing."""
 
     services: Services
 
     def plan(self, state: CandidateState) -> CandidateState:
-        """Form the hypothesis; a baseline has none to form."""
+        """Make the plan; a baseline has no hypothesis."""
         services, candidate_id = self.services, state["candidate_id"]
         recorded = services.journal.find(planned_key(candidate_id))
         if recorded is None:
@@ -49,7 +49,7 @@ class ProposeNodes:
         return {"outcome": "planned", "attempt": 0, "revisions": 0, "repairs": 0}
 
     def code(self, state: CandidateState) -> CandidateState:
-        """Get a program for this attempt, and turn away one that was evaluated before."""
+        """Get a program for this attempt; refuse one that was evaluated before."""
         services, attempt = self.services, state["attempt"]
         candidate_id = state["candidate_id"]
         recorded = services.journal.find(code_key(candidate_id, attempt))
@@ -83,7 +83,7 @@ class ProposeNodes:
         return {"outcome": "coded", "source_sha256": written.source_sha256}
 
     def review(self, state: CandidateState) -> CandidateState:
-        """Ask the gate; a refusal goes back to the coder with its findings."""
+        """Review the program; a refusal goes back to the coder with its findings."""
         services, attempt = self.services, state["attempt"]
         source = services.blobs.get(state["source_sha256"]).decode()
         plan = recorded_plan(services, state["candidate_id"])
@@ -199,7 +199,7 @@ class ProposeNodes:
 
 
 def recorded_plan(services: Services, candidate_id: str) -> Plan:
-    """The plan as the ledger has it."""
+    """Return the plan from the ledger."""
     planned = services.journal.find(planned_key(candidate_id))
     if not isinstance(planned, Planned):
         raise LookupError(f"{candidate_id} has no plan in the ledger")
@@ -207,7 +207,7 @@ def recorded_plan(services: Services, candidate_id: str) -> Plan:
 
 
 def parent_of(services: Services, parent_id: str) -> Parent:
-    """The parent's program and number, from the archive."""
+    """Return the program and the number of the parent, from the archive."""
     entry = services.archive.get(parent_id)
     return Parent(parent_id, services.program_of(parent_id), entry.estimated_bitrate_mbps)
 
@@ -215,7 +215,7 @@ def parent_of(services: Services, parent_id: str) -> Parent:
 def record_failure(
     services: Services, state: CandidateState, stage: Stage, failure: CandidateFailure
 ) -> None:
-    """Put a candidate's failure into the ledger, with no metrics."""
+    """Record a candidate's failure in the ledger, without metrics."""
     services.journal.publish(
         AttemptFailed(
             run_id=services.run_id,

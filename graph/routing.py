@@ -17,12 +17,12 @@ class LoopBounds:
 
 
 def after_plan(state: CandidateState) -> str:
-    """A plan is coded; without one there is nothing to try."""
+    """After a plan comes the coder; without a plan the candidate ends."""
     return "code" if state["outcome"] == "planned" else "reject"
 
 
 def after_code(bounds: LoopBounds) -> Route:
-    """A program is reviewed; a reply without one may be asked for again."""
+    """After a program comes the review; a reply without a program may be asked for again."""
 
     def route(state: CandidateState) -> str:
         if state["outcome"] == "coded":
@@ -44,7 +44,7 @@ def after_review(bounds: LoopBounds) -> Route:
 
 
 def after_evaluate(bounds: LoopBounds) -> Route:
-    """Whatever was measured is judged; a failure may be repaired."""
+    """A measured program is judged; a failed one may be repaired."""
 
     def route(state: CandidateState) -> str:
         if state["outcome"] in {"evaluated", "screened_out"}:
@@ -55,12 +55,12 @@ def after_evaluate(bounds: LoopBounds) -> Route:
 
 
 def after_judge(state: CandidateState) -> str:
-    """The verdict decides."""
+    """The verdict decides: adopt, reject, or record."""
     return "adopt" if state["outcome"] == "adopt" else "reject"
 
 
 def after_adopt(state: CandidateState) -> str:
-    """An adoption that came second is judged again, against the version that came first."""
+    """A candidate whose adoption came second is judged again, against the new version."""
     return "judge" if state["outcome"] == "stale" else "record"
 
 

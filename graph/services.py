@@ -37,7 +37,7 @@ class HeldOutConfig:
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """Everything a node may use."""
+    """Objects that the nodes use."""
 
     run_id: str
     seed: int
@@ -73,7 +73,7 @@ class Services:
 
     @property
     def novelty(self) -> Novelty:
-        """Who was first with which program."""
+        """Programs seen so far, and the candidate that had each one first."""
         return self.search.novelty
 
     @property

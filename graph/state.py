@@ -19,7 +19,7 @@ Outcome = Literal[
 
 
 class CandidateState(TypedDict, total=False):
-    """One candidate's way so far."""
+    """State of one candidate in the graph."""
 
     candidate_id: str
     parent_id: str

@@ -37,7 +37,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing a reviewer objects to; ``line`` is 1-based, 0 when it concerns the whole file."""
+    """One objection of a reviewer; ``line`` is 1-based, 0 when it concerns the whole file."""
 
     rule: GateRule
     message: str
@@ -59,7 +59,7 @@ class Review:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The judge's decision by rule, with its reason in words.
+    """The judge's decision by rule, with its reason as text.
 
     ``improvement_percent``: how many per cent fewer bits than ``compared_with`` (more is better).
     """

@@ -27,7 +27,7 @@ class EvocodecError(Exception):
 
 
 class UserError(EvocodecError, ValueError):
-    """A person can fix this; the message says what happened, why, and what to type next."""
+    """A mistake that a person can fix; the message says what happened, why, and what to type."""
 
 
 class ConfigError(UserError):
@@ -85,7 +85,7 @@ def _rebuild_candidate_failure(kind: FailureKind, message: str, detail: str) -> 
 
 
 class InfrastructureFailure(EvocodecError, OSError):  # noqa: N818
-    """Our side failed (a worker was lost, a sandbox could not start); retried, no one blamed."""
+    """A failure on our side (a lost worker, a sandbox that did not start); it is retried."""
 
 
 class EndpointUnavailable(EvocodecError, ConnectionError):  # noqa: N818
@@ -101,4 +101,4 @@ class Interrupted(EvocodecError):  # noqa: N818 - a request, not a bug
 
 
 class SupersededError(EvocodecError):
-    """Another controller has resumed this run; whoever meets this must not write to it any more."""
+    """Another controller has resumed this run: this one must not write to it any more."""

@@ -45,7 +45,7 @@ def run_started_key(resumed: int) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunStarted(EventBase):
-    """A run began (or went on: ``resumed`` counts how often)."""
+    """A run was started, or resumed; ``resumed`` counts how often."""
 
     kind: Literal["run_started"] = "run_started"
     proposer: Proposer
@@ -252,7 +252,7 @@ class PointMeasured(EventBase):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InfrastructureRetried(EventBase):
-    """A task was lost through no fault of the candidate, and is tried again."""
+    """A task was lost, not by the candidate's fault, and is tried again."""
 
     kind: Literal["infrastructure_retried"] = "infrastructure_retried"
     task: str
@@ -328,7 +328,7 @@ def held_out_key(candidate_id: str, attempt: int, compared_with: str) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeldOutTested(EventBase):
-    """The gate before an adoption was asked; no agent is ever shown more than pass or fail."""
+    """The held-out gate has measured a candidate; agents are only shown pass or fail."""
 
     kind: Literal["held_out_tested"] = "held_out_tested"
     attempt: int
@@ -384,7 +384,7 @@ def closed_key(candidate_id: str) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CandidateClosed(EventBase):
-    """The candidate's way ended; its experiment record is written."""
+    """The candidate has ended; its experiment record is written."""
 
     kind: Literal["candidate_closed"] = "candidate_closed"
     status: CandidateStatus
@@ -403,7 +403,7 @@ def run_stopped_key(resumed: int) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunStopped(EventBase):
-    """The run rests; ``message`` says why in words."""
+    """The run has stopped; ``message`` says why."""
 
     kind: Literal["run_stopped"] = "run_stopped"
     outcome: RunOutcome

@@ -21,14 +21,14 @@ class Stage(StrEnum):
 
 
 class Track(StrEnum):
-    """Coding structures that are compared separately: with and without a view of the future."""
+    """Coding structures, compared separately: random access, or low delay."""
 
     RANDOM_ACCESS = "random_access"
     LOW_DELAY = "low_delay"
 
 
 class Metric(StrEnum):
-    """Qualities that a curve can be read over; each rises with quality."""
+    """Quality metrics that a curve can be read over; each rises with quality."""
 
     PSNR_Y = "psnr_y"  # dB
     PSNR_U = "psnr_u"  # dB
@@ -221,7 +221,7 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class ScreenResult:
-    """The cheap comparison with a reference candidate; ``rate_ratio`` < 1 means fewer bits.
+    """Result of the screen against a reference candidate; ``rate_ratio`` < 1 means fewer bits.
 
     Estimated at equal quality by sliding along the anchor's local rate–quality slope.
     ``optimistic_rate_ratio`` is the lowest ratio that the full stage could plausibly find: only a

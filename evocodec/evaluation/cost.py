@@ -12,7 +12,7 @@ def time_ratios(
     operating_db: Mapping[str, float],
     reference: Mapping[str, Cost],
 ) -> tuple[float | None, float | None]:
-    """CPU seconds a frame over the anchor's, to encode and to decode.
+    """CPU seconds per frame relative to the anchor's, to encode and to decode.
 
     The geometric mean over clips, at the rate point of each nearest the operating quality; None
     where a clip has no time to compare.

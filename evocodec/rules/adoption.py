@@ -31,7 +31,7 @@ class ChampionFacts:
 
 @dataclass(frozen=True, slots=True)
 class JudgeRequest:
-    """Asks for a verdict; without a champion the comparison is with HEVC."""
+    """Input of a verdict; without a champion the comparison is with HEVC."""
 
     run_id: str
     candidate_id: str
@@ -66,7 +66,7 @@ class Thresholds:
 
 
 def judge(request: JudgeRequest, thresholds: Thresholds) -> Verdict:
-    """Apply the adoption rules to the numbers; pure."""
+    """Return the verdict on these numbers; a pure function."""
     champion = request.champion
     against = champion.version if champion else HEVC_LABEL
     score = request.score
@@ -183,7 +183,7 @@ def _judge_later(score: Score, champion: ChampionFacts, limits: Thresholds) -> V
 def _certain_later(
     verdict: Verdict, score: Score, champion: ChampionFacts, confidence: float
 ) -> Verdict:
-    """Ask for a gain at the worse end too, clip by clip against the version to beat."""
+    """Also require a gain at the worse end of the interval, clip by clip against the champion."""
     bits = {clip.clip: clip.candidate_bits for clip in score.clips}
     interval = gain_interval(bits, champion.clip_bits, confidence)
     if interval is None:

@@ -16,7 +16,7 @@ class CostLimits:
 
 
 def broken_limits(score: Score, limits: CostLimits) -> tuple[str, ...]:
-    """Each limit that a score breaks, in words, with both figures."""
+    """Return a text for each limit that a score breaks, with both figures."""
     memory_mib = score.peak_memory_bytes / 2**20
     program_kib = score.packed_program_bytes / 2**10
     broken = [

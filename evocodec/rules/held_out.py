@@ -35,7 +35,7 @@ class HeldOutMeasurement:
 
 
 def development_gain_percent(verdict: Verdict, champion_ratio: float | None) -> float:
-    """The gain that earned the verdict, in per cent fewer bits.
+    """Return the gain that led to the verdict, in per cent fewer bits.
 
     By the rule ``compression`` that is the gain in all bits together, else the verdict's own.
     """
@@ -53,7 +53,7 @@ def decide_held_out(
     keep: float,
     thresholds: Thresholds,
 ) -> HeldOutResult:
-    """Decide whether a gain survived; pure.
+    """Decide whether a gain remains on unseen clips; a pure function.
 
     A first version has to stay under the line that its clause uses. A later one has to keep the
     share ``keep`` of its development gain, and to gain something at all. The interval does not
@@ -81,7 +81,7 @@ def is_inconclusive(
     keep: float,
     thresholds: Thresholds,
 ) -> bool:
-    """Whether what is needed lies within the interval of what was measured; pure.
+    """Whether the required gain lies within the interval of the measured one; a pure function.
 
     A gain in all bits together (rule ``compression``) has no interval of its own: that of the
     mean is moved to it.
@@ -96,14 +96,14 @@ def is_inconclusive(
 
 
 def apply_gate(verdict: Verdict, result: HeldOutResult) -> Verdict:
-    """The verdict with the gate's answer; of a passed gate it says that, and no number."""
+    """Return the verdict after the gate; a passed gate adds no number to it."""
     if result.passed:
         return replace(verdict, reason=f"{verdict.reason} {PASSED_MESSAGE}")
     return replace(verdict, adopt=False, rule=VerdictRule.OVERFITTED, reason=result.reason)
 
 
 def public_outcome(result: HeldOutResult) -> str:
-    """All that an agent may know of a gate: pass or fail."""
+    """Return the part of the gate's result that an agent may know: pass or fail."""
     if result.passed:
         return PASSED_MESSAGE
     return BROKEN_MESSAGE if result.held_out_gain_percent is None else FAILED_MESSAGE

@@ -1,4 +1,4 @@
-"""What a run knows while it searches, folded from its events and from nothing else."""
+"""State of a running search, computed from the events of the run alone."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field

@@ -14,7 +14,7 @@ from evocodec.domain.vocabulary import ReviewerName
 
 @dataclass(frozen=True, slots=True)
 class FailureView:
-    """Why an attempt ended without metrics; ``detail`` is untrusted text."""
+    """Failure of an attempt without metrics; ``detail`` is untrusted text."""
 
     stage: Stage
     kind: FailureKind
@@ -67,7 +67,7 @@ class AdoptionView:
 
 @dataclass(frozen=True, slots=True)
 class CandidateView:
-    """Everything the ledger says about one candidate.
+    """Everything that the ledger holds about one candidate.
 
     ``activity`` is what it is doing now, in words; ``done`` at the end. ``stage`` is the stage it
     is in or ended in, and ``stage_points`` how many rate points that stage has so far. ``failure``
@@ -125,7 +125,7 @@ class CandidateView:
 
     @property
     def running(self) -> bool:
-        """Whether its way has not ended."""
+        """Whether the candidate has not ended."""
         return self.status is CandidateStatus.RUNNING
 
 
@@ -164,11 +164,11 @@ class CandidateFold:
 
     @property
     def running(self) -> bool:
-        """Whether its way has not ended."""
+        """Whether the candidate has not ended."""
         return self.status is CandidateStatus.RUNNING
 
     def apply(self, event: ev.Event) -> None:
-        """Take in one of its events, in the order of the ledger."""
+        """Apply one of its events, in the order of the ledger."""
         self._view = None
         self._fields.setdefault("started_at", event.at)
         apply = _APPLY.get(type(event))

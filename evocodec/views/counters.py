@@ -32,7 +32,7 @@ class BestSoFar:
         self._best = ""
 
     def put(self, name: str, bitrate_mbps: float, *, adopted: bool, place: int) -> None:
-        """Take in a candidate's score, or a newer one; ``place`` is its place in the run."""
+        """Record a candidate's score, or a newer one; ``place`` is its position in the run."""
         known = self._ranks.get(name)
         rank = (not adopted, bitrate_mbps, place)
         self._ranks[name] = rank

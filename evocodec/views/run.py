@@ -64,7 +64,7 @@ class VersionView:
 
 @dataclass(frozen=True, slots=True)
 class RunView:
-    """Everything the ledger says about one run.
+    """Everything that the ledger holds about one run.
 
     A killed run stays ``running``. ``outcome`` and ``message`` are those of the stop, None and
     empty before. ``counts`` has every candidate status, ``failures`` every failure kind that ended
@@ -110,7 +110,7 @@ class RunView:
 
     @property
     def in_flight(self) -> tuple[CandidateView, ...]:
-        """Candidates whose way has not ended."""
+        """Candidates that have not ended."""
         return tuple(candidate for candidate in self.candidates if candidate.running)
 
     def candidate(self, candidate_id: str) -> CandidateView | None:
@@ -158,7 +158,7 @@ class RunState:
         self._seconds = 0.0
 
     def apply(self, event: ev.Event) -> None:
-        """Take in one event. Raises ValueError for an event of another run."""
+        """Apply one event. Raises ValueError for an event of another run."""
         key = event.key
         with self._lock:
             if event.run_id != self._run_id:
@@ -214,12 +214,12 @@ class RunState:
             )
 
     def in_flight(self) -> tuple[CandidateView, ...]:
-        """Return the candidates whose way has not ended, in the order of opening."""
+        """Return the candidates that have not ended, in the order of opening."""
         with self._lock:
             return tuple(self._folds[name].view() for name in self._open)
 
     def activity(self, candidate_id: str) -> str:
-        """Return what a candidate is doing, in words; empty for one that ended or is unknown."""
+        """Return what a candidate is doing, as text; empty for one that ended or is unknown."""
         with self._lock:
             found = self._folds.get(candidate_id)
             return found.activity if found is not None and found.running else ""

@@ -104,7 +104,7 @@ class DriverClient:
                 return answer
 
     def tell(self, order: Order) -> None:
-        """Give an order that is not answered, or not here; raises ``LinkLostError``."""
+        """Send an order; no reply is awaited."""
         self._require()
         try:
             with self._sending:
