@@ -7,7 +7,7 @@ from functools import cache
 from importlib.resources import files
 from string import Template
 
-from evocodec.models.contract import Message
+from evocodec.models.contract import ChatMessage
 
 ROLES = ("planner", "coder", "coder_repair", "reviewer", "judge")
 _HALVES = re.compile(r"^<!-- (system|user) -->\s*$", re.MULTILINE)
@@ -27,7 +27,7 @@ class PromptTemplate:
 class Prompt:
     """A prompt to send, and the hash of the template that it was made from."""
 
-    messages: tuple[Message, ...]
+    messages: tuple[ChatMessage, ...]
     template_sha256: str
 
 
@@ -73,8 +73,8 @@ class Prompts:
         known = {**self._facts(), **values}
         return Prompt(
             messages=(
-                Message("system", template.system.substitute(known)),
-                Message("user", template.user.substitute(known)),
+                ChatMessage("system", template.system.substitute(known)),
+                ChatMessage("user", template.user.substitute(known)),
             ),
             template_sha256=template.sha256,
         )

@@ -10,9 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from evocodec.app.engine import make_policy
-from evocodec.app.outputs import Check
 from evocodec.app.workspace import Workspace
 from evocodec.config import Settings
+from evocodec.domain.check import Check
 from evocodec.domain.errors import ConfigError, EvocodecError
 from evocodec.domain.vocabulary import ModelRole
 from evocodec.models.endpoint import endpoint_for

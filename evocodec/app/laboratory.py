@@ -11,6 +11,7 @@ from evocodec.app.resolver import Resolver
 from evocodec.app.stores import open_stores, record_place
 from evocodec.app.workspace import Workspace
 from evocodec.config import Settings
+from evocodec.domain.check import Check
 from evocodec.domain.events import Event
 from evocodec.store.blobs import BlobStore
 from evocodec.store.ledger import Ledger
@@ -27,7 +28,6 @@ if TYPE_CHECKING:  # Ray, LangGraph and OpenCV take seconds to import: only who 
     from evocodec.app.file_codec import OnProgress
     from evocodec.app.outputs import (
         AnchorReport,
-        Check,
         DecodeReport,
         EncodeReport,
         EvaluationReport,

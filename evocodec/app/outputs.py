@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 from evocodec.domain.results import Comparison, Metric, RdCurve, Score
 from evocodec.domain.video import StreamInfo
@@ -111,13 +110,3 @@ class DecodeReport:
     stream: StreamInfo
     frames: int
     seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One line of the doctor: what is, and what to do when it should be otherwise."""
-
-    name: str
-    state: Literal["ok", "warn", "fail"]
-    detail: str
-    fix: str = ""

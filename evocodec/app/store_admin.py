@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from evocodec.app.outputs import Check
 from evocodec.app.stores import (
     Backend,
     all_tables,
@@ -15,6 +14,7 @@ from evocodec.app.stores import (
 )
 from evocodec.app.workspace import Workspace
 from evocodec.config import Settings, StoreSettings
+from evocodec.domain.check import Check
 from evocodec.domain.errors import ConfigError, EvocodecError
 from evocodec.store.migrate import Migration, Moved, migrate
 

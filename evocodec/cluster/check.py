@@ -5,13 +5,14 @@ from typing import Final
 
 from evocodec.cluster import facts
 from evocodec.cluster.api import ApiRefusal, ClusterApi
-from evocodec.cluster.findings import ClusterReport, Finding
 from evocodec.cluster.permissions import permissions
 from evocodec.cluster.probe_pods import ProbeOptions
 from evocodec.cluster.probing import Progress, probe
 from evocodec.cluster.quotas import quotas
+from evocodec.cluster.report import ClusterReport
+from evocodec.domain.check import Check
 
-_LOOKS: Final[tuple[tuple[str, Callable[[ClusterApi, str], Iterator[Finding]]], ...]] = (
+_LOOKS: Final[tuple[tuple[str, Callable[[ClusterApi, str], Iterator[Check]]], ...]] = (
     ("version", facts.server_version),
     ("custom resources", facts.custom_resources),
     ("nodes", facts.nodes),
@@ -35,34 +36,34 @@ def check_cluster(
     Raises UserError when the server does not accept the user, InfrastructureFailure when it does
     not answer. A request that this user may not make becomes a warning.
     """
-    findings: list[Finding] = []
+    checks: list[Check] = []
     for name, look in _LOOKS:
         progress(name)
-        findings += _guarded(name, look(api, namespace))
+        checks += _guarded(name, look(api, namespace))
     if probes is None:
-        findings.append(
-            Finding(
+        checks.append(
+            Check(
                 "probes",
                 "skip",
                 "left out: network policies, DNS and the sandbox were not tried",
                 "evocodec cluster check --probe",
             )
         )
-    elif any(finding.name == "namespace" for finding in findings):
-        findings.append(Finding("probes", "skip", "not tried: there is no namespace for them"))
+    elif any(check.name == "namespace" for check in checks):
+        checks.append(Check("probes", "skip", "not tried: there is no namespace for them"))
     else:
-        findings += probe(api, namespace, probes, progress)
-    return ClusterReport(server=api.server, namespace=namespace, findings=tuple(findings))
+        checks += probe(api, namespace, probes, progress)
+    return ClusterReport(server=api.server, namespace=namespace, checks=tuple(checks))
 
 
-def _guarded(name: str, look: Iterator[Finding]) -> Iterator[Finding]:
+def _guarded(name: str, look: Iterator[Check]) -> Iterator[Check]:
     try:
         yield from look
     except ApiRefusal as refusal:
         if refusal.status != 403:
-            yield Finding(name, "fail", str(refusal), "look at the API server's own logs")
+            yield Check(name, "fail", str(refusal), "look at the API server's own logs")
             return
-        yield Finding(
+        yield Check(
             name,
             "warn",
             f"not for you to see: {refusal.message}",

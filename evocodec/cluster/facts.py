@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import Final
 
 from evocodec.cluster.api import ApiRefusal, ClusterApi, Json
-from evocodec.cluster.findings import Finding
 from evocodec.cluster.quantities import quantity
+from evocodec.domain.check import Check
 
 GPU: Final = "nvidia.com/gpu"
 OLDEST_SERVER: Final = (1, 29)  # sidecar containers, which the controller's Ray node is
@@ -24,24 +24,24 @@ OPTIONAL_KINDS: Final = (
 )
 
 
-def server_version(api: ClusterApi, _namespace: str) -> Iterator[Finding]:
+def server_version(api: ClusterApi, _namespace: str) -> Iterator[Check]:
     """Check that the server is new enough for the chart."""
     version = api.get("/version")
     git_version = str(version.get("gitVersion") or "unknown")
     numbers = (_number(version.get("major")), _number(version.get("minor")))
     oldest = ".".join(map(str, OLDEST_SERVER))
     if numbers < OLDEST_SERVER:
-        yield Finding(
+        yield Check(
             "version",
             "fail",
             f"{git_version}; the chart needs {oldest}",
             "upgrade the control plane",
         )
     else:
-        yield Finding("version", "pass", f"{git_version} (at least {oldest})")
+        yield Check("version", "ok", f"{git_version} (at least {oldest})")
 
 
-def custom_resources(api: ClusterApi, _namespace: str) -> Iterator[Finding]:
+def custom_resources(api: ClusterApi, _namespace: str) -> Iterator[Check]:
     """Check for KubeRay, and for the optional custom resources."""
     yield _kuberay(api)
     missing = [
@@ -50,7 +50,7 @@ def custom_resources(api: ClusterApi, _namespace: str) -> Iterator[Finding]:
         if not _serves(api, "monitoring.coreos.com/v1", plural)
     ]
     if missing:
-        yield Finding(
+        yield Check(
             "prometheus operator",
             "warn",
             f"no {', '.join(missing)}: nobody would scrape metrics or raise alerts",
@@ -58,23 +58,23 @@ def custom_resources(api: ClusterApi, _namespace: str) -> Iterator[Finding]:
             "metrics.prometheusRule.enabled off",
         )
     else:
-        yield Finding("prometheus operator", "pass", "ServiceMonitor, PodMonitor, PrometheusRule")
+        yield Check("prometheus operator", "ok", "ServiceMonitor, PodMonitor, PrometheusRule")
     there = [
         f"{plural} there"
         if any(_serves(api, group, plural) for group in groups)
         else f"{plural} absent: leave {value} off"
         for groups, plural, value in OPTIONAL_KINDS
     ]
-    yield Finding("optional kinds", "pass", "; ".join(there))
+    yield Check("optional kinds", "ok", "; ".join(there))
 
 
-def _kuberay(api: ClusterApi) -> Finding:
+def _kuberay(api: ClusterApi) -> Check:
     fix = (
         "install KubeRay 1.6 or newer: helm install kuberay-operator kuberay/kuberay-operator "
         "--namespace kuberay --create-namespace"
     )
     if not _serves(api, "ray.io/v1", "rayclusters"):
-        return Finding("kuberay", "fail", "no RayCluster of ray.io/v1", fix)
+        return Check("kuberay", "fail", "no RayCluster of ray.io/v1", fix)
     try:
         definition = api.get(
             "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/rayclusters.ray.io"
@@ -82,7 +82,7 @@ def _kuberay(api: ClusterApi) -> Finding:
     except ApiRefusal as refusal:
         if refusal.status not in {403, 404}:
             raise
-        return Finding(
+        return Check(
             "kuberay",
             "warn",
             "RayCluster of ray.io/v1; whether it knows Ray's tokens cannot be seen "
@@ -92,14 +92,14 @@ def _kuberay(api: ClusterApi) -> Finding:
     spec = _spec_schema(definition)
     unknown = [".".join(path) for path in RAY_FIELDS if not _has_field(spec, path)]
     if unknown:
-        return Finding(
+        return Check(
             "kuberay",
             "fail",
             f"RayCluster knows no {', '.join(unknown)}: the API server would drop that without a "
             "word, and Ray would run without its token or its autoscaler, or never be upgraded",
             fix,
         )
-    return Finding("kuberay", "pass", "RayCluster of ray.io/v1, with token authentication")
+    return Check("kuberay", "ok", "RayCluster of ray.io/v1, with token authentication")
 
 
 def _spec_schema(definition: Json) -> Json:
@@ -119,7 +119,7 @@ def _has_field(schema: Json, path: tuple[str, ...]) -> bool:
     return True
 
 
-def nodes(api: ClusterApi, _namespace: str) -> Iterator[Finding]:
+def nodes(api: ClusterApi, _namespace: str) -> Iterator[Check]:
     """Check the machines, and whether their kernels support the sandbox."""
     found = api.items("/api/v1/nodes")
     ready = [node for node in found if _is_ready(node)]
@@ -129,32 +129,32 @@ def nodes(api: ClusterApi, _namespace: str) -> Iterator[Finding]:
     machines = {str(_info(node).get("architecture")) for node in ready} - {"amd64"}
     detail = f"{len(ready)} of {len(found)} ready; kernel {names or 'unknown'}"
     if not ready:
-        yield Finding(
+        yield Check(
             "nodes",
             "warn",
             f"none of {len(found)} is ready",
             "fine only where an autoscaler starts them",
         )
     elif old:
-        yield Finding(
+        yield Check(
             "nodes",
             "fail",
             f"{detail}; before 5.13 there is no Landlock, which the sandbox's floor needs",
             "use node images with a newer kernel, or gVisor for workers (gvisor.enabled)",
         )
     elif machines:
-        yield Finding(
+        yield Check(
             "nodes",
             "warn",
             f"{detail}; some are {', '.join(sorted(machines))}, and the images are for amd64",
             "set nodeSelector kubernetes.io/arch=amd64 for controller, head and workers",
         )
     else:
-        yield Finding("nodes", "pass", detail)
+        yield Check("nodes", "ok", detail)
     yield _gpus(ready)
 
 
-def _gpus(ready: list[Json]) -> Finding:
+def _gpus(ready: list[Json]) -> Check:
     counts: Counter[str] = Counter()
     idle_drivers: list[str] = []
     for node in ready:
@@ -175,23 +175,23 @@ def _gpus(ready: list[Json]) -> Finding:
         elif "cloud.google.com/gke-accelerator" in labels or labels.get("nvidia.com/gpu.present"):
             idle_drivers.append(_name(node))
     if idle_drivers:
-        return Finding(
+        return Check(
             "gpus",
             "fail",
             f"{', '.join(idle_drivers)} have GPUs that pods cannot ask for: no allocatable {GPU}",
             "install NVIDIA's GPU operator, or device plugin and driver; look at its pods' logs",
         )
     if not counts:
-        return Finding(
+        return Check(
             "gpus",
             "warn",
             f"no node offers {GPU} now",
             "fine where they scale from zero (try --gpus 1), or with ray.worker.gpus=0",
         )
-    return Finding("gpus", "pass", "; ".join(f"{n} × {kind}" for kind, n in sorted(counts.items())))
+    return Check("gpus", "ok", "; ".join(f"{n} × {kind}" for kind, n in sorted(counts.items())))
 
 
-def runtime_classes(api: ClusterApi, _namespace: str) -> Iterator[Finding]:
+def runtime_classes(api: ClusterApi, _namespace: str) -> Iterator[Check]:
     """List the container runtimes that a worker may use."""
     found = {
         _name(item): str(item.get("handler"))
@@ -200,10 +200,10 @@ def runtime_classes(api: ClusterApi, _namespace: str) -> Iterator[Finding]:
     git_version = ", ".join(f"{name} ({handler})" for name, handler in sorted(found.items()))
     gvisor = any(handler in {"runsc", "gvisor"} for handler in found.values())
     advice = "" if gvisor else "; no gVisor: leave gvisor.enabled off, or install runsc on nodes"
-    yield Finding("runtime classes", "pass", f"{git_version or 'only the default one'}{advice}")
+    yield Check("runtime classes", "ok", f"{git_version or 'only the default one'}{advice}")
 
 
-def pod_security(api: ClusterApi, namespace: str) -> Iterator[Finding]:
+def pod_security(api: ClusterApi, namespace: str) -> Iterator[Check]:
     """Check whether the namespace enforces the restricted pod security profile."""
     label = "pod-security.kubernetes.io/enforce"
     try:
@@ -211,7 +211,7 @@ def pod_security(api: ClusterApi, namespace: str) -> Iterator[Finding]:
     except ApiRefusal as refusal:
         if refusal.status != 404:
             raise
-        yield Finding(
+        yield Check(
             "namespace",
             "fail",
             f"{namespace} does not exist",
@@ -221,9 +221,9 @@ def pod_security(api: ClusterApi, namespace: str) -> Iterator[Finding]:
         return
     level = labels.get(label)
     if level == "restricted":
-        yield Finding("pod security", "pass", f"namespace {namespace} enforces restricted")
+        yield Check("pod security", "ok", f"namespace {namespace} enforces restricted")
     else:
-        yield Finding(
+        yield Check(
             "pod security",
             "warn",
             f"namespace {namespace} enforces {level or 'nothing'}: the chart's pods keep to "
@@ -232,7 +232,7 @@ def pod_security(api: ClusterApi, namespace: str) -> Iterator[Finding]:
         )
 
 
-def storage(api: ClusterApi, _namespace: str) -> Iterator[Finding]:
+def storage(api: ClusterApi, _namespace: str) -> Iterator[Check]:
     """Check for a default storage class for the controller's volume."""
     mark = "storageclass.kubernetes.io/is-default-class"
     classes = api.items("/apis/storage.k8s.io/v1/storageclasses")
@@ -243,14 +243,14 @@ def storage(api: ClusterApi, _namespace: str) -> Iterator[Finding]:
         if ((item.get("metadata") or {}).get("annotations") or {}).get(mark) == "true"
     ]
     if not classes:
-        yield Finding(
+        yield Check(
             "storage",
             "fail",
             "no storage class: the controller's volume would wait for ever",
             "install a CSI driver, or set controller.persistence.existingClaim",
         )
     elif not default:
-        yield Finding(
+        yield Check(
             "storage",
             "fail",
             f"none of {', '.join(names)} is the default",
@@ -260,26 +260,26 @@ def storage(api: ClusterApi, _namespace: str) -> Iterator[Finding]:
         yield _default_class(default)
 
 
-def _default_class(default: list[Json]) -> Finding:
+def _default_class(default: list[Json]) -> Check:
     chosen = default[0]
     name = _name(chosen)
     git_version = f"{name} ({chosen.get('provisioner')}) is the default"
     if len(default) > 1:
         others = ", ".join(_name(item) for item in default)
-        return Finding(
+        return Check(
             "storage",
             "warn",
             f"several defaults: {others}",
             "set controller.persistence.storageClass to the one you mean",
         )
     if not chosen.get("allowVolumeExpansion"):
-        return Finding(
+        return Check(
             "storage",
             "warn",
             f"{git_version}; its volumes cannot grow",
             "set controller.persistence.size generously, or use another class",
         )
-    return Finding("storage", "pass", f"{git_version}; volumes can grow")
+    return Check("storage", "ok", f"{git_version}; volumes can grow")
 
 
 def _serves(api: ClusterApi, group_version: str, plural: str) -> bool:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from evocodec.cluster.api import ClusterApi
-from evocodec.cluster.findings import Finding
+from evocodec.domain.check import Check
 
 # (API group, plural) of what the chart makes in its namespace.
 NEEDED: Final = (
@@ -56,7 +56,7 @@ def allowed(api: ClusterApi, verb: str, group: str, plural: str, *, namespace: s
     return bool((review.get("status") or {}).get("allowed"))
 
 
-def permissions(api: ClusterApi, namespace: str) -> Iterator[Finding]:
+def permissions(api: ClusterApi, namespace: str) -> Iterator[Check]:
     """Check that this user may install, upgrade and remove the chart."""
     missing = [
         f"{verb} {plural}"
@@ -65,7 +65,7 @@ def permissions(api: ClusterApi, namespace: str) -> Iterator[Finding]:
         if not allowed(api, verb, group, plural, namespace=namespace)
     ]
     if missing:
-        yield Finding(
+        yield Check(
             "permissions",
             "fail",
             f"in {namespace} you may not {', '.join(missing)}",
@@ -73,7 +73,7 @@ def permissions(api: ClusterApi, namespace: str) -> Iterator[Finding]:
             "for rayclusters, or install for you",
         )
     else:
-        yield Finding("permissions", "pass", f"all that the chart makes in {namespace}")
+        yield Check("permissions", "ok", f"all that the chart makes in {namespace}")
     extras = [
         f"{plural} ({value})"
         for group, plural, value in OPTIONAL
@@ -82,7 +82,7 @@ def permissions(api: ClusterApi, namespace: str) -> Iterator[Finding]:
         )
     ]
     if extras:
-        yield Finding(
+        yield Check(
             "optional permissions",
             "warn",
             f"you may not create {', '.join(extras)}",

@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from evocodec.cluster.api import ApiRefusal, ClusterApi, Json
-from evocodec.cluster.findings import Finding
 from evocodec.cluster.permissions import may_probe
 from evocodec.cluster.probe_pods import NAMES, ProbeOptions
 from evocodec.cluster.probe_session import ProbeFailure, ProbeSession
+from evocodec.domain.check import Check
 
 Progress = Callable[[str], None]
 FLOOR_NAMES: Final = ("sandbox floor", "red team", "worker gpu")
@@ -17,12 +17,12 @@ NETWORK_NAMES: Final = ("network policy", "metadata service", "dns")
 
 def probe(
     api: ClusterApi, namespace: str, options: ProbeOptions, progress: Progress
-) -> list[Finding]:
+) -> list[Check]:
     """Run the probe pods and return the findings; all objects are deleted afterwards."""
     lacking = may_probe(api, namespace)
     if lacking:
         return [
-            Finding(
+            Check(
                 "probes",
                 "fail",
                 f"in {namespace} you may not {', '.join(lacking)}",
@@ -37,7 +37,7 @@ def probe(
         findings = [_refused(refusal, namespace)]
     if session.left_over:
         findings.append(
-            Finding(
+            Check(
                 "cleaning up",
                 "fail",
                 f"could not delete {', '.join(session.left_over)}",
@@ -47,9 +47,7 @@ def probe(
     return findings
 
 
-def _findings(
-    session: ProbeSession, options: ProbeOptions, progress: Progress
-) -> Iterator[Finding]:
+def _findings(session: ProbeSession, options: ProbeOptions, progress: Progress) -> Iterator[Check]:
     progress("starting probe pods")
     session.make_policies()
     session.start("server")
@@ -65,18 +63,18 @@ def _findings(
         if failure.image:
             yield _no_image(failure)
             for name in (*NETWORK_NAMES, *FLOOR_NAMES[:2]):
-                yield Finding(name, "skip", "not tried: the image could not be pulled")
+                yield Check(name, "skip", "not tried: the image could not be pulled")
             return
-        yield Finding("network probe", "fail", str(failure), "kubectl describe nodes; see above")
+        yield Check("network probe", "fail", str(failure), "kubectl describe nodes; see above")
     else:
-        yield Finding("image", "pass", options.image)
+        yield Check("image", "ok", options.image)
         yield _policy(reached, denied)
         yield _metadata(denied)
         yield _names(reached, enforced=not denied.get("target"))
     yield from _worker(session, options, progress)
 
 
-def _worker(session: ProbeSession, options: ProbeOptions, progress: Progress) -> Iterator[Finding]:
+def _worker(session: ProbeSession, options: ProbeOptions, progress: Progress) -> Iterator[Check]:
     progress("attacking the sandbox on a worker")
     try:
         found = session.result("floor")
@@ -85,23 +83,23 @@ def _worker(session: ProbeSession, options: ProbeOptions, progress: Progress) ->
         yield (
             _no_image(failure)
             if failure.image
-            else Finding("sandbox floor", "fail", str(failure), fix)
+            else Check("sandbox floor", "fail", str(failure), fix)
         )
         return
     yield _floor(found)
     yield _red_team(found)
     if options.gpus:
         count = int(found.get("gpus") or 0)
-        yield Finding(
+        yield Check(
             "worker gpu",
-            "pass" if count >= options.gpus else "fail",
+            "ok" if count >= options.gpus else "fail",
             f"{count} of {options.gpus} GPU device(s) in the pod",
             "" if count >= options.gpus else "check the device plugin and the runtime class",
         )
 
 
-def _no_image(failure: ProbeFailure) -> Finding:
-    return Finding(
+def _no_image(failure: ProbeFailure) -> Check:
+    return Check(
         "image",
         "fail",
         str(failure),
@@ -110,7 +108,7 @@ def _no_image(failure: ProbeFailure) -> Finding:
     )
 
 
-def _refused(refusal: ApiRefusal, namespace: str) -> Finding:
+def _refused(refusal: ApiRefusal, namespace: str) -> Check:
     if refusal.status == 403 and "quota" in refusal.message:
         fix = "have the quota raised, or leave probes out with --no-probe"
     elif refusal.status == 404:
@@ -119,20 +117,20 @@ def _refused(refusal: ApiRefusal, namespace: str) -> Finding:
         fix = (
             "an admission policy is stricter than the restricted profile: make an exception for it"
         )
-    return Finding("probes", "fail", f"a probe was refused: {refusal.message}", fix)
+    return Check("probes", "fail", f"a probe was refused: {refusal.message}", fix)
 
 
-def _policy(reached: Json, denied: Json) -> Finding:
+def _policy(reached: Json, denied: Json) -> Check:
     name = "network policy"
     if not reached.get("target"):
-        return Finding(
+        return Check(
             name,
             "fail",
             "a pod that may connect to another could not, so nothing is known about refusals",
             "see whether pods reach each other across nodes: the network plugin's own checks",
         )
     if denied.get("target"):
-        return Finding(
+        return Check(
             name,
             "fail",
             "not enforced: a pod under a policy that denies everything reached another",
@@ -140,7 +138,7 @@ def _policy(reached: Json, denied: Json) -> Finding:
             "the Amazon VPC CNI with enableNetworkPolicy)",
         )
     if denied.get("api"):
-        return Finding(
+        return Check(
             name,
             "warn",
             "enforced between pods, but not towards the API server",
@@ -148,19 +146,19 @@ def _policy(reached: Json, denied: Json) -> Finding:
         )
     seconds = float(denied.get("seconds") or 0.0)
     if seconds >= 1.0:
-        return Finding(
+        return Check(
             name,
             "warn",
             f"enforced, but only {seconds:.1f} s after the pod's start",
             "where the plugin can start pods closed, let it (Amazon VPC CNI: strict mode)",
         )
-    return Finding(name, "pass", "enforced: the allowed pod connected, the denied one could not")
+    return Check(name, "ok", "enforced: the allowed pod connected, the denied one could not")
 
 
-def _metadata(denied: Json) -> Finding:
+def _metadata(denied: Json) -> Check:
     if not denied.get("metadata"):
-        return Finding("metadata service", "pass", "169.254.169.254 cannot be reached from pods")
-    return Finding(
+        return Check("metadata service", "ok", "169.254.169.254 cannot be reached from pods")
+    return Check(
         "metadata service",
         "warn",
         "169.254.169.254 answers a pod that may connect to nothing: it may hand out credentials",
@@ -168,20 +166,20 @@ def _metadata(denied: Json) -> Finding:
     )
 
 
-def _names(reached: Json, *, enforced: bool) -> Finding:
+def _names(reached: Json, *, enforced: bool) -> Check:
     names = reached.get("names") or {}
     full, short = (bool(names.get(name)) for name in NAMES)
     if full:
         how = "under a policy like the chart's" if enforced else "but no policy was in force"
-        return Finding("dns", "pass", f"{NAMES[0]} resolves, {how}")
+        return Check("dns", "ok", f"{NAMES[0]} resolves, {how}")
     if short:
-        return Finding(
+        return Check(
             "dns",
             "warn",
             f"{NAMES[1]} resolves, {NAMES[0]} does not: the cluster has another domain",
             "set clusterDomain to what /etc/resolv.conf of a pod says",
         )
-    return Finding(
+    return Check(
         "dns",
         "fail",
         "no name resolves for a pod that may only ask pods k8s-app=kube-dns in kube-system",
@@ -190,12 +188,12 @@ def _names(reached: Json, *, enforced: bool) -> Finding:
     )
 
 
-def _floor(found: Json) -> Finding:
+def _floor(found: Json) -> Check:
     state = found.get("floor")
     detail = str(found.get("detail") or "no answer")
     if state in {"ok", "warn"}:
-        return Finding("sandbox floor", "pass", detail)
-    return Finding(
+        return Check("sandbox floor", "ok", detail)
+    return Check(
         "sandbox floor",
         "fail",
         detail,
@@ -204,10 +202,10 @@ def _floor(found: Json) -> Finding:
     )
 
 
-def _red_team(found: Json) -> Finding:
+def _red_team(found: Json) -> Check:
     count, held = int(found.get("attacks") or 0), int(found.get("held") or 0)
     if not count:
-        return Finding(
+        return Check(
             "red team",
             "fail",
             f"did not run: {found.get('problem') or 'no answer'}",
@@ -215,11 +213,11 @@ def _red_team(found: Json) -> Finding:
         )
     if not found.get("ok"):
         bad = ", ".join(map(str, found.get("bad") or []))
-        return Finding(
+        return Check(
             "red team",
             "fail",
             f"{held} of {count} attacks held; not: {bad}",
             "do not run candidates here; docs/redteam.md says which layer should have stopped each",
         )
     others = "" if held == count else "; the others are documented limits"
-    return Finding("red team", "pass", f"{held} of {count} attacks held{others}")
+    return Check("red team", "ok", f"{held} of {count} attacks held{others}")

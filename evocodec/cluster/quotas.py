@@ -5,8 +5,8 @@ from typing import Final
 
 from evocodec.cluster.api import ClusterApi, Json
 from evocodec.cluster.facts import GPU
-from evocodec.cluster.findings import Finding
 from evocodec.cluster.quantities import quantity
+from evocodec.domain.check import Check
 
 # What the chart's values ask for: controller and its Ray node, head and autoscaler, one worker.
 WORKER_CPUS: Final = 8.0
@@ -16,7 +16,7 @@ TOTAL_MEMORY_BYTES: Final = (5 + 4.5) * 2.0**30 + WORKER_MEMORY_BYTES
 TOTAL_MEMORY_LIMIT_BYTES: Final = (11 + 5) * 2.0**30 + WORKER_MEMORY_BYTES
 
 
-def quotas(api: ClusterApi, namespace: str) -> Iterator[Finding]:
+def quotas(api: ClusterApi, namespace: str) -> Iterator[Check]:
     """Check that the requests of the chart fit into quotas and limit ranges."""
     problems: list[str] = []
     seen: list[str] = []
@@ -29,16 +29,16 @@ def quotas(api: ClusterApi, namespace: str) -> Iterator[Finding]:
         seen.append(_name(limits))
         problems += _tight_range(limits)
     if problems:
-        yield Finding(
+        yield Check(
             "quotas",
             "fail",
             "; ".join(problems),
             "have them changed, or ask for less: ray.worker.cpus, memory, gpus",
         )
     elif seen:
-        yield Finding("quotas", "pass", f"{', '.join(seen)} leave room for one worker")
+        yield Check("quotas", "ok", f"{', '.join(seen)} leave room for one worker")
     else:
-        yield Finding("quotas", "pass", "no quotas or limit ranges")
+        yield Check("quotas", "ok", "no quotas or limit ranges")
 
 
 def _tight_quota(quota: Json) -> Iterator[str]:

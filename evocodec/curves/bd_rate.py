@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from evocodec.curves.interpolation import Cubic, akima, pchip
-from evocodec.curves.rd_curve import LABELS, curve_arrays, describe, quality_range, unit_of
+from evocodec.curves.rd_curve import METRIC_NAMES, curve_arrays, describe, quality_range, unit_of
 from evocodec.domain.errors import CandidateFailure, FailureKind
 from evocodec.domain.results import BdRate, Metric, RdCurve
 
@@ -76,5 +76,5 @@ def _difference_percent(
 
 def _span(curve: RdCurve, metric: Metric) -> str:
     low, high = quality_range(curve, metric)
-    name = "" if metric is Metric.PSNR_Y else f" {LABELS[metric]}"
+    name = "" if metric is Metric.PSNR_Y else f" {METRIC_NAMES[metric]}"
     return f"{low:.2f} to {high:.2f}{unit_of(metric)}{name}"

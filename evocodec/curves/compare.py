@@ -15,7 +15,7 @@ from evocodec.curves.bd_rate import MIN_OVERLAP, MIN_POINTS, bd_rate, quality_ov
 from evocodec.curves.interpolation import pchip
 from evocodec.curves.rd_curve import (
     CEILINGS,
-    LABELS,
+    METRIC_NAMES,
     MIN_STEP,
     curve_arrays,
     non_monotonic_points,
@@ -112,7 +112,7 @@ def _usable(curve: RdCurve, metric: Metric) -> tuple[RdCurve, tuple[Fault, ...]]
     values = [point.quality.value(metric) for point in curve.points]
     unknown = [index for index, value in enumerate(values) if value is None]
     if unknown:
-        what = f"{LABELS[metric]} was not measured"
+        what = f"{METRIC_NAMES[metric]} was not measured"
         return curve, (fault(FaultKind.UNKNOWN, what, unknown, fatal=True),)
     empty = [index for index, point in enumerate(curve.points) if point.bits <= 0]
     if empty:
@@ -124,7 +124,7 @@ def _usable(curve: RdCurve, metric: Metric) -> tuple[RdCurve, tuple[Fault, ...]]
     )
     faults: list[Fault] = []
     if full:
-        what = f"{LABELS[metric]} is saturated at {CEILINGS[metric]:g}{unit_of(metric)} at "
+        what = f"{METRIC_NAMES[metric]} is saturated at {CEILINGS[metric]:g}{unit_of(metric)} at "
         what += f"{_qps(curve, full)}, which is left out"
         faults.append(fault(FaultKind.SATURATED, what, full, fatal=False))
     broken = non_monotonic_points(usable, metric)
@@ -133,7 +133,7 @@ def _usable(curve: RdCurve, metric: Metric) -> tuple[RdCurve, tuple[Fault, ...]]
             f"from qp {usable.points[index - 1].qp:g} to qp {usable.points[index].qp:g}"
             for index in broken
         )
-        what = f"not monotonic in {LABELS[metric]}: more bits give no more quality {steps}"
+        what = f"not monotonic in {METRIC_NAMES[metric]}: more bits give no more quality {steps}"
         places = [curve.points.index(usable.points[index]) for index in broken]
         faults.append(fault(FaultKind.NOT_MONOTONIC, what, places, fatal=True))
     if len(usable.points) < MIN_POINTS:
@@ -153,9 +153,9 @@ def _between(anchor: RdCurve, test: RdCurve, metric: Metric) -> tuple[Fault, ...
         anchor_low, anchor_high = quality_range(anchor, metric)
         unit = unit_of(metric)
         message = (
-            f"{test.codec} covers {overlap:.0%} of the {LABELS[metric]} range of {anchor.codec} "
-            f"({low:.2f} to {high:.2f} of {anchor_low:.2f} to {anchor_high:.2f}{unit}); "
-            f"{MIN_OVERLAP:.0%} are needed, and nothing is extrapolated"
+            f"{test.codec} covers {overlap:.0%} of the {METRIC_NAMES[metric]} range of "
+            f"{anchor.codec} ({low:.2f} to {high:.2f} of {anchor_low:.2f} to "
+            f"{anchor_high:.2f}{unit}); {MIN_OVERLAP:.0%} are needed, and nothing is extrapolated"
         )
         return (Fault(FaultKind.OVERLAP, message, fatal=True, codec=test.codec),)
     return (*_crossings(anchor, test, metric), *_disagreement(anchor, test, metric))
@@ -203,7 +203,7 @@ def _crossings(anchor: RdCurve, test: RdCurve, metric: Metric) -> tuple[Fault, .
         ]
         message = (
             f"{test.codec} and {anchor.codec} cross at {edges[index]:.2f}{unit_of(metric)} "
-            f"{LABELS[metric]}: {_amount(sides[0])} below, {_amount(sides[1])} above"
+            f"{METRIC_NAMES[metric]}: {_amount(sides[0])} below, {_amount(sides[1])} above"
         )
         faults.append(Fault(FaultKind.CROSSING, message, False, test.codec, at=edges[index]))
     return tuple(faults)

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from statistics import geometric_mean
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,6 @@ def gain_over(reference: Mapping[str, float], candidate: Mapping[str, float]) ->
     if not reference or set(reference) != set(candidate):
         raise ValueError(f"clips differ: {sorted(reference)} and {sorted(candidate)}")
     ratios = tuple(candidate[clip] / reference[clip] for clip in sorted(reference))
-    mean = math.exp(math.fsum(math.log(ratio) for ratio in ratios) / len(ratios))
+    mean = geometric_mean(ratios)
     total = math.fsum(candidate.values()) / math.fsum(reference.values())
     return Gain(100.0 * (1.0 - mean), 100.0 * (1.0 - total), ratios)

@@ -28,11 +28,11 @@ CEILINGS = {
 }
 """What a metric says of everything from some quality on: nothing is told apart there."""
 
-LABELS = {
+METRIC_NAMES = {
     Metric.PSNR_Y: "PSNR-Y",
     Metric.PSNR_U: "PSNR-U",
     Metric.PSNR_V: "PSNR-V",
-    Metric.PSNR_611: "PSNR-611",
+    Metric.PSNR_611: "PSNR 6:1:1",
     Metric.MS_SSIM: "MS-SSIM",
     Metric.VMAF: "VMAF",
     Metric.VMAF_NEG: "VMAF-NEG",
@@ -80,7 +80,8 @@ def metric_values(curve: RdCurve, metric: Metric) -> tuple[float, ...]:
     found = tuple(value for value in values if value is not None)
     if len(found) < len(values):
         raise CandidateFailure(
-            FailureKind.QUALITY, f"{curve.clip}: {LABELS[metric]} of {curve.codec} is not known"
+            FailureKind.QUALITY,
+            f"{curve.clip}: {METRIC_NAMES[metric]} of {curve.codec} is not known",
         )
     return found
 
@@ -100,7 +101,7 @@ def check_monotonic(curve: RdCurve, metric: Metric = Metric.PSNR_Y) -> None:
     raise CandidateFailure(
         FailureKind.QUALITY,
         f"{curve.clip}: the curve of {curve.codec} is not monotonic: from qp {before.qp:g} to qp "
-        f"{after.qp:g} bits change by {after.bits - before.bits:+d} but {LABELS[metric]} by "
+        f"{after.qp:g} bits change by {after.bits - before.bits:+d} but {METRIC_NAMES[metric]} by "
         f"{values[index] - values[index - 1]:+.3f}{unit_of(metric)}; more bits must give more "
         "quality",
         detail=describe(curve, metric),
@@ -123,7 +124,7 @@ def describe(curve: RdCurve, metric: Metric = Metric.PSNR_Y) -> str:
         f"{point.qp:8.2f} {point.bits:12d} {value:10.3f}"
         for point, value in zip(curve.points, metric_values(curve, metric), strict=True)
     ]
-    title = f"{LABELS[metric]}{unit_of(metric)}"
+    title = f"{METRIC_NAMES[metric]}{unit_of(metric)}"
     return "\n".join([f"{'qp':>8} {'bits':>12} {title:>10}", *rows])
 
 
@@ -151,7 +152,8 @@ def bits_at_quality(curve: RdCurve, quality: float, metric: Metric = Metric.PSNR
         raise CandidateFailure(
             FailureKind.QUALITY,
             f"{curve.clip}: {curve.codec} was measured from {low:.2f} to {high:.2f}{unit} "
-            f"{LABELS[metric]}, but {quality:.2f}{unit} is needed; rates are never extrapolated",
+            f"{METRIC_NAMES[metric]}, but {quality:.2f}{unit} is needed; rates are never "
+            "extrapolated",
             detail=describe(curve, metric),
         )
     inside = min(max(quality, low), high)

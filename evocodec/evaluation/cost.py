@@ -1,7 +1,7 @@
 """Encode and decode time of a result, relative to the anchor's."""
 
-import math
 from collections.abc import Mapping
+from statistics import geometric_mean
 
 from evocodec.curves.rd_curve import nearest_point
 from evocodec.domain.results import Cost, RdCurve
@@ -32,8 +32,6 @@ def _mean_ratio(times: list[tuple[float, float, Cost, Cost]]) -> float | None:
         for ours, theirs, cost, anchor in times
     ):
         return None
-    logs = [
-        math.log((ours / cost.frames) / (theirs / anchor.frames))
-        for ours, theirs, cost, anchor in times
-    ]
-    return math.exp(math.fsum(logs) / len(logs))
+    return geometric_mean(
+        (ours / cost.frames) / (theirs / anchor.frames) for ours, theirs, cost, anchor in times
+    )

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from evocodec.codec.contract import QP_MAX, QP_MIN
 from evocodec.curves.rd_curve import bits_at_quality
 from evocodec.domain.errors import SourceError
 from evocodec.domain.results import RatePoint, RdCurve
@@ -19,7 +20,6 @@ MAX_OPERATING_DB = 52.0
 _MAX_REDRAWS = 16
 _STEP_QP = 4.0
 _MAX_POINTS = 7
-_QP_MIN, _QP_MAX = 0.0, 63.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,7 @@ def _draw(
 
 def first_qps(around: float) -> tuple[float, ...]:
     """Three rates around one that is expected to give the operating quality."""
-    middle = min(max(around, _QP_MIN + _STEP_QP), _QP_MAX - _STEP_QP)
+    middle = min(max(around, QP_MIN + _STEP_QP), QP_MAX - _STEP_QP)
     return (middle - _STEP_QP, middle, middle + _STEP_QP)
 
 
@@ -108,10 +108,10 @@ def more_qps(points: Sequence[RatePoint], operating_psnr_y_db: float) -> tuple[f
     qualities = [point.quality.psnr_y_db for point in points]
     if max(qualities) < operating_psnr_y_db:
         short = operating_psnr_y_db - max(qualities)
-        wanted = max(_QP_MIN, min(qps) - _stride(qps, qualities, short))
+        wanted = max(QP_MIN, min(qps) - _stride(qps, qualities, short))
     elif min(qualities) > operating_psnr_y_db:
         over = min(qualities) - operating_psnr_y_db
-        wanted = min(_QP_MAX, max(qps) + _stride(qps, qualities, over))
+        wanted = min(QP_MAX, max(qps) + _stride(qps, qualities, over))
     else:
         return ()
     return () if wanted in qps else (wanted,)

@@ -11,12 +11,12 @@ from itertools import pairwise
 
 import numpy as np
 
+from evocodec.codec.contract import QP_MAX, QP_MIN
 from evocodec.curves.bd_rate import MIN_OVERLAP, MIN_POINTS, quality_overlap
 from evocodec.curves.rd_curve import check_monotonic, describe, make_curve, quality_range
 from evocodec.domain.errors import CandidateFailure, FailureKind
 from evocodec.domain.results import RatePoint, RdCurve
 
-QP_MIN, QP_MAX = 0.0, 63.0
 FIRST_QPS = (24.0, 38.0)
 """Where nothing is known: enough to see how a codec's quality follows its qp."""
 

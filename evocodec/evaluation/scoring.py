@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from statistics import geometric_mean
 
 from evocodec.curves.bd_rate import MIN_OVERLAP, bd_rate
 from evocodec.curves.confidence import geometric_interval, mean_interval
@@ -61,7 +62,7 @@ def score_candidate(
     ratios = [score.rate_ratio for score in scores]
     bd_rates = [score.bd_rate.akima_percent for score in scores]
     return Score(
-        bitrate_mbps=HEVC_BITRATE_MBPS * _geometric_mean(ratios),
+        bitrate_mbps=HEVC_BITRATE_MBPS * geometric_mean(ratios),
         compression_ratio=raw_bits / math.fsum(score.candidate_bits for score in scores),
         bd_rate_percent=math.fsum(bd_rates) / len(scores),
         worst_clip=worst.clip,
@@ -125,10 +126,6 @@ def _score_clip(
         rate_ratio=candidate_bits / anchor_bits,
         compression_ratio=stream.raw_bits / candidate_bits,
     )
-
-
-def _geometric_mean(ratios: list[float]) -> float:
-    return math.exp(math.fsum(math.log(ratio) for ratio in ratios) / len(ratios))
 
 
 def _per_second(frames: int, seconds: float) -> float:

@@ -7,8 +7,9 @@ said of them, and during a run from its own.
 
 import math
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
+from statistics import geometric_mean
 
 from evocodec.curves.confidence import student_quantile
 from evocodec.curves.rd_curve import log_rate_slope
@@ -114,7 +115,7 @@ def screen(
         clip: _rate_ratio(reference[clip], candidate[clip], anchors[clip])
         for clip in sorted(reference)
     }
-    ratio = _geometric_mean(list(per_clip.values()))
+    ratio = geometric_mean(per_clip.values())
     optimism = math.exp((errors or ErrorModel()).lowest(confidence))
     could_win = ratio * optimism <= line.rate_ratio or (
         _compression(reference, per_clip) / optimism >= line.compression
@@ -171,7 +172,3 @@ def _rate_ratio(reference: RatePoint, candidate: RatePoint, anchor: RdCurve) -> 
 
 def _change(ratio: float) -> str:
     return f"{100 * abs(ratio - 1):.1f} % {'more' if ratio > 1 else 'fewer'} bits"
-
-
-def _geometric_mean(ratios: Sequence[float]) -> float:
-    return math.exp(math.fsum(math.log(ratio) for ratio in ratios) / len(ratios))

@@ -9,7 +9,7 @@ from evocodec.domain.vocabulary import CallOutcome, ModelRole
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
+class ChatMessage:
     """One chat message."""
 
     role: Literal["system", "user", "assistant"]
@@ -41,7 +41,7 @@ class ChatGateway(Protocol):
     def chat(
         self,
         role: ModelRole,
-        messages: Sequence[Message],
+        messages: Sequence[ChatMessage],
         *,
         candidate_id: str,
         attempt: int,

@@ -10,6 +10,14 @@ from concurrent.futures import TimeoutError as WaitTimeout
 from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any, TypeAlias, TypeVar
 
+from tenacity import (
+    AsyncRetrying,
+    RetryCallState,
+    retry_if_exception,
+    stop_after_attempt,
+    stop_before_delay,
+)
+
 from evocodec.config import ModelSettings
 from evocodec.domain.candidate import Origin
 from evocodec.domain.clock import utc_now
@@ -23,7 +31,7 @@ from evocodec.domain.errors import (
 from evocodec.domain.events import Event
 from evocodec.domain.vocabulary import CallOutcome, ModelRole
 from evocodec.models.budget import Budget
-from evocodec.models.contract import Message, Reply
+from evocodec.models.contract import ChatMessage, Reply
 from evocodec.models.endpoint import Endpoint, endpoint_for
 from evocodec.models.recorder import CallFacts, CallName, CallRecorder, spent_in
 from evocodec.models.transport import CallFailed, Completion, Transport
@@ -75,7 +83,7 @@ class ModelGateway:
     def chat(
         self,
         role: ModelRole,
-        messages: Sequence[Message],
+        messages: Sequence[ChatMessage],
         *,
         candidate_id: str,
         attempt: int,
@@ -129,7 +137,7 @@ class ModelGateway:
         self,
         name: CallName,
         facts: CallFacts,
-        messages: Sequence[Message],
+        messages: Sequence[ChatMessage],
         template_sha256: str,
         reply: str | None,
     ) -> None:
@@ -157,7 +165,7 @@ class _Call:
     """One call with its retries, and what it took so far."""
 
     def __init__(
-        self, endpoint: Endpoint, messages: Sequence[Message], settings: ModelSettings
+        self, endpoint: Endpoint, messages: Sequence[ChatMessage], settings: ModelSettings
     ) -> None:
         self.endpoint = endpoint
         self.tries = 0
@@ -172,30 +180,37 @@ class _Call:
 
     async def run(self, transport: Transport, gate: _Gate) -> Completion:
         """Ask until there is a reply, or until asking again makes no sense."""
-        while True:
-            self.tries += 1
-            try:
-                async with gate:
-                    return await transport.complete(self.endpoint, self._messages)
-            except CallFailed as failure:
-                self.timeouts += failure.name is CallOutcome.TIMEOUT
-                pause = self._pause(failure)
-                if pause is None:
-                    raise
-            await asyncio.sleep(pause)
+        retrying = AsyncRetrying(
+            retry=retry_if_exception(
+                lambda error: isinstance(error, CallFailed) and error.retriable
+            ),
+            wait=self._pause,
+            stop=stop_after_attempt(1 + self._settings.max_retries)
+            | stop_before_delay(self._settings.gone_after_seconds),
+            reraise=True,
+        )
+        return await retrying(self._try, transport, gate)
 
-    def _pause(self, failure: CallFailed) -> float | None:
-        """Seconds before the next try; None when there must be none."""
-        if not failure.retriable or self.tries > self._settings.max_retries:
-            return None
-        grown = self._settings.backoff_seconds * 2.0 ** (self.tries - 1)
+    async def _try(self, transport: Transport, gate: _Gate) -> Completion:
+        self.tries += 1
+        try:
+            async with gate:
+                return await transport.complete(self.endpoint, self._messages)
+        except CallFailed as failure:
+            self.timeouts += failure.name is CallOutcome.TIMEOUT
+            raise
+
+    def _pause(self, state: RetryCallState) -> float:
+        """Seconds before the next try: growing, scattered, and never less than the server asks."""
+        grown = self._settings.backoff_seconds * 2.0 ** (state.attempt_number - 1)
         pause = min(grown, _LONGEST_BACKOFF_SECONDS) * random.uniform(0.5, 1.0)
-        if failure.retry_after is not None:
-            pause = max(pause, failure.retry_after)
-        return None if self.wall_seconds + pause > self._settings.gone_after_seconds else pause
+        failure = state.outcome and state.outcome.exception()
+        if isinstance(failure, CallFailed) and failure.retry_after is not None:
+            return max(pause, failure.retry_after)
+        return pause
 
 
-def _estimate(messages: Sequence[Message]) -> int:
+def _estimate(messages: Sequence[ChatMessage]) -> int:
     return sum(_tokens(message.content) + 8 for message in messages)
 
 

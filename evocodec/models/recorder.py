@@ -10,7 +10,7 @@ from evocodec.domain.events import (
     reply_key,
 )
 from evocodec.domain.vocabulary import CallOutcome, ModelRole
-from evocodec.models.contract import Message, Reply
+from evocodec.models.contract import ChatMessage, Reply
 from evocodec.store.blobs import BlobStore
 from evocodec.store.ledger import Ledger
 
@@ -65,7 +65,7 @@ class CallRecorder:
         name: CallName,
         facts: CallFacts,
         *,
-        messages: Sequence[Message],
+        messages: Sequence[ChatMessage],
         template_sha256: str,
         reply: str | None,
     ) -> None:
@@ -102,7 +102,7 @@ def spent_in(ledger: Ledger, run_id: str) -> tuple[int, float]:
     return tokens, sum(call.cost_usd for call in calls)
 
 
-def prompt_bytes(messages: Sequence[Message]) -> bytes:
+def prompt_bytes(messages: Sequence[ChatMessage]) -> bytes:
     """The messages as canonical JSON: what a prompt's hash is taken of."""
     listed = [{"role": message.role, "content": message.content} for message in messages]
     return _encode(json.dumps(listed, ensure_ascii=False, indent=1))

@@ -18,7 +18,7 @@ from evocodec.domain.events import (
     opened_key,
 )
 from evocodec.domain.vocabulary import CallOutcome, ModelRole
-from evocodec.models.contract import Message, Reply
+from evocodec.models.contract import ChatMessage, Reply
 from evocodec.models.recorder import CallFacts, CallName, CallRecorder
 from evocodec.store.blobs import BlobStore
 from evocodec.store.ledger import Ledger
@@ -88,7 +88,7 @@ class ReplayGateway:
     def chat(
         self,
         role: ModelRole,
-        messages: Sequence[Message],
+        messages: Sequence[ChatMessage],
         *,
         candidate_id: str,
         attempt: int,

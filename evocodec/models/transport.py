@@ -14,7 +14,7 @@ from langchain_openai import ChatOpenAI
 from pydantic import SecretStr
 
 from evocodec.domain.vocabulary import CallOutcome
-from evocodec.models.contract import Message
+from evocodec.models.contract import ChatMessage
 from evocodec.models.endpoint import Endpoint
 
 _TOO_LONG = re.compile(
@@ -70,7 +70,7 @@ class Transport:
         self._clients: dict[bool, openai.DefaultAsyncHttpxClient] = {}
         self._models: dict[Endpoint, ChatOpenAI] = {}
 
-    async def complete(self, endpoint: Endpoint, messages: Sequence[Message]) -> Completion:
+    async def complete(self, endpoint: Endpoint, messages: Sequence[ChatMessage]) -> Completion:
         """Ask once; raises CallFailed."""
         model = self._model(endpoint)
         try:
@@ -126,7 +126,7 @@ class Transport:
         return self._clients[direct]
 
 
-def _to_langchain(message: Message) -> BaseMessage:
+def _to_langchain(message: ChatMessage) -> BaseMessage:
     kinds: dict[str, type[BaseMessage]] = {
         "system": SystemMessage,
         "user": HumanMessage,

@@ -9,10 +9,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from evocodec.curves.rd_curve import METRIC_NAMES, unit_of
 from evocodec.domain.results import Metric, RatePoint, RdCurve
 from evocodec.domain.video import StreamInfo
 from evocodec.report.drawn_curve import DrawnCurve, drawn_curve
-from evocodec.report.model import METRIC_NAMES, metric_unit
 
 WIDTH, HEIGHT = 420, 300
 LEFT, RIGHT, TOP, BOTTOM = 46, WIDTH - 10, 12, HEIGHT - 38
@@ -124,7 +124,7 @@ def rd_chart(
     drawn = [item for item in drawn if item[2].points]
     if not drawn:
         return None
-    y_label = f"{METRIC_NAMES[metric]} {metric_unit(metric)}".strip()
+    y_label = f"{METRIC_NAMES[metric]}{unit_of(metric)}"
     xs = [x for _, _, curve in drawn for x in curve.rates_kbps]
     ys = [y for _, _, curve in drawn for y in curve.qualities]
     label = "kbit/s (logarithmic)"

@@ -14,17 +14,17 @@ from evocodec.config import Settings
 from evocodec.curves.bd_rate import MIN_POINTS
 from evocodec.curves.confidence import mean_interval
 from evocodec.domain.results import Comparison, Metric, RdCurve
-from evocodec.report.model import ClipFacts, Codec, Environment, Mean, ProgramFacts
+from evocodec.report.model import ClipFacts, Codec, Environment, Mean, ReportedProgram
 from evocodec.sandbox.launcher import IsolationReport
 from evocodec.video.ffmpeg import ffmpeg_version
 
 _LIBRARIES = ("numpy", "opencv-python-headless", "constriction", "scipy", "numba", "torch")
 
 
-def program_facts(source: str) -> ProgramFacts:
+def program_facts(source: str) -> ReportedProgram:
     """Size and identity of a program."""
     program = Program(source)
-    return ProgramFacts(
+    return ReportedProgram(
         sha256=program.sha256,
         source_bytes=len(program.data),
         packed_bytes=program.facts.packed_bytes,

@@ -31,7 +31,7 @@ class Kind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class ProgramFacts:
+class ReportedProgram:
     """The program itself: SHA-256 of its source, and sizes in bytes."""
 
     sha256: str
@@ -53,7 +53,7 @@ class Codec:
     kind: Kind
     curves: Mapping[str, RdCurve]
     command: str = ""
-    program: ProgramFacts | None = None
+    program: ReportedProgram | None = None
     encode_time_ratio: float | None = None
     decode_time_ratio: float | None = None
 
@@ -103,7 +103,7 @@ class Coded:
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class FrameCrops:
     """Crops of one frame as PNG: source, reference, subject, and the subject's error.
 
     ``window`` is (x, y, width, height) in luma samples of the whole picture.
@@ -130,7 +130,7 @@ class View:
     clip: str
     reference: Coded
     subject: Coded
-    pictures: tuple[Picture, ...]
+    pictures: tuple[FrameCrops, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,22 +201,6 @@ class Report:
     def problems(self) -> tuple[Comparison, ...]:
         """Comparisons that are impossible, or to be read with care."""
         return tuple(found for found in self.comparisons if found.problem)
-
-
-METRIC_NAMES: Mapping[Metric, str] = {
-    Metric.PSNR_Y: "PSNR-Y",
-    Metric.PSNR_U: "PSNR-U",
-    Metric.PSNR_V: "PSNR-V",
-    Metric.PSNR_611: "PSNR 6:1:1",
-    Metric.MS_SSIM: "MS-SSIM",
-    Metric.VMAF: "VMAF",
-    Metric.VMAF_NEG: "VMAF-NEG",
-}
-
-
-def metric_unit(metric: Metric) -> str:
-    """The unit that ``Quality.value`` has."""
-    return "" if metric in (Metric.VMAF, Metric.VMAF_NEG) else "dB"
 
 
 def frame_values(series: FrameSeries, metric: Metric) -> Sequence[float]:

@@ -13,10 +13,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from evocodec import formatting
+from evocodec.curves.rd_curve import METRIC_NAMES
 from evocodec.domain.results import Metric
 from evocodec.report import charts, sections
 from evocodec.report.drawn_curve import kbit_per_second
-from evocodec.report.model import METRIC_NAMES, Report
+from evocodec.report.model import Report
 from evocodec.report.pictures import ERROR_GAIN
 from evocodec.report.wording import same_hour, sense
 

@@ -15,7 +15,7 @@ from evocodec.anchors.process import AnchorDecoding, encode
 from evocodec.domain.results import FrameSeries
 from evocodec.domain.video import Frame
 from evocodec.metrics.meter import measure
-from evocodec.report.model import Codec, Coded, Picture, View
+from evocodec.report.model import Codec, Coded, FrameCrops, View
 from evocodec.sandbox.launcher import Launcher
 from evocodec.sandbox.policy import Limits
 from evocodec.video.clips import Clip
@@ -149,12 +149,12 @@ def _line_through(known: Mapping[float, float], wanted: float) -> float:
     return y0 + (wanted - x0) * (y1 - y0) / (x1 - x0)
 
 
-def _picture(index: int, why: str, source: Frame, reference: Frame, subject: Frame) -> Picture:
+def _picture(index: int, why: str, source: Frame, reference: Frame, subject: Frame) -> FrameCrops:
     error = cv2.absdiff(source.y, subject.y)
     x, y, width, height = window = worst_window(error)
     cut = [_cropped(frame, window) for frame in (source, reference, subject)]
     loud = np.minimum(error[y : y + height, x : x + width].astype(np.uint16) * ERROR_GAIN, 255)
-    return Picture(
+    return FrameCrops(
         frame=index,
         why=why,
         window=window,

@@ -4,9 +4,10 @@ from pathlib import Path
 
 from matplotlib.lines import Line2D
 
+from evocodec.curves.rd_curve import METRIC_NAMES, unit_of
 from evocodec.domain.errors import UserError
 from evocodec.domain.results import Metric
-from evocodec.report.model import METRIC_NAMES, Report, metric_unit
+from evocodec.report.model import Report
 from evocodec.report.rd_panel import Stroke, draw_clip, panel_grid, save_figure
 
 # The subject, the first reference, and the others: as in the HTML report.
@@ -46,7 +47,7 @@ def _write_plot(report: Report, metric: Metric, stem: Path) -> tuple[Path, Path]
         draw_clip(panel, clip.name, clip.stream, curves, metric)
         panel.set_xlabel("kbit/s (logarithmic)")
         if index % columns == 0:
-            panel.set_ylabel(f"{METRIC_NAMES[metric]} {metric_unit(metric)}".strip())
+            panel.set_ylabel(f"{METRIC_NAMES[metric]}{unit_of(metric)}")
     handles = [
         Line2D([], [], color=stroke.colour, linewidth=stroke.width, label=codec.name)
         for codec, stroke in zip(report.codecs, strokes, strict=True)

@@ -5,19 +5,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from evocodec.anchors.measure import operating_bits
+from evocodec.curves.rd_curve import METRIC_NAMES, unit_of
 from evocodec.domain.results import Cost, Metric
 from evocodec.formatting import interval, number, percent, size
 from evocodec.report.charts import Chart, FrameValues, frame_chart, rd_chart
 from evocodec.report.drawn_curve import kbit_per_second
 from evocodec.report.model import (
-    METRIC_NAMES,
     ClipFacts,
     Codec,
-    Picture,
+    FrameCrops,
     Report,
     View,
     frame_values,
-    metric_unit,
 )
 from evocodec.report.pictures import ERROR_GAIN
 from evocodec.report.trade_off_chart import trade_off_chart
@@ -168,13 +167,13 @@ def frame_charts(view: View) -> Iterator[tuple[str, Chart]]:
                 frame_chart(
                     drawn,
                     title=f"{name} by frame on {view.clip}",
-                    y_label=f"{name} {metric_unit(metric)}".strip(),
+                    y_label=f"{name}{unit_of(metric)}",
                     shown_frames=[picture.frame for picture in view.pictures],
                 ),
             )
 
 
-def shots(view: View, picture: Picture) -> Iterator[Shot]:
+def shots(view: View, picture: FrameCrops) -> Iterator[Shot]:
     """The source, both renderings, and the error of the subject's."""
     reference, subject, index = view.reference, view.subject, picture.frame
     for data, name, note in (

@@ -14,8 +14,8 @@ from evocodec.guest.framing import Tag, pack_header
 from evocodec.guest.ring import DOORBELL, split_planes
 from evocodec.sandbox.jobs import Buffer, Job, ServerLostError
 from evocodec.sandbox.launcher import (
-    Decoded,
-    Encoded,
+    DecodedFrames,
+    EncodedPackets,
     IsolationReport,
     OnFrame,
     OnPacket,
@@ -74,7 +74,7 @@ class ForkServerLauncher:
         limits: Limits,
         *,
         on_packet: OnPacket | None = None,
-    ) -> Encoded:
+    ) -> EncodedPackets:
         """Run the program's ``encode`` over ``frames`` in a fresh sandbox; see Launcher."""
         sink = None if on_packet is None else _packet_sink(on_packet)
         request = _request("encode", stream, limits, qp)
@@ -92,7 +92,7 @@ class ForkServerLauncher:
             )
 
         results, use = self._run(request, make_job, stream)
-        return Encoded(tuple(bytes(packet) for packet in results), use)
+        return EncodedPackets(tuple(bytes(packet) for packet in results), use)
 
     def decode(
         self,
@@ -102,7 +102,7 @@ class ForkServerLauncher:
         limits: Limits,
         *,
         on_frame: OnFrame | None = None,
-    ) -> Decoded:
+    ) -> DecodedFrames:
         """Run the program's ``decode`` over ``packets`` in a fresh sandbox; see Launcher."""
         sink = None if on_frame is None else _frame_sink(on_frame, stream)
         request = _request("decode", stream, limits, 0.0)
@@ -121,7 +121,7 @@ class ForkServerLauncher:
             )
 
         results, use = self._run(request, make_job, stream)
-        return Decoded(tuple(_frame_from(samples, stream) for samples in results), use)
+        return DecodedFrames(tuple(_frame_from(samples, stream) for samples in results), use)
 
     def describe(self) -> IsolationReport:
         """Run one empty job and return the layers that it ran behind; the report is cached."""

@@ -21,7 +21,7 @@ class ResourceUse:
 
 
 @dataclass(frozen=True, slots=True)
-class Encoded:
+class EncodedPackets:
     """Packets of one encode, in the order in which they were yielded; untrusted bytes.
 
     Empty when the packets were passed to ``on_packet``.
@@ -32,7 +32,7 @@ class Encoded:
 
 
 @dataclass(frozen=True, slots=True)
-class Decoded:
+class DecodedFrames:
     """Frames of one decode: exactly ``frame_count``, with the right shape and dtype, read-only.
 
     Empty when the frames were passed to ``on_frame``.
@@ -82,7 +82,7 @@ class Launcher(Protocol):
         limits: Limits,
         *,
         on_packet: OnPacket | None = None,
-    ) -> Encoded:
+    ) -> EncodedPackets:
         """Run the program's ``encode``; raises ValueError if the frames do not fit ``stream``."""
         ...
 
@@ -94,7 +94,7 @@ class Launcher(Protocol):
         limits: Limits,
         *,
         on_frame: OnFrame | None = None,
-    ) -> Decoded:
+    ) -> DecodedFrames:
         """Run the program's ``decode``; it gets the packets and the stream's parameters only."""
         ...
 

@@ -45,7 +45,7 @@ class S3Url:
 
 
 @dataclass(frozen=True, slots=True)
-class Version:
+class ObjectVersion:
     """One version of an object; it must not change while it is read.
 
     ``md5`` is empty where the ETag is no MD5: for multipart uploads, and with customer keys.
@@ -75,7 +75,7 @@ class S3Client:
                 f"S3 cannot be used: {error}; check data.s3_endpoint_url and the AWS configuration"
             ) from error
 
-    def head(self, url: S3Url) -> Version:
+    def head(self, url: S3Url) -> ObjectVersion:
         """Return the size and version of an object."""
         with self._explained(url):
             answer = self._client.head_object(Bucket=url.bucket, Key=url.key)
@@ -86,14 +86,14 @@ class S3Client:
         if "SSECustomerAlgorithm" in answer:
             plain = False
         version_id = str(answer.get("VersionId", ""))
-        return Version(
+        return ObjectVersion(
             size=int(answer["ContentLength"]),
             etag=etag,
             version_id="" if version_id == "null" else version_id,
             md5=etag.strip('"') if plain else "",
         )
 
-    def stream(self, url: S3Url, version: Version, start: int, end: int) -> Iterator[bytes]:
+    def stream(self, url: S3Url, version: ObjectVersion, start: int, end: int) -> Iterator[bytes]:
         """Yield these bytes as they arrive; raises ``BrokenAnswerError`` when too few arrive."""
         asked = {"Range": f"bytes={start}-{end - 1}", "IfMatch": version.etag}
         if version.version_id:

@@ -19,7 +19,7 @@ from evocodec.video.clip_cache import OBJECT_SUFFIX, ClipCache, HeldFile, clip_c
 from evocodec.video.data_options import data_options
 
 if TYPE_CHECKING:
-    from evocodec.video.s3_client import S3Client, S3Url, Version
+    from evocodec.video.s3_client import ObjectVersion, S3Client, S3Url
 
 REQUEST_BYTES = 8 << 20
 _BODY_RETRIES = 4  # of answers that break off; each goes on where the last one ended
@@ -32,7 +32,7 @@ class RemoteObject:
     """One version of one object, as far as it has been fetched."""
 
     def __init__(
-        self, url: "S3Url", version: "Version", client: "S3Client", cache: ClipCache
+        self, url: "S3Url", version: "ObjectVersion", client: "S3Client", cache: ClipCache
     ) -> None:
         self._url = url
         self._version = version

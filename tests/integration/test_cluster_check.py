@@ -23,11 +23,12 @@ pytest.importorskip("kmock", reason="not installed: pip install -c constraints.t
 from evocodec.cluster import facts, quotas
 from evocodec.cluster.api import ClusterApi, connect
 from evocodec.cluster.check import check_cluster
-from evocodec.cluster.findings import ClusterReport, Finding
 from evocodec.cluster.permissions import NEEDED, OPTIONAL
 from evocodec.cluster.probe_pods import MANAGED_BY, ProbeOptions
 from evocodec.cluster.probing import probe
 from evocodec.cluster.quantities import quantity
+from evocodec.cluster.report import ClusterReport
+from evocodec.domain.check import Check
 from evocodec.domain.errors import InfrastructureFailure, UserError
 from tests.support.fake_kubernetes_api import (
     DISCOVERY,
@@ -64,21 +65,21 @@ def look(*, probes: ProbeOptions | None = None) -> ClusterReport:
     return check_cluster(connect(), namespace=NAMESPACE, probes=probes)
 
 
-def finding(report: ClusterReport, name: str) -> Finding:
-    return named(report.findings, name)
+def finding(report: ClusterReport, name: str) -> Check:
+    return named(report.checks, name)
 
 
-def named(findings: Iterable[Finding], name: str) -> Finding:
+def named(findings: Iterable[Check], name: str) -> Check:
     (found,) = (f for f in findings if f.name == name)
     return found
 
 
-def of_facts(question: Callable[[ClusterApi, str], Iterator[Finding]], name: str) -> Finding:
+def of_facts(question: Callable[[ClusterApi, str], Iterator[Check]], name: str) -> Check:
     """One question alone: the whole list costs seventy requests."""
     return named(question(connect(), NAMESPACE), name)
 
 
-def of_probes(name: str, options: ProbeOptions = QUICK) -> Finding:
+def of_probes(name: str, options: ProbeOptions = QUICK) -> Check:
     return named(probe(connect(), NAMESPACE, options, lambda words: None), name)
 
 
@@ -90,10 +91,8 @@ def test_a_healthy_cluster_passes_everything_and_keeps_nothing_of_the_probes(
 ) -> None:
     report = look(probes=QUICK)
     assert report.ok
-    assert {f.state for f in report.findings} == {"pass"}
-    assert {"network policy", "dns", "sandbox floor", "red team"} <= {
-        f.name for f in report.findings
-    }
+    assert {f.state for f in report.checks} == {"ok"}
+    assert {"network policy", "dns", "sandbox floor", "red team"} <= {f.name for f in report.checks}
     assert len(cluster.posted("pods")) == 4
     assert cluster.names("v1/pods") == []
     assert cluster.names(POLICIES) == []
@@ -191,7 +190,7 @@ def test_a_kuberay_that_would_drop_fields_of_the_chart_fails(
 def test_without_the_prometheus_operator_it_only_warns(cluster: FakeCluster) -> None:
     cluster.behaviour.absent.add("monitoring.coreos.com/v1")
     assert of_facts(facts.custom_resources, "prometheus operator").state == "warn"
-    assert of_facts(facts.custom_resources, "kuberay").state == "pass"
+    assert of_facts(facts.custom_resources, "kuberay").state == "ok"
 
 
 def test_gpu_nodes_without_a_device_plugin_fail(cluster: FakeCluster) -> None:
@@ -243,10 +242,10 @@ def test_without_the_namespace_no_probe_is_tried(cluster: FakeCluster) -> None:
     ("name", "hard", "used", "state"),
     [
         ("requests.cpu", "12", "1", "fail"),
-        ("requests.cpu", "40", "1", "pass"),
+        ("requests.cpu", "40", "1", "ok"),
         ("limits.memory", "1Gi", "0", "fail"),
-        ("limits.memory", "64Gi", "0", "pass"),
-        ("services", "1", "1", "pass"),
+        ("limits.memory", "64Gi", "0", "ok"),
+        ("services", "1", "1", "ok"),
         ("requests.memory", "40Gi", "0", "fail"),
         ("requests.nvidia.com/gpu", "4", "4", "fail"),
     ],
@@ -268,7 +267,7 @@ def test_a_quota_of_processor_limits_needs_a_default_for_those_without(
     assert (found.state, "add a LimitRange" in found.detail) == ("fail", True)
     limits = [{"type": "Container", "default": {"cpu": "2"}}]
     cluster.put("v1/limitranges", "defaults", {"spec": {"limits": limits}}, namespace=NAMESPACE)
-    assert of_facts(quotas.quotas, "quotas").state == "pass"
+    assert of_facts(quotas.quotas, "quotas").state == "ok"
 
 
 def test_any_kueue_will_do(cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -296,7 +295,7 @@ def test_what_one_may_not_see_is_a_warning_and_the_rest_goes_on(cluster: FakeClu
     cluster.behaviour.refused["GET", "nodes"] = (403, "Forbidden", "nodes is forbidden")
     report = look()
     assert finding(report, "nodes").state == "warn"
-    assert finding(report, "storage").state == "pass"
+    assert finding(report, "storage").state == "ok"
     assert report.ok
 
 
@@ -375,7 +374,7 @@ def test_a_worker_s_gpu_is_looked_for_when_asked_for(cluster: FakeCluster) -> No
     assert floor["spec"]["nodeSelector"] == {"pool": "l4"}
     assert floor["spec"]["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] == "1"
     cluster.answer("floor", {"gpus": 1})
-    assert of_probes("worker gpu", options).state == "pass"
+    assert of_probes("worker gpu", options).state == "ok"
 
 
 def test_an_image_that_cannot_be_pulled_is_said_once_and_cleaned_up(cluster: FakeCluster) -> None:

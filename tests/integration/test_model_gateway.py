@@ -23,14 +23,17 @@ from evocodec.domain.vocabulary import (
     CallOutcome,
     ModelRole,
 )
-from evocodec.models.contract import Message, Reply
+from evocodec.models.contract import ChatMessage, Reply
 from evocodec.models.endpoint import endpoint_for
 from evocodec.models.gateway import ModelGateway
 from evocodec.models.replay import ReplayGateway, replay_from
 from evocodec.store.memory import MemoryBlobStore, MemoryLedger
 from tests.support import scripted_model as scripted
 
-MESSAGES = (Message("system", "You are a coder."), Message("user", "Write a codec, please."))
+MESSAGES = (
+    ChatMessage("system", "You are a coder."),
+    ChatMessage("user", "Write a codec, please."),
+)
 KEY = "sk-very-secret-key"
 
 

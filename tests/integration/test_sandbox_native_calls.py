@@ -11,7 +11,7 @@ import pytest
 from evocodec.domain.video import Frame, StreamInfo
 from evocodec.sandbox.forkserver import ForkServerLauncher
 from evocodec.sandbox.policy import DEFAULT_IMPORTS, Limits, Mode, Policy
-from evocodec.sandbox.redteam.attack import Attack, AttackOutcome, Finding
+from evocodec.sandbox.redteam.attack import Attack, AttackFinding, AttackOutcome
 from evocodec.sandbox.redteam.attacks import select_attacks
 from evocodec.sandbox.redteam.runner import run_attacks
 
@@ -21,7 +21,7 @@ MENTIONS_NUMBA = replace(ATTACK, program="if False: import numba\n" + ATTACK.pro
 WAYS = ("anew", "from_table", "of_the_guest", "found", "wrapped", "in_a_class", "loaded_again")
 
 
-def mount(policy: Policy, *attacks: Attack) -> list[Finding]:
+def mount(policy: Policy, *attacks: Attack) -> list[AttackFinding]:
     report = run_attacks(lambda: ForkServerLauncher(policy), attacks, policy)
     return [result.finding for result in report.results]
 

@@ -24,8 +24,8 @@ from evocodec.domain.video import Frame, StreamInfo
 from evocodec.guest.framing import HEADER, Tag, pack_header
 from evocodec.guest.job import ERROR_KINDS
 from evocodec.sandbox.launcher import (
-    Decoded,
-    Encoded,
+    DecodedFrames,
+    EncodedPackets,
     IsolationReport,
     OnFrame,
     OnPacket,
@@ -135,15 +135,15 @@ class WeakLauncher:
         limits: Limits,
         *,
         on_packet: OnPacket | None = None,
-    ) -> Encoded:
+    ) -> EncodedPackets:
         planes = [b"".join(plane.tobytes() for plane in frame) for frame in frames]
         sent = [(Tag.PROGRAM, program.encode()), *((Tag.FRAME, data) for data in planes)]
         packets = self.run("encode", sent, stream)
         if on_packet is None:
-            return Encoded(tuple(packets), USE)
+            return EncodedPackets(tuple(packets), USE)
         for index, packet in enumerate(packets):
             on_packet(index, packet)
-        return Encoded((), USE)
+        return EncodedPackets((), USE)
 
     def decode(
         self,
@@ -153,7 +153,7 @@ class WeakLauncher:
         limits: Limits,
         *,
         on_frame: OnFrame | None = None,
-    ) -> Decoded:
+    ) -> DecodedFrames:
         sent = [(Tag.PROGRAM, program.encode()), *((Tag.PACKET, packet) for packet in packets)]
         frames = [
             data.ljust(stream.frame_bytes, b"\0") for data in self.run("decode", sent, stream)
@@ -163,10 +163,10 @@ class WeakLauncher:
         arrays = (np.frombuffer(data[: stream.frame_bytes], np.uint8) for data in frames)
         decoded = tuple(planes_of(array, stream) for array in arrays)
         if on_frame is None:
-            return Decoded(decoded, USE)
+            return DecodedFrames(decoded, USE)
         for index, frame in enumerate(decoded):
             on_frame(index, frame)
-        return Decoded((), USE)
+        return DecodedFrames((), USE)
 
     def describe(self) -> IsolationReport:
         return IsolationReport({})

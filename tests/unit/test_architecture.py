@@ -1,5 +1,6 @@
 """The drawing of the rooms, and the pages that name files, say what is so."""
 
+import ast
 import re
 from pathlib import Path
 
@@ -36,3 +37,21 @@ def test_files_that_the_architecture_page_names_exist() -> None:
     named = set(re.findall(r"`((?:evocodec|agents|graph|observability)/[\w/.]+)`", page))
     assert len(named) > 10
     assert [path for path in sorted(named) if not (ROOT / path).exists()] == []
+
+
+NAMES_THAT_STAND_TWICE = {
+    "Coder": "a program's entropy coder is within its one file; the agent writes programs",
+    "Session": "one of the command line, one of the engine's connection to Ray: never in one room",
+}
+
+
+def test_a_public_class_has_a_name_of_its_own_or_a_reason() -> None:
+    places: dict[str, list[str]] = {}
+    for package in ("evocodec", "agents", "graph"):
+        for path in (ROOT / package).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                    places.setdefault(node.name, []).append(str(path.relative_to(ROOT)))
+    assert len(places) > 200
+    shared = {name: found for name, found in places.items() if len(found) > 1}
+    assert shared.keys() == NAMES_THAT_STAND_TWICE.keys(), shared

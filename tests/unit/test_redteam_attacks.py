@@ -18,9 +18,9 @@ from evocodec.sandbox.redteam import checks
 from evocodec.sandbox.redteam.attack import (
     SMALL_LIMITS,
     STREAM,
+    AttackObservation,
     AttackOutcome,
     JobResult,
-    Observation,
     Theme,
 )
 from evocodec.sandbox.redteam.attacks import ALL_ATTACKS, select_attacks
@@ -40,8 +40,8 @@ def picture(level: int) -> Frame:
 
 def seen(
     *jobs: JobResult, effects: tuple[str, ...] = (), layers: IsolationReport = ALL_LAYERS
-) -> Observation:
-    return Observation(
+) -> AttackObservation:
+    return AttackObservation(
         jobs, effects, "the-secret", (picture(1), picture(2)), layers, Review(()), SMALL_LIMITS
     )
 
@@ -107,7 +107,7 @@ def test_bait_stays_the_same_for_one_attack_and_differs_between_two() -> None:
     ],
 )
 def test_success_is_looked_for_before_words_are_believed(
-    observation: Observation, verdict: AttackOutcome, layer: str
+    observation: AttackObservation, verdict: AttackOutcome, layer: str
 ) -> None:
     finding = checks.no_success("x")(observation)
     assert (finding.verdict, finding.layer) == (verdict, layer)

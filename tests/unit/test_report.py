@@ -42,8 +42,8 @@ from evocodec.report.model import (
     Codec,
     Coded,
     Environment,
+    FrameCrops,
     Kind,
-    Picture,
     Report,
     View,
     frame_values,
@@ -121,7 +121,7 @@ def report(
                 clips[0],
                 Coded("x265-medium", 28.0, 1000, quality(36.0), series([36.0, 35.0, 37.0])),
                 Coded(label, 30.0, 1010, quality(35.0), series([35.0, 34.5, 33.0])),
-                (Picture(2, "its worst frame", (0, 0, 192, 176), PNG, PNG, PNG, PNG),),
+                (FrameCrops(2, "its worst frame", (0, 0, 192, 176), PNG, PNG, PNG, PNG),),
             ),
         ),
     )

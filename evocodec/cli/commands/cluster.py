@@ -12,22 +12,25 @@ from rich.text import Text
 from evocodec import __version__
 from evocodec.cli.command import command
 from evocodec.cli.exits import ExitCode
-from evocodec.cli.render.tables import facts
+from evocodec.cli.payload.run import check_payload
+from evocodec.cli.render.checks import checks_table
 from evocodec.cli.render.text import clean
 from evocodec.cli.session import Session
+from evocodec.domain.check import CheckState
 from evocodec.domain.errors import UserError
 from evocodec.formatting import plural
 
 if TYPE_CHECKING:
-    from evocodec.cluster.findings import ClusterReport
+    from evocodec.cluster.report import ClusterReport
 
 PANEL = "Look after it"
-MARKS: Final = {
-    "pass": ("✓", "green"),
-    "warn": ("!", "yellow"),
-    "fail": ("✗", "red"),
-    "skip": ("·", "dim"),
+STATE_WORDS: Final[dict[CheckState, str]] = {
+    "ok": "pass",
+    "warn": "warn",
+    "fail": "fail",
+    "skip": "skip",
 }
+"""What the states are called here, in a terminal and in JSON."""
 
 group = typer.Typer(
     no_args_is_help=True,
@@ -128,17 +131,9 @@ def _label(text: str) -> tuple[str, str]:
 
 
 def show(session: Session, report: "ClusterReport") -> None:
-    """Print one line for each finding, and what to do where it is not as it should be."""
-    rows: list[tuple[str, Text]] = []
-    for finding in report.findings:
-        mark, style = MARKS[finding.state]
-        line = Text(f"{mark} {finding.state}  ", style=style)
-        line.append(clean(finding.detail), style="default")
-        if finding.fix:
-            line.append(f"\n  → {clean(finding.fix)}", style="dim")
-        rows.append((finding.name, line))
+    """Print one line for each check, and what to do where it is not as it should be."""
     session.show(Text(f"{clean(report.server)}, namespace {clean(report.namespace)}\n"))
-    session.show(facts(rows))
+    session.show(checks_table(report.checks, words=STATE_WORDS))
     session.show(Text(f"\n{_summary(report)}", style="bold green" if report.ok else "bold red"))
 
 
@@ -151,16 +146,13 @@ def _summary(report: "ClusterReport") -> str:
 
 def report_payload(report: "ClusterReport") -> dict[str, Any]:
     """Return the report for machines."""
-    from evocodec.cluster.findings import STATES
-
     return {
         "ok": report.ok,
         "server": report.server,
         "namespace": report.namespace,
-        "counts": {state: report.count_of(state) for state in STATES},
+        "counts": {word: report.count_of(state) for state, word in STATE_WORDS.items()},
         "findings": [
-            {"name": f.name, "state": f.state, "detail": f.detail, "fix": f.fix}
-            for f in report.findings
+            {**check_payload(check), "state": STATE_WORDS[check.state]} for check in report.checks
         ],
     }
 

@@ -1,19 +1,14 @@
 """``evocodec doctor``: what this machine can and cannot do."""
 
-from typing import Final
-
 import typer
 from rich.text import Text
 
 from evocodec.cli.command import command
 from evocodec.cli.exits import ExitCode
 from evocodec.cli.payload.run import check_payload
-from evocodec.cli.render.tables import facts
-from evocodec.cli.render.text import clean
+from evocodec.cli.render.checks import checks_table
 from evocodec.cli.session import Session
 from evocodec.formatting import plural
-
-MARKS: Final = {"ok": ("✓", "green"), "warn": ("!", "yellow"), "fail": ("✗", "red")}
 
 
 def register(app: typer.Typer) -> None:
@@ -37,15 +32,7 @@ def diagnose(session: Session) -> None:
     if session.json:
         session.emit_pretty({"ok": not failed, "checks": [check_payload(c) for c in checks]})
     else:
-        rows: list[tuple[str, Text]] = []
-        for check in checks:
-            mark, style = MARKS[check.state]
-            line = Text(f"{mark} ", style=style)
-            line.append(clean(check.detail), style="default")
-            if check.fix:
-                line.append(f"\n  → {clean(check.fix)}", style="dim")
-            rows.append((check.name, line))
-        session.show(facts(rows))
+        session.show(checks_table(checks))
         word = f"{plural(len(failed), 'problem')} to solve" if failed else "ready to run"
         session.show(Text(f"\n{word}", style="bold red" if failed else "bold green"))
     if failed:

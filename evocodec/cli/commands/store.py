@@ -6,11 +6,10 @@ import typer
 from rich.text import Text
 
 from evocodec.cli.command import command
-from evocodec.cli.commands.doctor import MARKS
 from evocodec.cli.exits import ExitCode
 from evocodec.cli.payload.run import check_payload
-from evocodec.cli.render.tables import add, facts, make_table, spaced
-from evocodec.cli.render.text import clean
+from evocodec.cli.render.checks import checks_table
+from evocodec.cli.render.tables import add, make_table, spaced
 from evocodec.cli.session import Session
 from evocodec.domain.errors import UserError
 from evocodec.formatting import DASH, plural
@@ -67,14 +66,7 @@ def check(session: Session) -> None:
     if session.json:
         session.emit_pretty({"ok": not failed, "checks": [check_payload(one) for one in checks]})
     else:
-        rows: list[tuple[str, Text]] = []
-        for one in checks:
-            mark, style = MARKS[one.state]
-            line = Text(f"{mark} ", style=style).append(clean(one.detail), style="default")
-            if one.fix:
-                line.append(f"\n  → {clean(one.fix)}", style="dim")
-            rows.append((one.name, line))
-        session.show(facts(rows))
+        session.show(checks_table(checks))
     if failed:
         raise typer.Exit(ExitCode.FAILED)
 

@@ -17,7 +17,7 @@ LEFT_OPEN = "waiting to go on"  # nobody has taken it up since the run was resum
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class CandidateStep:
     """Present step of a candidate; ``fraction`` only where the number of tasks is known."""
 
     candidate: CandidateView
@@ -35,7 +35,7 @@ class Snapshot:
     """
 
     run: RunView
-    steps: tuple[Step, ...]
+    steps: tuple[CandidateStep, ...]
     recent: tuple[Line, ...]
     seconds: float
     begun: bool = True
@@ -115,12 +115,12 @@ class Progress:
         elif self._since.get(candidate_id, ("", 0.0))[0] != activity:
             self._since[candidate_id] = (activity, self.clock())
 
-    def _step(self, candidate: CandidateView, now: float, clips: int) -> Step:
+    def _step(self, candidate: CandidateView, now: float, clips: int) -> CandidateStep:
         since = self._since.get(candidate.candidate_id, ("", now))[1]
         if candidate.candidate_id in self._left:
-            return Step(candidate, LEFT_OPEN, None, now - since)
+            return CandidateStep(candidate, LEFT_OPEN, None, now - since)
         words, fraction = step_words(candidate, clips=clips)
-        return Step(candidate, words, fraction, now - since)
+        return CandidateStep(candidate, words, fraction, now - since)
 
 
 def step_words(candidate: CandidateView, *, clips: int) -> tuple[str, float | None]:

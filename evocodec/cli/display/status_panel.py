@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from evocodec.cli.display.lines import Line, Tone
-from evocodec.cli.display.progress import Snapshot, Step
+from evocodec.cli.display.progress import CandidateStep, Snapshot
 from evocodec.cli.render.text import clean, shorten, sparkline, versus_hevc
 from evocodec.domain.results import HEVC_BITRATE_MBPS
 from evocodec.domain.vocabulary import Proposer, RunPhase
@@ -133,7 +133,7 @@ def _path(run: RunView) -> Text:
     return line
 
 
-def _in_flight(steps: Sequence[Step], width: int) -> RenderableType:
+def _in_flight(steps: Sequence[CandidateStep], width: int) -> RenderableType:
     if not steps:
         return Text("  nothing in flight", style="dim")
     table = Table.grid(padding=(0, 2))

@@ -11,13 +11,14 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from evocodec.domain.check import Check
 from evocodec.domain.results import ClipScore, RdCurve, Score
 from evocodec.domain.video import StreamInfo
 from evocodec.views.candidate import CandidateView
 from evocodec.views.run import AnchorView, RunView, VersionView
 
 if TYPE_CHECKING:
-    from evocodec.app.outputs import Check, DecodeReport, EncodeReport
+    from evocodec.app.outputs import DecodeReport, EncodeReport
 
 Json = dict[str, Any]
 

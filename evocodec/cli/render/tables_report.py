@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 def means_table(report: "Report") -> RenderableType:
     """Return the mean BD-rate against every reference, a column for each metric."""
+    from evocodec.curves.rd_curve import METRIC_NAMES
     from evocodec.domain.results import Metric
-    from evocodec.report.model import METRIC_NAMES
 
     table = make_table(
         "BD-rate against",
@@ -39,7 +39,7 @@ def means_table(report: "Report") -> RenderableType:
 
 def comparisons_table(report: "Report") -> RenderableType:
     """Return the subject against the first reference: a row for each clip, a column a metric."""
-    from evocodec.report.model import METRIC_NAMES
+    from evocodec.curves.rd_curve import METRIC_NAMES
 
     reference = report.references[0].name
     table = make_table("BD-rate", *(METRIC_NAMES[metric] for metric in report.metrics))

@@ -61,7 +61,7 @@ class AttackOutcome(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class AttackFinding:
     """Conclusion of a check: the ``layer`` that held, or should have; ``detail`` is for people."""
 
     verdict: AttackOutcome
@@ -83,7 +83,7 @@ class JobResult:
 
 
 @dataclass(frozen=True, slots=True)
-class Observation:
+class AttackObservation:
     """Everything that the trusted side knows after an attack.
 
     ``effects`` are traces found outside the sandbox. ``secret`` is what the attack should steal; it
@@ -99,7 +99,7 @@ class Observation:
     limits: Limits
 
 
-AttackCheck = Callable[[Observation], Finding]
+AttackCheck = Callable[[AttackObservation], AttackFinding]
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,10 +20,10 @@ from evocodec.sandbox.redteam.attack import (
     HIDING_LAYERS,
     STREAM,
     AttackCheck,
+    AttackFinding,
+    AttackObservation,
     AttackOutcome,
-    Finding,
     JobResult,
-    Observation,
 )
 
 EVIDENCE, REFUSED, NOTHING = b"EVIDENCE ", b"REFUSED ", b"NOTHING"
@@ -52,15 +52,15 @@ _BY_KIND = {
 def no_success(fallback: str) -> AttackCheck:
     """Held unless there is evidence, a stolen secret or an effect; ``fallback`` names the layer."""
 
-    def check(observed: Observation) -> Finding:
+    def check(observed: AttackObservation) -> AttackFinding:
         layer = _hiding_layer(observed.layers) if fallback == HIDING else fallback
         broken = _success(observed)
         if broken:
-            return Finding(AttackOutcome.BROKEN, layer, broken)
+            return AttackFinding(AttackOutcome.BROKEN, layer, broken)
         last = observed.jobs[-1]
         if last.infrastructure:
             text = f"blamed on the infrastructure: {last.infrastructure}"
-            return Finding(AttackOutcome.UNCLEAR, layer, text)
+            return AttackFinding(AttackOutcome.UNCLEAR, layer, text)
         if last.failure is not None:
             return _from_failure(last, layer, observed)
         return _from_output(observed, layer)
@@ -71,21 +71,21 @@ def no_success(fallback: str) -> AttackCheck:
 def fails_with(*kinds: FailureKind, layer: str) -> AttackCheck:
     """Held when the last job ends in time, with a candidate's failure of one of these kinds."""
 
-    def check(observed: Observation) -> Finding:
+    def check(observed: AttackObservation) -> AttackFinding:
         broken, last = _success(observed), observed.jobs[-1]
         if broken:
-            return Finding(AttackOutcome.BROKEN, layer, broken)
+            return AttackFinding(AttackOutcome.BROKEN, layer, broken)
         if last.infrastructure:
             text = f"blamed on the infrastructure: {last.infrastructure}"
-            return Finding(AttackOutcome.BROKEN, layer, text)
+            return AttackFinding(AttackOutcome.BROKEN, layer, text)
         if last.failure is None:
-            return Finding(AttackOutcome.BROKEN, layer, f"accepted: {_shown(last.output)}")
+            return AttackFinding(AttackOutcome.BROKEN, layer, f"accepted: {_shown(last.output)}")
         if last.failure.kind not in kinds:
-            return Finding(AttackOutcome.UNCLEAR, layer, str(last.failure))
+            return AttackFinding(AttackOutcome.UNCLEAR, layer, str(last.failure))
         if last.seconds > observed.limits.wall_seconds + _GRACE_SECONDS:
             text = f"ended only after {last.seconds:.1f} s"
-            return Finding(AttackOutcome.BROKEN, layer, text)
-        return Finding(
+            return AttackFinding(AttackOutcome.BROKEN, layer, text)
+        return AttackFinding(
             AttackOutcome.HELD, _layer_of_kind(last, layer, observed.layers), str(last.failure)
         )
 
@@ -95,13 +95,13 @@ def fails_with(*kinds: FailureKind, layer: str) -> AttackCheck:
 def not_reproduced(fallback: str) -> AttackCheck:
     """Held when the decoder, given too few bytes, returns no frame of the source."""
 
-    def check(observed: Observation) -> Finding:
+    def check(observed: AttackObservation) -> AttackFinding:
         broken = _success(observed)
         if broken:
-            return Finding(AttackOutcome.BROKEN, fallback, broken)
+            return AttackFinding(AttackOutcome.BROKEN, fallback, broken)
         for job in observed.jobs:
             if job.infrastructure or job.failure:
-                return Finding(
+                return AttackFinding(
                     AttackOutcome.UNCLEAR, fallback, job.infrastructure or str(job.failure)
                 )
         received, source = observed.jobs[-1].frames, observed.source
@@ -109,7 +109,7 @@ def not_reproduced(fallback: str) -> AttackCheck:
         equal = sum(map(_same_luma, received, source))
         if equal and paid < source[0].y.size:
             text = f"{equal} of {len(source)} source frames were decoded from {paid} bytes"
-            return Finding(AttackOutcome.BROKEN, fallback, text)
+            return AttackFinding(AttackOutcome.BROKEN, fallback, text)
         return _from_output(observed, fallback, observed.jobs[0])
 
     return check
@@ -118,27 +118,29 @@ def not_reproduced(fallback: str) -> AttackCheck:
 def read_twice(fallback: str, samples: int) -> AttackCheck:
     """Held unless the decoder returns samples of the source, and again when it is verified."""
 
-    def check(observed: Observation) -> Finding:
+    def check(observed: AttackObservation) -> AttackFinding:
         broken = _success(observed)
         if broken:
-            return Finding(AttackOutcome.BROKEN, fallback, broken)
+            return AttackFinding(AttackOutcome.BROKEN, fallback, broken)
         verified = observed.jobs[-1].failure
         if verified is not None and verified.kind is FailureKind.NONDETERMINISTIC:
-            return Finding(AttackOutcome.HELD, fallback, str(verified))
+            return AttackFinding(AttackOutcome.HELD, fallback, str(verified))
         for job in observed.jobs:
             if job.infrastructure or job.failure:
-                return Finding(
+                return AttackFinding(
                     AttackOutcome.UNCLEAR, fallback, job.infrastructure or str(job.failure)
                 )
         decoded = next(job for job in observed.jobs if job.operation == "decode")
         output, source = decoded.frames[0].y[0, :samples], observed.source[0].y[0, :samples]
         if np.array_equal(output, source):
-            return Finding(
+            return AttackFinding(
                 AttackOutcome.BROKEN,
                 fallback,
                 f"{output.tolist()} was decoded twice without being sent",
             )
-        return Finding(AttackOutcome.HELD, fallback, "the reading does not depend on the source")
+        return AttackFinding(
+            AttackOutcome.HELD, fallback, "the reading does not depend on the source"
+        )
 
     return check
 
@@ -146,14 +148,18 @@ def read_twice(fallback: str, samples: int) -> AttackCheck:
 def healthy() -> AttackCheck:
     """Held when an honest candidate still gets back exactly its own frames."""
 
-    def check(observed: Observation) -> Finding:
+    def check(observed: AttackObservation) -> AttackFinding:
         for job in observed.jobs:
             if job.infrastructure or job.failure:
-                return Finding(AttackOutcome.BROKEN, FRESH, job.infrastructure or str(job.failure))
+                return AttackFinding(
+                    AttackOutcome.BROKEN, FRESH, job.infrastructure or str(job.failure)
+                )
         frames = observed.jobs[-1].frames
         if len(frames) == len(observed.source) and all(map(_same_luma, frames, observed.source)):
-            return Finding(AttackOutcome.HELD, FRESH, "an honest candidate is unharmed")
-        return Finding(AttackOutcome.BROKEN, FRESH, "an honest candidate's frames were changed")
+            return AttackFinding(AttackOutcome.HELD, FRESH, "an honest candidate is unharmed")
+        return AttackFinding(
+            AttackOutcome.BROKEN, FRESH, "an honest candidate's frames were changed"
+        )
 
     return check
 
@@ -162,11 +168,11 @@ def blames_the_candidate(fallback: str) -> AttackCheck:
     """Like ``no_success``, but an infrastructure failure counts as a success of the attack."""
     plain = no_success(fallback)
 
-    def check(observed: Observation) -> Finding:
+    def check(observed: AttackObservation) -> AttackFinding:
         last = observed.jobs[-1]
         if last.infrastructure:
             text = f"blamed on the infrastructure: {last.infrastructure}"
-            return Finding(AttackOutcome.BROKEN, fallback, text)
+            return AttackFinding(AttackOutcome.BROKEN, fallback, text)
         return plain(observed)
 
     return check
@@ -175,14 +181,16 @@ def blames_the_candidate(fallback: str) -> AttackCheck:
 def reports_true_quality(*, above_psnr_db: float) -> AttackCheck:
     """Held when the scorer measures the true, low quality, whatever the candidate claimed."""
 
-    def check(observed: Observation) -> Finding:
+    def check(observed: AttackObservation) -> AttackFinding:
         last = observed.jobs[-1]
         if last.failure or last.infrastructure:
-            return Finding(AttackOutcome.UNCLEAR, SCORER, last.infrastructure or str(last.failure))
+            return AttackFinding(
+                AttackOutcome.UNCLEAR, SCORER, last.infrastructure or str(last.failure)
+            )
         measured = measure_quality(observed.source, last.frames).psnr_y_db
         text = f"measured {measured:.1f} dB"
         held = AttackOutcome.BROKEN if measured > above_psnr_db else AttackOutcome.HELD
-        return Finding(held, SCORER, text)
+        return AttackFinding(held, SCORER, text)
 
     return check
 
@@ -190,10 +198,10 @@ def reports_true_quality(*, above_psnr_db: float) -> AttackCheck:
 def counts_packet_boundaries() -> AttackCheck:
     """Held when the counted file size grows with every packet, empty packets too."""
 
-    def check(observed: Observation) -> Finding:
+    def check(observed: AttackObservation) -> AttackFinding:
         encode = observed.jobs[0]
         if encode.failure or encode.infrastructure:
-            return Finding(
+            return AttackFinding(
                 AttackOutcome.UNCLEAR, SCORER, encode.infrastructure or str(encode.failure)
             )
         packed = io.BytesIO()
@@ -201,7 +209,7 @@ def counts_packet_boundaries() -> AttackCheck:
         size = packed.tell()
         text = f"{len(encode.packets)} empty packets are counted as {size} bytes"
         free = size < len(encode.packets)
-        return Finding(AttackOutcome.BROKEN if free else AttackOutcome.HELD, SCORER, text)
+        return AttackFinding(AttackOutcome.BROKEN if free else AttackOutcome.HELD, SCORER, text)
 
     return check
 
@@ -209,15 +217,15 @@ def counts_packet_boundaries() -> AttackCheck:
 def bounded_report(limit_characters: int) -> AttackCheck:
     """Held when a hostile error text arrives cut to a limit, as the candidate's exception."""
 
-    def check(observed: Observation) -> Finding:
+    def check(observed: AttackObservation) -> AttackFinding:
         last = observed.jobs[-1]
         if last.failure is None:
-            return Finding(
+            return AttackFinding(
                 AttackOutcome.BROKEN, FRAMING, last.infrastructure or "no failure at all"
             )
         size = len(last.failure.message) + len(last.failure.detail)
         text = f"{last.failure.kind}: a report of {size} characters"
-        return Finding(
+        return AttackFinding(
             AttackOutcome.BROKEN if size > limit_characters else AttackOutcome.HELD, FRAMING, text
         )
 
@@ -227,13 +235,13 @@ def bounded_report(limit_characters: int) -> AttackCheck:
 def no_effect(layer: str) -> AttackCheck:
     """Held unless something happened outside the sandbox; delivered bytes alone are no success."""
 
-    def check(observed: Observation) -> Finding:
+    def check(observed: AttackObservation) -> AttackFinding:
         last = observed.jobs[-1]
         if observed.effects:
-            return Finding(AttackOutcome.BROKEN, layer, "; ".join(observed.effects))
+            return AttackFinding(AttackOutcome.BROKEN, layer, "; ".join(observed.effects))
         if last.infrastructure:
-            return Finding(AttackOutcome.UNCLEAR, layer, last.infrastructure)
-        return Finding(AttackOutcome.HELD, layer, "delivered as bytes, without effect")
+            return AttackFinding(AttackOutcome.UNCLEAR, layer, last.infrastructure)
+        return AttackFinding(AttackOutcome.HELD, layer, "delivered as bytes, without effect")
 
     return check
 
@@ -241,7 +249,7 @@ def no_effect(layer: str) -> AttackCheck:
 # -- what success looks like -----------------------------------------------------------------------
 
 
-def _success(observed: Observation) -> str:
+def _success(observed: AttackObservation) -> str:
     if observed.effects:
         return "; ".join(observed.effects)
     for job in observed.jobs:
@@ -265,28 +273,34 @@ def _same_luma(received: Frame, source: Frame) -> bool:
 # -- which layer it was ----------------------------------------------------------------------------
 
 
-def _from_output(observed: Observation, fallback: str, job: JobResult | None = None) -> Finding:
+def _from_output(
+    observed: AttackObservation, fallback: str, job: JobResult | None = None
+) -> AttackFinding:
     output = (job or observed.jobs[-1]).output
     if output.startswith(NOTHING):
-        return Finding(AttackOutcome.HELD, fallback, "it found nothing")
+        return AttackFinding(AttackOutcome.HELD, fallback, "it found nothing")
     if output.startswith(LOOT):
-        return Finding(AttackOutcome.HELD, fallback, "what it found contains no secret")
+        return AttackFinding(AttackOutcome.HELD, fallback, "what it found contains no secret")
     match = _REFUSAL.match(output.decode("utf-8", "replace"))
     if match is None:
-        return Finding(AttackOutcome.UNCLEAR, fallback, f"unexpected output {_shown(output)!r}")
+        return AttackFinding(
+            AttackOutcome.UNCLEAR, fallback, f"unexpected output {_shown(output)!r}"
+        )
     kind, code, text = match.groups()
     if kind in {"NameError", "SyntaxError", "TypeError", "AttributeError", "UnboundLocalError"}:
-        return Finding(AttackOutcome.UNCLEAR, fallback, f"{kind}: {text[:_SHOWN_CHARACTERS]}")
+        return AttackFinding(AttackOutcome.UNCLEAR, fallback, f"{kind}: {text[:_SHOWN_CHARACTERS]}")
     layer = _layer_of_error(kind, code, observed.layers) or fallback
-    return Finding(AttackOutcome.HELD, layer, f"{kind}: {text[:_SHOWN_CHARACTERS]}")
+    return AttackFinding(AttackOutcome.HELD, layer, f"{kind}: {text[:_SHOWN_CHARACTERS]}")
 
 
-def _from_failure(job: JobResult, fallback: str, observed: Observation) -> Finding:
+def _from_failure(job: JobResult, fallback: str, observed: AttackObservation) -> AttackFinding:
     failure = job.failure
     assert failure is not None  # noqa: S101 - for the type checker
     if failure.kind is FailureKind.EXCEPTION:
-        return Finding(AttackOutcome.UNCLEAR, fallback, str(failure))
-    return Finding(AttackOutcome.HELD, _layer_of_kind(job, fallback, observed.layers), str(failure))
+        return AttackFinding(AttackOutcome.UNCLEAR, fallback, str(failure))
+    return AttackFinding(
+        AttackOutcome.HELD, _layer_of_kind(job, fallback, observed.layers), str(failure)
+    )
 
 
 def _layer_of_kind(job: JobResult, fallback: str, layers: IsolationReport) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from evocodec.sandbox.launcher import IsolationReport
-from evocodec.sandbox.redteam.attack import Attack, AttackOutcome, Finding
+from evocodec.sandbox.redteam.attack import Attack, AttackFinding, AttackOutcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,7 +13,7 @@ class AttackResult:
     """One attack and its finding; ``gate_rules``: rules of the static gate that it breaks."""
 
     attack: Attack
-    finding: Finding
+    finding: AttackFinding
     seconds: float
     gate_rules: tuple[str, ...]
 

@@ -20,10 +20,10 @@ from evocodec.sandbox.policy import Policy
 from evocodec.sandbox.redteam.attack import (
     STREAM,
     Attack,
+    AttackFinding,
+    AttackObservation,
     AttackOutcome,
-    Finding,
     JobResult,
-    Observation,
     Operation,
 )
 from evocodec.sandbox.redteam.decoys import CANARY_VARIABLE, Decoys
@@ -111,7 +111,9 @@ def run_attack(
             shown = Program(decoys.fill(attack.for_the_gate or attack.program))
             gate = review_program(shown, policy)
         jobs = tuple(_run_steps(launchers, attack, program, source))
-        observed = Observation(jobs, decoys.effects(), secret, source, layers, gate, attack.limits)
+        observed = AttackObservation(
+            jobs, decoys.effects(), secret, source, layers, gate, attack.limits
+        )
         finding = _with_documented(attack, attack.check(observed), layers)
     return AttackResult(
         attack=attack,
@@ -121,7 +123,9 @@ def run_attack(
     )
 
 
-def _with_documented(attack: Attack, finding: Finding, layers: IsolationReport) -> Finding:
+def _with_documented(
+    attack: Attack, finding: AttackFinding, layers: IsolationReport
+) -> AttackFinding:
     needed = attack.documented_without
     if finding.verdict is AttackOutcome.BROKEN and needed and not any(map(layers.holds, needed)):
         missing_layers = f"needs {' or '.join(needed)}"

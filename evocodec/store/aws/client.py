@@ -7,8 +7,6 @@ service account (IRSA), and are written nowhere.
 
 import logging
 import os
-import random
-import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import cache
@@ -17,6 +15,14 @@ from typing import Any, Literal
 import boto3
 from botocore import exceptions as aws
 from botocore.config import Config
+from tenacity import (
+    RetryError,
+    Retrying,
+    before_sleep_log,
+    retry_if_exception_type,
+    stop_before_delay,
+    wait_random_exponential,
+)
 
 from evocodec.domain.errors import EvocodecError, InfrastructureFailure, UserError
 
@@ -75,6 +81,10 @@ _NO_ANSWER = (
     aws.TokenRetrievalError,
     OSError,
 )
+
+
+class _TryAgainError(Exception):
+    """A problem that may be gone at the next try."""
 
 
 class Refused(Exception):  # noqa: N818 - an answer, not a bug
@@ -185,38 +195,45 @@ class AwsClient:
     ) -> Any:
         """Do some work with the client's answers, as ``call`` does with one operation."""
         patience = self.options.retry_seconds if within_seconds is None else within_seconds
-        deadline = time.monotonic() + patience
-        tries = 0
-        while True:
-            try:
-                return work()
-            except aws.ClientError as error:
-                code = _code(error)
-                if not _is_transient(error):
-                    if code in expected:
-                        raise Refused(code, dict(error.response)) from error
-                    raise self._explained(doing, error) from error
-                problem: Exception = error
-            except _NO_CREDENTIALS as error:
-                raise self._unconfigured(error) from error
-            except aws.ParamValidationError as error:
-                raise UserError(f"cannot {doing}: {error}") from error
-            except EvocodecError:
-                raise
-            except _NO_ANSWER as error:
-                problem = error
-            except aws.BotoCoreError as error:
-                raise InfrastructureFailure(f"cannot {doing}: {error}") from error
-            tries += 1
-            wait = random.uniform(0, min(_LONGEST_WAIT_SECONDS, _FIRST_WAIT_SECONDS * 2**tries))
-            if time.monotonic() + wait > deadline:
-                raise InfrastructureFailure(
-                    f"cannot {doing}: {self.service} at {self.endpoint} did not do it in "
-                    f"{patience:g} s and {tries} tries: {problem}. Nothing is lost: go on with "
-                    "`evocodec run --resume` when it answers again"
-                ) from problem
-            _log.debug("trying again to %s after: %s", doing, problem)
-            time.sleep(wait)
+        retrying = Retrying(
+            retry=retry_if_exception_type(_TryAgainError),
+            wait=wait_random_exponential(
+                multiplier=2 * _FIRST_WAIT_SECONDS, max=_LONGEST_WAIT_SECONDS
+            ),
+            stop=stop_before_delay(patience),
+            before_sleep=before_sleep_log(_log, logging.DEBUG),
+        )
+        try:
+            return retrying(self._try, doing, work, expected)
+        except RetryError as error:
+            problem = error.last_attempt.exception()
+            raise InfrastructureFailure(
+                f"cannot {doing}: {self.service} at {self.endpoint} did not do it in "
+                f"{patience:g} s and {error.last_attempt.attempt_number} tries: {problem}. Nothing "
+                "is lost: go on with `evocodec run --resume` when it answers again"
+            ) from problem
+
+    def _try(self, doing: str, work: Callable[[], Any], expected: Collection[str]) -> Any:
+        """Do the work once; raises ``_TryAgainError`` where another try may help."""
+        try:
+            return work()
+        except aws.ClientError as error:
+            code = _code(error)
+            if _is_transient(error):
+                raise _TryAgainError(error) from error
+            if code in expected:
+                raise Refused(code, dict(error.response)) from error
+            raise self._explained(doing, error) from error
+        except _NO_CREDENTIALS as error:
+            raise self._unconfigured(error) from error
+        except aws.ParamValidationError as error:
+            raise UserError(f"cannot {doing}: {error}") from error
+        except EvocodecError:
+            raise
+        except _NO_ANSWER as error:
+            raise _TryAgainError(error) from error
+        except aws.BotoCoreError as error:
+            raise InfrastructureFailure(f"cannot {doing}: {error}") from error
 
     def close(self) -> None:
         """Close the connections."""

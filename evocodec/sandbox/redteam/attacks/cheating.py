@@ -3,7 +3,13 @@
 from functools import partial
 
 from evocodec.sandbox.policy import Policy
-from evocodec.sandbox.redteam.attack import Attack, AttackOutcome, Finding, Observation, Theme
+from evocodec.sandbox.redteam.attack import (
+    Attack,
+    AttackFinding,
+    AttackObservation,
+    AttackOutcome,
+    Theme,
+)
 from evocodec.sandbox.redteam.checks import (
     ABSENT,
     ABSENT_FILE,
@@ -90,11 +96,11 @@ def decode(packets, stream):
 _whole = partial(full_program, Theme.CHEATING)
 
 
-def _only_the_gate(observed: Observation) -> Finding:
+def _only_the_gate(observed: AttackObservation) -> AttackFinding:
     """Check the text of the program alone, for what run time cannot see."""
     if observed.gate.findings:
-        return Finding(AttackOutcome.HELD, GATE, observed.gate.findings[0].message)
-    return Finding(AttackOutcome.BROKEN, GATE, "the static gate lets it pass")
+        return AttackFinding(AttackOutcome.HELD, GATE, observed.gate.findings[0].message)
+    return AttackFinding(AttackOutcome.BROKEN, GATE, "the static gate lets it pass")
 
 
 ATTACKS = (

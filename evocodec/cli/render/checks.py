@@ -1,0 +1,33 @@
+"""Checks of a machine or a cluster, one line each."""
+
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from rich.table import Table
+from rich.text import Text
+
+from evocodec.cli.render.tables import facts
+from evocodec.cli.render.text import clean
+from evocodec.domain.check import Check, CheckState
+
+_MARKS: Final = {
+    "ok": ("✓", "green"),
+    "warn": ("!", "yellow"),
+    "fail": ("✗", "red"),
+    "skip": ("·", "dim"),
+}
+
+
+def checks_table(
+    checks: Iterable[Check], *, words: Mapping[CheckState, str] | None = None
+) -> Table:
+    """A mark and what was found, and what to do; ``words`` are written beside the marks."""
+    rows: list[tuple[str, Text]] = []
+    for check in checks:
+        mark, style = _MARKS[check.state]
+        line = Text(f"{mark} {words[check.state]}  " if words else f"{mark} ", style=style)
+        line.append(clean(check.detail), style="default")
+        if check.fix:
+            line.append(f"\n  → {clean(check.fix)}", style="dim")
+        rows.append((check.name, line))
+    return facts(rows)
