@@ -63,7 +63,7 @@ class HeldOutGate:
     """Runs the held-out gate, once for each version that a candidate is compared with."""
 
     services: Services
-    terms: HeldOutConfig
+    config: HeldOutConfig
 
     def ask(
         self, state: CandidateState, verdict: Verdict, score: Score, incumbent: Incumbent
@@ -91,13 +91,13 @@ class HeldOutGate:
         self, state: CandidateState, verdict: Verdict, score: Score, incumbent: Incumbent
     ) -> HeldOutResult:
         """Measure on clips, and on more clips while the result is inconclusive."""
-        terms = self.terms
+        config = self.config
         development = development_gain_percent(verdict, incumbent.compression_ratio)
-        keep, thresholds = terms.keep, terms.thresholds
+        min_retained_share, thresholds = config.min_retained_share, config.thresholds
         name = f"{state['candidate_id']}/{state['attempt']}/{verdict.compared_with}"
         sample = _Sample()
         for again in itertools.count():
-            draw = terms.draw(name, again)
+            draw = config.draw(name, again)
             if again and not draw.clips:
                 break
             try:
@@ -108,12 +108,22 @@ class HeldOutGate:
                     None, None, clips, draw.seed_sha256, broken=str(failure)
                 )
                 break
-            measured = sample.measurement(draw.seed_sha256, terms.confidence)
+            measured = sample.measurement(draw.seed_sha256, config.confidence)
             if not is_inconclusive(
-                verdict, development, measured, keep=keep, thresholds=thresholds
+                verdict,
+                development,
+                measured,
+                min_retained_share=min_retained_share,
+                thresholds=thresholds,
             ):
                 break
-        return decide_held_out(verdict, development, measured, keep=keep, thresholds=thresholds)
+        return decide_held_out(
+            verdict,
+            development,
+            measured,
+            min_retained_share=min_retained_share,
+            thresholds=thresholds,
+        )
 
     def _measure(
         self,

@@ -26,11 +26,11 @@ class HeldOutConfig:
 
     ``draw`` gives the same clips for the same name within a run, and others for any other; the
     number says how often more were asked for, and none are given when there are no more.
-    ``keep`` is the share of a development gain that must survive.
+    ``min_retained_share`` is the share of a development gain that must survive.
     """
 
     draw: Callable[[str, int], HeldOutSample]
-    keep: float
+    min_retained_share: float
     confidence: float
     thresholds: Thresholds
 

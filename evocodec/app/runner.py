@@ -275,7 +275,7 @@ class Runner:
         folder = self._plan.workspace.run(self._plan.run_id) / "held-out"
         return HeldOutConfig(
             draw=HeldOutMaterial(settings, folder, anchored, secret).draw,
-            keep=settings.held_out.keep,
+            min_retained_share=settings.held_out.keep,
             confidence=settings.evaluation.confidence,
             thresholds=thresholds(settings),
         )

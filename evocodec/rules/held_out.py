@@ -50,17 +50,17 @@ def decide_held_out(
     development_percent: float,
     measured: HeldOutMeasurement,
     *,
-    keep: float,
+    min_retained_share: float,
     thresholds: Thresholds,
 ) -> HeldOutResult:
     """Decide whether a gain remains on unseen clips; a pure function.
 
-    A first version has to stay under the line that its clause uses. A later one has to keep the
-    share ``keep`` of its development gain, and to gain something at all. The interval does not
-    decide: over a few clips it is as wide as the gain itself, and would turn away most of what is
-    good. It says whether more clips are worth drawing (``is_inconclusive``).
+    A first version must stay below the bitrate that its rule allows. A later version must keep
+    ``min_retained_share`` of its development gain, and gain something at all. The interval does not
+    decide: over a few clips it is as wide as the gain itself, and would reject most good
+    candidates. It only says whether more clips should be drawn (``is_inconclusive``).
     """
-    passed, reason = _decide(verdict, development_percent, measured, keep, thresholds)
+    passed, reason = _decide(verdict, development_percent, measured, min_retained_share, thresholds)
     return HeldOutResult(
         passed=passed,
         reason=reason,
@@ -78,7 +78,7 @@ def is_inconclusive(
     development_percent: float,
     measured: HeldOutMeasurement,
     *,
-    keep: float,
+    min_retained_share: float,
     thresholds: Thresholds,
 ) -> bool:
     """Whether the required gain lies within the interval of the measured one; a pure function.
@@ -90,7 +90,7 @@ def is_inconclusive(
     figure = _figure(verdict, gain)
     if measured.broken or gain is None or figure is None or interval is None:
         return False
-    needed = _needed_percent(verdict, development_percent, keep, thresholds)
+    needed = _needed_percent(verdict, development_percent, min_retained_share, thresholds)
     moved = figure - gain.mean_percent
     return interval.low + moved < needed <= interval.high + moved
 
@@ -113,7 +113,7 @@ def _decide(
     verdict: Verdict,
     development_percent: float,
     measured: HeldOutMeasurement,
-    keep: float,
+    min_retained_share: float,
     thresholds: Thresholds,
 ) -> tuple[bool, str]:
     gain = _figure(verdict, measured.gain)
@@ -126,7 +126,7 @@ def _decide(
         )
     if verdict.rule in _FIRST:
         return _decide_first(verdict, development_percent, gain, measured, thresholds)
-    needed = _needed_percent(verdict, development_percent, keep, thresholds)
+    needed = _needed_percent(verdict, development_percent, min_retained_share, thresholds)
     passed = gain > 0.0 and gain >= needed
     outcome = PASSED_MESSAGE if passed else FAILED_MESSAGE
     return passed, (
@@ -155,11 +155,11 @@ def _decide_first(
 
 
 def _needed_percent(
-    verdict: Verdict, development_percent: float, keep: float, thresholds: Thresholds
+    verdict: Verdict, development_percent: float, min_retained_share: float, thresholds: Thresholds
 ) -> float:
     if verdict.rule in _FIRST:
         return 100.0 * (1.0 - _line_mbps(verdict, thresholds) / HEVC_BITRATE_MBPS)
-    return max(keep * development_percent, 0.0)
+    return max(min_retained_share * development_percent, 0.0)
 
 
 def _line_mbps(verdict: Verdict, thresholds: Thresholds) -> float:

@@ -363,7 +363,7 @@ def bench_of(course: Course, folder: Path, *, gate: bool, keep: float = 0.5) -> 
     )
     development = {course.anchored.clip.name: course.anchored}
     material = HeldOutMaterial(settings, folder / "held-out", development, b"secret of a test")
-    terms = HeldOutConfig(material.draw, keep=keep, confidence=0.9, thresholds=WIDE)
+    terms = HeldOutConfig(material.draw, min_retained_share=keep, confidence=0.9, thresholds=WIDE)
     ledger, search = MemoryLedger(), SearchState()
     journal = Journal(ledger, RUN, search.observe)
     evaluator = course.evaluator(journal.publish, journal.find)

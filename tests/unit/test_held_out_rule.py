@@ -37,14 +37,20 @@ def measured(
 
 
 def decide(
-    verdict: Verdict, measurement: HeldOutMeasurement, *, keep: float = 0.5
+    verdict: Verdict, measurement: HeldOutMeasurement, *, min_retained_share: float = 0.5
 ) -> HeldOutResult:
     development = development_gain_percent(verdict, 32.0)
-    return decide_held_out(verdict, development, measurement, keep=keep, thresholds=Thresholds())
+    return decide_held_out(
+        verdict,
+        development,
+        measurement,
+        min_retained_share=min_retained_share,
+        thresholds=Thresholds(),
+    )
 
 
 @pytest.mark.parametrize(
-    ("gain", "keep", "passed"),
+    ("gain", "min_retained_share", "passed"),
     [
         (12.0, 0.5, True),
         (6.0, 0.5, True),
@@ -56,9 +62,9 @@ def decide(
     ],
 )
 def test_a_later_version_keeps_its_share_and_gains_something(
-    gain: float, keep: float, *, passed: bool
+    gain: float, min_retained_share: float, *, passed: bool
 ) -> None:
-    result = decide(LATER, measured(gain), keep=keep)
+    result = decide(LATER, measured(gain), min_retained_share=min_retained_share)
     assert result.passed is passed
     verdict = apply_gate(LATER, result)
     assert verdict.adopt is passed
@@ -133,7 +139,10 @@ def test_more_clips_are_worth_drawing_while_what_is_needed_lies_within_the_inter
 ) -> None:
     gain = Gain((low + high) / 2, 0.0, (0.9, 0.95))
     measurement = HeldOutMeasurement(gain, Interval(low, high, 0.9, 2), 2, "5eed" * 16)
-    assert is_inconclusive(LATER, 12.0, measurement, keep=0.5, thresholds=Thresholds()) is is_open
+    assert (
+        is_inconclusive(LATER, 12.0, measurement, min_retained_share=0.5, thresholds=Thresholds())
+        is is_open
+    )
     moved = HeldOutMeasurement(
         replace(gain, total_percent=gain.mean_percent + 1),
         Interval(low - 1, high - 1, 0.9, 2),
@@ -141,7 +150,10 @@ def test_more_clips_are_worth_drawing_while_what_is_needed_lies_within_the_inter
         "",
     )
     by_total = replace(LATER, rule=VerdictRule.COMPRESSION)
-    assert is_inconclusive(by_total, 12.0, moved, keep=0.5, thresholds=Thresholds()) is is_open
+    assert (
+        is_inconclusive(by_total, 12.0, moved, min_retained_share=0.5, thresholds=Thresholds())
+        is is_open
+    )
 
 
 def test_a_first_version_is_left_open_around_its_line() -> None:
@@ -149,7 +161,9 @@ def test_a_first_version_is_left_open_around_its_line() -> None:
         gain = Gain((low + high) / 2, 0.0, (1.4, 1.5))
         measurement = HeldOutMeasurement(gain, Interval(low, high, 0.9, 2), 2, "")
         verdict = first(VerdictRule.FIRST_CHANCE, 13.5)
-        return is_inconclusive(verdict, -35.0, measurement, keep=0.5, thresholds=Thresholds())
+        return is_inconclusive(
+            verdict, -35.0, measurement, min_retained_share=0.5, thresholds=Thresholds()
+        )
 
     assert is_open(-51.0, -30.0)
     assert not is_open(-49.0, -30.0)
@@ -161,4 +175,6 @@ def test_nothing_is_left_open_without_an_interval_or_with_a_broken_program() -> 
     broken = measured(None, broken="exception: ValueError")
     unbeaten = HeldOutMeasurement(None, None, 0, "", left_out=3)
     for measurement in (one, broken, unbeaten):
-        assert not is_inconclusive(LATER, 12.0, measurement, keep=0.5, thresholds=Thresholds())
+        assert not is_inconclusive(
+            LATER, 12.0, measurement, min_retained_share=0.5, thresholds=Thresholds()
+        )
