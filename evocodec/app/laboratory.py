@@ -11,6 +11,7 @@ from evocodec.app.resolver import Resolver
 from evocodec.app.stores import open_stores, record_place
 from evocodec.app.workspace import Workspace
 from evocodec.config import Settings
+from evocodec.domain.beginning import SubmittedProgram
 from evocodec.domain.check import Check
 from evocodec.domain.events import Event
 from evocodec.store.blobs import BlobStore
@@ -133,7 +134,8 @@ class Laboratory:
         rules. Raises as ``run`` does.
         """
         source = self.source(ref)
-        plan = replace(self._new_plan(), submission=(self.blobs.put(source.encode()), note))
+        submitted = SubmittedProgram(self.blobs.put(source.encode()), note)
+        plan = replace(self._new_plan(), submission=submitted)
         return self._carry_out(plan, listeners, stop)
 
     def _carry_out(

@@ -1,12 +1,13 @@
 """Run plan: name, limits and fixed settings of a run, before it starts."""
 
 import importlib.metadata
-import json
 import platform
 import secrets
 import time
 from dataclasses import dataclass
 from pathlib import Path
+
+from pydantic import BaseModel
 
 from agents.team import MUTATION_NOTICE
 from evocodec import __version__
@@ -21,6 +22,13 @@ from evocodec.config import (
     LimitSettings,
     Settings,
 )
+from evocodec.domain.beginning import (
+    Beginning,
+    ClusterFacts,
+    FixedSettings,
+    Section,
+    SubmittedProgram,
+)
 from evocodec.domain.errors import UserError
 from evocodec.domain.events import RunStarted
 from evocodec.execution.contract import EngineInfo
@@ -29,10 +37,6 @@ from evocodec.store.blobs import BlobStore
 from evocodec.store.ledger import Ledger
 
 LIBRARY_CODECS_NOTICE = "Candidates may call existing codecs in this run: its numbers say so."
-BASELINES_KEY = "run.baselines"
-FIXED_KEY = "run.fixed"
-SUBMISSION_KEY = "run.submission"
-DRAWS_KEY = "run.held_out_draws"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +49,8 @@ class RunPlan:
     workspace: Workspace
     baselines: tuple[str, ...]
     """Hashes of the programs that open it, in the blob store."""
-    submission: tuple[str, str] | None = None
-    """Hash and note of a program from outside, when the run is there to measure that."""
+    submission: SubmittedProgram | None = None
+    """A program from outside, when the run is there to measure that."""
     held_out_secret: str = ""
     """Hash of what the held-out clips are drawn of, in the blob store; empty: not drawn yet."""
 
@@ -82,15 +86,21 @@ def resumed_plan(run_id: str, settings: Settings, workspace: Workspace, ledger: 
     if not starts:
         message = f"{run_id} stopped before it began; start anew with `evocodec run`"
         raise UserError(message)
-    first = starts[0].settings
+    began = starts[0].beginning
+    if began is None:
+        message = (
+            f"{run_id} was begun by a version of evocodec that kept nothing to resume from; begin "
+            "another run with `evocodec run`"
+        )
+        raise UserError(message)
     return RunPlan(
         run_id,
         len(starts),
-        with_fixed(settings, first[FIXED_KEY]),
+        with_fixed(settings, began.fixed),
         workspace,
-        tuple(first[BASELINES_KEY].split(",")),
-        tuple(json.loads(first[SUBMISSION_KEY])) if SUBMISSION_KEY in first else None,
-        first.get(DRAWS_KEY, ""),
+        began.baselines,
+        began.submission,
+        began.held_out_secret,
     )
 
 
@@ -135,27 +145,46 @@ def conflict_error(plan: RunPlan) -> UserError:
     return UserError(message)
 
 
-def flat_settings(plan: RunPlan, info: EngineInfo) -> dict[str, str]:
-    """Return the settings that the first event of a run keeps, with what a resume needs."""
-    settings = plan.settings
-    flat = {"ray.dashboard": info.dashboard_url, "ray.address_used": info.address}
-    quiet = settings.model.configured or settings.run.replay or plan.submission
-    notices = [] if quiet else [MUTATION_NOTICE]
-    if settings.sandbox.allow_library_codecs:
-        notices.append(LIBRARY_CODECS_NOTICE)
-    flat["notice"] = " ".join(notices)
-    if plan.submission:
-        flat[SUBMISSION_KEY] = json.dumps(plan.submission)
-    flat[BASELINES_KEY] = ",".join(plan.baselines)
-    flat[FIXED_KEY] = fixed_settings(settings)
-    flat[DRAWS_KEY] = plan.held_out_secret
-    flat["machine"] = f"{info.cpus:g} CPUs, {info.gpus:g} GPUs"
+def flat_settings(settings: Settings) -> dict[str, str]:
+    """Return all settings as texts by their full names, as the run's first event lists them."""
+    flat: dict[str, str] = {}
     for section, values in settings.model_dump(mode="json").items():
         if isinstance(values, dict):
             flat.update({f"{section}.{name}": str(value) for name, value in values.items()})
         else:
             flat[section] = str(values)
     return flat
+
+
+def notice_of(plan: RunPlan) -> str:
+    """Return what whoever starts the run should know; empty for nothing."""
+    settings = plan.settings
+    quiet = settings.model.configured or settings.run.replay or plan.submission
+    notices = [] if quiet else [MUTATION_NOTICE]
+    if settings.sandbox.allow_library_codecs:
+        notices.append(LIBRARY_CODECS_NOTICE)
+    return " ".join(notices)
+
+
+def beginning_of(plan: RunPlan) -> Beginning:
+    """Return what the run's first event keeps for a resume."""
+    return Beginning(
+        fixed=fixed_settings(plan.settings),
+        baselines=plan.baselines,
+        submission=plan.submission,
+        held_out_secret=plan.held_out_secret,
+    )
+
+
+def cluster_facts(settings: Settings, info: EngineInfo) -> ClusterFacts:
+    """Return where the tasks of a run go."""
+    return ClusterFacts(
+        address=info.address,
+        dashboard_url=info.dashboard_url,
+        cpus=info.cpus,
+        gpus=info.gpus,
+        gpus_per_task=settings.ray.gpus_per_task,
+    )
 
 
 def software() -> dict[str, str]:
@@ -165,34 +194,37 @@ def software() -> dict[str, str]:
     return {"evocodec": __version__, "python": platform.python_version(), **found}
 
 
-def fixed_settings(settings: Settings) -> str:
-    """Return what a resumed run keeps from its start, as JSON: clips, stages, rules, seed."""
-    return json.dumps(
-        {
-            "evaluation": settings.evaluation.model_dump(mode="json"),
-            "judge": settings.judge.model_dump(mode="json"),
-            "held_out": settings.held_out.model_dump(mode="json"),
-            "limits": settings.limits.model_dump(mode="json"),
-            "seed": settings.run.seed,
-        }
+def fixed_settings(settings: Settings) -> FixedSettings:
+    """Return what a resumed run keeps from its start: clips, stages, rules, seed."""
+    return FixedSettings(
+        seed=settings.run.seed,
+        evaluation=_plain(settings.evaluation),
+        judge=_plain(settings.judge),
+        held_out=_plain(settings.held_out),
+        limits=_plain(settings.limits),
     )
 
 
-def with_fixed(settings: Settings, fixed: str) -> Settings:
+def with_fixed(settings: Settings, fixed: FixedSettings) -> Settings:
     """Today's settings, with what the run was begun with where that must not change."""
-    kept = json.loads(fixed)
+    held_out = {"enabled": False} if fixed.held_out is None else fixed.held_out
     return settings.model_copy(
         update={
-            "evaluation": EvaluationSettings.model_validate(kept["evaluation"]),
-            "judge": JudgeSettings.model_validate(kept["judge"]),
+            "evaluation": EvaluationSettings.model_validate(fixed.evaluation),
+            "judge": JudgeSettings.model_validate(fixed.judge),
             # Runs begun before these existed knew no gate, drew once for it, and knew no limits.
-            "held_out": HeldOutSettings.model_validate(
-                {"derived_most": 0, **kept.get("held_out", {"enabled": False})}
-            ),
-            "limits": LimitSettings.model_validate(kept.get("limits", {})),
-            "run": settings.run.model_copy(update={"seed": kept["seed"]}),
+            "held_out": HeldOutSettings.model_validate({"derived_most": 0, **held_out}),
+            "limits": LimitSettings.model_validate(fixed.limits or {}),
+            "run": settings.run.model_copy(update={"seed": fixed.seed}),
         }
     )
+
+
+def _plain(section: BaseModel) -> Section:
+    values = section.model_dump(mode="json")
+    return {
+        name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
+    }
 
 
 def new_run_id() -> str:

@@ -50,8 +50,8 @@ class TeamBuilder:
         settings = self.plan.settings
         rules, policy = thresholds(settings), make_policy(settings)
         if self.plan.submission:
-            sha256, note = self.plan.submission
-            submitted = Submission(self.blobs.get(sha256).decode(), note)
+            given = self.plan.submission
+            submitted = Submission(self.blobs.get(given.sha256).decode(), given.note)
             return submission_team(submitted, policy=policy, thresholds=rules)
         if settings.run.replay:
             return self._replay_team(policy, rules)

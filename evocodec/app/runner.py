@@ -11,13 +11,22 @@ from evocodec.app.engine import engine_options, make_policy, require_floor, want
 from evocodec.app.held_out_clips import HeldOutMaterial, require_held_out
 from evocodec.app.other_anchors import OtherAnchors, require_anchors
 from evocodec.app.run_loop import RunEnd, RunLoop, RunLoopOptions, stop_when
-from evocodec.app.run_plan import RunPlan, conflict_error, flat_settings, software
+from evocodec.app.run_plan import (
+    RunPlan,
+    beginning_of,
+    cluster_facts,
+    conflict_error,
+    flat_settings,
+    notice_of,
+    software,
+)
 from evocodec.app.run_team import TeamBuilder, proposer_of
 from evocodec.app.run_watch import RunWatch
 from evocodec.app.stage_settings import reference_costs, stage_settings, thresholds
 from evocodec.app.stores import open_checkpoints
 from evocodec.champions.repository import ChampionRepository
 from evocodec.codec.program import derive_facts
+from evocodec.domain.beginning import ModelBudget
 from evocodec.domain.clock import utc_now
 from evocodec.domain.errors import SupersededError
 from evocodec.domain.events import (
@@ -159,11 +168,15 @@ class Runner:
             proposer=proposer_of(plan),
             seed=settings.run.seed,
             clips=tuple(anchored),
-            settings=flat_settings(plan, info),
+            settings=flat_settings(settings),
             software=software(),
             isolation=dict(info.isolation.layers),
             unsafe=settings.sandbox.unsafe,
             resumed=plan.resumed,
+            beginning=beginning_of(plan),
+            cluster=cluster_facts(settings, info),
+            budget=ModelBudget(settings.model.budget_usd, settings.model.budget_tokens),
+            notice=notice_of(plan),
         )
         self._ours = self._journal.claim(started)
         if not self._ours:

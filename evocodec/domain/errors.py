@@ -1,4 +1,4 @@
-"""Errors that Evocodec raises on purpose, as one tree.
+"""Errors that one part of Evocodec raises for another, on purpose.
 
 ::
 
@@ -15,6 +15,10 @@
     └── SupersededError                     another controller resumed the run: this one lets go
 
 Three outcomes never mix: the candidate failed, the infrastructure failed, the user made a mistake.
+
+An exception that never leaves its package (a lost task that is tried again, a reply that did not
+come) stands outside this tree: whoever catches an EvocodecError must not catch one by accident.
+``tests/unit/test_errors.py`` lists them, each with where it ends.
 """
 
 from enum import StrEnum

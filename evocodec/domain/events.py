@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from evocodec.domain.beginning import Beginning, ClusterFacts, ModelBudget
 from evocodec.domain.candidate import CandidateStatus, Finding, Origin, Verdict
 from evocodec.domain.errors import FailureKind
 from evocodec.domain.program import ProgramFacts
@@ -45,7 +46,11 @@ def run_started_key(resumed: int) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunStarted(EventBase):
-    """A run was started, or resumed; ``resumed`` counts how often."""
+    """A run was started, or resumed; ``resumed`` counts how often.
+
+    ``settings`` lists all settings as texts, for people; nothing is read back from it.
+    ``beginning`` is None in ledgers of versions that kept nothing to resume from.
+    """
 
     kind: Literal["run_started"] = "run_started"
     proposer: Proposer
@@ -56,6 +61,10 @@ class RunStarted(EventBase):
     isolation: Mapping[str, str]
     unsafe: bool = False
     resumed: int = 0
+    beginning: Beginning | None = None
+    cluster: ClusterFacts = field(default_factory=ClusterFacts)
+    budget: ModelBudget = field(default_factory=ModelBudget)
+    notice: str = ""
 
     @property
     def key(self) -> str:

@@ -14,6 +14,7 @@ from pydantic_core import PydanticSerializationError, to_json
 
 from evocodec.domain.errors import UserError
 from evocodec.domain.events import Event
+from evocodec.store.old_events import upgrade
 
 _log = logging.getLogger(__name__)
 
@@ -43,7 +44,7 @@ def event_from_json(text: str) -> Event | None:
     Raises UserError for an event of a known kind that is damaged or of an incompatible version.
     """
     try:
-        return _adapter().validate_json(text)
+        return upgrade(_adapter().validate_json(text))
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         if first["type"] == "union_tag_invalid":

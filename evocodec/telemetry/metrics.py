@@ -178,7 +178,7 @@ class RunMetrics:
                 self._end_as(Stage.HELD_OUT, _gate_outcome(held_out.passed))
 
     def _begin(self, event: RunStarted) -> None:
-        show, settings = self._show, event.settings
+        show = self._show
         show.name_run(event.run_id, event.proposer)
         if not event.resumed:
             show.started.set(parse_time(event.at).timestamp())
@@ -187,9 +187,9 @@ class RunMetrics:
         show.unsafe.set(event.unsafe)
         for layer, state in event.isolation.items():
             show.layers.of(layer).set(not state.startswith("off"))
-        show.budget_usd.set(_number(settings.get("model.budget_usd", "")))
-        show.budget_tokens.set(_number(settings.get("model.budget_tokens", "")))
-        self._gpus_per_task = _number(settings.get("ray.gpus_per_task", ""))
+        show.budget_usd.set(event.budget.usd)
+        show.budget_tokens.set(event.budget.tokens)
+        self._gpus_per_task = event.cluster.gpus_per_task
         self._enter_state(RunPhase.RUNNING)
 
     def _enter_state(self, state: RunPhase | RunOutcome) -> None:

@@ -89,6 +89,8 @@ class RunView:
     settings: Mapping[str, str] = field(default_factory=dict)
     software: Mapping[str, str] = field(default_factory=dict)
     isolation: Mapping[str, str] = field(default_factory=dict)
+    dashboard_url: str = ""
+    notice: str = ""
     anchors: tuple[AnchorView, ...] = ()
     other_anchors: tuple[AnchorView, ...] = ()
     candidates: tuple[CandidateView, ...] = ()
@@ -196,6 +198,8 @@ class RunState:
                 settings=started.settings if started else {},
                 software=started.software if started else {},
                 isolation=started.isolation if started else {},
+                dashboard_url=started.cluster.dashboard_url if started else "",
+                notice=started.notice if started else "",
                 anchors=tuple(self._anchors.values()),
                 other_anchors=tuple(self._other_anchors.values()),
                 candidates=self._candidates(),

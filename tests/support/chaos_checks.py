@@ -59,8 +59,8 @@ def read_ledger(opened: Laboratory, run_id: str) -> Left:
     for _, event in opened.ledger.events(run_id):
         left.events.append(event)
         match event:
-            case RunStarted():
-                left.blobs |= set(event.settings["run.baselines"].split(","))
+            case RunStarted(beginning=beginning):
+                left.blobs |= set(beginning.baselines) if beginning else set()
             case CandidateOpened(candidate_id=name):
                 left.opened[name] += 1
             case CodeWritten(candidate_id=name, attempt=attempt, source_sha256=sha256):

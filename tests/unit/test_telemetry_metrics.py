@@ -9,6 +9,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from evocodec.anchors.encoders import anchor_encoders
+from evocodec.domain.beginning import ClusterFacts, ModelBudget
 from evocodec.domain.candidate import CandidateStatus, Finding, Verdict
 from evocodec.domain.errors import FailureKind, InfrastructureFailure
 from evocodec.domain.events import (
@@ -66,7 +67,9 @@ STARTED = RunStarted(
     proposer=Proposer.MODEL,
     seed=1,
     clips=("city",),
-    settings={"model.budget_usd": "5.0", "ray.gpus_per_task": "0.5"},
+    settings={},
+    budget=ModelBudget(usd=5.0),
+    cluster=ClusterFacts(gpus_per_task=0.5),
     software={},
     isolation={"seccomp": "on", "landlock": "abi 5", "cgroup": "off: no delegation"},
 )
@@ -133,7 +136,7 @@ def reviewed(*rules: GateRule) -> Reviewed:
 
 HOSTILE: tuple[Event, ...] = (
     replace(STARTED, run_id=ODD, isolation={ODD: ODD, "seccomp": "on"},
-            settings={"model.budget_usd": ODD}),
+            settings={"model.budget_usd": ODD}, notice=ODD),
     CandidateOpened(run_id=ODD, at=AT, candidate_id=ODD, parent_id=ODD, number=1),
     called(ModelRole.CODER, CallOutcome.OK),
     reviewed(GateRule.MODEL_CHEATING, GateRule.DUNDER),

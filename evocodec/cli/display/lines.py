@@ -84,8 +84,8 @@ def _(event: ev.RunStarted) -> Line:
 
 def introduce(event: ev.RunStarted) -> tuple[Line, ...]:
     """Return what a person should know before a run goes on: who proposes, and where to look."""
-    dashboard = event.settings.get("ray.dashboard", "")
-    lines = [Line("run", event.settings.get("notice", ""), Tone.WARN)]
+    dashboard = event.cluster.dashboard_url
+    lines = [Line("run", event.notice, Tone.WARN)]
     if dashboard:
         lines.append(Line("run", f"Ray dashboard: {dashboard}", Tone.QUIET))
     return tuple(line for line in lines if line.text)

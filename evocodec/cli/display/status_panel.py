@@ -84,13 +84,13 @@ def _header(run: RunView, corner: Text, width: int) -> Iterator[RenderableType]:
     title.append(f"  {proposer_words(run)}", style="dim")
     yield _both_ends(title, corner, width)
     places = [f"clips {', '.join(run.clips)}"]
-    dashboard = run.settings.get("ray.dashboard", "")
+    dashboard = run.dashboard_url
     if dashboard and run.state is RunPhase.RUNNING:
         places.append(f"Ray dashboard {dashboard}")
     if run.clips:
         yield cut(Text(f"  {clean(' · '.join(places))}", style="dim"), width)
-    if run.settings.get("notice") and run.state is RunPhase.RUNNING:
-        yield cut(Text(f"  {clean(run.settings['notice'])}", style="dim"), width)
+    if run.notice and run.state is RunPhase.RUNNING:
+        yield cut(Text(f"  {clean(run.notice)}", style="dim"), width)
     if message_words(run):
         yield cut(Text(f"  {message_words(run)}", style=str(Tone.WARN)), width)
     if run.unsafe:

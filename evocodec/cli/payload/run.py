@@ -76,7 +76,7 @@ def run_payload(run: RunView) -> Json:
         "versions": [version_payload(version) for version in run.versions],
         "in_flight": [candidate_row(candidate, run) for candidate in run.in_flight],
         "anchors": [anchor_view_payload(anchor) for anchor in run.anchors],
-        "ray_dashboard": run.settings.get("ray.dashboard", ""),
+        "ray_dashboard": run.dashboard_url,
     }
 
 

@@ -1,0 +1,68 @@
+"""One tree of errors: whoever calls a part can tell whose fault it was."""
+
+import ast
+import builtins
+from collections.abc import Iterator
+from pathlib import Path
+
+import agents
+import evocodec
+import graph
+from evocodec.domain import errors
+
+INSIDE_ONE_PACKAGE = {
+    "evocodec/sandbox/jobs.py:ServerLostError": "the launcher tries again with a new fork server",
+    "evocodec/sandbox/parser_pool.py:ParserLimitError": "the review makes a finding of it",
+    "evocodec/sandbox/parser_pool.py:_ParserDiedError": "the pool starts another process",
+    "evocodec/models/transport.py:CallFailed": "the gateway tries again, or translates it",
+    "evocodec/store/aws/client.py:Refused": "an answer that the caller asked to be told",
+    "evocodec/video/s3_client.py:BrokenAnswerError": "the rest is requested again",
+    "evocodec/execution/dispatch.py:TaskLostError": "the dispatch tries the task again",
+    "evocodec/execution/dispatch.py:_CandidateFailed": "carries an outcome out of one loop",
+    "evocodec/execution/workers/driver_client.py:LinkLostError": "the cluster reconnects",
+    "evocodec/guest/framing.py:FramingError": "the supervisor names what broke the protocol",
+    "evocodec/guest/wire.py:BadOutputError": "the job tells it to the supervisor as bad output",
+}
+"""Exceptions outside the tree, and where each ends."""
+
+
+def classes() -> Iterator[tuple[str, str, list[str]]]:
+    """File, name and bases of every class."""
+    for package in (evocodec, agents, graph):
+        root = Path(package.__path__[0])
+        for path in sorted(root.rglob("*.py")):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.ClassDef):
+                    bases = [ast.unparse(base) for base in node.bases]
+                    yield str(path.relative_to(root.parent)), node.name, bases
+
+
+def is_exception(name: str) -> bool:
+    """Whether a name is of an exception, ours or Python's own."""
+    found = getattr(errors, name, None) or getattr(builtins, name, None)
+    return isinstance(found, type) and issubclass(found, BaseException)
+
+
+def test_every_exception_is_in_the_tree_or_ends_inside_its_package() -> None:
+    known: set[str] = {
+        name for name, value in vars(errors).items()
+        if isinstance(value, type) and issubclass(value, errors.EvocodecError)
+    }  # fmt: skip
+    outside: set[str] = set()
+    seen = 0
+    for file, name, bases in classes():
+        if not any(is_exception(base) or base in known for base in bases):
+            continue
+        seen += 1
+        if known & set(bases):
+            known.add(name)
+        elif name != "EvocodecError":
+            outside.add(f"{file}:{name}")
+    assert seen >= 15
+    assert outside == set(INSIDE_ONE_PACKAGE)
+
+
+def test_a_stop_or_a_takeover_is_no_mistake_of_the_user() -> None:
+    for kind in (errors.Interrupted, errors.SupersededError):
+        assert issubclass(kind, errors.EvocodecError)
+        assert not issubclass(kind, ValueError | OSError)

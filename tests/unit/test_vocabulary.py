@@ -1,0 +1,139 @@
+"""What one part writes and another compares is a word of a type, never a text spelt twice."""
+
+import ast
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
+from enum import StrEnum
+from functools import cache
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+import pytest
+
+import agents
+import evocodec
+import graph
+from evocodec.domain.candidate import Origin
+from evocodec.domain.events import Event
+from evocodec.domain.vocabulary import GateRule
+
+WORDS = frozenset(
+    {"rule", "reviewer", "role", "outcome", "proposer", "failure", "origin", "stage", "status"}
+    | {"metric"}
+)
+"""Names of fields for which there is a vocabulary."""
+
+
+def held_types(hint: Any) -> Iterator[Any]:
+    """A type and all that it is made of, without aliases and containers."""
+    arguments = get_args(hint)
+    if not arguments:
+        yield hint
+    for argument in arguments:
+        yield from held_types(argument)
+
+
+def is_vocabulary(held: Any) -> bool:
+    return isinstance(held, type) and issubclass(held, StrEnum)
+
+
+def event_fields() -> dict[str, Any]:
+    """``Class.field`` → annotation, for every event and every dataclass inside one."""
+    found: dict[str, Any] = {}
+    queue, seen = list(get_args(Event)), set()
+    while queue:
+        cls = queue.pop()
+        if cls in seen:
+            continue
+        seen.add(cls)
+        hints = get_type_hints(cls)
+        for field in fields(cls):
+            found[f"{cls.__name__}.{field.name}"] = hints[field.name]
+            queue += [held for held in held_types(hints[field.name]) if is_dataclass(held)]
+    return found
+
+
+def test_no_field_of_an_event_is_a_bare_text_where_a_vocabulary_exists() -> None:
+    named = {name: hint for name, hint in event_fields().items() if name.split(".")[1] in WORDS}
+    assert len(named) >= 12
+    bare = {name for name, hint in named.items() if not all(map(is_vocabulary, held_types(hint)))}
+    assert bare == set()
+
+
+@cache
+def sources() -> tuple[tuple[str, ast.Module], ...]:
+    """Every file of the product, parsed."""
+    roots = [Path(package.__path__[0]) for package in (evocodec, agents, graph)]
+    return tuple(
+        (str(path.relative_to(root.parent)), ast.parse(path.read_text()))
+        for root in roots
+        for path in sorted(root.rglob("*.py"))
+    )
+
+
+def spelt_words(tree: ast.Module) -> list[int]:
+    """Lines that compare such a field with a text, or fill one in with a text."""
+    lines = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Compare):
+            sides = (node.left, *node.comparators)
+            asked = any(isinstance(side, ast.Attribute) and side.attr in WORDS for side in sides)
+            parts = (part for side in sides for part in ast.walk(side))
+            texts = [p for p in parts if isinstance(p, ast.Constant) and isinstance(p.value, str)]
+            if asked and texts:
+                lines.append(node.lineno)
+        if isinstance(node, ast.keyword) and node.arg in WORDS:
+            value = node.value
+            if isinstance(value, ast.Constant) and isinstance(value.value, str) and value.value:
+                lines.append(value.lineno)
+    return lines
+
+
+def test_the_scan_sees_a_word_that_is_spelt_out() -> None:
+    assert spelt_words(ast.parse('if verdict.rule == "baseline": pass')) == [1]
+    assert spelt_words(ast.parse('call.outcome in {"ok", "empty"}')) == [1]
+    assert spelt_words(ast.parse('Reviewed(reviewer="gate")')) == [1]
+    assert spelt_words(ast.parse("verdict.rule is VerdictRule.BASELINE")) == []
+
+
+WORDS_OF_OTHERS = {
+    "evocodec/views/experiment_record.py": "the status of a record: running or completed",
+    "evocodec/store/aws/tables.py": "the status of a DynamoDB table",
+    "evocodec/video/clips.py": "where a clip comes from",
+}
+
+
+def test_no_part_spells_a_word_of_a_vocabulary_out() -> None:
+    found = {file: lines for file, tree in sources() if (lines := spelt_words(tree))}
+    assert found.keys() - WORDS_OF_OTHERS.keys() == set(), found
+
+
+@cache
+def members_named() -> frozenset[tuple[str, str]]:
+    """File and ``Class.MEMBER``, wherever the product names one."""
+    return frozenset(
+        (file, f"{node.value.id}.{node.attr}")
+        for file, tree in sources()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)
+    )
+
+
+def uses(word: str) -> set[str]:
+    """Files of the product that name a member of a vocabulary, ``GateRule.SIZE`` for one."""
+    return {file for file, named in members_named() if named == word}
+
+
+@pytest.mark.parametrize("rule", [rule for rule in GateRule if not rule.of_model])
+def test_every_rule_of_the_static_gate_is_written_by_it(rule: GateRule) -> None:
+    writers = uses(f"GateRule.{rule.name}")
+    assert any(file.startswith("evocodec/sandbox/review/") for file in writers)
+
+
+@pytest.mark.parametrize("origin", Origin)
+def test_every_origin_is_given_to_something(origin: Origin) -> None:
+    assert uses(f"Origin.{origin.name}")
+
+
+def test_only_old_ledgers_say_gate_for_a_reviewer() -> None:
+    assert uses("ReviewerName.GATE") == set()
