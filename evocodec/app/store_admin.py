@@ -128,7 +128,7 @@ def _check_tables(settings: Settings) -> Check:
 def _check_blobs(settings: Settings, workspace: Workspace) -> Check:
     store = settings.store
     if not store.bucket:
-        fix = "set store.bucket: what lies on this machine ends with it"
+        fix = "set store.bucket: files on this machine are lost with it"
         return Check("blobs", "warn", f"files in {workspace.blobs}", fix)
     blobs = open_blobs(store, workspace)
     began = time.monotonic()

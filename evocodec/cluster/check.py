@@ -67,5 +67,5 @@ def _guarded(name: str, look: Iterator[Check]) -> Iterator[Check]:
             name,
             "warn",
             f"not for you to see: {refusal.message}",
-            "have somebody with the cluster role view, or an administrator, run this check",
+            "ask a user with the cluster role view, or an administrator, to run this check",
         )

@@ -103,7 +103,7 @@ class ProbeSession:
             if refusal.status != 404:
                 raise
             raise ProbeFailure(
-                f"somebody deleted the {role} pod: an eviction, a lost node, or a policy engine"
+                f"the {role} pod was deleted: by an eviction, a lost node or a policy engine"
             ) from refusal
         for state in _container_states(found):
             waiting = state.get("waiting") or {}

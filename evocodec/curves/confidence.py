@@ -31,7 +31,7 @@ def mean_interval(values: Sequence[float], level: float) -> Interval | None:
     the highest. Raises ``ValueError`` for a level outside 0…1 or a value that is not a number.
     """
     if not 0 < level < 1:
-        raise ValueError(f"a confidence level lies between 0 and 1, not at {level}")
+        raise ValueError(f"a confidence level must be between 0 and 1, not {level}")
     if not all(math.isfinite(value) for value in values):
         raise ValueError(f"an interval needs numbers: {list(values)}")
     if len(values) < 2:

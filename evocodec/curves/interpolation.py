@@ -46,7 +46,7 @@ class Cubic:
     def integral(self, low: float, high: float) -> float:
         """Area under the curve; raises ``ValueError`` beyond its ends."""
         if not self.x[0] <= low <= high <= self.x[-1]:
-            raise ValueError(f"{low} to {high} lies beyond {self.x[0]} to {self.x[-1]}")
+            raise ValueError(f"{low} to {high} is outside the curve, {self.x[0]} to {self.x[-1]}")
         left = np.clip(self.x[:-1], low, high) - self.x[:-1]
         right = np.clip(self.x[1:], low, high) - self.x[:-1]
         pieces = np.arange(len(self.x) - 1)

@@ -158,7 +158,7 @@ def _require_own(folder: Path) -> None:
     found = folder.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
         raise InfrastructureFailure(
-            f"{folder} belongs to somebody else or is open to others; remove it"
+            f"{folder} belongs to another user, or other users can write to it; remove it"
         )
 
 

@@ -164,7 +164,7 @@ class S3Client:
             return InfrastructureFailure(
                 f"{url}: the store was too busy {ATTEMPTS} times ({code or status}); try it later"
             )
-        return SourceError(f"{url}: the store says {code or status}: {error}; check the name")
+        return SourceError(f"{url}: the store answered {code or status}: {error}; check the name")
 
     def _bucket_exists(self, url: S3Url) -> bool:
         # The answer to HEAD has no body that would say which of the two is missing.

@@ -129,7 +129,7 @@ def _private_temp_dir() -> Path:
     folder.mkdir(mode=0o700, exist_ok=True)
     found = folder.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
-        message = f"{folder} belongs to somebody else or is open to others; remove it"
+        message = f"{folder} belongs to another user, or other users can enter it; remove it"
         raise InfrastructureFailure(message)
     return folder / "ray"  # which Ray opens to everybody; the folder above is the door
 
