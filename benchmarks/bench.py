@@ -36,7 +36,7 @@ from evocodec.domain.results import RdCurve, Stage
 from evocodec.domain.video import Frame, StreamInfo
 from evocodec.evaluation.staged import StagedEvaluator
 from evocodec.execution.contract import EngineOptions
-from evocodec.execution.engine import RayEngine
+from evocodec.execution.engine import Engine, ray_engine
 from evocodec.execution.jobs import RateJob
 from evocodec.sandbox.policy import Limits, Policy
 from evocodec.store.memory import MemoryLedger
@@ -61,7 +61,7 @@ class Book:
         self.ledger = MemoryLedger()
 
     def evaluator(
-        self, engine: RayEngine, clips: Mapping[str, Clip], anchors: Mapping[str, RdCurve]
+        self, engine: Engine, clips: Mapping[str, Clip], anchors: Mapping[str, RdCurve]
     ) -> StagedEvaluator:
         def record(event: Event) -> None:
             self.ledger.record(event)
@@ -89,7 +89,7 @@ class Book:
         )
 
 
-def task_rows(engine: RayEngine) -> list[Row]:
+def task_rows(engine: Engine) -> list[Row]:
     """A rate point of a program that does nothing: two tasks, two sandboxes, one score."""
     tiny = noise("tiny", 16, 16, 1)
     engine.put_clip(tiny)
@@ -109,7 +109,7 @@ def task_rows(engine: RayEngine) -> list[Row]:
     ]
 
 
-def controller_rows(engine: RayEngine) -> list[Row]:
+def controller_rows(engine: Engine) -> list[Row]:
     """Cost of a candidate for the controller when its program costs nothing."""
     tiny = {"tiny": noise("tiny", 16, 16, 3)}
     book = Book()
@@ -141,7 +141,7 @@ def controller_rows(engine: RayEngine) -> list[Row]:
     ]
 
 
-def stage_rows(engine: RayEngine, *, quick: bool) -> list[Row]:
+def stage_rows(engine: Engine, *, quick: bool) -> list[Row]:
     """The seed program on the default clips, alone, as the first candidate of a run."""
     seed = built_in("inter")
     clips = {source.name: load_clip(source) for source in default_clips()}
@@ -236,7 +236,7 @@ def laboratory_cpu(count: int) -> tuple[float, float]:
     return cpu, took()
 
 
-def run_one(engine: RayEngine, job: RateJob) -> None:
+def run_one(engine: Engine, job: RateJob) -> None:
     engine.run_jobs(
         "c0000", STORE, [job], on_point=lambda _job, _point: None, on_retry=lambda *_: None
     )
@@ -288,7 +288,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="leave the full stage out")
     quick = parser.parse_args().quick
     rows = _Told([startup_row(warm_starts()), *sandbox_rows()])
-    engine = RayEngine(
+    engine = ray_engine(
         EngineOptions(limits=LIMITS, policy=Policy(), writer_id="v0", local_cpus=slots())
     )
     with stopwatch() as took:
@@ -311,7 +311,7 @@ def main() -> None:
     print(markdown(rows))
 
 
-def run_one_warm(engine: RayEngine) -> None:
+def run_one_warm(engine: Engine) -> None:
     """Let every worker start both of its fork servers before anything is timed."""
     tiny = {"tiny": noise("tiny", 16, 16, 3)}
     evaluator = Book().evaluator(engine, tiny, {})

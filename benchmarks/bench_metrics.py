@@ -21,9 +21,9 @@ from benchmarks.bench_sandbox import Row, markdown
 from evocodec.app.programs import built_in
 from evocodec.domain.results import RatePoint, Stage
 from evocodec.domain.video import Frame, Plane, StreamInfo
-from evocodec.execution.contract import Engine, EngineOptions
+from evocodec.execution.contract import EngineOptions
+from evocodec.execution.engine import Engine, local_engine
 from evocodec.execution.jobs import RateJob
-from evocodec.execution.workers.local import LocalEngine
 from evocodec.metrics.meter import measure
 from evocodec.metrics.ms_ssim import ms_ssim
 from evocodec.metrics.psnr import frame_psnr
@@ -210,7 +210,7 @@ def _scoring_seconds(frames: tuple[Frame, ...], *, vmaf: bool) -> float:
 def main() -> None:
     rows = metric_rows()
     limits = Limits(wall_seconds=600, cpu_seconds=600)
-    engine = LocalEngine(
+    engine = local_engine(
         EngineOptions(limits=limits, policy=Policy(), writer_id="v0", local_cpus=1)
     )
     engine.start()

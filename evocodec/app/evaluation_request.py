@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from evocodec.app.background import InBackground
 from evocodec.app.engine import engine_options
 from evocodec.config import Settings
-from evocodec.execution.contract import Engine, EngineInfo
-from evocodec.execution.workers.local import LocalEngine
+from evocodec.execution.contract import EngineInfo
+from evocodec.execution.engine import Engine, local_engine, ray_engine
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,15 +48,13 @@ def starting_engine(settings: Settings) -> Iterator[StartingEngine]:
     """
     options = engine_options(settings, dashboard=False, evaluating=True)
     if settings.ray.address or settings.ray.gpus_per_task:
-        from evocodec.execution.engine import RayEngine
-
         # Started by whoever waits for it: Linux ends Ray's processes together with the thread that
         # started them.
-        cluster = RayEngine(options)
+        cluster = ray_engine(options)
         with closing(cluster):
             yield StartingEngine(cluster, cluster.start)
         return
-    local = LocalEngine(options)
+    local = local_engine(options)
     start = InBackground(local.start)
     try:
         yield StartingEngine(local, start.result)

@@ -21,7 +21,7 @@ from evocodec.domain.errors import CandidateFailure, FailureKind
 from evocodec.domain.events import Event
 from evocodec.domain.results import Score
 from evocodec.evaluation.staged import StagedEvaluator
-from evocodec.execution.contract import Engine
+from evocodec.execution.engine import Engine
 from evocodec.report.run_plots import FaultPictures
 from evocodec.sandbox.launcher import IsolationReport
 from evocodec.sandbox.review.static_review import review_program

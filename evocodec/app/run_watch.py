@@ -3,15 +3,14 @@
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 from evocodec.app.recorded_metrics import bd_rate_percent
 from evocodec.config import Settings
 from evocodec.domain.errors import InfrastructureFailure
 from evocodec.domain.events import Event
-from evocodec.execution.contract import Engine, EngineInfo, OnPoint, OnRetry
-from evocodec.execution.jobs import RateJob
+from evocodec.execution.engine import Engine
 from evocodec.store.blobs import BlobStore
 from evocodec.store.ledger import Ledger
 from evocodec.store.records import RecordStore
@@ -22,7 +21,6 @@ from evocodec.telemetry.server import MetricsServer
 from evocodec.telemetry.slots import WatchedSlots
 from evocodec.telemetry.stores import LogCounter, StoreMetrics
 from evocodec.telemetry.structured import collected_log
-from evocodec.video.clips import Clip
 
 _logger = logging.getLogger(__name__)
 _SLOTS_SECONDS = 5.0
@@ -61,8 +59,15 @@ class RunWatch:
         self._slots = WatchedSlots(count)
         return self._slots
 
+    def evaluation_given_up(self, candidate_id: str, failure: InfrastructureFailure) -> None:
+        """Count and log an evaluation that the engine gave up on."""
+        self.metrics.infrastructure_failed()
+        _logger.warning(
+            "%s stays open: %s", candidate_id, failure, extra={"candidate_id": candidate_id}
+        )
+
     @contextmanager
-    def engine(self, engine: Engine) -> Iterator[Engine]:
+    def engine(self, engine: Engine) -> Iterator[None]:
         """Show an engine's slots and queue while the context lasts; it must end before the engine.
 
         A scrape never waits for the cluster: how many slots there are is asked for in a thread.
@@ -85,7 +90,7 @@ class RunWatch:
         )
         sampler.start()
         try:
-            yield _CountedEngine(engine, self.metrics.infrastructure_failed)
+            yield
         finally:
             self.metrics.leave_slots()
             over.set()
@@ -134,57 +139,3 @@ def redactor(settings: Settings) -> Redactor:
     """Hides the secrets that this process was given, in everything that is logged."""
     environment = (os.environ.get(name, "") for name in _SECRET_VARIABLES)
     return Redactor((*settings.secrets(), *environment))
-
-
-class _CountedEngine:
-    """An Engine around an engine that counts the evaluations it gave up on."""
-
-    def __init__(self, engine: Engine, on_failure: Callable[[], None]) -> None:
-        self._engine = engine
-        self._on_failure = on_failure
-
-    def start(self) -> EngineInfo:
-        return self._engine.start()
-
-    def put_clip(self, clip: Clip) -> None:
-        self._engine.put_clip(clip)
-
-    def slots(self) -> int:
-        return self._engine.slots()
-
-    def busy(self) -> int:
-        return self._engine.busy()
-
-    def waiting(self) -> int:
-        return self._engine.waiting()
-
-    def run_jobs(
-        self,
-        candidate_id: str,
-        source: str,
-        jobs: Sequence[RateJob],
-        *,
-        on_point: OnPoint,
-        on_retry: OnRetry,
-        stop: threading.Event | None = None,
-        verify: RateJob | None = None,
-    ) -> None:
-        try:
-            self._engine.run_jobs(
-                candidate_id,
-                source,
-                jobs,
-                on_point=on_point,
-                on_retry=on_retry,
-                stop=stop,
-                verify=verify,
-            )
-        except InfrastructureFailure as failure:
-            self._on_failure()
-            _logger.warning(
-                "%s stays open: %s", candidate_id, failure, extra={"candidate_id": candidate_id}
-            )
-            raise
-
-    def close(self) -> None:
-        self._engine.close()

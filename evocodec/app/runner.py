@@ -42,8 +42,8 @@ from evocodec.domain.results import RdCurve
 from evocodec.domain.vocabulary import RunOutcome
 from evocodec.evaluation.screening import ScreenErrors
 from evocodec.evaluation.staged import StagedEvaluator
-from evocodec.execution.contract import Engine, EngineInfo
-from evocodec.execution.engine import RayEngine
+from evocodec.execution.contract import EngineInfo
+from evocodec.execution.engine import Engine, ray_engine
 from evocodec.report.run_plots import FaultPictures
 from evocodec.sandbox.policy import available_imports
 from evocodec.search.state import new_search_state
@@ -132,7 +132,9 @@ class Runner:
         require_clips(self._plan.settings)
         require_held_out(self._plan.settings)
         require_anchors(self._plan.settings)
-        engine = RayEngine(engine_options(self._plan.settings))
+        engine = ray_engine(
+            engine_options(self._plan.settings), on_given_up=self._watch.evaluation_given_up
+        )
         # Starting Ray is mostly waiting, and so is x265: they are done side by side. Ray is started
         # here, because Linux ends its processes together with the thread that started them.
         anchoring = InBackground(
@@ -154,8 +156,8 @@ class Runner:
                     self._plan.workspace.run(self._plan.run_id) / "curves",
                 )
             )
-            with self._watch.engine(engine) as watched:
-                return self._evolve(watched, anchored)
+            with self._watch.engine(engine):
+                return self._evolve(engine, anchored)
         finally:
             anchoring.wait()
             engine.close()

@@ -18,7 +18,7 @@ from evocodec.domain.events import (
     point_key,
 )
 from evocodec.domain.results import RatePoint, Stage
-from evocodec.execution.contract import Engine
+from evocodec.execution.contract import JobRunner
 from evocodec.execution.jobs import RateJob
 from evocodec.metrics.series import store_series
 from evocodec.video.clips import Clip
@@ -46,7 +46,7 @@ class PointMeasurer:
     recorded; without it they stay in the points.
     """
 
-    engine: Engine
+    engine: JobRunner
     run_id: str
     clips: Mapping[str, Clip]
     record: Record

@@ -25,7 +25,7 @@ from evocodec.evaluation.points import PointMeasurer, Record, Recorded, StageAtt
 from evocodec.evaluation.rate_plan import initial_qps, next_qps
 from evocodec.evaluation.scoring import score_candidate
 from evocodec.evaluation.screening import AdoptionTarget, ScreenErrors, first_version_line, screen
-from evocodec.execution.contract import Engine
+from evocodec.execution.contract import JobRunner
 from evocodec.execution.jobs import RateJob, full_jobs, screen_jobs, smoke_jobs
 from evocodec.video.clips import Clip
 
@@ -78,7 +78,7 @@ class StagedEvaluator:
 
     def __init__(
         self,
-        engine: Engine,
+        engine: JobRunner,
         *,
         run_id: str,
         clips: Mapping[str, Clip],

@@ -61,33 +61,11 @@ class EngineInfo:
     isolation: IsolationReport = field(repr=False)
 
 
-class Engine(Protocol):
-    """Measures programs. Every method but ``start`` and ``close`` may be called by any thread.
-
-    ``start`` comes first and ``close`` last, from the thread that owns the engine.
-    """
-
-    def start(self) -> EngineInfo:
-        """Start or join the cluster, and wait until one worker has described its sandbox.
-
-        Raises InfrastructureFailure when it cannot.
-        """
-        ...
+class JobRunner(Protocol):
+    """Measures programs: what the stages need of an engine. Any thread may call."""
 
     def put_clip(self, clip: Clip) -> None:
         """Make a clip's frames known to the workers under its name, once."""
-        ...
-
-    def slots(self) -> int:
-        """Number of tasks that can run at once, at least 1."""
-        ...
-
-    def busy(self) -> int:
-        """Number of tasks that run now, as far as they have reported."""
-        ...
-
-    def waiting(self) -> int:
-        """Number of tasks that wait for a slot."""
         ...
 
     def run_jobs(
@@ -112,8 +90,4 @@ class Engine(Protocol):
             InfrastructureFailure: a task was lost more often than retries allow.
             Interrupted: ``stop`` was set.
         """
-        ...
-
-    def close(self) -> None:
-        """Leave the cluster, and stop it if ``start`` started it; may be called twice."""
         ...

@@ -1,36 +1,31 @@
-"""The engine on Ray: named tasks on as many slots as the cluster has."""
+"""The engine: rate jobs in, rate points out, on whatever workers it is given."""
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Protocol, TypeAlias
 
 from evocodec.domain.errors import (
     InfrastructureFailure,
 )
 from evocodec.domain.results import Stage
-from evocodec.execution.contract import (
-    EngineInfo,
-    EngineOptions,
-    OnPoint,
-    OnRetry,
-)
+from evocodec.execution.contract import EngineInfo, EngineOptions, OnPoint, OnRetry
 from evocodec.execution.dispatch import Dispatch, ObjectRef, Submitter, Workers
 from evocodec.execution.jobs import RateJob
 from evocodec.execution.messages import TaskSpec
-from evocodec.execution.workers.ray_cluster import RayCluster
-from evocodec.execution.workers.remote_cluster import RemoteCluster
 from evocodec.video.clips import Clip
+
+OnGivenUp: TypeAlias = Callable[[str, InfrastructureFailure], None]  # candidate id, and why
 
 _CLOSE_SECONDS = 10.0
 
 
-class Cluster(Workers, Protocol):
-    """A Ray cluster that can be worked on, through this process or through another."""
+class WorkerPool(Workers, Protocol):
+    """Workers with a beginning and an end: threads, a Ray of our own, or a cluster to join."""
 
     def open(self) -> EngineInfo:
-        """Connect; see ``Engine.start``."""
+        """Start or join; see ``Engine.start``. What could not be opened is closed again."""
         ...
 
     def put_clip(self, clip: Clip) -> ObjectRef:
@@ -42,22 +37,49 @@ class Cluster(Workers, Protocol):
         ...
 
     def close(self, *, keep_logs: bool) -> None:
-        """Disconnect; may be called twice."""
+        """End or leave; may be called twice."""
         ...
 
 
-class RayEngine:
-    """Implements ``Engine``. The threads of a run share it; each ``run_jobs`` owns its tasks.
+def local_engine(options: EngineOptions, *, on_given_up: OnGivenUp | None = None) -> "Engine":
+    """Return an engine on threads of this process: ready at once, for a command that ends soon."""
+    from evocodec.execution.workers.local import LocalWorkers  # noqa: PLC0415 - only one is needed
+
+    return Engine(options, LocalWorkers(options), on_given_up=on_given_up)
+
+
+def ray_engine(options: EngineOptions, *, on_given_up: OnGivenUp | None = None) -> "Engine":
+    """Return an engine on Ray: one of our own, or the cluster at ``options.address``.
 
     A cluster of our own lives and dies with this process. One to join is reached through a process
-    of its own (``remote_cluster``), because Ray ends whatever process loses its head.
+    of its own, because Ray ends whatever process loses its head.
+    """
+    # Ray takes a second to import.
+    from evocodec.execution.workers.ray_cluster import RayCluster  # noqa: PLC0415
+    from evocodec.execution.workers.remote_cluster import RemoteCluster  # noqa: PLC0415
+
+    workers = RayCluster(options) if options.address is None else RemoteCluster(options)
+    return Engine(options, workers, on_given_up=on_given_up)
+
+
+class Engine:
+    """Implements ``JobRunner``. The threads of a run share it; each ``run_jobs`` owns its tasks.
+
+    ``start`` comes first and ``close`` last, from the thread that owns the engine; every other
+    method may be called by any thread. ``on_given_up`` hears of each evaluation that was lost more
+    often than retries allow, before ``run_jobs`` raises.
     """
 
-    def __init__(self, options: EngineOptions) -> None:
+    def __init__(
+        self, options: EngineOptions, workers: WorkerPool, *, on_given_up: OnGivenUp | None = None
+    ) -> None:
         self._options = options
-        self._cluster: Cluster | None = None
+        self._workers = workers
+        self._on_given_up = on_given_up
+        self._open = False
+        self._slots = 1
         self._clips: dict[str, Clip] = {}
-        self._frames: dict[str, Any] = {}
+        self._frames: dict[str, ObjectRef] = {}
         # Ray starts a new cluster for whoever calls it after its shutdown, so close() waits until
         # no thread is inside run_jobs().
         self._closing = threading.Event()
@@ -66,32 +88,37 @@ class RayEngine:
         self._running: list[Dispatch] = []
 
     def start(self) -> EngineInfo:
-        """Start or join Ray; see ``Engine.start``."""
-        joins = self._options.address is not None
-        opened: Cluster = (RemoteCluster if joins else RayCluster)(self._options)
-        info = opened.open()
-        self._cluster = opened
+        """Start or join, and wait until one worker has described its sandbox.
+
+        Raises InfrastructureFailure when it cannot.
+        """
+        info = self._workers.open()
+        self._open = True
+        self._slots = self._workers.slots()
         return info
 
     def put_clip(self, clip: Clip) -> None:
-        """Make a clip known to the workers, once; see ``Engine.put_clip``."""
-        cluster = self._require_cluster()
+        """Make a clip known to the workers, once; see ``JobRunner.put_clip``."""
+        self._require_open()
         known = self._clips.get(clip.name)
         if known is not None and known.sha256 == clip.sha256:
             return
-        self._frames[clip.name] = cluster.put_clip(clip)
+        self._frames[clip.name] = self._workers.put_clip(clip)
         self._clips[clip.name] = clip
 
     def slots(self) -> int:
-        """Number of tasks that fit at once now; an autoscaled cluster may grow."""
-        return self._require_cluster().slots()
+        """Number of tasks can run at once, at least 1; an autoscaled cluster may grow."""
+        self._require_open()
+        self._slots = self._workers.slots()
+        return self._slots
 
     def busy(self) -> int:
-        """Number of tasks that run now; see ``Engine.busy``."""
-        return sum(dispatch.busy() for dispatch in tuple(self._running))
+        """Number of tasks run now, as far as they have reported, on the slots last asked for."""
+        # A task that has just ended counts until its dispatch hears of it, beside the next one.
+        return min(self._slots, sum(dispatch.busy() for dispatch in tuple(self._running)))
 
     def waiting(self) -> int:
-        """Number of tasks that wait for a slot; see ``Engine.waiting``."""
+        """Number of tasks wait for a slot."""
         return sum(dispatch.waiting() for dispatch in tuple(self._running))
 
     def run_jobs(
@@ -105,57 +132,57 @@ class RayEngine:
         stop: threading.Event | None = None,
         verify: RateJob | None = None,
     ) -> None:
-        """Measure one program; see ``Engine.run_jobs``."""
+        """Measure one program; see ``JobRunner.run_jobs``."""
         if not jobs:
             return
-        cluster = self._require_cluster()
 
         def noted_retry(task: str, retry: int, reason: str) -> None:
             self._troubled = True
             on_retry(task, retry, reason)
 
         dispatch = Dispatch(
-            Submitter(cluster, self._frames, source, self._spec),
+            Submitter(self._workers, dict(self._frames), source, self._spec),
             retries=self._options.retries,
             phase_seconds=self._options.limits.wall_seconds + self._options.grace_seconds,
             on_point=on_point,
             on_retry=noted_retry,
             stops=(self._closing,) if stop is None else (self._closing, stop),
         )
-        with self._entered(dispatch):
-            dispatch.run(candidate_id, jobs, verify)
+        try:
+            with self._entered(dispatch):
+                dispatch.run(candidate_id, jobs, verify)
+        except InfrastructureFailure as failure:
+            self._troubled = True
+            if self._on_given_up is not None:
+                self._on_given_up(candidate_id, failure)
+            raise
 
     def close(self) -> None:
-        """Disconnect, and stop Ray if it is ours."""
+        """Leave the cluster, and stop it if ``start`` started it; may be called twice."""
         self._closing.set()
         with self._idle:
             self._idle.wait_for(lambda: not self._running, timeout=_CLOSE_SECONDS)
-        cluster, self._cluster = self._cluster, None
+            self._open = False
         self._frames.clear()
         self._clips.clear()
-        if cluster is not None:
-            cluster.close(keep_logs=self._troubled)
+        self._workers.close(keep_logs=self._troubled)
 
     @contextmanager
     def _entered(self, dispatch: Dispatch) -> Iterator[None]:
         with self._idle:
-            self._require_cluster()
+            self._require_open()
             self._running.append(dispatch)
         try:
             yield
-        except InfrastructureFailure:
-            self._troubled = True
-            raise
         finally:
             with self._idle:
                 self._running.remove(dispatch)
                 self._idle.notify_all()
 
-    def _require_cluster(self) -> Cluster:
-        if self._cluster is None:
+    def _require_open(self) -> None:
+        if not self._open:
             message = "the engine is not running: start() comes first, and close() is final"
             raise InfrastructureFailure(message)
-        return self._cluster
 
     def _spec(self, job: RateJob) -> TaskSpec:
         options = self._options

@@ -37,8 +37,8 @@ from evocodec.domain.vocabulary import Proposer
 from evocodec.evaluation.guards import Guards
 from evocodec.evaluation.staged import StagedEvaluator, StageSettings
 from evocodec.execution.contract import EngineOptions
+from evocodec.execution.engine import Engine, local_engine
 from evocodec.execution.jobs import RateJob
-from evocodec.execution.workers.local import LocalEngine
 from evocodec.rules.adoption import Thresholds
 from evocodec.sandbox.policy import MEBIBYTE, Limits, Policy
 from evocodec.sandbox.review.static_review import review_program
@@ -94,7 +94,7 @@ def changed(*edits: tuple[str, str]) -> str:
 class Course:
     """One development clip, its anchor, and an engine to measure on."""
 
-    engine: LocalEngine
+    engine: Engine
     anchored: AnchoredClip
     folder: Path
 
@@ -145,7 +145,7 @@ def course(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Course]:
     clip = load_clip(ClipSource("carphone", CARPHONE, frames=FRAMES, scale=(96, 80)))
     curve = anchor_curve(clip, X265_MEDIUM, folder / "anchors")
     anchored = AnchoredClip(clip, curve, operating_quality_db(curve, clip.stream), cached=False)
-    engine = LocalEngine(
+    engine = local_engine(
         EngineOptions(limits=LIMITS, policy=Policy(), writer_id="v0", local_cpus=2)
     )
     engine.start()

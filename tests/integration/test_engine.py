@@ -1,4 +1,4 @@
-"""Both engines with real workers and real sandboxes, Ray included; only the codecs are tiny."""
+"""The engine on each kind of workers, with real sandboxes and Ray; only the codecs are tiny."""
 
 import hashlib
 import io
@@ -32,11 +32,10 @@ from evocodec.domain.errors import (
 )
 from evocodec.domain.results import RatePoint, Stage
 from evocodec.domain.video import Frame, StreamInfo
-from evocodec.execution.contract import Engine, EngineInfo, EngineOptions
+from evocodec.execution.contract import EngineInfo, EngineOptions
 from evocodec.execution.emulation import emulated_processor
-from evocodec.execution.engine import RayEngine
+from evocodec.execution.engine import Engine, local_engine, ray_engine
 from evocodec.execution.jobs import RateJob
-from evocodec.execution.workers.local import LocalEngine
 from evocodec.sandbox.policy import MEBIBYTE, Limits, Policy
 from evocodec.video.clip_spec import ClipSource
 from evocodec.video.clips import Clip, make_clip
@@ -113,7 +112,7 @@ class Lab:
 
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Lab]:
-    engine = RayEngine(options())
+    engine = ray_engine(options())
     info = engine.start()
     engine.put_clip(EVEN)
     engine.put_clip(ODD)
@@ -123,7 +122,7 @@ def lab() -> Iterator[Lab]:
 
 @pytest.fixture(scope="module")
 def local_lab() -> Iterator[Lab]:
-    engine = LocalEngine(options())
+    engine = local_engine(options())
     info = engine.start()
     engine.put_clip(EVEN)
     engine.put_clip(ODD)
@@ -131,9 +130,20 @@ def local_lab() -> Iterator[Lab]:
     engine.close()
 
 
-@pytest.fixture(params=["lab", "local_lab"], ids=["ray", "local"])
+@pytest.fixture(scope="module")
+def joined_lab(lab: Lab) -> Iterator[Lab]:
+    """The same cluster, joined through a process of its own."""
+    engine = ray_engine(options(address=lab.info.address, local_cpus=None))
+    info = engine.start()
+    engine.put_clip(EVEN)
+    engine.put_clip(ODD)
+    yield Lab(engine, info)
+    engine.close()
+
+
+@pytest.fixture(params=["lab", "joined_lab", "local_lab"], ids=["ray", "joined", "local"])
 def each(request: pytest.FixtureRequest) -> Lab:
-    """Either engine: what is asked of it is asked of both."""
+    """The engine on each kind of workers: what is asked of one is asked of all."""
     found: Lab = request.getfixturevalue(request.param)
     return found
 
@@ -416,7 +426,7 @@ OTHER = """
     import json, sys
     sys.path.insert(0, {root!r})
     from tests.integration.test_engine import *  # noqa
-    engine = RayEngine(options({changes}))
+    engine = ray_engine(options({changes}))
     info = engine.start()
     engine.put_clip(ODD)
     run = Lab(engine, info).run(STORE, job("odd"), name="c0099")
@@ -455,13 +465,16 @@ def test_two_local_clusters_on_one_machine_do_not_meet(lab: Lab, tmp_path: Path)
 
 def test_one_process_has_one_engine_at_a_time(lab: Lab) -> None:
     with pytest.raises(InfrastructureFailure, match="one engine at a time"):
-        RayEngine(options()).start()
+        ray_engine(options()).start()
     assert len(lab.run(STORE, job()).points) == 1
 
 
-@pytest.mark.parametrize("kind", [RayEngine, LocalEngine])
-def test_an_engine_that_is_not_running_says_so(kind: type[RayEngine] | type[LocalEngine]) -> None:
-    engine = kind(options())
+@pytest.mark.parametrize(
+    "engine",
+    [ray_engine(options()), ray_engine(options(address="127.0.0.1:1")), local_engine(options())],
+    ids=["ray", "joined", "local"],
+)
+def test_an_engine_that_is_not_running_says_so(engine: Engine) -> None:
     with pytest.raises(InfrastructureFailure, match=r"start\(\) comes first"):
         engine.put_clip(ODD)
     engine.close()
@@ -497,7 +510,7 @@ def test_a_local_job_whose_fork_servers_die_is_an_infrastructure_failure(local_l
 def test_a_local_engine_leaves_no_process_and_no_thread_behind() -> None:
     before = {process.pid for process in psutil.Process().children(recursive=True)}
     threads = set(threading.enumerate())
-    engine = LocalEngine(options())
+    engine = local_engine(options())
     lab = Lab(engine, engine.start())
     engine.put_clip(EVEN)
     stop = threading.Event()

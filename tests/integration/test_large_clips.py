@@ -13,7 +13,7 @@ import pytest
 from evocodec.domain.errors import InfrastructureFailure
 from evocodec.domain.results import RatePoint, Stage
 from evocodec.execution.contract import EngineOptions
-from evocodec.execution.engine import RayEngine
+from evocodec.execution.engine import Engine, ray_engine
 from evocodec.execution.jobs import RateJob
 from evocodec.execution.workers.frame_transfer import receive_frames, sendable
 from evocodec.metrics.meter import measure_quality
@@ -80,7 +80,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClipCache]:
 
 
 @pytest.fixture(scope="module")
-def engine() -> Iterator[RayEngine]:
+def engine() -> Iterator[Engine]:
     limits = Limits(wall_seconds=60, cpu_seconds=60, memory_bytes=512 * MEBIBYTE)
     options = EngineOptions(
         limits=limits,
@@ -90,13 +90,13 @@ def engine() -> Iterator[RayEngine]:
         object_store_bytes=80 * MEBIBYTE,
         dashboard=False,
     )
-    engine = RayEngine(options)
+    engine = ray_engine(options)
     engine.start()
     yield engine
     engine.close()
 
 
-def measured(engine: RayEngine, clip: Clip) -> RatePoint:
+def measured(engine: Engine, clip: Clip) -> RatePoint:
     engine.put_clip(clip)
     job = RateJob(stage=Stage.FULL, clip=clip.name, qp=30.0, frames=len(clip.frames))
     points: list[RatePoint] = []
@@ -136,7 +136,7 @@ def test_loading_holds_a_part_and_gives_the_same_digest(video: Path, tmp_path: P
     assert int(growth) * 1024 < min(whole, frame_store.IN_MEMORY_BYTES * 1.4)
 
 
-def test_a_worker_holds_neither_sequence(engine: RayEngine, video: Path) -> None:
+def test_a_worker_holds_neither_sequence(engine: Engine, video: Path) -> None:
     measured(engine, load_clip(parse_clip(f"{video}@0-2")))
     before = worker_peak_bytes()
     clip = load_clip(parse_clip(str(video)))
@@ -152,7 +152,7 @@ def test_a_worker_holds_neither_sequence(engine: RayEngine, video: Path) -> None
 
 
 def test_another_machine_gets_the_frames_in_pieces(
-    engine: RayEngine, video: Path, tmp_path: Path
+    engine: Engine, video: Path, tmp_path: Path
 ) -> None:
     clip = load_clip(parse_clip(str(video)))
     sent = sendable(clip, elsewhere=True)

@@ -14,7 +14,7 @@ from evocodec.domain.results import RatePoint, RdCurve, Score, Stage
 from evocodec.evaluation.guards import Guards
 from evocodec.evaluation.staged import StagedEvaluator, StageSettings
 from evocodec.execution.contract import EngineOptions
-from evocodec.execution.workers.local import LocalEngine
+from evocodec.execution.engine import local_engine
 from evocodec.metrics.meter import quality_of_series
 from evocodec.metrics.series import series_from_json
 from evocodec.sandbox.policy import MEBIBYTE, Limits, Policy
@@ -46,7 +46,7 @@ def anchor(clip: Clip, tmp_path_factory: pytest.TempPathFactory) -> RdCurve:
 def evaluating(
     clip: Clip, anchor: RdCurve, ledger: MemoryLedger, *, vmaf: bool, blobs: FileBlobStore | None
 ) -> Iterator[StagedEvaluator]:
-    engine = LocalEngine(
+    engine = local_engine(
         EngineOptions(
             limits=Limits(wall_seconds=20, cpu_seconds=20, memory_bytes=512 * MEBIBYTE),
             policy=Policy(),

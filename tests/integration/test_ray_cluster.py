@@ -26,7 +26,7 @@ import pytest
 from evocodec.domain.results import RatePoint, Stage
 from evocodec.domain.video import Frame, StreamInfo
 from evocodec.execution.contract import EngineOptions
-from evocodec.execution.engine import RayEngine
+from evocodec.execution.engine import Engine, ray_engine
 from evocodec.execution.jobs import RateJob
 from evocodec.execution.workers import remote_cluster
 from evocodec.execution.workers.driver_client import DriverClient
@@ -53,9 +53,9 @@ def make_small_clip() -> Clip:
     return make_clip(ClipSource("small", ""), stream, frames)
 
 
-def start_engine(nodes: Nodes, *, of: str = "driver") -> RayEngine:
+def start_engine(nodes: Nodes, *, of: str = "driver") -> Engine:
     """Joined by the node ``of`` that name."""
-    engine = RayEngine(
+    engine = ray_engine(
         EngineOptions(
             limits=Limits(wall_seconds=20, cpu_seconds=20, memory_bytes=512 * MEBIBYTE),
             policy=Policy(),
@@ -77,7 +77,7 @@ def start_engine(nodes: Nodes, *, of: str = "driver") -> RayEngine:
 class Load:
     """Candidates one after the other in a few threads, and all that was reported of them."""
 
-    def __init__(self, engine: RayEngine) -> None:
+    def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._numbers = itertools.count(1)
         self._over = threading.Event()
@@ -140,7 +140,7 @@ class Load:
 
 
 @contextmanager
-def load_on(engine: RayEngine) -> Iterator[Load]:
+def load_on(engine: Engine) -> Iterator[Load]:
     load = Load(engine)
     load.start()
     try:
@@ -167,7 +167,7 @@ def nodes(patience: None) -> Iterator[Nodes]:
 
 
 @pytest.fixture(scope="module")
-def engine(nodes: Nodes) -> Iterator[RayEngine]:
+def engine(nodes: Nodes) -> Iterator[Engine]:
     engine = start_engine(nodes)
     wait_for(lambda: engine.slots() == 3, 60)
     yield engine
@@ -175,7 +175,7 @@ def engine(nodes: Nodes) -> Iterator[RayEngine]:
 
 
 def test_all_nodes_take_tasks_and_a_killed_worker_costs_a_retry(
-    nodes: Nodes, engine: RayEngine
+    nodes: Nodes, engine: Engine
 ) -> None:
     with load_on(engine) as load:
         workers = [nodes.nodes[name] for name in WORKERS]
@@ -191,7 +191,7 @@ def test_all_nodes_take_tasks_and_a_killed_worker_costs_a_retry(
 
 
 def test_a_node_that_dies_costs_retries_and_its_successor_is_used(
-    nodes: Nodes, engine: RayEngine
+    nodes: Nodes, engine: Engine
 ) -> None:
     with load_on(engine) as load:
         node = nodes.nodes["w2"]
@@ -203,7 +203,7 @@ def test_a_node_that_dies_costs_retries_and_its_successor_is_used(
 
 
 def test_a_node_that_is_told_to_go_gets_no_more_tasks_and_goes_unnoticed(
-    nodes: Nodes, engine: RayEngine
+    nodes: Nodes, engine: Engine
 ) -> None:
     wait_for(lambda: engine.slots() == 3, 40)
     with load_on(engine) as load:
@@ -219,7 +219,7 @@ def test_a_node_that_is_told_to_go_gets_no_more_tasks_and_goes_unnoticed(
 
 
 def test_a_lost_connection_is_made_again(
-    nodes: Nodes, engine: RayEngine, monkeypatch: pytest.MonkeyPatch
+    nodes: Nodes, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     full = iter([BlockingIOError(errno.EAGAIN, "no process can be started")])
 
@@ -242,7 +242,7 @@ def test_a_lost_connection_is_made_again(
 
 
 def test_a_head_that_dies_with_all_it_knew_costs_time_only(
-    nodes: Nodes, engine: RayEngine, caplog: pytest.LogCaptureFixture
+    nodes: Nodes, engine: Engine, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING, logger="evocodec.execution")
     with load_on(engine) as load:

@@ -22,7 +22,7 @@ from evocodec.domain.errors import CandidateFailure, FailureKind
 from evocodec.domain.results import RatePoint, Stage
 from evocodec.domain.video import Frame, StreamInfo
 from evocodec.execution.contract import EngineOptions
-from evocodec.execution.engine import RayEngine
+from evocodec.execution.engine import Engine, ray_engine
 from evocodec.execution.jobs import RateJob
 from evocodec.sandbox import supervisor
 from evocodec.sandbox.forkserver import ForkServerLauncher
@@ -77,8 +77,8 @@ def tiny_clip(count: int = 3) -> Clip:
 
 
 @pytest.fixture
-def engine() -> Iterator[RayEngine]:
-    running = RayEngine(
+def engine() -> Iterator[Engine]:
+    running = ray_engine(
         EngineOptions(
             limits=LIMITS,
             policy=Policy(),
@@ -106,7 +106,7 @@ def fork_servers() -> list[psutil.Process]:
 
 
 def test_a_pool_with_half_its_candidates_misbehaving_scores_the_healthy_ones(
-    engine: RayEngine,
+    engine: Engine,
 ) -> None:
     points: dict[int, RatePoint] = {}
     failures: dict[int, FailureKind] = {}

@@ -20,7 +20,7 @@ from evocodec.domain.results import RdCurve, Stage
 from evocodec.evaluation.guards import Guards
 from evocodec.evaluation.staged import StagedEvaluator, StageSettings
 from evocodec.execution.contract import EngineOptions
-from evocodec.execution.engine import RayEngine
+from evocodec.execution.engine import Engine, ray_engine
 from evocodec.sandbox.policy import MEBIBYTE, Limits, Policy
 from evocodec.store.memory import MemoryLedger
 from evocodec.video.clip_spec import ClipSource
@@ -37,7 +37,7 @@ RUN = "run-1"
 class Bench:
     """Real clips, anchors and engine; each test brings a ledger."""
 
-    engine: RayEngine
+    engine: Engine
     clips: dict[str, Clip]
     anchors: dict[str, RdCurve]
 
@@ -82,7 +82,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     clips = {source.name: load_clip(source) for source in sources}
     cache = tmp_path_factory.mktemp("anchors")
     anchors = {name: anchor_curve(clip, X265_MEDIUM, cache) for name, clip in clips.items()}
-    engine = RayEngine(
+    engine = ray_engine(
         EngineOptions(
             limits=Limits(wall_seconds=20, cpu_seconds=20, memory_bytes=512 * MEBIBYTE),
             policy=Policy(),

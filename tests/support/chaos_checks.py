@@ -22,8 +22,8 @@ from evocodec.domain.events import (
     RunStarted,
 )
 from evocodec.domain.results import RatePoint, Stage
+from evocodec.execution.engine import local_engine
 from evocodec.execution.jobs import RateJob
-from evocodec.execution.workers.local import LocalEngine
 from evocodec.store.aws.client import AwsOptions, connect
 from evocodec.video.clips import load_clip
 from tests.support.persistent_aws import BUCKET
@@ -181,7 +181,7 @@ def problems_of_numbers(
 ) -> Iterator[str]:
     """Some points, measured again without Ray: the same bytes, the same quality."""
     chosen = random.Random(7).sample(left.measured, min(count, len(left.measured)))
-    engine = LocalEngine(engine_options(settings))
+    engine = local_engine(engine_options(settings))
     engine.start()
     different: list[str] = []
     try:

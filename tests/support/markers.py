@@ -22,7 +22,7 @@ MARKERS = {
 NEEDS = {
     "ray": {"ray"},
     "evocodec.execution.workers.ray_cluster": {"ray"},
-    "evocodec.execution.engine.RayEngine": {"ray"},
+    "evocodec.execution.engine.ray_engine": {"ray"},
     "tests.support.ray_nodes.Nodes": {"ray"},
     "tests.support.ray_nodes.ray_nodes": {"ray"},
     "tests.support.toy_laboratory.laboratory": {"ray"},

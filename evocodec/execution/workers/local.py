@@ -11,17 +11,17 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from evocodec.domain.errors import InfrastructureFailure
-from evocodec.domain.results import Stage
+from evocodec.domain.video import Frame
 from evocodec.execution import tasks
-from evocodec.execution.contract import EngineInfo, EngineOptions, OnPoint, OnRetry
-from evocodec.execution.dispatch import Dispatch, Step, Submitter, TaskLostError
-from evocodec.execution.jobs import RateJob
+from evocodec.execution.contract import EngineInfo, EngineOptions
+from evocodec.execution.dispatch import Step, TaskLostError
 from evocodec.execution.launchers import LauncherPool
-from evocodec.execution.messages import InfraLoss, TaskItem, TaskSpec
+from evocodec.execution.messages import InfraLoss, TaskItem
+from evocodec.sandbox.launcher import IsolationReport
 from evocodec.video.clips import Clip
 
 _logger = logging.getLogger(__name__)
@@ -48,18 +48,49 @@ class _Task:
 
 
 class LocalWorkers:
-    """Implements ``Workers`` with threads of this process."""
+    """Implements ``WorkerPool`` with threads of this process; any number in one process."""
 
-    def __init__(self, slots: int) -> None:
+    def __init__(self, options: EngineOptions) -> None:
+        cpus = options.local_cpus or os.cpu_count() or 1
+        self._options = options
         self._changed = threading.Condition()
         self._waiting: deque[_Task] = deque()
         self._closed = False
         self._threads = [
             threading.Thread(target=self._work, name=f"slot-{number}", daemon=True)
-            for number in range(slots)
+            for number in range(max(1, int(cpus / options.cpus_per_task)))
         ]
+
+    def open(self) -> EngineInfo:
+        """Start a fork server a slot, and ask the first that is ready; see ``WorkerPool.open``.
+
+        Those that would take the processor from the first ones, and from the caller, come after.
+        """
         for thread in self._threads:
             thread.start()
+        at_once = min(self.slots(), max(1, (os.cpu_count() or 1) // 2))
+        try:
+            report = self._first_report(self._warm_up(at_once))
+        except BaseException:
+            self.close(keep_logs=False)
+            raise
+        self._warm_up(self.slots() - at_once)
+        return EngineInfo(
+            address="local",
+            dashboard_url="",
+            cpus=float(self.slots() * self._options.cpus_per_task),
+            gpus=0.0,
+            own=True,
+            isolation=report,
+        )
+
+    def slots(self) -> int:
+        """Number of tasks fit at once."""
+        return len(self._threads)
+
+    def put_clip(self, clip: Clip) -> Sequence[Frame]:
+        """Slots read a clip's frames where they are."""
+        return clip.frames
 
     def put(self, value: object) -> object:
         """Values stay where they are."""
@@ -119,14 +150,37 @@ class LocalWorkers:
             stream.killed = True
         pool.interrupt()
 
-    def close(self) -> None:
+    def close(self, *, keep_logs: bool) -> None:
         """End all slots and what runs in them."""
+        del keep_logs
         with self._changed:
             self._closed = True
             self._waiting.clear()
             self._changed.notify_all()
         for thread in self._threads:
-            thread.join(_CLOSE_SECONDS)
+            if thread.ident is not None:
+                thread.join(_CLOSE_SECONDS)
+
+    def _warm_up(self, count: int) -> list[_Task]:
+        policy = self._options.policy
+        return [
+            self.submit("warm-up", lambda: iter((tasks.describe_task(policy),)))
+            for _ in range(count)
+        ]
+
+    def _first_report(self, waiting: Sequence[_Task]) -> IsolationReport:
+        first = self.ready(waiting, _START_SECONDS)
+        if not first:
+            message = f"no sandbox was ready within {_START_SECONDS:g} s"
+            raise InfrastructureFailure(message)
+        try:
+            _, report = self.take_reference(first[0])
+        except TaskLostError as error:
+            raise InfrastructureFailure(str(error)) from error
+        if isinstance(report, InfraLoss):
+            raise InfrastructureFailure(report.reason)
+        found: IsolationReport = report
+        return found
 
     def _work(self) -> None:
         pool = tasks.worker_pool()
@@ -162,137 +216,3 @@ class LocalWorkers:
             self._changed.notify_all()
         if task.killed or error:
             pool.close()  # its fork servers may have been ended under it
-
-
-class LocalEngine:
-    """Implements ``Engine`` on this machine alone; any number in one process."""
-
-    def __init__(self, options: EngineOptions) -> None:
-        cpus = options.local_cpus or os.cpu_count() or 1
-        self._options = options
-        self._slots = max(1, int(cpus / options.cpus_per_task))
-        self._workers: LocalWorkers | None = None
-        self._clips: dict[str, Clip] = {}
-        self._closing = threading.Event()
-        self._idle = threading.Condition()
-        self._running: list[Dispatch] = []
-
-    def start(self) -> EngineInfo:
-        """Start a fork server a slot, and ask the first that is ready; see ``Engine.start``.
-
-        Those that would take the processor from the first ones, and from the caller, come after.
-        """
-        self._workers = workers = LocalWorkers(self._slots)
-        policy = self._options.policy
-        at_once = min(self._slots, max(1, (os.cpu_count() or 1) // 2))
-
-        def warm_up(count: int) -> list[_Task]:
-            return [
-                workers.submit("warm-up", lambda: iter((tasks.describe_task(policy),)))
-                for _ in range(count)
-            ]
-
-        waiting = warm_up(at_once)
-        try:
-            first = workers.ready(waiting, _START_SECONDS)
-            if not first:
-                message = f"no sandbox was ready within {_START_SECONDS:g} s"
-                raise InfrastructureFailure(message)
-            _, report = workers.take_reference(first[0])
-            if isinstance(report, InfraLoss):
-                raise InfrastructureFailure(report.reason)
-            warm_up(self._slots - at_once)
-        except TaskLostError as error:
-            self.close()
-            raise InfrastructureFailure(str(error)) from error
-        except BaseException:
-            self.close()
-            raise
-        return EngineInfo(
-            address="local",
-            dashboard_url="",
-            cpus=float(self._slots * self._options.cpus_per_task),
-            gpus=0.0,
-            own=True,
-            isolation=report,
-        )
-
-    def put_clip(self, clip: Clip) -> None:
-        """Keep a clip: slots read its frames where they are."""
-        self._require_workers()
-        self._clips[clip.name] = clip
-
-    def slots(self) -> int:
-        """Number of tasks that fit at once."""
-        return self._slots
-
-    def busy(self) -> int:
-        """Number of tasks that run now; see ``Engine.busy``."""
-        # A task that has just ended counts until its dispatch hears of it, beside the next one.
-        return min(self._slots, sum(dispatch.busy() for dispatch in tuple(self._running)))
-
-    def waiting(self) -> int:
-        """Number of tasks that wait for a slot; see ``Engine.waiting``."""
-        return sum(dispatch.waiting() for dispatch in tuple(self._running))
-
-    def run_jobs(
-        self,
-        candidate_id: str,
-        source: str,
-        jobs: Sequence[RateJob],
-        *,
-        on_point: OnPoint,
-        on_retry: OnRetry,
-        stop: threading.Event | None = None,
-        verify: RateJob | None = None,
-    ) -> None:
-        """Measure one program; see ``Engine.run_jobs``."""
-        if not jobs:
-            return
-        clips = dict(self._clips)
-        dispatch = Dispatch(
-            Submitter(
-                self._require_workers(),
-                {name: clip.frames for name, clip in clips.items()},
-                source,
-                lambda job: self._spec(job, clips[job.clip]),
-            ),
-            retries=self._options.retries,
-            phase_seconds=self._options.limits.wall_seconds + self._options.grace_seconds,
-            on_point=on_point,
-            on_retry=on_retry,
-            stops=(self._closing,) if stop is None else (self._closing, stop),
-        )
-        with self._idle:
-            self._require_workers()
-            self._running.append(dispatch)
-        try:
-            dispatch.run(candidate_id, jobs, verify)
-        finally:
-            with self._idle:
-                self._running.remove(dispatch)
-                self._idle.notify_all()
-
-    def close(self) -> None:
-        """End the fork servers and all that runs in them."""
-        self._closing.set()
-        with self._idle:
-            self._idle.wait_for(lambda: not self._running, timeout=_CLOSE_SECONDS)
-        workers, self._workers = self._workers, None
-        self._clips.clear()
-        if workers is not None:
-            workers.close()
-
-    def _require_workers(self) -> LocalWorkers:
-        if self._workers is None:
-            message = "the engine is not running: start() comes first, and close() is final"
-            raise InfrastructureFailure(message)
-        return self._workers
-
-    def _spec(self, job: RateJob, clip: Clip) -> TaskSpec:
-        options = self._options
-        stream = replace(clip.stream, frame_count=job.frames)
-        return TaskSpec(
-            *(job.clip, stream, job.qp, options.writer_id, options.limits, options.policy),
-            vmaf=options.vmaf and job.stage is Stage.FULL,
-        )

@@ -82,7 +82,7 @@ class _Stream:
 
 
 class RemoteCluster:
-    """Implements ``Cluster`` with a driver process, and another one after that."""
+    """Implements ``WorkerPool`` with a driver process, and another one after that."""
 
     def __init__(self, options: EngineOptions) -> None:
         self._options = options
