@@ -15,7 +15,7 @@ from pathlib import Path
 
 from evocodec.anchors.cache import read_curve, write_curve
 from evocodec.anchors.encoders import AnchorEncoder
-from evocodec.anchors.process import AnchorDecoding, Usage, encode
+from evocodec.anchors.process import AnchorDecoding, encode
 from evocodec.anchors.rate_ladder import POINTS_EACH_SIDE, bracketing_rates, covering_rates
 from evocodec.curves.rd_curve import check_monotonic, make_curve, quality_at_bits
 from evocodec.domain.errors import CandidateFailure, InfrastructureFailure, SourceError
@@ -25,6 +25,7 @@ from evocodec.domain.results import (
     Quality,
     RatePoint,
     RdCurve,
+    ResourceUse,
 )
 from evocodec.domain.video import StreamInfo
 from evocodec.metrics.meter import measure_quality
@@ -94,21 +95,14 @@ def measure_anchor(
         bits=8 * len(data),
         frames=clip.stream.frame_count,
         quality=quality,
-        cost=Cost(
-            encode_wall_seconds=encoding.wall_seconds,
-            encode_cpu_seconds=encoding.cpu_seconds,
-            decode_wall_seconds=decoding.wall_seconds,
-            decode_cpu_seconds=decoding.cpu_seconds,
-            peak_memory_bytes=max(encoding.peak_memory_bytes, decoding.peak_memory_bytes),
-            frames=clip.stream.frame_count,
-        ),
+        cost=Cost.of(encoding, decoding, clip.stream.frame_count),
         bitstream_sha256=hashlib.sha256(data).hexdigest(),
     )
 
 
 def decode_and_measure(
     clip: Clip, bitstream: Path, *, vmaf: bool = False, filters: str = ""
-) -> tuple[Quality, Usage]:
+) -> tuple[Quality, ResourceUse]:
     """Decode a raw stream of a clip, and measure its quality against the clip.
 
     Raises ``CandidateFailure`` when the number of frames differs, ``SourceError`` when their size

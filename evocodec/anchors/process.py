@@ -11,7 +11,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -20,20 +19,12 @@ import numpy as np
 
 from evocodec.anchors.encoders import AnchorEncoder
 from evocodec.domain.errors import InfrastructureFailure, SourceError
+from evocodec.domain.results import ResourceUse
 from evocodec.domain.video import Frame, Plane, StreamInfo
 from evocodec.video.ffmpeg import ffmpeg_exe
 from evocodec.video.y4m import Y4mReader, pack_frame
 
 _POLL_SECONDS = 0.01
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """Resource use of a process."""
-
-    wall_seconds: float
-    cpu_seconds: float
-    peak_memory_bytes: int
 
 
 class MeteredProcess:
@@ -94,7 +85,7 @@ class MeteredProcess:
             if found:
                 self._peak_bytes = max(self._peak_bytes, 1024 * int(rest.split(maxsplit=1)[0]))
 
-    def finish(self) -> tuple[int, str, Usage]:
+    def finish(self) -> tuple[int, str, ResourceUse]:
         """Wait for the end; returns the exit code, standard error and resource use."""
         while True:
             self.sample()
@@ -105,7 +96,7 @@ class MeteredProcess:
         self._process.returncode = os.waitstatus_to_exitcode(status)
         self._complaints.seek(0)
         report = self._complaints.read().decode("utf-8", "replace").strip()
-        took = Usage(
+        took = ResourceUse(
             wall_seconds=time.perf_counter() - self._started,
             cpu_seconds=usage.ru_utime + usage.ru_stime,
             peak_memory_bytes=self._peak_bytes,
@@ -121,7 +112,7 @@ def encode(
     output: Path,
     *,
     cancelled: Callable[[], bool] | None = None,
-) -> Usage:
+) -> ResourceUse:
     """Write the raw stream of one rate to ``output``.
 
     Odd sizes are padded to even by repeating the last row or column: 4:2:0 streams of these
@@ -151,7 +142,7 @@ class AnchorDecoding:
         self._bitstream = bitstream
         self._stream = stream
         self._filters = filters
-        self.usage = Usage(0.0, 0.0, 0)
+        self.usage = ResourceUse()
 
     def frames(self) -> Iterator[Frame]:
         """Yield every frame.

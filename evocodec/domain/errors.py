@@ -23,8 +23,6 @@ come) stands outside this tree: whoever catches an EvocodecError must not catch 
 
 from enum import StrEnum
 
-from evocodec.domain.results import Stage
-
 
 class EvocodecError(Exception):
     """Root of every error raised on purpose."""
@@ -67,7 +65,6 @@ class CandidateFailure(EvocodecError, RuntimeError):  # noqa: N818 - a failure, 
     """The program under test failed; carries what a coder needs to repair it.
 
     ``detail`` is untrusted text (a traceback, the tail of stderr): show it, never interpret it.
-    ``stage`` is where it happened, set by whoever runs the stages.
     """
 
     def __init__(self, kind: FailureKind, message: str, *, detail: str = "") -> None:
@@ -75,7 +72,6 @@ class CandidateFailure(EvocodecError, RuntimeError):  # noqa: N818 - a failure, 
         self.kind = kind
         self.message = message
         self.detail = detail
-        self.stage: Stage | None = None
 
     def __str__(self) -> str:
         return f"{self.kind}: {self.message}"

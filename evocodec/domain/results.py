@@ -94,8 +94,17 @@ class FrameSeries:
 
 
 @dataclass(frozen=True, slots=True)
+class ResourceUse:
+    """Resource use of a process, or of a job from its first line of code; measured outside it."""
+
+    wall_seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    peak_memory_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Cost:
-    """Cost of one rate point, measured outside the candidate."""
+    """Cost of one rate point, encode and decode side by side; measured outside the candidate."""
 
     encode_wall_seconds: float = 0.0
     encode_cpu_seconds: float = 0.0
@@ -103,6 +112,18 @@ class Cost:
     decode_cpu_seconds: float = 0.0
     peak_memory_bytes: int = 0
     frames: int = 0
+
+    @classmethod
+    def of(cls, encode: ResourceUse, decode: ResourceUse, frames: int) -> "Cost":
+        """Return the cost of an encode and a decode; the memory is that of the larger one."""
+        return cls(
+            encode_wall_seconds=encode.wall_seconds,
+            encode_cpu_seconds=encode.cpu_seconds,
+            decode_wall_seconds=decode.wall_seconds,
+            decode_cpu_seconds=decode.cpu_seconds,
+            peak_memory_bytes=max(encode.peak_memory_bytes, decode.peak_memory_bytes),
+            frames=frames,
+        )
 
 
 @dataclass(frozen=True, slots=True)

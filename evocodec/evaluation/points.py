@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 
-from evocodec.domain.errors import CandidateFailure
 from evocodec.domain.events import (
     Event,
     InfrastructureRetried,
@@ -69,7 +68,7 @@ class PointMeasurer:
         records that the stage began, where anything is missing.
 
         Raises:
-            CandidateFailure: the program failed; ``stage`` is that of the visit.
+            CandidateFailure: the program failed.
             InfrastructureFailure: it was lost too often, for no fault of its own.
             Interrupted: ``stop`` was set.
         """
@@ -93,19 +92,15 @@ class PointMeasurer:
         def on_retry(task: str, retry: int, reason: str) -> None:
             self._record_retry(stage_attempt, task, retry, reason)
 
-        try:
-            self.engine.run_jobs(
-                stage_attempt.candidate_id,
-                stage_attempt.source,
-                missing,
-                on_point=on_point,
-                on_retry=on_retry,
-                stop=self.stop,
-                verify=self._cheapest(jobs) if verify else None,
-            )
-        except CandidateFailure as failure:
-            failure.stage = stage_attempt.stage
-            raise
+        self.engine.run_jobs(
+            stage_attempt.candidate_id,
+            stage_attempt.source,
+            missing,
+            on_point=on_point,
+            on_retry=on_retry,
+            stop=self.stop,
+            verify=self._cheapest(jobs) if verify else None,
+        )
         return points
 
     def _cheapest(self, jobs: Sequence[RateJob]) -> RateJob:

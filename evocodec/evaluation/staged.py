@@ -11,7 +11,6 @@ from statistics import fmean
 
 from evocodec.codec.program import Program
 from evocodec.curves.rd_curve import bits_at_quality, make_curve
-from evocodec.domain.errors import CandidateFailure
 from evocodec.domain.events import (
     Evaluated,
     Screened,
@@ -72,8 +71,7 @@ class StagedEvaluator:
     ``record``, ``recorded`` and ``store_series`` are those of ``PointMeasurer``.
     ``reference_costs`` gives what the anchor costs on this machine, by clip, when a score is made;
     ``errors`` what the run knows of its screen.
-    CandidateFailure passes through with its ``stage`` set; InfrastructureFailure and Interrupted
-    pass through as they are.
+    CandidateFailure, InfrastructureFailure and Interrupted pass through as they are.
     """
 
     def __init__(
@@ -200,11 +198,7 @@ class StagedEvaluator:
         if isinstance(known, Evaluated):
             return known.score
         stage_attempt = StageAttempt(candidate_id, attempt, Stage.FULL, source)
-        try:
-            score = self._score(stage_attempt, relative)
-        except CandidateFailure as failure:
-            failure.stage = Stage.FULL
-            raise
+        score = self._score(stage_attempt, relative)
         event = Evaluated(
             run_id=self._run_id,
             at=self._now(),
@@ -250,17 +244,13 @@ class StagedEvaluator:
                 name: more_qps(measured[name], held.operating_psnr_y_db)
                 for name, held in by_name.items()
             }
-        try:
-            bits: dict[str, float] = {}
-            for name, held in by_name.items():
-                curve = make_curve(candidate_id, name, measured[name])
-                bits[name] = bits_at_quality(curve, held.operating_psnr_y_db)
-                bits[name] += self._charge(source, held.clip)
-                check_guards(held.anchor, curve, held.operating_psnr_y_db, self._settings.guards)
-            return bits
-        except CandidateFailure as failure:
-            failure.stage = stage_attempt.stage
-            raise
+        bits: dict[str, float] = {}
+        for name, held in by_name.items():
+            curve = make_curve(candidate_id, name, measured[name])
+            bits[name] = bits_at_quality(curve, held.operating_psnr_y_db)
+            bits[name] += self._charge(source, held.clip)
+            check_guards(held.anchor, curve, held.operating_psnr_y_db, self._settings.guards)
+        return bits
 
     def _charge(self, source: str, clip: Clip) -> float:
         """Bits of the program that a held-out clip bears: as heavy as on the development clips.

@@ -13,11 +13,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol, TypeAlias
 
-from evocodec.domain.errors import (
-    InfrastructureFailure,
-    Interrupted,
-)
-from evocodec.domain.results import RatePoint
+from evocodec.domain.errors import CandidateFailure, InfrastructureFailure, Interrupted
+from evocodec.domain.results import RatePoint, ResourceUse
 from evocodec.execution.contract import OnPoint, OnRetry
 from evocodec.execution.jobs import RateJob
 from evocodec.execution.messages import (
@@ -31,7 +28,6 @@ from evocodec.execution.messages import (
     TaskStarted,
     Verified,
 )
-from evocodec.sandbox.launcher import ResourceUse
 
 _logger = logging.getLogger(__name__)
 
@@ -126,7 +122,7 @@ class _Progress:
     retries: int = 0
     node_losses: int = 0  # how many of the retries were for a node that went
     encode_use: ResourceUse | None = None
-    packets: ObjectRef = None
+    encoded: ObjectRef = None  # the .evc file's bytes
     digest: str = ""
     point: RatePoint | None = None
 
@@ -171,9 +167,9 @@ class Dispatch:
                 for progress in self._ready():
                     self._advance(progress)
                 self._expire()
-        except _CandidateFailed as failed:
+        except CandidateFailure:
             drain = _LINGER_SECONDS
-            raise failed.outcome.to_error() from None
+            raise
         finally:
             self._abandon(drain)
 
@@ -191,8 +187,8 @@ class Dispatch:
         frames = submitter.frames[progress.job.clip]
         arguments: dict[Step, tuple[object, ...]] = {
             Step.ENCODE: (frames, self._source, spec),
-            Step.DECODE: (frames, self._source, progress.packets, progress.encode_use, spec),
-            Step.VERIFY: (self._source, progress.packets, progress.digest, spec),
+            Step.DECODE: (frames, self._source, progress.encoded, progress.encode_use, spec),
+            Step.VERIFY: (self._source, progress.encoded, progress.digest, spec),
         }
         progress.step = step
         progress.deadline = None
@@ -220,7 +216,7 @@ class Dispatch:
     def _next_item(self, progress: _Progress) -> TaskItem:
         item = self._workers.take(progress.stream)
         if isinstance(item, Encoded):
-            progress.packets = self._workers.take_reference(progress.stream)
+            progress.encoded = self._workers.take_reference(progress.stream)
         return item
 
     def _handle(self, progress: _Progress, item: TaskItem) -> None:
@@ -240,7 +236,7 @@ class Dispatch:
             case Verified() if progress.point is not None:
                 self._finish(progress, progress.point)
             case CandidateFailed():
-                raise _CandidateFailed(item)
+                raise item.to_error()
             case InfraLoss(reason=reason):
                 self._retry(progress, reason)
 
@@ -272,8 +268,8 @@ class Dispatch:
             )
             raise InfrastructureFailure(message)
         self._on_retry(task, progress.retries, reason)
-        # From the beginning: the packets may have gone with the worker's node.
-        progress.packets = progress.encode_use = progress.point = None
+        # From the beginning: the encoded file may have gone with the worker's node.
+        progress.encoded = progress.encode_use = progress.point = None
         self._submit(progress, Step.ENCODE)
 
     def _abandon(self, drain: float) -> None:
@@ -300,9 +296,3 @@ class Dispatch:
                 self._workers.take_reference(stream)
         except (StopIteration, TaskLostError):
             return True
-
-
-class _CandidateFailed(Exception):  # noqa: N818 - carries an outcome out of the loop
-    def __init__(self, outcome: CandidateFailed) -> None:
-        super().__init__(outcome)
-        self.outcome = outcome

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from evocodec.domain.errors import CandidateFailure, FailureKind
-from evocodec.domain.results import RatePoint
+from evocodec.domain.results import RatePoint, ResourceUse
 from evocodec.domain.video import StreamInfo
-from evocodec.sandbox.launcher import ResourceUse
 from evocodec.sandbox.policy import Limits, Policy
 
 
@@ -38,7 +37,7 @@ class TaskStarted:
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """The encoder finished; the next item of the task is the packets."""
+    """The encoder finished; the next item of the task is the stream: an ``.evc`` file's bytes."""
 
     use: ResourceUse
 

@@ -13,14 +13,14 @@ import threading
 from collections.abc import Iterator, Sequence
 from functools import cache
 
-from evocodec.codec.container import EvcHeader, write_evc
+from evocodec.codec.container import EvcHeader, read_evc, write_evc
 from evocodec.domain.errors import (
     CandidateFailure,
     ContainerError,
     FailureKind,
     InfrastructureFailure,
 )
-from evocodec.domain.results import Cost, RatePoint
+from evocodec.domain.results import Cost, RatePoint, ResourceUse
 from evocodec.domain.video import Frame
 from evocodec.execution.launchers import LauncherPool
 from evocodec.execution.messages import (
@@ -36,7 +36,7 @@ from evocodec.execution.messages import (
 )
 from evocodec.metrics.meter import measure
 from evocodec.sandbox.conformance import check_determinism, frames_digest
-from evocodec.sandbox.launcher import IsolationReport, Launcher, ResourceUse
+from evocodec.sandbox.launcher import IsolationReport, Launcher
 from evocodec.sandbox.policy import Policy
 from evocodec.video.frame_store import IN_MEMORY_BYTES, FrameWriter
 
@@ -45,16 +45,17 @@ Packets = tuple[bytes, ...]
 _here = threading.local()
 
 
-def encode_task(
-    frames: Sequence[Frame], source: str, spec: TaskSpec
-) -> Iterator[TaskItem | Packets]:
-    """Encode in a sandbox; yields Began, then Encoded and the packets, or one failure."""
+def encode_task(frames: Sequence[Frame], source: str, spec: TaskSpec) -> Iterator[TaskItem | bytes]:
+    """Encode in a sandbox; yields TaskStarted, then Encoded and the ``.evc`` file, or one failure.
+
+    The file is an item of its own, so that its bytes stay where they are until they are decoded.
+    """
     yield _began()
     try:
         launcher = _launcher(source, spec.policy)
         reference = frames[: spec.stream.frame_count]
         encoded = launcher.encode(source, reference, spec.stream, spec.qp, spec.limits)
-        _check_packable(spec, encoded.packets)
+        packed = _pack(spec, encoded.packets)
     except CandidateFailure as failure:
         yield _failed(failure)
     except InfrastructureFailure as failure:
@@ -64,19 +65,19 @@ def encode_task(
         raise
     else:
         yield Encoded(encoded.use)
-        yield encoded.packets
+        yield packed
 
 
 def decode_task(
-    frames: Sequence[Frame], source: str, packets: Packets, encode_use: ResourceUse, spec: TaskSpec
+    frames: Sequence[Frame], source: str, packed: bytes, encode_use: ResourceUse, spec: TaskSpec
 ) -> Iterator[TaskItem]:
-    """Decode in a fresh sandbox that has only the packets, then score out here.
+    """Decode in a fresh sandbox that has only the file's packets, then score out here.
 
-    Yields Began, Decoded and Scored, or Began and one failure.
+    Yields TaskStarted, Decoded and Scored, or TaskStarted and one failure.
     """
     yield _began()
     try:
-        frames_out, decode_use = _decode(source, packets, spec)
+        frames_out, decode_use = _decode(source, _unpack(packed), spec)
     except CandidateFailure as failure:
         yield _failed(failure)
         return
@@ -88,7 +89,6 @@ def decode_task(
         raise
     yield Decoded(frames_digest(frames_out))
     reference = frames[: spec.stream.frame_count]
-    packed = _pack(spec, packets)
     _score_with_one_thread()
     try:
         quality, series = measure(reference, frames_out, vmaf=spec.vmaf)
@@ -101,16 +101,17 @@ def decode_task(
         bits=8 * len(packed),
         frames=len(reference),
         quality=quality,
-        cost=_cost(encode_use, decode_use, len(reference)),
+        cost=Cost.of(encode_use, decode_use, len(reference)),
         bitstream_sha256=hashlib.sha256(packed).hexdigest(),
         series=series,
     )
     yield Scored(point)
 
 
-def verify_task(source: str, packets: Packets, digest: str, spec: TaskSpec) -> Iterator[TaskItem]:
-    """Decode once more as if on another processor; yields Began, then Verified or one failure."""
+def verify_task(source: str, packed: bytes, digest: str, spec: TaskSpec) -> Iterator[TaskItem]:
+    """Decode once more as on another processor; yields TaskStarted, then Verified or a failure."""
     yield _began()
+    packets = _unpack(packed)
     try:
         emulated = _launcher(source, spec.policy, emulated=True)
         try:
@@ -214,25 +215,16 @@ def _lost(failure: InfrastructureFailure) -> InfraLoss:
     return InfraLoss(str(failure))
 
 
-def _check_packable(spec: TaskSpec, packets: Packets) -> None:
+def _pack(spec: TaskSpec, packets: Packets) -> bytes:
+    """The file whose size is the bit count; CandidateFailure where the format's bounds end."""
+    packed = io.BytesIO()
     try:
-        _pack(spec, packets)
+        write_evc(packed, EvcHeader(spec.writer_id, spec.stream), packets)
     except ContainerError as error:
         raise CandidateFailure(FailureKind.OUTPUT_LIMIT, str(error)) from error
-
-
-def _pack(spec: TaskSpec, packets: Packets) -> bytes:
-    packed = io.BytesIO()
-    write_evc(packed, EvcHeader(spec.writer_id, spec.stream), packets)
     return packed.getvalue()
 
 
-def _cost(encode: ResourceUse, decode: ResourceUse, frames: int) -> Cost:
-    return Cost(
-        encode_wall_seconds=encode.wall_seconds,
-        encode_cpu_seconds=encode.cpu_seconds,
-        decode_wall_seconds=decode.wall_seconds,
-        decode_cpu_seconds=decode.cpu_seconds,
-        peak_memory_bytes=max(encode.peak_memory_bytes, decode.peak_memory_bytes),
-        frames=frames,
-    )
+def _unpack(packed: bytes) -> Packets:
+    _, packets = read_evc(packed)
+    return tuple(packets)

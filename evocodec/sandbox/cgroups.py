@@ -12,9 +12,9 @@ import re
 import secrets
 import signal
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
+from evocodec.domain.results import ResourceUse
 from evocodec.sandbox.policy import MEBIBYTE, Limits
 
 _CONTROLLERS = ("memory", "pids")
@@ -23,14 +23,6 @@ _NAME = re.compile(r"evocodec-(\d+)-(\d+)-[0-9a-f]+\.\d+")
 # What the kernel charges beside a program's own pages: page tables, stacks, pages of files.
 _MEMORY_SLACK_BYTES = 64 * MEBIBYTE
 _REMOVAL_SECONDS = 2.0
-
-
-@dataclass(frozen=True, slots=True)
-class GroupUse:
-    """Resource use of the processes of a group; 0 where the kernel does not report it."""
-
-    peak_memory_bytes: int = 0
-    cpu_seconds: float = 0.0
 
 
 class Cgroups:
@@ -104,8 +96,8 @@ class JobGroup:
         for folder in self._folders:
             (folder / "cgroup.procs").write_text(str(pid))
 
-    def use(self) -> GroupUse:
-        """Return the resource use so far."""
+    def use(self) -> ResourceUse:
+        """Return memory and CPU time so far; 0 where the kernel does not report it."""
         memory = self._places["memory"]
         file = "memory.max_usage_in_bytes" if self._version == 1 else "memory.peak"
         peak, cpu = 0, 0.0
@@ -114,7 +106,7 @@ class JobGroup:
         with contextlib.suppress(OSError, ValueError):
             facts = (memory / "cpu.stat").read_text().split() if self._version == 2 else []
             cpu = int(dict(zip(facts[::2], facts[1::2], strict=True)).get("usage_usec", 0)) / 1e6
-        return GroupUse(peak, cpu)
+        return ResourceUse(cpu_seconds=cpu, peak_memory_bytes=peak)
 
     def kill(self) -> None:
         """Kill every process in the group."""

@@ -9,6 +9,7 @@ from typing import Self
 import numpy as np
 
 from evocodec.domain.errors import InfrastructureFailure
+from evocodec.domain.results import ResourceUse
 from evocodec.domain.video import Frame, StreamInfo
 from evocodec.guest.framing import Tag, pack_header
 from evocodec.guest.ring import DOORBELL, split_planes
@@ -19,7 +20,6 @@ from evocodec.sandbox.launcher import (
     IsolationReport,
     OnFrame,
     OnPacket,
-    ResourceUse,
 )
 from evocodec.sandbox.policy import Limits, Policy
 from evocodec.sandbox.server_process import START_SECONDS, ServerProcess

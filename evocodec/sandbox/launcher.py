@@ -4,20 +4,12 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
+from evocodec.domain.results import ResourceUse
 from evocodec.domain.video import Frame, StreamInfo
 from evocodec.sandbox.policy import Floor, Limits
 
 OnPacket: TypeAlias = Callable[[int, bytes], None]
 OnFrame: TypeAlias = Callable[[int, Frame], None]
-
-
-@dataclass(frozen=True, slots=True)
-class ResourceUse:
-    """Resource use of a job, measured outside it; wall time starts at its first line of code."""
-
-    wall_seconds: float
-    cpu_seconds: float
-    peak_memory_bytes: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,13 +14,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from evocodec.domain.errors import CandidateFailure, FailureKind, InfrastructureFailure
+from evocodec.domain.results import ResourceUse
 from evocodec.domain.vocabulary import Layer
 from evocodec.guest.framing import FramingError, Message, MessageReader, Tag
 from evocodec.guest.ring import DOORBELL
 from evocodec.guest.server import EXIT_REPORT, OUT_OF_TIME
-from evocodec.sandbox.cgroups import GroupUse, JobGroup
+from evocodec.sandbox.cgroups import JobGroup
 from evocodec.sandbox.jobs import Buffer, Job, Pipes, ServerLostError
-from evocodec.sandbox.launcher import IsolationReport, ResourceUse
+from evocodec.sandbox.launcher import IsolationReport
 from evocodec.sandbox.outcome import (
     ProcessExit,
     classify_exit,
@@ -56,7 +57,7 @@ class _Progress:
     complete: bool = False
     exit_report: tuple[int, float, int] | None = None
     base_rss_bytes: int = -1
-    group_use: GroupUse = field(default_factory=GroupUse)
+    group_use: ResourceUse = field(default_factory=ResourceUse)
 
 
 class Supervisor:

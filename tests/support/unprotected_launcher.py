@@ -20,6 +20,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from evocodec.domain.errors import CandidateFailure, FailureKind, InfrastructureFailure
+from evocodec.domain.results import ResourceUse
 from evocodec.domain.video import Frame, StreamInfo
 from evocodec.guest.framing import HEADER, Tag, pack_header
 from evocodec.guest.job import ERROR_KINDS
@@ -29,7 +30,6 @@ from evocodec.sandbox.launcher import (
     IsolationReport,
     OnFrame,
     OnPacket,
-    ResourceUse,
 )
 from evocodec.sandbox.policy import Limits
 

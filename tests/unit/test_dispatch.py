@@ -7,12 +7,11 @@ from fractions import Fraction
 import pytest
 
 from evocodec.domain.errors import InfrastructureFailure
-from evocodec.domain.results import Cost, Quality, RatePoint, Stage
+from evocodec.domain.results import Cost, Quality, RatePoint, ResourceUse, Stage
 from evocodec.domain.video import StreamInfo
 from evocodec.execution.dispatch import Dispatch, Step, Submitter, TaskLostError
 from evocodec.execution.jobs import RateJob
 from evocodec.execution.messages import Encoded, Scored, TaskItem, TaskSpec, TaskStarted, Verified
-from evocodec.sandbox.launcher import ResourceUse
 from evocodec.sandbox.policy import Limits, Policy
 
 JOB = RateJob(Stage.SMOKE, "clip", 1, 30.0)
