@@ -50,8 +50,13 @@ class AnchorEncoder:
 
     def described(self) -> str:
         """Return the command line as text, with WxH, FPS and Q left open."""
-        words = [*self._command("ffmpeg", "WxH", "FPS", "Q"), "-f", self.muxer, f"OUT.{self.muxer}"]
-        return shlex.join(words)
+        arguments = [
+            *self._command("ffmpeg", "WxH", "FPS", "Q"),
+            "-f",
+            self.muxer,
+            f"OUT.{self.muxer}",
+        ]
+        return shlex.join(arguments)
 
     def _command(self, ffmpeg: str, size: str, fps: str, rate: str) -> list[str]:
         return [

@@ -128,7 +128,7 @@ class Session:
         sys.stdout.flush()
 
 
-def program_words(session: Session) -> str:
+def program_text(session: Session) -> str:
     """Return how to call us again on the same workspace."""
     workspace = session.options.workspace
     program = _program()

@@ -29,7 +29,7 @@ def check_cluster(
     *,
     namespace: str,
     probes: ProbeOptions | None,
-    progress: Progress = lambda words: None,
+    progress: Progress = lambda message: None,
 ) -> ClusterReport:
     """Check a cluster; with ``probes``, also try it out with pods.
 

@@ -66,7 +66,7 @@ def _mark(panel: Axes, anchor: RdCurve, curve: RdCurve, stream: StreamInfo) -> N
             )
         if fault.at is not None:
             panel.axhline(fault.at, color=_RED, linewidth=1.0, linestyle=":")
-    words = "\n".join(line for fault in faults for line in textwrap.wrap(f"• {fault.message}", 66))
-    panel.set_xlabel("kbit/s (logarithmic)" + (f"\n{words}" if words else ""), loc="left")
-    panel.xaxis.label.set_color(_RED if words else "black")
+    notes = "\n".join(line for fault in faults for line in textwrap.wrap(f"• {fault.message}", 66))
+    panel.set_xlabel("kbit/s (logarithmic)" + (f"\n{notes}" if notes else ""), loc="left")
+    panel.xaxis.label.set_color(_RED if notes else "black")
     panel.xaxis.label.set_fontsize(8.5)

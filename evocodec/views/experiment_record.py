@@ -132,13 +132,13 @@ def _summary(view: CandidateView) -> str:
             "for the same quality"
         )
         return f"Adopted as v{adoption.version}: {number}{f', {gain}' if gain else ''}.{hypothesis}"
-    words = {
+    texts = {
         CandidateStatus.REJECTED: "Rejected",
         CandidateStatus.TEST_FAILED: "Failed its tests",
         CandidateStatus.ADOPTED: "Adopted",
         CandidateStatus.RUNNING: "Running",
     }[view.status]
-    return f"{words}{f': {view.reason}' if view.reason else ''}.{hypothesis}".replace("..", ".")
+    return f"{texts}{f': {view.reason}' if view.reason else ''}.{hypothesis}".replace("..", ".")
 
 
 def _candidate(view: CandidateView) -> JsonObject:

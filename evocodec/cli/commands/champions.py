@@ -178,7 +178,7 @@ def version_rows(version: "Version", current: "Version | None") -> list[tuple[st
     return [
         ("version", f"{version.tag}{' (in use)' if used else ''}"),
         ("bitrate", f"{number(version.bitrate_mbps)} Mbit/s at equal quality; HEVC is 10"),
-        ("gain", fewer_words(version.improvement_percent, version.compared_with)),
+        ("gain", fewer_text(version.improvement_percent, version.compared_with)),
         ("ratio", f"{number(version.compression_ratio, 1)} raw bits a bit"),
         ("BD-rate", f"{percent(version.bd_rate_percent)} against HEVC"),
         ("candidate", f"{version.run_id}/{version.candidate_id}"),
@@ -189,7 +189,7 @@ def version_rows(version: "Version", current: "Version | None") -> list[tuple[st
     ]
 
 
-def fewer_words(improvement_percent: float | None, compared_with: str) -> str:
+def fewer_text(improvement_percent: float | None, compared_with: str) -> str:
     """Return an improvement in words that read well below zero too; empty without a number."""
     if improvement_percent is None:
         return ""

@@ -164,10 +164,10 @@ def describe(
         return
     session.show(spaced(_table(entries)))
     for entry in entries:
-        words = "; ".join(text for text in (entry.origin, entry.licence, entry.notes) if text)
+        message = "; ".join(text for text in (entry.origin, entry.licence, entry.notes) if text)
         line = Text(clean(entry.full_name), style="bold")
         line.append(f" {entry.sha256} ", style="not bold dim")
-        line.append(clean(words), style="not bold dim")
+        line.append(clean(message), style="not bold dim")
         session.show(line, soft_wrap=True)
     if picture is not None:
         session.show(Text(clean(f"picture: {picture}")))
@@ -215,9 +215,9 @@ def _show_verification(session: Session, one: "Verification") -> None:
 
 
 @contextmanager
-def _working(session: Session, words: str) -> Iterator[None]:
+def _working(session: Session, message: str) -> Iterator[None]:
     if session.json or not session.live:
         yield
         return
-    with session.err.status(Text(words), spinner="dots"):
+    with session.err.status(Text(message), spinner="dots"):
         yield

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from evocodec.cluster.report import ClusterReport
 
 PANEL = "Look after it"
-STATE_WORDS: Final[dict[CheckState, str]] = {
+STATE_LABELS: Final[dict[CheckState, str]] = {
     "ok": "pass",
     "warn": "warn",
     "fail": "fail",
@@ -133,7 +133,7 @@ def _label(text: str) -> tuple[str, str]:
 def show(session: Session, report: "ClusterReport") -> None:
     """Print one line for each check, and what to do where it is not as it should be."""
     session.show(Text(f"{clean(report.server)}, namespace {clean(report.namespace)}\n"))
-    session.show(checks_table(report.checks, words=STATE_WORDS))
+    session.show(checks_table(report.checks, state_labels=STATE_LABELS))
     session.show(Text(f"\n{_summary(report)}", style="bold green" if report.ok else "bold red"))
 
 
@@ -150,9 +150,9 @@ def report_payload(report: "ClusterReport") -> dict[str, Any]:
         "ok": report.ok,
         "server": report.server,
         "namespace": report.namespace,
-        "counts": {word: report.count_of(state) for state, word in STATE_WORDS.items()},
+        "counts": {word: report.count_of(state) for state, word in STATE_LABELS.items()},
         "findings": [
-            {**check_payload(check), "state": STATE_WORDS[check.state]} for check in report.checks
+            {**check_payload(check), "state": STATE_LABELS[check.state]} for check in report.checks
         ],
     }
 

@@ -41,12 +41,12 @@ def register(app: typer.Typer) -> None:
 
 
 @contextmanager
-def _working(session: Session, words: str) -> Iterator[None]:
+def _working(session: Session, message: str) -> Iterator[None]:
     """Show that something is being done, on a terminal."""
     if session.json or not session.live:
         yield
         return
-    with session.err.status(Text(words), spinner="dots"):
+    with session.err.status(Text(message), spinner="dots"):
         yield
 
 

@@ -92,11 +92,11 @@ def compare(
         return
     session.show(comparisons_table(report))
     show_report(session, report)
-    session.show(_words(report))
+    session.show(_summary_line(report))
     show_written(session, written)
 
 
-def _words(report: "Report") -> Text:
+def _summary_line(report: "Report") -> Text:
     mean = report.means.get((report.references[0].name, Metric.PSNR_Y))
     line = Text(clean(report.title), style="bold")
     if mean is None:
@@ -106,5 +106,5 @@ def _words(report: "Report") -> Text:
         level = f"{100 * mean.interval.level:.0f} %"
         ends = f"{percent(mean.interval.low)} … {percent(mean.interval.high)}"
         spread = f" ({ends} with {level} confidence)"
-    words = f": {percent(mean.percent)} bits at equal PSNR-Y{spread}"
-    return line.append(words, "default not bold")
+    message = f": {percent(mean.percent)} bits at equal PSNR-Y{spread}"
+    return line.append(message, "default not bold")

@@ -147,7 +147,7 @@ def evaluate(
         return
     session.show(clips_table(found.score))
     show_report(session, found.report)
-    session.show(Text(clean(found.label), style="bold").append_text(_score_words(found.score)))
+    session.show(Text(clean(found.label), style="bold").append_text(_score_text(found.score)))
     show_written(session, written)
 
 
@@ -206,14 +206,14 @@ def show_report(session: Session, report: "Report") -> None:
 
     session.show(means_table(report))
     session.show(costs_table(report))
-    for words in same_hour(report):
-        session.show(Text(clean(words), style="dim"))
+    for message in same_hour(report):
+        session.show(Text(clean(message), style="dim"))
     doubtful = sum(found.bd_rate is not None for found in report.problems)
     if len(report.problems) > doubtful:
         session.show(problems_table(report, width=session.out.width))
     if doubtful:
-        words = f"{plural(doubtful, 'figure')} to be read with care: --html and --csv say why"
-        session.show(Text(words, style="yellow"))
+        message = f"{plural(doubtful, 'figure')} to be read with care: --html and --csv say why"
+        session.show(Text(message, style="yellow"))
     for notice in report.notices:
         session.show(Text(f"note: {clean(notice)}", style="yellow"))
 
@@ -256,9 +256,9 @@ def watched(session: Session, work: Work[T]) -> T:
         raise
 
 
-def _score_words(score: Score) -> Text:
+def _score_text(score: Score) -> Text:
     rate = score.bitrate_mbps
-    words = (
+    message = (
         f": {number(rate)} Mbit/s at equal quality ({percent(versus_hevc(rate))} vs HEVC), "
         f"compression {number(score.compression_ratio, 1)}, "
         f"BD-rate {percent(score.bd_rate_percent)}\n"
@@ -266,4 +266,4 @@ def _score_words(score: Score) -> Text:
         f"frames/s, {size(score.peak_memory_bytes)} of memory at most, "
         f"program {size(score.program_bytes)}"
     )
-    return Text(words, style="default not bold")
+    return Text(message, style="default not bold")

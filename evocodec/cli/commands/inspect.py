@@ -29,7 +29,7 @@ from evocodec.cli.render.candidate_page import candidate_page
 from evocodec.cli.render.run_summary import OutputPaths, ending, resumable
 from evocodec.cli.render.tables import candidates_table, facts
 from evocodec.cli.render.text import clean
-from evocodec.cli.session import Session, program_words
+from evocodec.cli.session import Session, program_text
 from evocodec.domain.candidate import CandidateStatus
 from evocodec.domain.clock import epoch_seconds, seconds_between
 from evocodec.domain.errors import UserError
@@ -139,14 +139,14 @@ class _Follower:
         run = snapshot.run
         return picture(
             snapshot,
-            corner=Text(_state_words(run)),
-            hint=_hint(run, program_words(self._session)),
+            corner=Text(_state_text(run)),
+            hint=_hint(run, program_text(self._session)),
             width=self._session.out.width,
             height=max(self._session.out.height, 24),
         )
 
 
-def _state_words(run: RunView) -> str:
+def _state_text(run: RunView) -> str:
     if run.state is RunPhase.STOPPED:
         return f"{clean(run.outcome or '').replace('_', ' ')} after {duration(run.elapsed_seconds)}"
     return f"running for {duration(run.elapsed_seconds)}"
@@ -156,11 +156,11 @@ def _hint(run: RunView, program: str) -> Text:
     silent = time.time() - (epoch_seconds(run.last_at) or 0.0)
     again = f"{program} run --resume {run.run_id}"
     if run.state is RunPhase.STOPPED:
-        words = f"  go on: {again}" if resumable(run) else f"  all candidates: {program} ls"
-        return Text(words, style="dim")
+        message = f"  go on: {again}" if resumable(run) else f"  all candidates: {program} ls"
+        return Text(message, style="dim")
     if silent > SILENT_SECONDS:
-        words = f"  no event for {duration(silent)}; if it was killed: {again}"
-        return Text(words, style="yellow")
+        message = f"  no event for {duration(silent)}; if it was killed: {again}"
+        return Text(message, style="yellow")
     return Text(f"  follow: {program} status --watch", style="dim")
 
 
@@ -191,8 +191,8 @@ def list_candidates(
         return
     session.show(candidates_table(shown, view, width=session.out.width))
     more = f", {plural(len(found) - len(shown), 'more')}" if len(shown) < len(found) else ""
-    words = f"{view.run_id}: {plural(len(shown), 'candidate')}{more.removesuffix('s')}"
-    session.show(Text(words, style="dim"))
+    message = f"{view.run_id}: {plural(len(shown), 'candidate')}{more.removesuffix('s')}"
+    session.show(Text(message, style="dim"))
 
 
 def _rank(candidate: CandidateView, run: RunView) -> tuple[int, float, int]:
@@ -233,7 +233,7 @@ def _show_candidate(session: Session, laboratory: "Laboratory", ref: str) -> Non
     if session.json:
         session.emit_pretty(candidate_payload(candidate, run, record=path, pictures=pictures))
         return
-    program = program_words(session)
+    program = program_text(session)
     for block in candidate_page(candidate, run, record=path, program=program, pictures=pictures):
         session.show(block)
 
@@ -253,7 +253,7 @@ def _show_version(session: Session, laboratory: "Laboratory", ref: str) -> None:
     session.show(facts(version_rows(version, current)))
     if measured is not None:
         session.show()
-        program = program_words(session)
+        program = program_text(session)
         for block in candidate_page(*measured, record="", program=program):
             session.show(block)
 
@@ -271,7 +271,7 @@ def _show_run(session: Session, laboratory: "Laboratory", ref: str) -> None:
         run=folder,
         plots=tuple(path for path in (folder / "rd.png", folder / "rd.svg") if path.is_file()),
     )
-    for block in ending(run, output_paths, program=program_words(session)):
+    for block in ending(run, output_paths, program=program_text(session)):
         session.show(block)
 
 

@@ -70,8 +70,8 @@ def pareto(
             f"{ratio:.1f}×" if ratio else "–",
         )
     session.show(spaced(table))
-    words = f"{view.run_id}: {len(front)} of {plural(len(points), 'result')} not beaten on both"
-    session.show(Text(words + (f"; drawn in {plot}" if plot else ""), style="dim"))
+    message = f"{view.run_id}: {len(front)} of {plural(len(points), 'result')} not beaten on both"
+    session.show(Text(message + (f"; drawn in {plot}" if plot else ""), style="dim"))
 
 
 def trade_offs(view: RunView) -> tuple[TradeOff, ...]:

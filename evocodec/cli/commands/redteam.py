@@ -148,8 +148,8 @@ def show_summary(session: Session, report: "RedTeamReport") -> None:
         )
     )
     counts = [(count, name) for name in STYLES if (count := report.count_of(name))]
-    words = ", ".join(f"{count} {name}" for count, name in counts)
-    session.show(Text(f"\n{words}", style="bold green" if report.ok else "bold red"))
+    message = ", ".join(f"{count} {name}" for count, name in counts)
+    session.show(Text(f"\n{message}", style="bold green" if report.ok else "bold red"))
 
 
 def report_payload(report: "RedTeamReport") -> dict[str, Any]:

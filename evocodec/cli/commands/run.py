@@ -16,7 +16,7 @@ from evocodec.cli.display.plain import PlainDisplay
 from evocodec.cli.display.silent import SilentDisplay
 from evocodec.cli.render.run_summary import OutputPaths, ending, ending_payload, exit_code
 from evocodec.cli.render.text import clean
-from evocodec.cli.session import Session, program_words
+from evocodec.cli.session import Session, program_text
 from evocodec.cli.stopping import run_stoppable
 from evocodec.domain.errors import EvocodecError
 from evocodec.domain.events import Event
@@ -166,9 +166,9 @@ def finish(
     if settings.telemetry.log_to == "stdout":
         pass  # its last lines say so, and nothing else belongs there
     elif session.json:
-        session.emit(ending_payload(view, output_paths, resume=_resume_words(session, view.run_id)))
+        session.emit(ending_payload(view, output_paths, resume=_resume_text(session, view.run_id)))
     else:
-        for block in ending(view, output_paths, program=program_words(session)):
+        for block in ending(view, output_paths, program=program_text(session)):
             session.show(block)
     raise typer.Exit(exit_code(view))
 
@@ -201,7 +201,7 @@ def watch(
             return view, _places(session, laboratory, view)
 
     def on_stop() -> None:
-        again = f"\nresume with: {_resume_words(session, seen[0])}" if seen else ""
+        again = f"\nresume with: {_resume_text(session, seen[0])}" if seen else ""
         display.notice(f"stopping cleanly (Ctrl-C again leaves at once){again}")
 
     with display:
@@ -243,5 +243,5 @@ def _named(resume: str) -> str | None:
     return None if resume == NEWEST else resume
 
 
-def _resume_words(session: Session, run_id: str) -> str:
-    return f"{program_words(session)} run --resume {run_id}"
+def _resume_text(session: Session, run_id: str) -> str:
+    return f"{program_text(session)} run --resume {run_id}"

@@ -51,12 +51,12 @@ def submit(
     The current version is measured first, on the same clips: that is what it has to beat.
     """
     settings = session.settings()
-    words = note or f"{program}, submitted without a note."
+    hypothesis = note or f"{program}, submitted without a note."
     view, places = watch(
         session,
         settings,
         lambda laboratory, listeners, stop: laboratory.submit(
-            program, words, listeners=listeners, stop=stop
+            program, hypothesis, listeners=listeners, stop=stop
         ),
         plain=plain,
     )

@@ -157,11 +157,11 @@ def _(event: ev.StageStarted) -> Line:
 
 @_describe.register
 def _(event: ev.PointMeasured) -> Line:
-    text = f"{event.stage} {point_words(event.point)}"
+    text = f"{event.stage} {point_text(event.point)}"
     return Line(event.candidate_id, text, Tone.QUIET, main=False)
 
 
-def point_words(point: RatePoint) -> str:
+def point_text(point: RatePoint) -> str:
     """Return one rate point in words."""
     kbit = point.bits / 1000
     cost = point.cost
@@ -194,10 +194,10 @@ def _(event: ev.Screened) -> Line:
 
 @_describe.register
 def _(event: ev.Evaluated) -> Line:
-    return Line(event.candidate_id, score_words(event.score))
+    return Line(event.candidate_id, score_text(event.score))
 
 
-def score_words(score: Score) -> str:
+def score_text(score: Score) -> str:
     """Return a full evaluation in words."""
     return (
         f"{number(score.bitrate_mbps)} Mbit/s at equal quality "

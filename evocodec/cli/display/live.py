@@ -87,7 +87,7 @@ class LiveDisplay:
         if not snapshot.begun:
             return "getting ready to go on"
         left = self._minutes * 60 - snapshot.seconds
-        words = f"{duration(left)} left" if left > 0 else "finishing what is in flight"
+        message = f"{duration(left)} left" if left > 0 else "finishing what is in flight"
         if self._candidates:
-            return f"{len(snapshot.run.candidates)} of {self._candidates} candidates, {words}"
-        return words
+            return f"{len(snapshot.run.candidates)} of {self._candidates} candidates, {message}"
+        return message

@@ -94,7 +94,7 @@ class PlainDisplay:
         past = f"{plural(before, 'task')} done before"
         if not snapshot.run.run_id or not snapshot.begun:
             return f"{self._preparing} · {past}" if before else self._preparing
-        steps = [f"{step.candidate.candidate_id} {step.words}" for step in snapshot.steps]
+        steps = [f"{step.candidate.candidate_id} {step.label}" for step in snapshot.steps]
         done = f"{plural(snapshot.run.points - before, 'task')} done"
         return " · ".join([*steps, f"{done}, {before} before" if before else done])
 

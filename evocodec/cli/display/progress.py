@@ -21,7 +21,7 @@ class CandidateStep:
     """Present step of a candidate; ``fraction`` only where the number of tasks is known."""
 
     candidate: CandidateView
-    words: str
+    label: str
     fraction: float | None
     seconds: float
 
@@ -119,11 +119,11 @@ class Progress:
         since = self._since.get(candidate.candidate_id, ("", now))[1]
         if candidate.candidate_id in self._left:
             return CandidateStep(candidate, LEFT_OPEN, None, now - since)
-        words, fraction = step_words(candidate, clips=clips)
-        return CandidateStep(candidate, words, fraction, now - since)
+        label, fraction = step_text(candidate, clips=clips)
+        return CandidateStep(candidate, label, fraction, now - since)
 
 
-def step_words(candidate: CandidateView, *, clips: int) -> tuple[str, float | None]:
+def step_text(candidate: CandidateView, *, clips: int) -> tuple[str, float | None]:
     """Return what a candidate is doing, and how much of it is done where that can be said."""
     measuring = candidate.stage is not None and candidate.activity not in _BETWEEN
     if not measuring or candidate.stage is None:

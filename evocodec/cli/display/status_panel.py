@@ -44,16 +44,16 @@ def picture(
         blocks.append(Text(f"  … and {hidden} more in flight", style="dim"))
     if recent:
         blocks += [Text(), *_recent(recent, width)]
-    footer = (cut(Text(f"  {words}", style="dim"), width) for words in count_lines(snapshot.run))
+    footer = (cut(Text(f"  {label}", style="dim"), width) for label in count_lines(snapshot.run))
     return Group(*blocks, Text(), *footer, *(cut(line, width) for line in hint.split("\n")))
 
 
-def message_words(run: RunView) -> str:
+def message_text(run: RunView) -> str:
     """Return why a run stopped, where that says more than its outcome."""
     return "" if run.message == "stopped on request" else clean(run.message)
 
 
-def proposer_words(run: RunView) -> str:
+def proposer_text(run: RunView) -> str:
     """Return who proposes, so that nobody takes the mutation proposer for a language model."""
     if run.proposer is Proposer.MUTATION:
         return "mutation proposer, no language model"
@@ -81,7 +81,7 @@ def _header(run: RunView, corner: Text, width: int) -> Iterator[RenderableType]:
     title = Text("  ")
     title.append("evocodec ", style="bold")
     title.append(clean(run.run_id))
-    title.append(f"  {proposer_words(run)}", style="dim")
+    title.append(f"  {proposer_text(run)}", style="dim")
     yield _both_ends(title, corner, width)
     places = [f"clips {', '.join(run.clips)}"]
     dashboard = run.dashboard_url
@@ -91,8 +91,8 @@ def _header(run: RunView, corner: Text, width: int) -> Iterator[RenderableType]:
         yield cut(Text(f"  {clean(' · '.join(places))}", style="dim"), width)
     if run.notice and run.state is RunPhase.RUNNING:
         yield cut(Text(f"  {clean(run.notice)}", style="dim"), width)
-    if message_words(run):
-        yield cut(Text(f"  {message_words(run)}", style=str(Tone.WARN)), width)
+    if message_text(run):
+        yield cut(Text(f"  {message_text(run)}", style=str(Tone.WARN)), width)
     if run.unsafe:
         yield Text("  isolation is below the floor: --unsafe", style=str(Tone.WARN))
 
@@ -118,8 +118,8 @@ def _standing(run: RunView, width: int) -> Iterator[RenderableType]:
 
 
 def _append_rate(line: Text, bitrate_mbps: float | None) -> None:
-    words = f"{number(bitrate_mbps)} Mbit/s at equal quality"
-    line.append(f"{words}  {percent(versus_hevc(bitrate_mbps))} vs HEVC", style="default not dim")
+    label = f"{number(bitrate_mbps)} Mbit/s at equal quality"
+    line.append(f"{label}  {percent(versus_hevc(bitrate_mbps))} vs HEVC", style="default not dim")
 
 
 def _path(run: RunView) -> Text:
@@ -146,7 +146,7 @@ def _in_flight(steps: Sequence[CandidateStep], width: int) -> RenderableType:
     for step in steps:
         cells: list[RenderableType] = [
             Text(f"  {step.candidate.candidate_id}", style="bold"),
-            Text(step.words),
+            Text(step.label),
             _bar(step.fraction),
             Text(duration(step.seconds), style="dim"),
         ]

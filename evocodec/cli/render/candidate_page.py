@@ -9,11 +9,11 @@ from rich.text import Text
 from evocodec.cli.display.lines import STAGE_NAMES
 from evocodec.cli.render.tables import (
     Cell,
-    bitrate_words,
+    bitrate_text,
     clips_table,
     commands,
     facts,
-    outcome_words,
+    outcome_text,
 )
 from evocodec.cli.render.text import clean, fence
 from evocodec.domain.candidate import Finding
@@ -36,7 +36,7 @@ def candidate_page(
 
     ``pictures`` show curves that could not be compared.
     """
-    word, tone = outcome_words(candidate)
+    word, tone = outcome_text(candidate)
     title = Text(clean(candidate.candidate_id), style="bold")
     title.append(f"  {word}", style=f"{tone} not bold")
     title.append(f"  of {clean(run.run_id)}", style="dim not bold")
@@ -66,8 +66,8 @@ def _facts(candidate: CandidateView, run: RunView, record: str) -> Iterator[tupl
     yield "held-out", _held_out(candidate)
     if candidate.score is not None or candidate.screen is not None:
         spread = _between(candidate.score.bitrate_interval_mbps) if candidate.score else ""
-        words = f"{bitrate_words(candidate, run)} Mbit/s at equal quality{spread}; HEVC is 10"
-        yield "bitrate", words
+        message = f"{bitrate_text(candidate, run)} Mbit/s at equal quality{spread}; HEVC is 10"
+        yield "bitrate", message
     if candidate.screen is not None:
         yield "screen", candidate.screen.reason
     if candidate.score is not None:
@@ -131,9 +131,9 @@ def _tasks(candidate: CandidateView) -> str:
     for point in candidate.points:
         name = STAGE_NAMES.get(point.stage, str(point.stage))
         counts[name] = counts.get(name, 0) + 1
-    words = ", ".join(f"{count} {name}" for name, count in counts.items())
+    message = ", ".join(f"{count} {name}" for name, count in counts.items())
     retries = f", {candidate.retries} retried" if candidate.retries else ""
-    return words + retries if words else ""
+    return message + retries if message else ""
 
 
 def _attempt(attempt: AttemptView, *, only: bool) -> Iterator[RenderableType]:

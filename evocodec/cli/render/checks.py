@@ -19,13 +19,15 @@ _MARKS: Final = {
 
 
 def checks_table(
-    checks: Iterable[Check], *, words: Mapping[CheckState, str] | None = None
+    checks: Iterable[Check], *, state_labels: Mapping[CheckState, str] | None = None
 ) -> Table:
     """A mark and what was found, and what to do; ``words`` are written beside the marks."""
     rows: list[tuple[str, Text]] = []
     for check in checks:
         mark, style = _MARKS[check.state]
-        line = Text(f"{mark} {words[check.state]}  " if words else f"{mark} ", style=style)
+        line = Text(
+            f"{mark} {state_labels[check.state]}  " if state_labels else f"{mark} ", style=style
+        )
         line.append(clean(check.detail), style="default")
         if check.fix:
             line.append(f"\n  → {clean(check.fix)}", style="dim")

@@ -8,7 +8,7 @@ from typing import Final
 from rich.console import RenderableType
 from rich.text import Text
 
-from evocodec.cli.display.status_panel import count_lines, message_words
+from evocodec.cli.display.status_panel import count_lines, message_text
 from evocodec.cli.exits import ExitCode
 from evocodec.cli.payload.run import Json, run_payload
 from evocodec.cli.render.tables import commands, facts, versions_table
@@ -73,8 +73,8 @@ def ending(run: RunView, output_paths: OutputPaths, *, program: str) -> Iterator
     yield Text()
     yield _headline(run)
     yield from _result(run)
-    for words in count_lines(run):
-        yield Text(words, style="dim")
+    for message in count_lines(run):
+        yield Text(message, style="dim")
     if run.failures:
         kinds = ", ".join(f"{count} {clean(kind)}" for kind, count in run.failures.items())
         yield Text(f"failures: {kinds}", style="dim")
@@ -88,10 +88,10 @@ def _headline(run: RunView) -> Text:
     word, style = HEADLINES[run.outcome] if run.outcome else (run.state.value, "bold")
     line = Text(clean(word), style=style)
     seconds = duration(run.elapsed_seconds)
-    words = f"{run.run_id}, {plural(len(run.candidates), 'candidate')} in {seconds}"
-    line.append(f"  {clean(words)}", style="default not bold")
-    if message_words(run):
-        line.append(f"\n{message_words(run)}", style="default not bold")
+    message = f"{run.run_id}, {plural(len(run.candidates), 'candidate')} in {seconds}"
+    line.append(f"  {clean(message)}", style="default not bold")
+    if message_text(run):
+        line.append(f"\n{message_text(run)}", style="default not bold")
     return line
 
 
@@ -110,8 +110,8 @@ def _result(run: RunView) -> Iterator[RenderableType]:
     best = _best_rejected(run)
     if best is not None and best.score is not None:
         rate = best.score.bitrate_mbps
-        words = f"The best candidate was {best.candidate_id}: {number(rate)} Mbit/s at equal "
-        yield Text(f"{words}quality, {percent(versus_hevc(rate))} vs HEVC.")
+        message = f"The best candidate was {best.candidate_id}: {number(rate)} Mbit/s at equal "
+        yield Text(f"{message}quality, {percent(versus_hevc(rate))} vs HEVC.")
         yield Text(f"Why not: {clean(best.reason or 'it was not judged before the end')}")
     elif run.candidates:
         last = run.candidates[-1]

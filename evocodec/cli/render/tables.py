@@ -103,20 +103,20 @@ def candidates_table(
 def _candidate_row(
     candidate: CandidateView, run: RunView, width: int
 ) -> tuple[LongCell, LongCell, LongCell, LongCell, LongCell]:
-    word, tone = outcome_words(candidate)
+    word, tone = outcome_text(candidate)
     about = candidate.hypothesis
     if candidate.failure and candidate.status is CandidateStatus.TEST_FAILED:
         about = f"{candidate.failure.kind}: {candidate.failure.message}"
     return (
         LongCell(clean(candidate.candidate_id)),
         LongCell(clean(word), str(tone)),
-        LongCell(bitrate_words(candidate, run), right=True),
-        LongCell(gain_words(candidate), right=True),
+        LongCell(bitrate_text(candidate, run), right=True),
+        LongCell(gain_text(candidate), right=True),
         LongCell(shorten(about, max(width - 48, 24))),
     )
 
 
-def outcome_words(candidate: CandidateView) -> tuple[str, Tone]:
+def outcome_text(candidate: CandidateView) -> tuple[str, Tone]:
     """Return how a candidate ended, or what it is doing."""
     verdict = candidate.verdict
     if verdict is not None and verdict.rule is VerdictRule.BASELINE:
@@ -128,7 +128,7 @@ def outcome_words(candidate: CandidateView) -> tuple[str, Tone]:
     return STATUS_WORDS[candidate.status]
 
 
-def bitrate_words(candidate: CandidateView, run: RunView) -> str:
+def bitrate_text(candidate: CandidateView, run: RunView) -> str:
     """Return the measured bitrate, or the screen's estimate marked as one."""
     value = estimated_mbps(candidate, run)
     if value is None:
@@ -136,7 +136,7 @@ def bitrate_words(candidate: CandidateView, run: RunView) -> str:
     return number(value) if candidate.score is not None else f"~{number(value)}"
 
 
-def gain_words(candidate: CandidateView) -> str:
+def gain_text(candidate: CandidateView) -> str:
     """Return how many per cent fewer bits than what it was compared with; more is better."""
     if candidate.verdict is not None and candidate.verdict.improvement_percent is not None:
         return percent(candidate.verdict.improvement_percent)

@@ -81,9 +81,9 @@ def problems_table(report: "Report", *, width: int) -> RenderableType:
         if one.bd_rate is None:
             found.setdefault((one.clip, one.anchor), []).append(one)
     for (clip, anchor), each in found.items():
-        words = f"{', '.join(one.metric.value for one in each)}: {each[0].problem}"
+        message = f"{', '.join(found.metric.value for found in each)}: {each[0].problem}"
         room = max(40, width - 32)
-        add(table, shorten(clip, 16), anchor, Text(shorten(clean(words), room), style="yellow"))
+        add(table, shorten(clip, 16), anchor, Text(shorten(clean(message), room), style="yellow"))
     return spaced(table)
 
 
