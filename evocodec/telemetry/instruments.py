@@ -18,7 +18,7 @@ from evocodec.domain.errors import FailureKind
 from evocodec.domain.results import Stage
 from evocodec.domain.vocabulary import CallOutcome, Layer, ModelRole, Proposer, VerdictRule
 from evocodec.telemetry import labels
-from evocodec.telemetry.labels import Direction, Family, StageOutcome, Step
+from evocodec.telemetry.labels import CodingStep, Direction, Family, StageOutcome
 
 _STAGE_BUCKETS = (0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800)
 _MODEL_BUCKETS = (0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300)
@@ -82,7 +82,7 @@ class Instruments:
     def _add_tasks(self) -> None:
         self.points = self._counters("points", "Rate points measured", {"stage": Stage})
         self.cpu_seconds = self._counters(
-            "codec_cpu_seconds", "CPU time of candidates in the sandbox", {"step": Step}
+            "codec_cpu_seconds", "CPU time of candidates in the sandbox", {"step": CodingStep}
         )
         self.gpu_seconds = self._counter(
             "gpu_seconds", "GPU time set aside for encodes and decodes that were measured"

@@ -28,7 +28,7 @@ class StageOutcome(StrEnum):
     FAILED = "failed"
 
 
-class Step(StrEnum):
+class CodingStep(StrEnum):
     """The two halves of measuring a rate point."""
 
     ENCODE = "encode"

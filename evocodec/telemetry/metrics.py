@@ -41,7 +41,7 @@ from evocodec.domain.vocabulary import RunOutcome, RunPhase, VerdictRule
 from evocodec.telemetry import labels
 from evocodec.telemetry.champion import BdRateOf, ChampionRates, no_comparison
 from evocodec.telemetry.instruments import Instruments
-from evocodec.telemetry.labels import Direction, StageOutcome, Step, rule_label
+from evocodec.telemetry.labels import CodingStep, Direction, StageOutcome, rule_label
 
 _PROGRESS = (PointMeasured, Screened, Evaluated, HeldOutTested, CandidateClosed)
 
@@ -203,8 +203,8 @@ class RunMetrics:
 
     def _count_cost(self, point: RatePoint) -> None:
         cost = point.cost
-        self._show.cpu_seconds.of(Step.ENCODE).inc(cost.encode_cpu_seconds)
-        self._show.cpu_seconds.of(Step.DECODE).inc(cost.decode_cpu_seconds)
+        self._show.cpu_seconds.of(CodingStep.ENCODE).inc(cost.encode_cpu_seconds)
+        self._show.cpu_seconds.of(CodingStep.DECODE).inc(cost.decode_cpu_seconds)
         wall_seconds = cost.encode_wall_seconds + cost.decode_wall_seconds
         self._show.gpu_seconds.inc(self._gpus_per_task * wall_seconds)
 

@@ -41,7 +41,6 @@ def test_files_that_the_architecture_page_names_exist() -> None:
 
 NAMES_THAT_STAND_TWICE = {
     "Coder": "a program's entropy coder is within its one file; the agent writes programs",
-    "Session": "one of the command line, one of the engine's connection to Ray: never in one room",
 }
 
 

@@ -12,7 +12,7 @@ from evocodec.execution.contract import EngineInfo, EngineOptions
 from evocodec.execution.dispatch import ObjectRef
 from evocodec.execution.messages import InfraLoss
 from evocodec.execution.workers.frame_transfer import sendable
-from evocodec.execution.workers.ray_connection import Session, open_session
+from evocodec.execution.workers.ray_connection import RaySession, open_session
 from evocodec.execution.workers.ray_tasks import RayWorkers, task_resources
 from evocodec.sandbox.launcher import IsolationReport
 from evocodec.video.clips import Clip
@@ -28,7 +28,7 @@ class RayCluster(RayWorkers):
     def __init__(self, options: EngineOptions) -> None:
         super().__init__(options)
         self._options = options
-        self._session: Session | None = None
+        self._session: RaySession | None = None
 
     def open(self) -> EngineInfo:
         """Start or join Ray, and wait until a worker has described its sandbox."""
@@ -48,7 +48,7 @@ class RayCluster(RayWorkers):
             isolation=isolation,
         )
 
-    def connect(self) -> Session:
+    def connect(self) -> RaySession:
         """Start or join Ray, and wait for nobody."""
         self._session = session = open_session(self._options)
         return session

@@ -34,7 +34,7 @@ _TEMP_ROOT = Path("/tmp")  # noqa: S108 - the folder made in it is private and c
 
 
 @dataclass(frozen=True, slots=True)
-class Session:
+class RaySession:
     """A cluster that this process is connected to."""
 
     address: str
@@ -57,7 +57,7 @@ class Session:
         _set_environment(self.restore)
 
 
-def open_session(options: EngineOptions) -> Session:
+def open_session(options: EngineOptions) -> RaySession:
     """Start a local cluster, or join ``options.address``.
 
     Raises:
@@ -86,7 +86,7 @@ def open_session(options: EngineOptions) -> Session:
         raise InfrastructureFailure(_explain(options, error)) from error
     address = context.address_info["gcs_address"]
     folder = None if options.address else Path(context.address_info["session_dir"])
-    session = Session(address, context.dashboard_url or "", folder, restore)
+    session = RaySession(address, context.dashboard_url or "", folder, restore)
     if session.own and not _is_loopback(address):
         session.close(keep_logs=False)
         message = f"Ray listens on {address} instead of {_LOOPBACK}; refusing to go on"
