@@ -82,8 +82,10 @@ class ParserPool:
     def _ask(self, request: bytes) -> bytes:
         with self._lock:
             parser = self._idle.pop() if self._idle else None
-        if parser is None or not parser.alive:
-            parser = _Parser(self._limits)
+        if parser is not None and not parser.alive:
+            parser.end()
+            parser = None
+        parser = parser or _Parser(self._limits)
         try:
             reply = parser.ask(request)
         except BaseException:
