@@ -3,16 +3,17 @@
 from dataclasses import dataclass
 from typing import Protocol
 
-from agents.extract import Extracted, extract_program, looks_like_refusal
+from agents.extract import Extracted
 from agents.opinions import one_line
+from agents.reply_reader import ReplyReader
 from agents.requests import CodeReply, CodeRequest, Feedback
 from agents.templates import Prompt, Prompts, fenced
-from evocodec.codec.program import Program
 from evocodec.codec.tunables import TunableError
 from evocodec.domain.candidate import Origin, Plan
 from evocodec.domain.errors import CandidateFailure, FailureKind
 from evocodec.domain.vocabulary import CallOutcome, ModelRole
 from evocodec.models.contract import ChatGateway, Reply
+from evocodec.sandbox.review.analysis import Analyser
 
 _PROGRAM_LIMIT = 120_000  # characters of a program that a coder is shown
 
@@ -36,15 +37,15 @@ class MutationCoder:
             )
         plan = request.plan
         if not plan.edits:
-            return CodeReply(request.parent.source, "unchanged")
+            return CodeReply(request.parent.program, "unchanged")
         try:
-            source = Program(request.parent.source).edited(plan.edits).text
+            program = request.parent.program.edited(plan.edits)
         except TunableError as error:
             raise CandidateFailure(
                 FailureKind.NO_CODE, f"The edits do not fit the parent: {error}"
             ) from error
         note = ", ".join(f"{name} = {value}" for name, value in plan.edits)
-        return CodeReply(source, note)
+        return CodeReply(program, note)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,31 +54,33 @@ class ModelCoder:
 
     gateway: ChatGateway
     prompts: Prompts
+    analyser: Analyser
 
     def write(self, request: CodeRequest) -> CodeReply:
         """Ask for a program, or for a repair with the real error."""
         if request.plan.origin is Origin.SEED and request.feedback is None:
-            return CodeReply(request.parent.source, "unchanged")
-        base = request.previous_source or request.parent.source
-        prompt = self._prompt(request, base)
+            return CodeReply(request.parent.program, "unchanged")
+        base = request.previous_program or request.parent.program
+        prompt = self._prompt(request, base.text)
+        reader = ReplyReader(self.analyser, base)
         reply = self.gateway.chat(
             ModelRole.CODER,
             prompt.messages,
             candidate_id=request.candidate_id,
             attempt=request.attempt,
             template_sha256=prompt.template_sha256,
-            classify=lambda text: _outcome(text, base),
+            classify=reader.outcome,
         )
-        found = _program(reply, base)
+        found = _program(reply, reader)
         note = one_line(f"{found.how}, by {reply.model}", 300)
-        return CodeReply(found.source, note, reply.model)
+        return CodeReply(found.program, note, reply.model)
 
     def _prompt(self, request: CodeRequest, base: str) -> Prompt:
         plan = fenced(describe_plan(request.plan))
         program = fenced(base, limit=_PROGRAM_LIMIT, language="python")
         if request.feedback is None:
             return self.prompts.render("coder", plan=plan, program=program)
-        whose = "your previous attempt" if request.previous_source else "the parent"
+        whose = "your previous attempt" if request.previous_program else "the parent"
         return self.prompts.render(
             "coder_repair",
             plan=plan,
@@ -114,16 +117,7 @@ def describe_feedback(feedback: Feedback) -> str:
     return "\n\n".join(parts)
 
 
-def _outcome(text: str, base: str) -> CallOutcome:
-    try:
-        extract_program(text, base)
-    except CandidateFailure:
-        declined = looks_like_refusal(text) and "```" not in text
-        return CallOutcome.REFUSED if declined else CallOutcome.UNPARSABLE
-    return CallOutcome.OK
-
-
-def _program(reply: Reply, base: str) -> Extracted:
+def _program(reply: Reply, reader: ReplyReader) -> Extracted:
     if reply.outcome is CallOutcome.EMPTY:
         raise CandidateFailure(FailureKind.NO_CODE, "The reply was empty.")
     if reply.outcome is CallOutcome.REFUSED:
@@ -133,7 +127,7 @@ def _program(reply: Reply, base: str) -> Extracted:
             detail=reply.text[:2000],
         )
     try:
-        return extract_program(reply.text, base)
+        return reader.program(reply.text)
     except CandidateFailure as failure:
         if reply.outcome is not CallOutcome.TRUNCATED:
             raise

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from itertools import combinations
 
 from agents.opinions import without_thinking
-from evocodec.codec.syntax import parse
+from evocodec.codec.program import Program
+from evocodec.codec.syntax import UNPARSABLE
 from evocodec.domain.errors import CandidateFailure, FailureKind
 
 _FENCE = re.compile(r"^[ \t]*(`{3,}|~{3,})[ \t]*([\w+.-]*)[^\n]*\n", re.MULTILINE)
@@ -34,7 +35,7 @@ _MAX_TRIMS = 60
 class Extracted:
     """A program that parses and has one of the two forms, and how it was found."""
 
-    source: str
+    program: Program
     how: str
 
 
@@ -52,12 +53,12 @@ def extract_program(reply: str, base: str) -> Extracted:
     blocks = [body for body in _blocks(text) if body.strip()][:_MAX_BLOCKS]
     if not blocks:
         return _unfenced(text)
-    whole = [block for block in blocks if _is_program(block)]
+    whole = [program for program in map(_closed, blocks) if _is_program(program)]
     if whole:
-        return Extracted(_closed(max(whole, key=len)), "the whole file")
+        return Extracted(max(whole, key=lambda program: len(program.text)), "the whole file")
     joined = _joined(blocks)
     if joined is not None:
-        return Extracted(_closed(joined), f"the whole file, put together from {len(blocks)} blocks")
+        return Extracted(joined, f"the whole file, put together from {len(blocks)} blocks")
     raise _explain(max(blocks, key=len))
 
 
@@ -86,25 +87,26 @@ def _dedented(body: str) -> str:
     return body
 
 
-def _joined(blocks: list[str]) -> str | None:
+def _joined(blocks: list[str]) -> Program | None:
     """Join the blocks that parse into one program: all in order, or two of them."""
-    parts = [block for block in blocks if _defined(block) is not None]
+    parts = [block for block in blocks if _defined(Program(block)) is not None]
     if len(parts) < 2:
         return None
     tries = ["\n\n".join(parts), *("\n\n".join(pair) for pair in combinations(parts[:8], 2))]
-    return next((attempt for attempt in tries if _is_program(attempt)), None)
+    return next((program for program in map(_closed, tries) if _is_program(program)), None)
 
 
 def _unfenced(text: str) -> Extracted:
     """Code without a fence: try the text, then drop prose before and after."""
-    if _is_program(text):
-        return Extracted(_closed(text), "the whole reply")
+    whole = _closed(text)
+    if _is_program(whole):
+        return Extracted(whole, "the whole reply")
     for start in [match.start() for match in _CODE_START.finditer(text)][:8]:
         lines = text[start:].split("\n")
         for _ in range(_MAX_TRIMS):
-            program = "\n".join(lines)
+            program = _closed("\n".join(lines))
             if _is_program(program):
-                return Extracted(_closed(program), "code without a fence, prose dropped")
+                return Extracted(program, "code without a fence, prose dropped")
             if not lines:
                 break
             lines.pop()
@@ -130,12 +132,13 @@ def _edited(text: str, base: str) -> Extracted:
             "every one on a line of its own.",
             detail=text[:2000],
         )
-    program = base.replace("\r\n", "\n")
+    edited = base.replace("\r\n", "\n")
     for number, (old, new) in enumerate(edits, start=1):
-        program = _replace_once(program, old, new, number)
+        edited = _replace_once(edited, old, new, number)
+    program = _closed(edited)
     if not _is_program(program):
-        raise _explain(program)
-    return Extracted(_closed(program), f"{len(edits)} edits of the given program")
+        raise _explain(edited)
+    return Extracted(program, f"{len(edits)} edits of the given program")
 
 
 def _replace_once(program: str, old: str, new: str, number: int) -> str:
@@ -169,52 +172,53 @@ def _matches(program: str, old: str) -> list[tuple[int, int]]:
     ]
 
 
-def _defined(source: str) -> frozenset[str] | None:
+def _defined(program: Program) -> frozenset[str] | None:
     """Names of the top-level functions, or None when it does not parse."""
     try:
-        tree = parse(source)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        tree = program.tree
+    except UNPARSABLE:
         return None
     return frozenset(node.name for node in tree.body if isinstance(node, ast.FunctionDef))
 
 
-def _is_program(source: str) -> bool:
-    names = _defined(source)
+def _is_program(program: Program) -> bool:
+    names = _defined(program)
     return names is not None and any(form <= names for form in _FORMS)
 
 
-def _closed(source: str) -> str:
-    return source.strip("\n") + "\n"
+def _closed(text: str) -> Program:
+    return Program(text.strip("\n") + "\n")
 
 
-def _explain(source: str) -> CandidateFailure:
+def _explain(text: str) -> CandidateFailure:
     """Explain why this text is no program, with the lines around a syntax error."""
+    program = Program(text)
     try:
-        parse(source)
+        _ = program.tree
     except SyntaxError as error:
         line = error.lineno or 1
         return CandidateFailure(
             FailureKind.NO_CODE,
             f"The program does not parse: line {line}: {error.msg}.",
-            detail=_around(source, line),
+            detail=_around(text, line),
         )
     except (ValueError, RecursionError, MemoryError) as error:
         return CandidateFailure(FailureKind.NO_CODE, f"The program does not parse: {error}.")
-    names = _defined(source) or frozenset()
+    names = _defined(program) or frozenset()
     missing = sorted(_FORMS[0] - names)
     return CandidateFailure(
         FailureKind.NO_CODE,
         f"The program lacks the function {' and '.join(missing)}; it defines: "
         f"{', '.join(sorted(names)[:12]) or 'no function'}.",
-        detail=source[:2000],
+        detail=text[:2000],
     )
 
 
-def _around(source: str, line: int, context: int = 8) -> str:
-    lines = source.splitlines()
+def _around(text: str, line: int, context: int = 8) -> str:
+    lines = text.splitlines()
     first = max(0, line - 1 - context)
     shown = lines[first : line + context]
     return "\n".join(
-        f"{'>' if first + index + 1 == line else ' '} {first + index + 1:4d} {text[:160]}"
-        for index, text in enumerate(shown)
+        f"{'>' if first + index + 1 == line else ' '} {first + index + 1:4d} {shown_line[:160]}"
+        for index, shown_line in enumerate(shown)
     )

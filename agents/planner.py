@@ -48,7 +48,7 @@ class MutationPlanner:
             candidate_id=request.candidate_id,
             number=request.number,
             parent_id=request.parent.candidate_id,
-            parent_source=request.parent.source,
+            parent=request.parent.program,
         )
 
     def turn(self) -> AbstractContextManager[object]:
@@ -65,13 +65,16 @@ class ModelPlanner:
 
     def plan(self, request: PlanRequest) -> Plan:
         """Ask for a hypothesis and steps; any readable answer will do."""
+        parent = request.parent.program
         prompt = self.prompts.render(
             "planner",
             champion=fenced(request.champion, limit=2000),
             parent_id=request.parent.candidate_id,
             parent_bitrate=_bitrate(request.parent.bitrate_mbps),
-            parent_source=fenced(request.parent.source, limit=_PARENT_LIMIT, language="python"),
-            tunables=describe_tunables(request.parent.source),
+            parent_program=fenced(
+                request.parent.program.text, limit=_PARENT_LIMIT, language="python"
+            ),
+            tunables=describe_tunables(parent),
             history=describe_history(request.history),
             number=str(request.number),
         )
@@ -126,9 +129,9 @@ def _describe(item: HistoryItem) -> str:
     return "\n".join(lines)
 
 
-def describe_tunables(source: str) -> str:
+def describe_tunables(program: Program) -> str:
     """Return the tunables of a program as text for a prompt."""
-    tunables = Program(source).readable_tunables
+    tunables = program.readable_tunables
     if not tunables:
         return "The parent has no marked constants."
     return "\n".join(

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from evocodec.codec.program import Program
 from evocodec.domain.candidate import Finding, Plan
 
 HISTORY_LENGTH = 20
@@ -33,7 +34,7 @@ class Parent:
     """The program that a candidate starts from; no bitrate when it was never measured."""
 
     candidate_id: str
-    source: str
+    program: Program
     bitrate_mbps: float | None = None
 
 
@@ -70,7 +71,7 @@ class CodeRequest:
     attempt: int
     plan: Plan
     parent: Parent
-    previous_source: str | None = None
+    previous_program: Program | None = None
     feedback: Feedback | None = None
 
 
@@ -78,7 +79,7 @@ class CodeRequest:
 class CodeReply:
     """A program, a short note on how it came about, and the model that wrote it; empty for none."""
 
-    source: str
+    program: Program
     note: str
     model: str = ""
 
@@ -90,5 +91,5 @@ class ReviewRequest:
     run_id: str
     candidate_id: str
     attempt: int
-    source: str
+    program: Program
     plan: Plan

@@ -7,13 +7,11 @@ from agents.coder import describe_plan
 from agents.opinions import findings_from
 from agents.requests import ReviewRequest
 from agents.templates import Prompts, fenced
-from evocodec.codec.program import Program
 from evocodec.domain.candidate import Review
 from evocodec.domain.errors import CandidateFailure
 from evocodec.domain.vocabulary import CallOutcome, ModelRole, ReviewerName
 from evocodec.models.contract import ChatGateway
-from evocodec.sandbox.policy import Policy
-from evocodec.sandbox.review.static_review import review_program
+from evocodec.sandbox.review.analysis import Analyser
 
 _PROGRAM_LIMIT = 120_000
 
@@ -29,11 +27,11 @@ class Reviewer(Protocol):
 class StaticReviewer:
     """The static gate: reads the program, never runs it."""
 
-    policy: Policy
+    analyser: Analyser
 
     def review(self, request: ReviewRequest) -> Review:
         """Apply the policy to the program's syntax tree."""
-        return review_program(Program(request.source), self.policy)
+        return self.analyser.analyse(request.program).review
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +53,7 @@ class ModelReviewer:
         prompt = self.prompts.render(
             "reviewer",
             plan=fenced(describe_plan(request.plan)),
-            program=fenced(request.source, limit=_PROGRAM_LIMIT, language="python"),
+            program=fenced(request.program.text, limit=_PROGRAM_LIMIT, language="python"),
         )
         try:
             reply = self.gateway.chat(

@@ -8,18 +8,19 @@ from agents.planner import Planner
 from agents.requests import CodeReply, CodeRequest, PlanRequest
 from agents.reviewer import StaticReviewer
 from agents.team import Team
+from evocodec.codec.program import Program
 from evocodec.domain.candidate import Origin, Plan
 from evocodec.domain.errors import CandidateFailure, FailureKind
 from evocodec.domain.vocabulary import Proposer
 from evocodec.rules.adoption import Thresholds
-from evocodec.sandbox.policy import Policy
+from evocodec.sandbox.review.analysis import Analyser
 
 
 @dataclass(frozen=True, slots=True)
 class Submission(Planner, Coder):
     """A finished program and its author's note; it takes the place of planner and coder."""
 
-    source: str
+    program: Program
     note: str
 
     def plan(self, request: PlanRequest) -> Plan:
@@ -30,17 +31,17 @@ class Submission(Planner, Coder):
         """Return the program; a second attempt is the author's, as another submission."""
         if request.feedback is not None:
             raise CandidateFailure(FailureKind.NO_CODE, "repair it and submit it again")
-        return CodeReply(self.source, "submitted")
+        return CodeReply(self.program, "submitted")
 
 
 def submission_team(
-    submission: Submission, *, policy: Policy, thresholds: Thresholds | None = None
+    submission: Submission, *, analyser: Analyser, thresholds: Thresholds | None = None
 ) -> Team:
     """Return the team for one submission: the same gates and the same rules as for any other."""
     return Team(
         planner=submission,
         coder=submission,
-        reviewer=StaticReviewer(policy),
+        reviewer=StaticReviewer(analyser),
         judge=RuleJudge(thresholds or Thresholds()),
         proposer=Proposer.SUBMISSION,
     )

@@ -10,7 +10,7 @@ from agents.templates import Prompts
 from evocodec.domain.vocabulary import Proposer
 from evocodec.models.contract import ChatGateway
 from evocodec.rules.adoption import Thresholds
-from evocodec.sandbox.policy import Policy
+from evocodec.sandbox.review.analysis import Analyser
 from evocodec.search.archive import Archive
 from evocodec.search.mutation import MutationProposer
 
@@ -36,7 +36,7 @@ def mutation_team(
     *,
     proposer: MutationProposer,
     archive: Archive,
-    policy: Policy,
+    analyser: Analyser,
     thresholds: Thresholds | None = None,
     notice: str = MUTATION_NOTICE,
 ) -> Team:
@@ -44,7 +44,7 @@ def mutation_team(
     return Team(
         planner=MutationPlanner(proposer, archive),
         coder=MutationCoder(),
-        reviewer=StaticReviewer(policy),
+        reviewer=StaticReviewer(analyser),
         judge=RuleJudge(thresholds or Thresholds()),
         proposer=Proposer.MUTATION,
         notice=notice,
@@ -55,18 +55,18 @@ def model_team(
     *,
     gateway: ChatGateway,
     prompts: Prompts,
-    policy: Policy,
+    analyser: Analyser,
     thresholds: Thresholds | None = None,
     model_reviews: bool = True,
     model_judges: bool = False,
     proposer: Proposer = Proposer.MODEL,
 ) -> Team:
     """Return the team that asks a language model; the gates stay rules in either case."""
-    static = StaticReviewer(policy)
+    static = StaticReviewer(analyser)
     rule = RuleJudge(thresholds or Thresholds())
     return Team(
         planner=ModelPlanner(gateway, prompts),
-        coder=ModelCoder(gateway, prompts),
+        coder=ModelCoder(gateway, prompts, analyser),
         reviewer=ModelReviewer(static, gateway, prompts) if model_reviews else static,
         judge=ModelJudge(rule, gateway, prompts) if model_judges else rule,
         proposer=proposer,

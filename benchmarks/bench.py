@@ -29,6 +29,7 @@ from evocodec.anchors.encoders import X265_MEDIUM
 from evocodec.anchors.measure import anchor_curve, operating_quality_db
 from evocodec.app.laboratory import Laboratory
 from evocodec.app.programs import built_in
+from evocodec.codec.program import Program
 from evocodec.config import load_settings
 from evocodec.domain.clock import utc_now
 from evocodec.domain.events import Event, PointMeasured
@@ -120,7 +121,7 @@ def controller_rows(engine: Engine) -> list[Row]:
 
     def smoke(number: int) -> None:
         before = time.thread_time()
-        evaluator.smoke(f"c{number:04}", 0, STORE)
+        evaluator.smoke(f"c{number:04}", 0, Program(STORE))
         with lock:
             thread_seconds.append(time.thread_time() - before)
 
@@ -153,12 +154,12 @@ def stage_rows(engine: Engine, *, quick: bool) -> list[Row]:
     evaluator = book.evaluator(engine, clips, anchors)
     rows = []
     with stopwatch() as took:
-        evaluator.smoke("seed", 0, seed)
+        evaluator.smoke("seed", 0, Program(seed))
     rows.append(Row("seed: smoke", f"{took():.1f} s"))
     if quick:
         return rows
     with stopwatch() as took:
-        score = evaluator.full("seed", 0, seed)
+        score = evaluator.full("seed", 0, Program(seed))
     points = sum(len(clip.curve.points) for clip in score.clips)
     rows += [
         Row(
@@ -170,14 +171,14 @@ def stage_rows(engine: Engine, *, quick: bool) -> list[Row]:
         share_row("full", book.busy_seconds("seed", Stage.FULL), took()),
     ]
     with stopwatch() as took:
-        evaluator.screen_points("seed", 0, seed, score)
+        evaluator.screen_points("seed", 0, Program(seed), score)
     rows += [
         Row("seed: screen", f"{took():.1f} s"),
         share_row("screen", book.busy_seconds("seed", Stage.SCREEN), took()),
     ]
     names = [f"seed{number}" for number in range(IN_FLIGHT)]
     with stopwatch() as took, ThreadPoolExecutor(IN_FLIGHT) as pool:
-        list(pool.map(lambda name: evaluator.screen_points(name, 0, seed, score), names))
+        list(pool.map(lambda name: evaluator.screen_points(name, 0, Program(seed), score), names))
     busy = sum(book.busy_seconds(name, Stage.SCREEN) for name in names)
     rows.append(share_row("screen", busy, took(), candidates=IN_FLIGHT))
     return rows
@@ -316,7 +317,7 @@ def run_one_warm(engine: Engine) -> None:
     tiny = {"tiny": noise("tiny", 16, 16, 3)}
     evaluator = Book().evaluator(engine, tiny, {})
     with ThreadPoolExecutor(2 * slots()) as pool:
-        list(pool.map(lambda n: evaluator.smoke(f"w{n}", 0, STORE), range(8 * slots())))
+        list(pool.map(lambda n: evaluator.smoke(f"w{n}", 0, Program(STORE)), range(8 * slots())))
 
 
 if __name__ == "__main__":

@@ -26,7 +26,8 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from bench_sandbox import Row, markdown
+
+from benchmarks.bench_sandbox import Row, markdown
 
 ROOT = Path(__file__).resolve().parents[1]
 TOY = ROOT / "tests" / "data" / "toy_codec.py"
@@ -128,18 +129,25 @@ def run(arguments: Sequence[str]) -> None:
 def _started() -> Any:
     from evocodec.execution import messages
 
-    started = getattr(messages, "TaskStarted", None) or messages.Began
+    names = vars(messages)
+    started = names.get("TaskStarted") or names["Began"]  # what older trees call it
     return started(os.getpid(), "bench")
+
+
+def _use() -> Any:
+    """What a process took; its type has moved between the trees that are measured."""
+    from evocodec.sandbox import launcher
+
+    return vars(launcher)["ResourceUse"](0.1, 0.1, 1 << 20)
 
 
 def sleeping_encode_task(frames: Any, program: str, spec: Any) -> Iterator[Any]:
     from evocodec.execution.messages import Encoded
-    from evocodec.sandbox.launcher import ResourceUse
 
     yield _started()
     frames_wanted = spec.stream.frame_count
     time.sleep(0.1 if frames_wanted <= 3 else 0.9)
-    yield Encoded(ResourceUse(0.1, 0.1, 1 << 20))
+    yield Encoded(_use())
     yield (b"packet",)
 
 
@@ -159,7 +167,7 @@ def sleeping_decode_task(
     worse = 1.0 if spec.stream.frame_count == 8 else 1.3 + digest[0] / 2560
     bits = round(worse * 400_000 * 2.0 ** (-spec.qp / 6) * spec.stream.frame_count)
     quality = Quality(db, db, db, db, 0.9, db - 1)
-    cost = Cost(0.1, 0.1, 0.1, 0.1, 1 << 20, 1 << 20, spec.stream.frame_count)
+    cost = Cost(0.1, 0.1, 0.1, 0.1, 1 << 20, spec.stream.frame_count)
     yield Scored(RatePoint(spec.clip, spec.qp, bits, spec.stream.frame_count, quality, cost, ""))
 
 
@@ -182,7 +190,7 @@ def controller_rows() -> list[Row]:
         ms = 1e3 / counted
         rows.append(
             Row(
-                f"controller CPU for one more candidate, {name} ({program.stat().st_size >> 10} KB)",
+                f"controller CPU a candidate, {name} ({program.stat().st_size >> 10} KB)",
                 f"{ms * spent.python:.0f} ms",
                 f"Ray's threads {ms * spent.ray_threads:.0f}, Git {ms * spent.git:.0f}, parsers "
                 f"{ms * spent.parsers:.0f} ms; {60 * counted / seconds:.0f} candidates a minute, "

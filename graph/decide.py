@@ -165,7 +165,7 @@ class DecideNodes:
             run_id=services.run_id,
             candidate_id=state["candidate_id"],
             parent_id=state["parent_id"],
-            source=services.blobs.get(state["source_sha256"]).decode(),
+            program=services.programs.get(state["source_sha256"]),
             score=score,
             verdict=verdict,
             origin=plan.origin,
@@ -185,8 +185,8 @@ class DecideNodes:
         current = services.champions.current()
         if current is None or state["number"] > len(services.baselines):
             return ""
-        source = services.blobs.get(state["source_sha256"]).decode()
-        same = services.champions.source(current.version) == source
+        program = services.programs.get(state["source_sha256"])
+        same = services.champions.program(current.version) == program
         return f"v{current.version}" if same else ""
 
     def _held_out(self, state: CandidateState, verdict: Verdict) -> HeldOutResult | None:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from evocodec.codec.program import Program
 from evocodec.domain.errors import (
     CandidateFailure,
     Interrupted,
@@ -56,32 +57,32 @@ class EvaluateNode:
         """Measure the program of this attempt; measurements in the ledger are not repeated."""
         services, attempt = self.services, state["attempt"]
         candidate_id = state["candidate_id"]
-        source = services.blobs.get(state["source_sha256"]).decode()
+        program = services.programs.get(state["source_sha256"])
         failed = services.journal.find(failed_key(candidate_id, attempt))
         if isinstance(failed, AttemptFailed):
             return self._failed(state)
         stage = Stage.SMOKE
         try:
             with evaluation_slot(services):
-                services.evaluator.smoke(candidate_id, attempt, source)
+                services.evaluator.smoke(candidate_id, attempt, program)
                 stage = Stage.SCREEN
-                if self._screened_out(state, source):
+                if self._screened_out(state, program):
                     return {"outcome": "screened_out"}
                 stage = Stage.FULL
-                services.evaluator.full(candidate_id, attempt, source, self._relative(state))
+                services.evaluator.full(candidate_id, attempt, program, self._relative(state))
         except CandidateFailure as failure:
             record_failure(services, state, stage, failure)
             return self._failed(state)
         return {"outcome": "evaluated"}
 
-    def _screened_out(self, state: CandidateState, source: str) -> bool:
+    def _screened_out(self, state: CandidateState, program: Program) -> bool:
         """Compare a few frames with the version to beat, or with the best candidate so far."""
         services = self.services
         reference = self._reference(state)
         if reference is None:
             return False
         result = services.evaluator.screen(
-            state["candidate_id"], state["attempt"], source, reference
+            state["candidate_id"], state["attempt"], program, reference
         )
         return result is not None and not result.passed
 

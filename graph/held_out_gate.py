@@ -137,11 +137,11 @@ class HeldOutGate:
     ) -> None:
         """Add the bits of the candidate and of the incumbent on these clips."""
         services = self.services
-        source = services.blobs.get(state["source_sha256"]).decode()
+        program = services.programs.get(state["source_sha256"])
         sample.candidate |= services.evaluator.held_out(
             state["candidate_id"],
             state["attempt"],
-            source,
+            program,
             draw.clips,
             _around(score, draw.clips),
             announce=first,
@@ -160,13 +160,13 @@ class HeldOutGate:
         evaluated = evaluation_of(services, incumbent.candidate_id)
         if evaluated is None:
             raise LookupError(f"{incumbent.candidate_id} is to be beaten, but was never evaluated")
-        source = services.program_of(incumbent.candidate_id)
+        program = services.program_of(incumbent.candidate_id)
         around = _around(evaluated.score, clips)
 
         def bits_on(some: tuple[HeldOutClip, ...]) -> dict[str, float]:
             # Not announced: the rival has had its turn, and serves another's.
             return services.evaluator.held_out(
-                incumbent.candidate_id, evaluated.attempt, source, some, around, announce=False
+                incumbent.candidate_id, evaluated.attempt, program, some, around, announce=False
             )
 
         try:

@@ -58,14 +58,13 @@ class ProposeNodes:
                 written = recorded
             else:
                 reply = self._write(state)
-                source = reply.source
-                program = Program(source)
+                program = services.programs.put(reply.program)
                 written = CodeWritten(
                     run_id=services.run_id,
                     at=utc_now(),
                     candidate_id=candidate_id,
                     attempt=attempt,
-                    source_sha256=services.blobs.put(program.data),
+                    source_sha256=program.sha256,
                     program_bytes=len(program.data),
                     note=reply.note,
                     model=reply.model,
@@ -85,14 +84,14 @@ class ProposeNodes:
     def review(self, state: CandidateState) -> CandidateState:
         """Review the program; a refusal goes back to the coder with its findings."""
         services, attempt = self.services, state["attempt"]
-        source = services.blobs.get(state["source_sha256"]).decode()
+        program = services.programs.get(state["source_sha256"])
         plan = recorded_plan(services, state["candidate_id"])
         recorded = services.journal.find(review_key(state["candidate_id"], attempt))
         if isinstance(recorded, Reviewed):
             review = Review(recorded.findings, recorded.reviewer)
         else:
             review = services.team.reviewer.review(
-                ReviewRequest(services.run_id, state["candidate_id"], attempt, source, plan)
+                ReviewRequest(services.run_id, state["candidate_id"], attempt, program, plan)
             )
             services.journal.publish(
                 Reviewed(
@@ -166,16 +165,16 @@ class ProposeNodes:
                 attempt=attempt,
                 plan=recorded_plan(services, state["candidate_id"]),
                 parent=parent_of(services, state["parent_id"]),
-                previous_source=self._source_before(state["candidate_id"], attempt),
+                previous_program=self._program_before(state["candidate_id"], attempt),
                 feedback=self._feedback(state["candidate_id"], attempt),
             )
         )
 
-    def _source_before(self, candidate_id: str, attempt: int) -> str | None:
+    def _program_before(self, candidate_id: str, attempt: int) -> Program | None:
         for earlier in range(attempt - 1, -1, -1):
             recorded = self.services.journal.find(code_key(candidate_id, earlier))
             if isinstance(recorded, CodeWritten):
-                return self.services.blobs.get(recorded.source_sha256).decode()
+                return self.services.programs.get(recorded.source_sha256)
         return None
 
     def _feedback(self, candidate_id: str, attempt: int) -> Feedback | None:

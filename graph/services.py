@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from agents.team import Team
 from evocodec.champions.repository import ChampionRepository
+from evocodec.codec.program import Program
 from evocodec.evaluation.held_out import HeldOutSample
 from evocodec.evaluation.staged import StagedEvaluator
 from evocodec.rules.adoption import Thresholds
@@ -13,8 +14,8 @@ from evocodec.search.archive import Archive
 from evocodec.search.champion import CurrentChampion
 from evocodec.search.novelty import Novelty
 from evocodec.search.state import SearchState
-from evocodec.store.blobs import BlobStore
 from evocodec.store.journal import Journal
+from evocodec.store.programs import ProgramStore
 from evocodec.store.records import RecordStore
 from evocodec.views.run import RunState
 from graph.routing import LoopBounds
@@ -43,7 +44,7 @@ class Services:
     seed: int
     journal: Journal
     search: SearchState
-    blobs: BlobStore
+    programs: ProgramStore
     records: RecordStore
     team: Team
     champions: ChampionRepository
@@ -56,8 +57,8 @@ class Services:
     unsafe: bool
     library_codecs_allowed: bool
     imports: tuple[str, ...]
-    baselines: tuple[str, ...]
-    """Programs that open the run, as source text; the last one is what evolution starts from."""
+    baselines: tuple[Program, ...]
+    """Programs that open the run; the last one is what evolution starts from."""
     held_out: HeldOutConfig | None = None
     """None where the development clips alone decide."""
 
@@ -81,9 +82,9 @@ class Services:
         """The version to beat."""
         return self.search.champion
 
-    def program_of(self, candidate_id: str) -> str:
+    def program_of(self, candidate_id: str) -> Program:
         """The program of a candidate in the archive; raises LookupError where it has none."""
         sha256 = self.archive.get(candidate_id).sha256
         if not sha256:
             raise LookupError(f"{candidate_id} never had a program")
-        return self.blobs.get(sha256).decode()
+        return self.programs.get(sha256)

@@ -8,6 +8,7 @@ from agents.templates import fenced
 from evocodec.app.programs import built_in
 from evocodec.app.prompt_settings import make_prompts
 from evocodec.champions.repository import ChampionRepository
+from evocodec.codec.program import Program
 from evocodec.config import Settings
 from evocodec.domain.events import Event
 from evocodec.rules.adoption import ChampionFacts
@@ -35,7 +36,7 @@ def write_brief(
     ``view`` and ``events`` are of the run whose past is told; None and nothing without one.
     """
     current = champions.current()
-    source = champions.source(current.version) if current else built_in("inter")
+    program = champions.program(current.version) if current else Program(built_in("inter"))
     facts = None
     if current and current.bitrate_mbps is not None and current.compression_ratio is not None:
         facts = ChampionFacts(
@@ -48,14 +49,14 @@ def write_brief(
             archive.observe(event)
         history = planner_history(view, archive, settings.run.history)
     rendered = make_prompts(settings).render(
-        "coder", plan="Yours to make.", program=fenced(source, limit=10**7, language="python")
+        "coder", plan="Yours to make.", program=fenced(program.text, limit=10**7, language="python")
     )
     sections = {
         "How it works": rendered.messages[0].content,
         "The version to beat": champion_summary(facts),
         "What was tried, newest last": describe_history(history),
-        "Marked constants": describe_tunables(source),
+        "Marked constants": describe_tunables(program),
         "How to hand it in": _LAST_STEP,
-        "The program to start from": fenced(source, limit=10**7, language="python"),
+        "The program to start from": fenced(program.text, limit=10**7, language="python"),
     }
     return "\n".join(f"# {title}\n\n{text.strip()}\n" for title, text in sections.items())

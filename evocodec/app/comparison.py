@@ -4,17 +4,18 @@ import difflib
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from evocodec.anchors.encoders import AnchorEncoder, anchor_encoders, primary_encoder
 from evocodec.app.anchor_progress import OnAnchor
 from evocodec.app.engine import local_launcher, make_limits
 from evocodec.app.evaluation_request import EvaluationRequest, StartingEngine
-from evocodec.app.measurement_setup import MeasurementSetup, open_setup, review
+from evocodec.app.measurement_setup import MeasurementSetup, open_setup, reviewed
 from evocodec.app.program_report import assemble, program_codec, with_views
 from evocodec.app.programs import short_name
 from evocodec.app.reference_codecs import anchor_codecs
 from evocodec.app.workspace import Workspace
+from evocodec.codec.program import Program
 from evocodec.config import Settings
 from evocodec.domain.errors import UserError
 from evocodec.domain.events import Event
@@ -30,7 +31,7 @@ class Side:
     """One of the two: a program's text, or a real encoder."""
 
     label: str
-    source: str | None = None
+    program: Program | None = None
     encoder: AnchorEncoder | None = None
 
 
@@ -41,7 +42,7 @@ class _Measured:
     score: Score | None
 
 
-def find_side(name: str, settings: Settings, source_of: Callable[[str], str]) -> Side:
+def find_side(name: str, settings: Settings, program_of: Callable[[str], Program]) -> Side:
     """An anchor of the settings' track by its name, or else a program.
 
     Raises:
@@ -52,7 +53,7 @@ def find_side(name: str, settings: Settings, source_of: Callable[[str], str]) ->
         if name in (encoder.name, encoder.base_name):
             return Side(encoder.name, encoder=encoder)
     try:
-        return Side(short_name(name), source=source_of(name))
+        return Side(short_name(name), program=program_of(name))
     except UserError as error:
         known = ", ".join(encoder.base_name for encoder in encoders)
         message = f"{error}; or name an anchor: {known}"
@@ -80,9 +81,8 @@ def compare_sides(
     a, b = _told_apart(a, b)
 
     def review_both() -> None:
-        for side in (a, b):
-            if side.source is not None:
-                review(settings, side.source)
+        nonlocal a, b
+        a, b = _reviewed(a, settings), _reviewed(b, settings)
 
     setup = open_setup(
         *(starting, settings, workspace, listeners, stop),
@@ -111,13 +111,24 @@ def compare_sides(
         return with_views(report, setup, shown[0], shown[1])
 
 
+def _reviewed(side: Side, settings: Settings) -> Side:
+    if side.program is None:
+        return side
+    return replace(side, program=reviewed(settings, side.program))
+
+
 def difference(a: Side, b: Side) -> str:
     """Unified diff of two programs, with the number of changed lines first."""
-    if a.source is None or b.source is None:
+    if a.program is None or b.program is None:
         return ""
     lines = list(
         difflib.unified_diff(
-            a.source.splitlines(), b.source.splitlines(), a.label, b.label, lineterm="", n=2
+            a.program.text.splitlines(),
+            b.program.text.splitlines(),
+            a.label,
+            b.label,
+            lineterm="",
+            n=2,
         )
     )
     added = sum(line.startswith("+") for line in lines[2:])
@@ -137,7 +148,7 @@ def _told_apart(a: Side, b: Side) -> tuple[Side, Side]:
         raise UserError(message)
     if a.label != b.label:
         return a, b
-    return Side(f"A: {a.label}", a.source, a.encoder), Side(f"B: {b.label}", b.source, b.encoder)
+    return Side(f"A: {a.label}", a.program, a.encoder), Side(f"B: {b.label}", b.program, b.encoder)
 
 
 def _measure(
@@ -147,9 +158,9 @@ def _measure(
     request: EvaluationRequest,
     on_anchor: OnAnchor | None,
 ) -> _Measured:
-    if side.source is not None:
-        score = setup.measure(name, side.source)
-        return _Measured(side, program_codec(side.label, side.source, score), score)
+    if side.program is not None:
+        score = setup.measure(name, side.program)
+        return _Measured(side, program_codec(side.label, side.program, score), score)
     assert side.encoder is not None  # noqa: S101 - a side is one or the other
     primary = primary_encoder(side.encoder.track)
     codecs, _ = anchor_codecs(
@@ -172,6 +183,6 @@ def _context(setup: MeasurementSetup, *measured: _Measured) -> tuple[Codec, ...]
 def _renderer(one: _Measured, settings: Settings, stack: ExitStack) -> Renderer:
     if one.side.encoder is not None:
         return anchor_renderer(one.codec, one.side.encoder)
-    assert one.side.source is not None  # noqa: S101 - a side is one or the other
+    assert one.side.program is not None  # noqa: S101 - a side is one or the other
     launcher = stack.enter_context(local_launcher(settings))
-    return program_renderer(one.codec, one.side.source, launcher, make_limits(settings))
+    return program_renderer(one.codec, one.side.program, launcher, make_limits(settings))

@@ -14,6 +14,7 @@ from typing import BinaryIO, TypeAlias
 from evocodec.app.outputs import DecodeReport, EncodeReport
 from evocodec.codec.container import EvcHeader, EvcWriter, read_evc, read_header
 from evocodec.codec.contract import QP_MAX, QP_MIN
+from evocodec.codec.program import Program
 from evocodec.domain.errors import EvocodecError, SourceError, UserError
 from evocodec.domain.video import Frame, StreamInfo
 from evocodec.metrics.psnr import plane_psnr
@@ -28,8 +29,8 @@ from evocodec.video.sources import fetched
 from evocodec.video.test_sets import named_clips
 from evocodec.video.y4m import Y4mWriter
 
-Resolve = Callable[[str], tuple[str, str]]
-"""From a reference to (writer id, program text)."""
+Resolve = Callable[[str], tuple[str, Program]]
+"""From a reference to (writer id, program)."""
 
 OnProgress: TypeAlias = Callable[[str, int, int], None]
 """What is being done, how many frames are done, and of how many."""
@@ -71,7 +72,7 @@ def encode_file(
     with _written(output) as file:
         sink = _PacketFile(file, EvcHeader(writer, stream))
         started = time.monotonic()
-        launcher.encode(program, frames, stream, qp, limits, on_packet=sink)
+        launcher.encode(program.text, frames, stream, qp, limits, on_packet=sink)
         seconds = time.monotonic() - started
         size = sink.finish()
         psnr = None
@@ -116,7 +117,9 @@ def decode_file(
                 on_progress("decoding", index + 1, stream.frame_count)
 
             started = time.monotonic()
-            launcher.decode(program, packets, stream, limits_for(limits, stream), on_frame=on_frame)
+            launcher.decode(
+                program.text, packets, stream, limits_for(limits, stream), on_frame=on_frame
+            )
             seconds = time.monotonic() - started
     return DecodeReport(
         output=output,
@@ -214,7 +217,7 @@ class _FilePackets:
 def _verify(
     launcher: Launcher,
     limits: Limits,
-    program: str,
+    program: Program,
     coded: Path,
     frames: _SourceFrames,
     on_progress: OnProgress,
@@ -230,7 +233,7 @@ def _verify(
         values.append(plane_psnr(next(reference).y, frame.y))
         on_progress("verifying", index + 1, frames.stream.frame_count)
 
-    launcher.decode(program, _FilePackets(coded), frames.stream, limits, on_frame=on_frame)
+    launcher.decode(program.text, _FilePackets(coded), frames.stream, limits, on_frame=on_frame)
     return math.fsum(values) / len(values)
 
 

@@ -36,6 +36,7 @@ if TYPE_CHECKING:  # Ray, LangGraph and OpenCV take seconds to import: only who 
     from evocodec.app.recorded_metrics import RecordedMetrics
     from evocodec.app.run_plan import RunPlan
     from evocodec.champions.repository import ChampionRepository
+    from evocodec.codec.program import Program
     from evocodec.report.model import Report
     from evocodec.sandbox.policy import Mode
     from evocodec.sandbox.redteam.attack import Attack
@@ -133,8 +134,8 @@ class Laboratory:
         It is reviewed, screened and measured against the current version, and adopted by the same
         rules. Raises as ``run`` does.
         """
-        source = self.source(ref)
-        submitted = SubmittedProgram(self.blobs.put(source.encode()), note)
+        program = self.program(ref)
+        submitted = SubmittedProgram(self.blobs.put(program.data), note)
         plan = replace(self._new_plan(), submission=submitted)
         return self._carry_out(plan, listeners, stop)
 
@@ -206,12 +207,12 @@ class Laboratory:
 
     # --- programs ---
 
-    def source(self, ref: str) -> str:
-        """The text of a program: a candidate, a version, ``current``, a seed's name or a file."""
+    def program(self, ref: str) -> "Program":
+        """A program: a candidate, a version, ``current``, a seed's name or a file."""
         return self.resolve(ref)[1]
 
-    def resolve(self, ref: str) -> tuple[str, str]:
-        """The writer id that names a program in ``.evc`` files, and its text.
+    def resolve(self, ref: str) -> "tuple[str, Program]":
+        """The writer id that names a program in ``.evc`` files, and the program.
 
         Raises:
             UserError: nothing is called that.
@@ -234,7 +235,7 @@ class Laboratory:
         """
         from evocodec.app.evaluation_request import starting_engine
 
-        source, origin = self.source(ref), self._resolver.origin(ref)
+        program, origin = self.program(ref), self._resolver.origin(ref)
         with starting_engine(self.settings) as starting:
             from evocodec.app.program_evaluation import evaluate_program
 
@@ -243,7 +244,7 @@ class Laboratory:
                 self.settings,
                 self.workspace,
                 label=ref,
-                source=source,
+                program=program,
                 request=request,
                 origin=origin,
                 listeners=listeners,
@@ -268,7 +269,7 @@ class Laboratory:
         from evocodec.app.comparison import compare_sides, find_side
         from evocodec.app.evaluation_request import starting_engine
 
-        a, b = (find_side(name, self.settings, self.source) for name in names)
+        a, b = (find_side(name, self.settings, self.program) for name in names)
         with starting_engine(self.settings) as starting:
             return compare_sides(
                 starting,

@@ -24,7 +24,8 @@ from evocodec.evaluation.staged import StagedEvaluator
 from evocodec.execution.engine import Engine
 from evocodec.report.run_plots import FaultPictures
 from evocodec.sandbox.launcher import IsolationReport
-from evocodec.sandbox.review.static_review import review_program
+from evocodec.sandbox.parser_pool import ParserPool
+from evocodec.sandbox.review.analysis import Analyser
 from evocodec.telemetry.bus import EventBus
 
 
@@ -40,7 +41,7 @@ class MeasurementSetup:
     bus: EventBus
     stop: threading.Event
 
-    def measure(self, name: str, source: str) -> Score:
+    def measure(self, name: str, program: Program) -> Score:
         """Smoke and full; raises CandidateFailure when the program fails."""
         costs = InBackground(lambda: reference_costs(self.settings, self.anchored))
         pictures = FaultPictures(
@@ -63,8 +64,8 @@ class MeasurementSetup:
             reference_costs=costs.result,
         )
         try:
-            evaluator.smoke(name, 0, source)
-            return evaluator.full(name, 0, source, None)
+            evaluator.smoke(name, 0, program)
+            return evaluator.full(name, 0, program, None)
         except CandidateFailure as failure:
             png = pictures.draw(name, 0, failure.kind, failure.message)
             if png is not None:
@@ -75,16 +76,22 @@ class MeasurementSetup:
             costs.wait()
 
 
-def review(settings: Settings, source: str) -> None:
-    """Put a program through the static gate.
+def reviewed(settings: Settings, program: Program) -> Program:
+    """Put a program through the static gate, and return it analysed.
 
     Raises:
         CandidateFailure: it is refused.
     """
-    found = review_program(Program(source), make_policy(settings))
-    if not found.accepted:
-        listed = "\n".join(f"line {f.line}: {f.message} [{f.rule}]" for f in found.findings)
+    pool = ParserPool(processes=1)
+    try:
+        found = Analyser(make_policy(settings), pool).analyse(program)
+    finally:
+        pool.close()
+    if not found.review.accepted:
+        findings = found.review.findings
+        listed = "\n".join(f"line {f.line}: {f.message} [{f.rule}]" for f in findings)
         raise CandidateFailure(FailureKind.REVIEW, "the static review refuses it", detail=listed)
+    return found.program
 
 
 def open_setup(

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 from evocodec.anchors.encoders import chosen_encoders
 from evocodec.app.anchor_progress import OnAnchor
 from evocodec.app.evaluation_request import EvaluationRequest, StartingEngine
-from evocodec.app.measurement_setup import open_setup, review
+from evocodec.app.measurement_setup import open_setup, reviewed
 from evocodec.app.programs import short_name
 from evocodec.app.workspace import Workspace
+from evocodec.codec.program import Program
 from evocodec.config import Settings
 from evocodec.domain.events import Event
 from evocodec.domain.results import Track
@@ -27,7 +28,7 @@ def evaluate_program(
     workspace: Workspace,
     *,
     label: str,
-    source: str,
+    program: Program,
     listeners: Sequence[Callable[[Event], None]],
     stop: threading.Event,
     request: EvaluationRequest | None = None,
@@ -44,11 +45,16 @@ def evaluate_program(
     """
     request = request or EvaluationRequest()
     encoders = chosen_encoders(settings.evaluation.anchors, Track(settings.evaluation.track))
+
+    def review() -> None:
+        nonlocal program
+        program = reviewed(settings, program)
+
     setup = open_setup(
         *(starting, settings, workspace, listeners, stop),
         on_anchor=on_anchor,
         repeat=request.repeat,
-        meanwhile=lambda: review(settings, source),
+        meanwhile=review,
     )
     baseline = None
     if request.baseline_files:
@@ -56,7 +62,7 @@ def evaluate_program(
 
         # Before the slow part: a file that cannot be used should be told at once.
         baseline = baseline_codec(setup, request.baseline_files)
-    score = setup.measure(_CANDIDATE, source)
+    score = setup.measure(_CANDIDATE, program)
     starting.engine.close()
     from evocodec.app.outputs import EvaluationReport
     from evocodec.app.program_report import program_report
@@ -64,7 +70,7 @@ def evaluate_program(
     report = program_report(
         setup,
         name=short_name(label),
-        source=source,
+        program=program,
         score=score,
         encoders=encoders,
         baseline=baseline,

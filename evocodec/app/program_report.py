@@ -10,6 +10,7 @@ from evocodec.app.engine import local_launcher, make_limits, wants_vmaf
 from evocodec.app.evaluation_request import EvaluationRequest
 from evocodec.app.measurement_setup import MeasurementSetup
 from evocodec.app.reference_codecs import anchor_codecs, baseline_notices
+from evocodec.codec.program import Program
 from evocodec.domain.clock import utc_now
 from evocodec.domain.errors import Interrupted
 from evocodec.domain.results import Score
@@ -38,7 +39,7 @@ def program_report(
     setup: MeasurementSetup,
     *,
     name: str,
-    source: str,
+    program: Program,
     score: Score,
     encoders: Sequence[AnchorEncoder],
     baseline: Codec | None,
@@ -50,7 +51,7 @@ def program_report(
 
     ``origin`` is the run that it comes from, and its candidate there.
     """
-    subject = program_codec(name, source, score)
+    subject = program_codec(name, program, score)
     anchors, notices = anchor_codecs(setup, encoders, repeat=request.repeat, on_anchor=on_anchor)
     references = (*anchors, *((baseline,) if baseline else ()))
     report = assemble(
@@ -70,17 +71,17 @@ def program_report(
             report,
             setup,
             anchor_renderer(references[0], encoders[0]),
-            program_renderer(subject, source, launcher, make_limits(setup.settings)),
+            program_renderer(subject, program, launcher, make_limits(setup.settings)),
         )
 
 
-def program_codec(label: str, source: str, score: Score) -> Codec:
+def program_codec(label: str, program: Program, score: Score) -> Codec:
     """A measured program as one side of a comparison."""
     return Codec(
         name=label,
         kind=Kind.PROGRAM,
         curves={clip.clip: replace(clip.curve, codec=label) for clip in score.clips},
-        program=program_facts(source),
+        program=program_facts(program),
         encode_time_ratio=score.encode_time_ratio,
         decode_time_ratio=score.decode_time_ratio,
     )

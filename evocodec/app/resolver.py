@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from evocodec.codec.program import Program
 from evocodec.domain.errors import UserError
 from evocodec.domain.events import Event
 from evocodec.store.blobs import BlobStore
@@ -108,8 +109,8 @@ class Resolver:
             f"run {run_id} has no candidate {name}; its last is {last}. `evocodec ls` lists them"
         )
 
-    def program(self, ref: str) -> tuple[str, str]:
-        """The writer id that names a program in ``.evc`` files, and its text.
+    def program(self, ref: str) -> tuple[str, Program]:
+        """The writer id that names a program in ``.evc`` files, and the program.
 
         A version's id is its own; any other program is kept as a blob and named by its hash.
         """
@@ -117,17 +118,17 @@ class Resolver:
         from evocodec.champions.publish import resolve as resolve_published
 
         if _HASH.fullmatch(ref):
-            return ref, self._blobs.get(ref).decode()
+            return ref, Program(self._blobs.get(ref).decode())
         if _CANDIDATE.fullmatch(ref):
-            source = self._candidate_source(ref)
+            program = self._candidate_program(ref)
         elif ref in BUILT_IN:
-            source = built_in(ref)
+            program = Program(built_in(ref))
         else:
             published = resolve_published(ref, self._champions())
             if not published.writer_id.startswith("file+"):
-                return published.writer_id, published.source
-            source = published.source
-        return self._blobs.put(source.encode()), source
+                return published.writer_id, published.program
+            program = published.program
+        return self._blobs.put(program.data), program
 
     def origin(self, ref: str) -> tuple[RunView, str] | None:
         """The run that a candidate or version comes from, and its id there; else None."""
@@ -143,11 +144,11 @@ class Resolver:
             return None
         return self.view(version.run_id), version.candidate_id
 
-    def _candidate_source(self, ref: str) -> str:
+    def _candidate_program(self, ref: str) -> Program:
         candidate = self.candidate(ref)
         hashes = [a.source_sha256 for a in candidate.attempts if a.source_sha256]
         if not hashes:
             why = candidate.reason or "it is still being planned"
             message = f"{ref} never had a program: {why}"
             raise UserError(message)
-        return self._blobs.get(hashes[-1]).decode()
+        return Program(self._blobs.get(hashes[-1]).decode())

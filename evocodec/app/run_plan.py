@@ -15,6 +15,7 @@ from evocodec.app.held_out_clips import new_secret
 from evocodec.app.programs import built_in, looks_like_file, read_program
 from evocodec.app.workspace import Workspace
 from evocodec.champions.repository import ChampionRepository
+from evocodec.codec.program import Program
 from evocodec.config import (
     EvaluationSettings,
     HeldOutSettings,
@@ -69,9 +70,7 @@ def new_plan(
     if champions.remote:
         # Versions of another machine are the ones to beat, too.
         champions.prepare()
-    baselines = tuple(
-        blobs.put(source.encode()) for source in baseline_sources(settings, champions)
-    )
+    baselines = tuple(blobs.put(program.data) for program in baseline_programs(settings, champions))
     secret = blobs.put(new_secret()) if settings.held_out.enabled else ""
     return RunPlan(new_run_id(), 0, settings, workspace, baselines, held_out_secret=secret)
 
@@ -104,27 +103,27 @@ def resumed_plan(run_id: str, settings: Settings, workspace: Workspace, ledger: 
     )
 
 
-def baseline_sources(settings: Settings, champions: ChampionRepository) -> tuple[str, ...]:
+def baseline_programs(settings: Settings, champions: ChampionRepository) -> tuple[Program, ...]:
     """The programs a new run opens with: the current version if there is one, then the seed.
 
     A program that is named with ``--program`` is measured even where a version exists; without
     one, evolution goes on from the current version.
     """
     current = champions.current()
-    sources = [champions.source(current.version)] if current else []
+    programs = [champions.program(current.version)] if current else []
     name = settings.run.program
-    if name or not sources:
+    if name or not programs:
         named = _named_program(name or "inter")
-        if named not in sources:
-            sources.append(named)
-    return tuple(sources)
+        if named not in programs:
+            programs.append(named)
+    return tuple(programs)
 
 
-def _named_program(name: str) -> str:
+def _named_program(name: str) -> Program:
     if looks_like_file(name):
-        return read_program(Path(name))
+        return Program(read_program(Path(name)))
     try:
-        return built_in(name)
+        return Program(built_in(name))
     except (FileNotFoundError, ModuleNotFoundError) as error:
         message = f"there is no built-in program {name!r}; name a file, or one of: inter, per_frame"
         raise UserError(message) from error

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from agents.submission import Submission, submission_team
 from agents.team import Team, model_team, mutation_team
-from evocodec.app.engine import make_policy
 from evocodec.app.prompt_settings import make_prompts
 from evocodec.app.run_plan import RunPlan
 from evocodec.app.stage_settings import thresholds
@@ -18,11 +17,12 @@ from evocodec.domain.vocabulary import Proposer
 from evocodec.models.gateway import ModelGateway
 from evocodec.models.replay import ReplayGateway, replay_from
 from evocodec.rules.adoption import Thresholds
-from evocodec.sandbox.policy import Policy
+from evocodec.sandbox.review.analysis import Analyser
 from evocodec.search.archive import Archive
 from evocodec.search.mutation import MutationProposer
 from evocodec.store.blobs import BlobStore
 from evocodec.store.ledger import Ledger
+from evocodec.store.programs import ProgramStore
 
 
 def proposer_of(plan: RunPlan) -> Proposer:
@@ -41,6 +41,8 @@ class TeamBuilder:
     plan: RunPlan
     ledger: Ledger
     blobs: BlobStore
+    programs: ProgramStore
+    analyser: Analyser
     record: Callable[[Event], object]
     stop: threading.Event
     closing: ExitStack
@@ -48,18 +50,18 @@ class TeamBuilder:
     def build(self, archive: Archive) -> Team:
         """The team that the plan and its settings ask for."""
         settings = self.plan.settings
-        rules, policy = thresholds(settings), make_policy(settings)
+        rules = thresholds(settings)
         if self.plan.submission:
             given = self.plan.submission
-            submitted = Submission(self.blobs.get(given.sha256).decode(), given.note)
-            return submission_team(submitted, policy=policy, thresholds=rules)
+            submitted = Submission(self.programs.get(given.sha256), given.note)
+            return submission_team(submitted, analyser=self.analyser, thresholds=rules)
         if settings.run.replay:
-            return self._replay_team(policy, rules)
+            return self._replay_team(rules)
         if not settings.model.configured:
             return mutation_team(
                 proposer=MutationProposer(settings.run.seed),
                 archive=archive,
-                policy=policy,
+                analyser=self.analyser,
                 thresholds=rules,
             )
         gateway = ModelGateway(
@@ -75,13 +77,13 @@ class TeamBuilder:
         return model_team(
             gateway=gateway,
             prompts=make_prompts(settings),
-            policy=policy,
+            analyser=self.analyser,
             thresholds=rules,
             model_reviews=settings.model.model_review,
             model_judges=settings.model.model_judge,
         )
 
-    def _replay_team(self, policy: Policy, rules: Thresholds) -> Team:
+    def _replay_team(self, rules: Thresholds) -> Team:
         """Recorded replies in place of a model: no endpoint, no cost, the same gates."""
         settings = self.plan.settings
         gateway = ReplayGateway(
@@ -95,7 +97,7 @@ class TeamBuilder:
         return model_team(
             gateway=gateway,
             prompts=make_prompts(settings),
-            policy=policy,
+            analyser=self.analyser,
             thresholds=rules,
             model_reviews=settings.model.model_review,
             model_judges=settings.model.model_judge,

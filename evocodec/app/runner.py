@@ -25,7 +25,7 @@ from evocodec.app.run_watch import RunWatch
 from evocodec.app.stage_settings import reference_costs, stage_settings, thresholds
 from evocodec.app.stores import open_checkpoints
 from evocodec.champions.repository import ChampionRepository
-from evocodec.codec.program import derive_facts
+from evocodec.codec.program import Program
 from evocodec.domain.beginning import ModelBudget
 from evocodec.domain.clock import utc_now
 from evocodec.domain.errors import SupersededError
@@ -45,11 +45,14 @@ from evocodec.evaluation.staged import StagedEvaluator
 from evocodec.execution.contract import EngineInfo
 from evocodec.execution.engine import Engine, ray_engine
 from evocodec.report.run_plots import FaultPictures
+from evocodec.sandbox.parser_pool import ParserPool
 from evocodec.sandbox.policy import available_imports
+from evocodec.sandbox.review.analysis import Analyser
 from evocodec.search.state import new_search_state
 from evocodec.store.blobs import BlobStore
 from evocodec.store.journal import Journal
 from evocodec.store.ledger import Ledger
+from evocodec.store.programs import ProgramStore
 from evocodec.store.records import RecordStore
 from evocodec.telemetry.bus import EventBus
 from graph.build import build_candidate_graph
@@ -91,11 +94,16 @@ class Runner:
         # With recorded replies as well: they are a model's.
         model = plan.settings.model.configured or bool(plan.settings.run.replay)
         self._uses_model = model and not plan.submission
+        self._parsers = ParserPool()
+        self._analyser = Analyser(make_policy(plan.settings), self._parsers)
+        self._programs = ProgramStore(
+            stores.blobs, lambda program: self._analyser.analyse(program).program
+        )
         self._search = new_search_state(
             mode="model" if self._uses_model else "mutation",
             seed=plan.settings.run.seed,
             read_program=lambda sha256: stores.blobs.get(sha256).decode(),
-            derive=derive_facts,
+            derive=lambda text: self._analyser.analyse(Program(text)).program.facts,
         )
         self._screen_errors = ScreenErrors()
         for _, event in stores.ledger.events(plan.run_id):
@@ -104,6 +112,7 @@ class Runner:
         self._journal = Journal(stores.ledger, plan.run_id, self._tell)
         self._own_stop = threading.Event()
         self._closing = ExitStack()
+        self._closing.callback(self._parsers.close)
         self._ours = False
 
     def run(self) -> RunEnd:
@@ -223,6 +232,8 @@ class Runner:
             plan,
             self._stores.ledger,
             self._stores.blobs,
+            self._programs,
+            self._analyser,
             self._journal.publish,
             self._own_stop,
             self._closing,
@@ -236,7 +247,7 @@ class Runner:
             seed=settings.run.seed,
             journal=self._journal,
             search=self._search,
-            blobs=self._stores.blobs,
+            programs=self._programs,
             records=self._stores.records,
             team=team.build(self._search.archive),
             champions=self._stores.champions,
@@ -249,7 +260,7 @@ class Runner:
             unsafe=settings.sandbox.unsafe,
             library_codecs_allowed=settings.sandbox.allow_library_codecs,
             imports=tuple(sorted(available_imports(make_policy(settings)))),
-            baselines=tuple(self._stores.blobs.get(sha).decode() for sha in plan.baselines),
+            baselines=tuple(map(self._programs.get, plan.baselines)),
             held_out=self._held_out(anchored),
         )
         seconds = settings.run.minutes * 60.0
@@ -259,7 +270,7 @@ class Runner:
             in_flight=slots + (settings.run.ahead if uses_model else 0),
             finish_seconds=max(30.0, _FINISH_SHARE * seconds),
         )
-        with open_checkpoints(settings, plan.workspace, services.blobs) as checkpointer:
+        with open_checkpoints(settings, plan.workspace, self._stores.blobs) as checkpointer:
             return RunLoop(services, build_candidate_graph(services, checkpointer), options).run()
 
     def _evaluator(self, engine: Engine, anchored: Mapping[str, AnchoredClip]) -> StagedEvaluator:

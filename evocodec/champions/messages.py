@@ -12,6 +12,7 @@ from typing import Any
 
 from pydantic_core import to_json
 
+from evocodec.codec.program import Program
 from evocodec.domain.candidate import Origin, Verdict
 from evocodec.domain.results import HeldOutResult, Score
 
@@ -29,7 +30,7 @@ class AdoptionEntry:
 
     run_id: str
     candidate_id: str
-    source: str
+    program: Program
     score: Score
     verdict: Verdict
     parent_id: str = ""

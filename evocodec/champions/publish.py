@@ -7,6 +7,7 @@ from pathlib import Path
 
 from evocodec.champions.messages import Version
 from evocodec.champions.repository import ChampionRepository
+from evocodec.codec.program import Program
 from evocodec.domain.errors import UserError
 
 CURRENT = "current"
@@ -23,7 +24,7 @@ class Published:
     """
 
     writer_id: str
-    source: str
+    program: Program
 
 
 def resolve(reference: str | int, champions: ChampionRepository) -> Published:
@@ -52,18 +53,18 @@ def _current(champions: ChampionRepository) -> Published:
 
 
 def _version(champions: ChampionRepository, number: int, commit: str) -> Published:
-    source = champions.source(number)
+    program = champions.program(number)
     (version,) = (v for v in champions.versions() if v.version == number)
     if not version.commit.startswith(commit):
         raise UserError(
             f"v{number}+{commit} is of another champion repository: here v{number} is commit "
             f"{version.commit[:8]}. Name that repository with --set champions.path=FOLDER"
         )
-    return Published(version.writer_id, source)
+    return Published(version.writer_id, program)
 
 
 def _published(champions: ChampionRepository, version: Version) -> Published:
-    return Published(version.writer_id, champions.source(version.version))
+    return Published(version.writer_id, champions.program(version.version))
 
 
 def _file(text: str) -> Published:
@@ -71,7 +72,7 @@ def _file(text: str) -> Published:
     try:
         with path.open("rb") as file:
             data = file.read(_MAX_PROGRAM_BYTES + 1)
-        source = data.decode("utf-8")
+        text = data.decode("utf-8")
     except OSError as error:
         raise UserError(
             f"{text!r} is no version (v1, current) and no readable file: {error.strerror}. "
@@ -81,4 +82,4 @@ def _file(text: str) -> Published:
         raise UserError(f"{text} is no program: it is not UTF-8 text") from error
     if len(data) > _MAX_PROGRAM_BYTES:
         raise UserError(f"{text} is no program: it is larger than {_MAX_PROGRAM_BYTES} bytes")
-    return Published(f"file+{hashlib.sha256(data).hexdigest()[:8]}", source)
+    return Published(f"file+{hashlib.sha256(data).hexdigest()[:8]}", Program(text))

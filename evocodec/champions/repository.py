@@ -31,6 +31,7 @@ from evocodec.champions.messages import (
     rollback_message,
     version_from,
 )
+from evocodec.codec.program import Program
 from evocodec.domain.errors import InfrastructureFailure, UserError
 
 DEFAULT_AUTHOR = "Evocodec <evocodec@localhost>"
@@ -146,7 +147,7 @@ class ChampionRepository:
         history = self._history()
         return _require(history.versions, history.current) if history.current else None
 
-    def source(self, version: int) -> str:
+    def program(self, version: int) -> Program:
         """Return the program of a version, checked against the hash in its commit.
 
         Raises UserError for a version that does not exist, InfrastructureFailure for a damaged one.
@@ -158,7 +159,7 @@ class ChampionRepository:
                 f"the program of {found.tag} in {self.path} is not the one that was adopted: "
                 "its SHA-256 differs from the commit's trailer"
             )
-        return data.decode("utf-8")
+        return Program(data.decode("utf-8"))
 
     def push(self) -> PushResult:
         """Push the branch and all tags to the remote, with what failed before.
@@ -219,8 +220,7 @@ class ChampionRepository:
 
     def _commit_adoption(self, entry: AdoptionEntry, history: _History) -> Version:
         number = max((version.version for version in history.versions), default=0) + 1
-        data = entry.source.encode("utf-8")
-        source_sha256 = hashlib.sha256(data).hexdigest()
+        data, source_sha256 = entry.program.data, entry.program.sha256
         message = adoption_message(entry, number, source_sha256)
         preview = version_from(parse_trailers(message.rpartition("\n\n")[2]), "", entry.at)
         listed = (*history.versions, preview) if preview else history.versions

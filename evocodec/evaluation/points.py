@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 
+from evocodec.codec.program import Program
 from evocodec.domain.events import (
     Event,
     InfrastructureRetried,
@@ -33,7 +34,7 @@ class StageAttempt:
     candidate_id: str
     attempt: int
     stage: Stage
-    source: str
+    program: Program
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +95,7 @@ class PointMeasurer:
 
         self.engine.run_jobs(
             stage_attempt.candidate_id,
-            stage_attempt.source,
+            stage_attempt.program.text,
             missing,
             on_point=on_point,
             on_retry=on_retry,

@@ -108,15 +108,15 @@ class StagedEvaluator:
         for clip in self._clips.values():
             engine.put_clip(clip)
 
-    def smoke(self, candidate_id: str, attempt: int, source: str) -> None:
+    def smoke(self, candidate_id: str, attempt: int, program: Program) -> None:
         """Does it run, does it decode, twice alike: 3 frames of one or two clips."""
-        stage_attempt = StageAttempt(candidate_id, attempt, Stage.SMOKE, source)
+        stage_attempt = StageAttempt(candidate_id, attempt, Stage.SMOKE, program)
         self._measuring.points(
             stage_attempt, smoke_jobs(self._clips, self._settings.smoke_qp), verify=True
         )
 
     def screen(
-        self, candidate_id: str, attempt: int, source: str, reference: ScreenReference | None
+        self, candidate_id: str, attempt: int, program: Program, reference: ScreenReference | None
     ) -> ScreenResult | None:
         """Estimate the gain over the reference from a few frames at its rates.
 
@@ -127,13 +127,13 @@ class StagedEvaluator:
         known = self._recorded(screened_key(candidate_id, attempt))
         if isinstance(known, Screened):
             return known.result
-        stage_attempt = StageAttempt(candidate_id, attempt, Stage.SCREEN, source)
+        stage_attempt = StageAttempt(candidate_id, attempt, Stage.SCREEN, program)
         qps = {clip: point.qp for clip, point in reference.points.items()}
         jobs = screen_jobs(self._clips, qps, self._settings.screen_frames)
         points = self._measuring.points(stage_attempt, jobs)
         result = screen(
             reference=reference.points,
-            candidate=self._screened_points(points, source),
+            candidate=self._screened_points(points, program),
             anchors=self._anchors,
             reference_id=reference.candidate_id,
             keep_below=self._settings.screen_keep_below,
@@ -153,7 +153,13 @@ class StagedEvaluator:
         return result
 
     def screen_points(
-        self, candidate_id: str, attempt: int, source: str, score: Score, *, version: bool = True
+        self,
+        candidate_id: str,
+        attempt: int,
+        program: Program,
+        score: Score,
+        *,
+        version: bool = True,
     ) -> ScreenReference:
         """Measure a fully evaluated candidate as later candidates will be screened.
 
@@ -166,18 +172,18 @@ class StagedEvaluator:
             scored.clip: operating_qp(scored.curve, scored.operating_psnr_y_db)
             for scored in score.clips
         }
-        stage_attempt = StageAttempt(candidate_id, attempt, Stage.SCREEN, source)
+        stage_attempt = StageAttempt(candidate_id, attempt, Stage.SCREEN, program)
         jobs = screen_jobs(self._clips, qps, self._settings.screen_frames)
         points = self._measuring.points(stage_attempt, jobs)
         settings = self._settings
         line = settings.win if version else first_version_line(score, settings.first_below_mbps)
-        return ScreenReference(candidate_id, self._screened_points(points, source), line)
+        return ScreenReference(candidate_id, self._screened_points(points, program), line)
 
     def _screened_points(
-        self, points: Mapping[RateJob, RatePoint], source: str
+        self, points: Mapping[RateJob, RatePoint], program: Program
     ) -> dict[str, RatePoint]:
         """Points by clip, each with its frames' share of the program where that is charged."""
-        extra = 8 * Program(source).facts.packed_bytes if self._settings.charge_program else 0
+        extra = 8 * program.facts.packed_bytes if self._settings.charge_program else 0
         return {
             job.clip: replace(
                 point,
@@ -188,7 +194,7 @@ class StagedEvaluator:
         }
 
     def full(
-        self, candidate_id: str, attempt: int, source: str, relative: ParentCurves = None
+        self, candidate_id: str, attempt: int, program: Program, relative: ParentCurves = None
     ) -> Score:
         """Measure whole clips until every curve can be compared, and score them.
 
@@ -197,7 +203,7 @@ class StagedEvaluator:
         known = self._recorded(evaluated_key(candidate_id, attempt))
         if isinstance(known, Evaluated):
             return known.score
-        stage_attempt = StageAttempt(candidate_id, attempt, Stage.FULL, source)
+        stage_attempt = StageAttempt(candidate_id, attempt, Stage.FULL, program)
         score = self._score(stage_attempt, relative)
         event = Evaluated(
             run_id=self._run_id,
@@ -214,7 +220,7 @@ class StagedEvaluator:
         self,
         candidate_id: str,
         attempt: int,
-        source: str,
+        program: Program,
         clips: Sequence[HeldOutClip],
         around_qps: Mapping[str, float],
         *,
@@ -225,7 +231,7 @@ class StagedEvaluator:
         Three rates a clip, around the given one, and more only until the operating quality lies
         between two of them. ``announce`` records that the stage began.
         """
-        stage_attempt = StageAttempt(candidate_id, attempt, Stage.HELD_OUT, source)
+        stage_attempt = StageAttempt(candidate_id, attempt, Stage.HELD_OUT, program)
         by_name = {held.clip.name: held for held in clips}
         for held in clips:
             self._engine.put_clip(held.clip)
@@ -248,11 +254,11 @@ class StagedEvaluator:
         for name, held in by_name.items():
             curve = make_curve(candidate_id, name, measured[name])
             bits[name] = bits_at_quality(curve, held.operating_psnr_y_db)
-            bits[name] += self._charge(source, held.clip)
+            bits[name] += self._charge(program, held.clip)
             check_guards(held.anchor, curve, held.operating_psnr_y_db, self._settings.guards)
         return bits
 
-    def _charge(self, source: str, clip: Clip) -> float:
+    def _charge(self, program: Program, clip: Clip) -> float:
         """Bits of the program that a held-out clip bears: as heavy as on the development clips.
 
         A held-out clip is shorter and smaller; the whole program would outweigh it.
@@ -260,7 +266,7 @@ class StagedEvaluator:
         if not self._settings.charge_program:
             return 0.0
         mean = fmean(known.stream.raw_bits for known in self._clips.values())
-        return 8 * Program(source).facts.packed_bytes * clip.stream.raw_bits / mean
+        return 8 * program.facts.packed_bytes * clip.stream.raw_bits / mean
 
     def _score(self, stage_attempt: StageAttempt, relative: ParentCurves) -> Score:
         measured: dict[str, list[RatePoint]] = {clip: [] for clip in self._clips}
@@ -286,8 +292,8 @@ class StagedEvaluator:
             anchors=self._anchors,
             operating_db=self._operating_db,
             curves=curves,
-            program_bytes=len(stage_attempt.source.encode()),
-            packed_program_bytes=Program(stage_attempt.source).facts.packed_bytes,
+            program_bytes=len(stage_attempt.program.data),
+            packed_program_bytes=stage_attempt.program.facts.packed_bytes,
             charge_program=self._settings.charge_program,
             reference_costs=self._reference_costs(),
             confidence=self._settings.confidence,

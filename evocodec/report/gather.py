@@ -21,14 +21,13 @@ from evocodec.video.ffmpeg import ffmpeg_version
 _LIBRARIES = ("numpy", "opencv-python-headless", "constriction", "scipy", "numba", "torch")
 
 
-def program_facts(source: str) -> ReportedProgram:
+def program_facts(program: Program) -> ReportedProgram:
     """Size and identity of a program."""
-    program = Program(source)
     return ReportedProgram(
         sha256=program.sha256,
         source_bytes=len(program.data),
         packed_bytes=program.facts.packed_bytes,
-        lines=len(source.splitlines()),
+        lines=len(program.text.splitlines()),
     )
 
 

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from evocodec.anchors.encoders import AnchorEncoder
 from evocodec.anchors.process import AnchorDecoding, encode
+from evocodec.codec.program import Program
 from evocodec.domain.results import FrameSeries
 from evocodec.domain.video import Frame
 from evocodec.metrics.meter import measure
@@ -49,12 +50,14 @@ class Renderer:
     rates: tuple[float, float, float] | None = None
 
 
-def program_renderer(codec: Codec, source: str, launcher: Launcher, limits: Limits) -> Renderer:
+def program_renderer(
+    codec: Codec, program: Program, launcher: Launcher, limits: Limits
+) -> Renderer:
     """A program, in the sandbox."""
 
     def render(clip: Clip, qp: float) -> Rendered:
-        encoded = launcher.encode(source, clip.frames, clip.stream, qp, limits)
-        decoded = launcher.decode(source, encoded.packets, clip.stream, limits)
+        encoded = launcher.encode(program.text, clip.frames, clip.stream, qp, limits)
+        decoded = launcher.decode(program.text, encoded.packets, clip.stream, limits)
         return 8 * sum(map(len, encoded.packets)), tuple(decoded.frames)
 
     return Renderer(codec, render)

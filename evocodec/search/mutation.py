@@ -8,7 +8,6 @@ import math
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 
@@ -25,9 +24,6 @@ _TRIES = 24  # posterior draws before the proposer falls back on enumeration
 _SWEEP = 8  # results during which untried values are tested in groups, before draws spread out
 _SWEEP_SPREAD, _SEARCH_SPREAD = 0.05, 0.5  # of Thompson sampling's 1, which is for longer runs
 _WORTH_ADDING = 0.002  # an edit that promises less than 0.2 % is left out
-
-
-_program = lru_cache(maxsize=32)(Program)  # a parent is asked for its marks again and again
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +62,7 @@ class MutationProposer:
         candidate_id: str,
         number: int,
         parent_id: str,
-        parent_source: str,
+        parent: Program,
     ) -> Plan:
         """Propose edits of a given parent that are neither known nor pending in the archive.
 
@@ -75,7 +71,7 @@ class MutationProposer:
 
         Raises CandidateFailure (NO_CODE) for a parent without marks, or with none left to try.
         """
-        tunables = _program(parent_source).tunables
+        tunables = parent.tunables
         if not tunables:
             raise CandidateFailure(
                 FailureKind.NO_CODE,

@@ -7,6 +7,7 @@ from typing import Any, cast
 from agents.judge import RuleJudge
 from agents.team import Team
 from evocodec.champions.repository import ChampionRepository
+from evocodec.codec.program import Program
 from evocodec.domain.candidate import Origin
 from evocodec.domain.clock import utc_now
 from evocodec.domain.events import CandidateOpened, CodeWritten, Evaluated, Judged, Planned
@@ -15,6 +16,7 @@ from evocodec.domain.vocabulary import Proposer
 from evocodec.search.state import SearchState
 from evocodec.store.journal import Journal
 from evocodec.store.memory import MemoryBlobStore, MemoryLedger, MemoryRecordStore
+from evocodec.store.programs import ProgramStore
 from graph.decide import DecideNodes
 from graph.routing import LoopBounds
 from graph.services import Services
@@ -45,7 +47,7 @@ def services_in(folder: Path) -> Services:
         seed=1,
         journal=Journal(MemoryLedger(), RUN, search.observe),
         search=search,
-        blobs=MemoryBlobStore(),
+        programs=ProgramStore(MemoryBlobStore(), lambda program: program),
         records=MemoryRecordStore(),
         team=Team(
             cast(Any, None), cast(Any, None), cast(Any, None), RuleJudge(), Proposer.MUTATION
@@ -66,7 +68,7 @@ def services_in(folder: Path) -> Services:
 
 def measured(services: Services, candidate_id: str, bitrate_mbps: float) -> CandidateState:
     """A candidate that has come through the full evaluation."""
-    sha256 = services.blobs.put(f"# {candidate_id}".encode())
+    sha256 = services.programs.put(Program(f"# {candidate_id}")).sha256
     common: dict[str, Any] = {"run_id": RUN, "at": utc_now(), "candidate_id": candidate_id}
     for event in (
         CandidateOpened(**common, parent_id="", number=int(candidate_id[1:])),

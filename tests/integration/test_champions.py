@@ -30,7 +30,7 @@ def test_before_the_first_adoption_there_is_nothing_and_nothing_is_made(
     assert champions.current() is None
     assert champions.push().pushed is False
     with pytest.raises(UserError, match="none yet"):
-        champions.source(1)
+        champions.program(1)
     with pytest.raises(UserError, match="none yet"):
         champions.rollback(1, "why not")
     assert not champions.path.exists()
@@ -77,7 +77,7 @@ def test_old_versions_stay_readable_and_the_newest_is_current(
     for number in (1, 2, 3):
         assert champions.adopt(entry(number)).version == number
     assert [version.version for version in champions.versions()] == [1, 2, 3]
-    assert [champions.source(n) for n in (1, 2, 3)] == [f"STEP = {n}\n" for n in (1, 2, 3)]
+    assert [champions.program(n).text for n in (1, 2, 3)] == [f"STEP = {n}\n" for n in (1, 2, 3)]
     current = champions.current()
     assert current is not None
     assert (current.version, current.candidate_id, current.compared_with) == (3, "c0003", "v2")
@@ -85,13 +85,13 @@ def test_old_versions_stay_readable_and_the_newest_is_current(
     assert current.improvement_percent == 10.25
     assert "v3 (current)" in (champions.path / "README.md").read_text()
     with pytest.raises(UserError, match=r"no version v9.*v1, v2, v3"):
-        champions.source(9)
+        champions.program(9)
 
 
 def test_the_bytes_of_a_program_are_kept_exactly(champions: ChampionRepository) -> None:
     source = "# Umlaut ü, tab\t, trailing  \r\nX = '→'\n\n\n"
     champions.adopt(entry(1, source=source))
-    assert champions.source(1) == source
+    assert champions.program(1).text == source
 
 
 def test_adopting_the_same_candidate_again_returns_what_it_became(
@@ -109,7 +109,7 @@ def test_a_crash_between_commit_and_tag_is_repaired_by_the_next_call(
 ) -> None:
     first = champions.adopt(entry(1))
     git(champions.path, "tag", "-d", "v1")
-    assert champions.source(1) == "STEP = 1\n"
+    assert champions.program(1).text == "STEP = 1\n"
     assert champions.adopt(entry(1)) == first
     assert git(champions.path, "rev-parse", "v1^{commit}") == first.commit
 
@@ -140,7 +140,7 @@ def test_a_leftover_index_lock_does_not_stop_an_adoption_and_is_explained(
     lock = champions.path / ".git" / "index.lock"
     lock.touch()
     assert champions.adopt(entry(2)).version == 2
-    assert champions.source(2) == "STEP = 2\n"
+    assert champions.program(2).text == "STEP = 2\n"
     assert f"rm '{lock}'" in caplog.text
     lock.unlink()
     champions.adopt(entry(2))
@@ -167,7 +167,7 @@ def test_changes_of_a_person_in_the_work_tree_are_kept_and_not_committed(
     (champions.path / "codec.py").write_text("MINE = True\n")
     champions.adopt(entry(2))
     assert (champions.path / "codec.py").read_text() == "MINE = True\n"
-    assert champions.source(2) == "STEP = 2\n"
+    assert champions.program(2).text == "STEP = 2\n"
     assert "not committed" in caplog.text
 
 
@@ -236,7 +236,7 @@ def test_a_program_changed_behind_its_commit_is_noticed(champions: ChampionRepos
     who = ("-c", "user.name=A", "-c", "user.email=a@b")
     git(champions.path, *who, "commit", "-qam", message, "--amend")
     with pytest.raises(InfrastructureFailure, match="not the one that was adopted"):
-        champions.source(1)
+        champions.program(1)
 
 
 def test_threads_that_adopt_at_once_get_different_numbers(champions: ChampionRepository) -> None:
@@ -260,7 +260,7 @@ def test_a_version_is_found_by_any_of_its_names(
     champions.adopt(entry(1))
     second = champions.adopt(entry(2))
     published = resolve(reference, champions)
-    assert published.source == "STEP = 2\n"
+    assert published.program.text == "STEP = 2\n"
     assert published.writer_id == f"v2+{second.commit[:8]}"
     assert resolve(published.writer_id, champions) == published
 
@@ -284,7 +284,7 @@ def test_a_program_file_is_found_by_its_path(champions: ChampionRepository, tmp_
     path = tmp_path / "mine.py"
     path.write_text("X = 1\n")
     published = resolve(str(path), champions)
-    assert published.source == "X = 1\n"
+    assert published.program.text == "X = 1\n"
     assert published.writer_id.startswith("file+")
     assert len(published.writer_id) == len("file+") + 8
 
@@ -307,6 +307,7 @@ ADOPT = """
 import sys
 from pathlib import Path
 from evocodec.champions.repository import AdoptionEntry, ChampionRepository
+from evocodec.codec.program import Program
 from evocodec.domain.candidate import Verdict
 from evocodec.domain.results import Score
 
@@ -317,7 +318,11 @@ print("ready", flush=True)
 for number in range(1, 1000):
     name = f"c{number:04}"
     entry = AdoptionEntry(
-        run_id="r", candidate_id=name, source=f"STEP = {number}\\n", score=score, verdict=verdict
+        run_id="r",
+        candidate_id=name,
+        program=Program(f"STEP = {number}\\n"),
+        score=score,
+        verdict=verdict,
     )
     print(name, champions.adopt(entry).version, flush=True)
 """

@@ -40,7 +40,7 @@ def test_an_unreachable_remote_loses_nothing_and_is_made_up_for(tmp_path: Path, 
     assert first.pushed is False
     assert "does not appear to be a git repository" in first.push_error
     assert "tried again" in first.push_error
-    assert champions.source(1) == "STEP = 1\n"
+    assert champions.program(1).text == "STEP = 1\n"
     away.rename(bare)
     second = champions.adopt(entry(2))
     assert second.pushed
@@ -64,7 +64,7 @@ def test_a_remote_with_other_commits_is_not_overwritten(tmp_path: Path, bare: Pa
     assert git(bare, "rev-parse", "main") == theirs
     # All or nothing: no tag without its branch.
     assert git(bare, "tag", "--list") == "v1"
-    assert ours.source(2) == "STEP = 2\n"
+    assert ours.program(2).text == "STEP = 2\n"
     git(ours.path, *who, "pull", "-q", "--no-rebase", "--no-edit", str(bare), "main")
     assert ours.push().pushed
     assert [version.version for version in ours.versions()] == [1, 2]

@@ -45,6 +45,7 @@ from evocodec.sandbox.review.static_review import review_program
 from evocodec.search.state import SearchState
 from evocodec.store.journal import Journal
 from evocodec.store.memory import MemoryBlobStore, MemoryLedger, MemoryRecordStore
+from evocodec.store.programs import ProgramStore
 from evocodec.video.clip_spec import ClipSource
 from evocodec.video.clips import load_clip
 from graph.decide import DecideNodes
@@ -309,7 +310,7 @@ class Bench:
 
     def measured(self, candidate_id: str, source: str) -> CandidateState:
         """Take a program through the full evaluation."""
-        sha256 = self.services.blobs.put(source.encode())
+        sha256 = self.services.programs.put(Program(source)).sha256
         number = int(candidate_id[1:])
         common: dict[str, Any] = {"run_id": RUN, "at": utc_now(), "candidate_id": candidate_id}
         parent = "c0001" if number > 1 else ""
@@ -319,7 +320,7 @@ class Bench:
             CodeWritten(**common, attempt=0, source_sha256=sha256, program_bytes=len(source)),
         ):
             self.services.journal.publish(event)
-        self.evaluator.full(candidate_id, 0, source)
+        self.evaluator.full(candidate_id, 0, Program(source))
         return {
             "candidate_id": candidate_id,
             "parent_id": parent,
@@ -373,7 +374,7 @@ def bench_of(course: Course, folder: Path, *, gate: bool, keep: float = 0.5) -> 
         seed=1,
         journal=journal,
         search=search,
-        blobs=MemoryBlobStore(),
+        programs=ProgramStore(MemoryBlobStore(), lambda program: program),
         records=MemoryRecordStore(),
         team=Team(nobody, nobody, nobody, RuleJudge(WIDE), Proposer.SUBMISSION),
         champions=ChampionRepository(folder / "champions"),

@@ -24,6 +24,7 @@ from evocodec.cli.command import guarded
 from evocodec.cli.exits import ExitCode
 from evocodec.cli.main import application
 from evocodec.cli.session import GlobalOptions, Session
+from evocodec.codec.program import Program
 from evocodec.domain.candidate import Verdict
 from evocodec.domain.events import Event
 from evocodec.domain.vocabulary import VerdictRule
@@ -65,7 +66,7 @@ def adopt(workspace: Path, number: int, mbps: float, before: str) -> None:
         run_id=story.RUN,
         candidate_id=f"c{number:04d}",
         parent_id="c0001" if number > 1 else "",
-        source=story.program(number),
+        program=Program(story.program(number)),
         score=story.score(mbps),
         verdict=verdict,
         hypothesis="quarter-pel motion",

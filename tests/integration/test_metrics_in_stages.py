@@ -9,6 +9,7 @@ import pytest
 
 from evocodec.anchors.encoders import X265_MEDIUM
 from evocodec.anchors.measure import anchor_curve, operating_quality_db
+from evocodec.codec.program import Program
 from evocodec.domain.events import Evaluated, PointMeasured
 from evocodec.domain.results import RatePoint, RdCurve, Score, Stage
 from evocodec.evaluation.guards import Guards
@@ -86,8 +87,8 @@ def test_every_point_of_a_whole_clip_has_vmaf_and_leaves_its_series_in_a_blob(
 ) -> None:
     ledger, blobs = MemoryLedger(), FileBlobStore(tmp_path / "blobs")
     with evaluating(clip, anchor, ledger, vmaf=True, blobs=blobs) as evaluator:
-        evaluator.smoke("c1", 0, TOY)
-        evaluator.full("c1", 0, TOY)
+        evaluator.smoke("c1", 0, Program(TOY))
+        evaluator.full("c1", 0, Program(TOY))
     full = measured(ledger, Stage.FULL)
     assert len(full) >= 4
     for event in full:
@@ -109,7 +110,7 @@ def test_without_a_blob_store_the_series_stays_and_without_wanting_it_there_is_n
     clip: Clip, anchor: RdCurve
 ) -> None:
     with evaluating(clip, anchor, MemoryLedger(), vmaf=False, blobs=None) as evaluator:
-        score = evaluator.full("c1", 0, TOY)
+        score = evaluator.full("c1", 0, Program(TOY))
     every = list(points_of_score(score))
     assert every
     for point in every:

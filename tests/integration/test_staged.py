@@ -10,6 +10,7 @@ import pytest
 
 from evocodec.anchors.encoders import X265_MEDIUM
 from evocodec.anchors.measure import anchor_curve, operating_quality_db
+from evocodec.codec.program import Program
 from evocodec.domain.errors import (
     CandidateFailure,
     FailureKind,
@@ -99,13 +100,13 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
 def test_a_better_program_passes_every_stage_and_scores_better(bench: Bench) -> None:
     ledger = MemoryLedger()
     evaluator = bench.evaluator(ledger)
-    evaluator.smoke("c1", 0, TOY)
-    score = evaluator.full("c1", 0, TOY)
-    reference = evaluator.screen_points("c1", 0, TOY, score)
+    evaluator.smoke("c1", 0, Program(TOY))
+    score = evaluator.full("c1", 0, Program(TOY))
+    reference = evaluator.screen_points("c1", 0, Program(TOY), score)
 
-    evaluator.smoke("c2", 0, LEFT)
-    screened = evaluator.screen("c2", 0, LEFT, reference)
-    better = evaluator.full("c2", 0, LEFT)
+    evaluator.smoke("c2", 0, Program(LEFT))
+    screened = evaluator.screen("c2", 0, Program(LEFT), reference)
+    better = evaluator.full("c2", 0, Program(LEFT))
 
     assert screened is not None
     assert screened.passed
@@ -121,11 +122,11 @@ def test_a_stopped_evaluation_goes_on_where_it_stopped(bench: Bench) -> None:
     ledger = MemoryLedger()
     stop = threading.Event()
     with pytest.raises(Interrupted):
-        bench.evaluator(ledger, stop=stop, stop_after=3).full("c1", 0, TOY)
+        bench.evaluator(ledger, stop=stop, stop_after=3).full("c1", 0, Program(TOY))
     before = points(ledger)
     assert 3 <= len(before) < 8
 
-    score = bench.evaluator(ledger).full("c1", 0, TOY)
+    score = bench.evaluator(ledger).full("c1", 0, Program(TOY))
 
     after = points(ledger)
     assert after[: len(before)] == before
@@ -136,7 +137,7 @@ def test_a_stopped_evaluation_goes_on_where_it_stopped(bench: Bench) -> None:
     known = ledger.get(RUN, "c1/evaluated/0")
     assert isinstance(known, Evaluated)
     assert known.score == score
-    assert bench.evaluator(ledger).full("c1", 0, TOY) == score
+    assert bench.evaluator(ledger).full("c1", 0, Program(TOY)) == score
     assert points(ledger) == after
 
 
@@ -144,7 +145,7 @@ def test_a_codec_that_ignores_qp_is_told_so_and_gets_no_score(bench: Bench) -> N
     ledger = MemoryLedger()
     deaf = TOY.replace("    step = step_of(qp)\n", "    step = 8.0\n")
     with pytest.raises(CandidateFailure, match="no effect") as caught:
-        bench.evaluator(ledger).full("c1", 0, deaf)
+        bench.evaluator(ledger).full("c1", 0, Program(deaf))
     assert caught.value.kind is FailureKind.QUALITY
     assert ledger.get(RUN, "c1/evaluated/0") is None
 
@@ -153,6 +154,6 @@ def test_a_program_that_fails_in_smoke_leaves_no_point(bench: Bench) -> None:
     ledger = MemoryLedger()
     broken = TOY.replace("yield Frame(*planes)", "yield Frame(planes[0], planes[1], planes[0])")
     with pytest.raises(CandidateFailure) as caught:
-        bench.evaluator(ledger).smoke("c1", 0, broken)
+        bench.evaluator(ledger).smoke("c1", 0, Program(broken))
     assert caught.value.kind is FailureKind.BAD_OUTPUT
     assert points(ledger) == []

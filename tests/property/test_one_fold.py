@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evocodec.codec.program import derive_facts
+from evocodec.codec.program import Program, derive_facts
 from evocodec.domain import events as ev
 from evocodec.domain.candidate import CandidateStatus, Origin, Verdict
 from evocodec.domain.errors import CandidateFailure, FailureKind
@@ -221,7 +221,7 @@ def told(state: SearchState, programs: dict[str, str], number: int) -> dict[str,
                 candidate_id=f"c{number:04d}",
                 number=number,
                 parent_id=parent.candidate_id,
-                parent_source=programs[parent.sha256],
+                parent=Program(programs[parent.sha256]),
             )
         else:
             proposal = None

@@ -4,6 +4,7 @@ import subprocess
 from pathlib import Path
 
 from evocodec.champions.messages import AdoptionEntry
+from evocodec.codec.program import Program
 from evocodec.domain.candidate import Origin, Verdict
 from evocodec.domain.results import Score
 from evocodec.domain.vocabulary import VerdictRule
@@ -17,7 +18,7 @@ def entry(
         run_id=run_id,
         candidate_id=f"c{number:04}",
         parent_id=f"c{number - 1:04}",
-        source=source or f"STEP = {number}\n",
+        program=Program(source or f"STEP = {number}\n"),
         score=Score(bitrate, 20.0 + number, -5.5, "city", 0.9, 2.0, 8.0, 2**20, 4000, ()),
         verdict=Verdict(
             True, VerdictRule.BITRATE, "fewer bits", f"v{number - 1}", 10.25, bitrate, 21.0

@@ -120,7 +120,7 @@ def problems_of_versions(opened: Laboratory, left: Left) -> Iterator[str]:
         yield f"versions are not numbered 1, 2, 3: {in_git}"
     for version in versions:
         wanted = [sha for (name, _), sha in left.programs.items() if name == version.candidate_id]
-        source = opened.champions.source(version.version)
+        source = opened.champions.program(version.version).text
         if hashlib.sha256(source.encode()).hexdigest() != wanted[-1]:
             yield f"v{version.version} is not the program that was measured"
     commits = {event.candidate_id: event.commit for event in left.adopted}

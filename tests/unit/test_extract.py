@@ -59,19 +59,19 @@ def edit(old: str, new: str) -> str:
     ids=range(13),
 )
 def test_a_whole_program_is_found_however_it_is_wrapped(reply: str) -> None:
-    assert extract_program(reply, "").source == PROGRAM
+    assert extract_program(reply, "").program.text == PROGRAM
 
 
 def test_a_program_in_several_blocks_is_put_together() -> None:
     blocks = "\n".join(f"Part:\n```python\n{half}\n```" for half in HALVES)
-    source = extract_program(blocks, "").source
+    source = extract_program(blocks, "").program.text
     namespace: dict[str, object] = {}
     exec(source, namespace)  # a test's own text
     assert {"encode", "decode", "STEP", "np"} <= namespace.keys()
 
 
 def test_the_per_frame_form_is_a_program_too() -> None:
-    assert extract_program(f"```python\n{PER_FRAME}```", "").source == PER_FRAME
+    assert extract_program(f"```python\n{PER_FRAME}```", "").program.text == PER_FRAME
 
 
 def test_edits_apply_in_order_to_the_program_that_was_shown() -> None:
@@ -82,25 +82,25 @@ def test_edits_apply_in_order_to_the_program_that_was_shown() -> None:
         + edit("BIAS = 1\n", "BIAS = 2\n")
     )
     found = extract_program(reply, PROGRAM)
-    assert found.source == PROGRAM.replace("STEP = 8", "STEP = 4\nBIAS = 2")
+    assert found.program.text == PROGRAM.replace("STEP = 8", "STEP = 4\nBIAS = 2")
     assert found.how == "2 edits of the given program"
 
 
 def test_an_edit_forgives_white_space_at_line_ends() -> None:
     base = PROGRAM.replace("STEP = 8", "STEP = 8  ")
-    assert "STEP = 2" in extract_program(edit("STEP = 8\n", "STEP = 2\n"), base).source
-    assert "STEP = 2" in extract_program(edit("STEP = 8 \n", "STEP = 2\n"), PROGRAM).source
+    assert "STEP = 2" in extract_program(edit("STEP = 8\n", "STEP = 2\n"), base).program.text
+    assert "STEP = 2" in extract_program(edit("STEP = 8 \n", "STEP = 2\n"), PROGRAM).program.text
 
 
 def test_an_edit_matches_whole_lines_only() -> None:
     base = PROGRAM.replace("STEP = 8", "FIRST_STEP = 8\nSTEP = 8")
     found = extract_program(edit("STEP = 8\n", "STEP = 2\n"), base)
-    assert found.source == base.replace("\nSTEP = 8", "\nSTEP = 2")
+    assert found.program.text == base.replace("\nSTEP = 8", "\nSTEP = 2")
 
 
 def test_an_edit_may_delete() -> None:
     base = PROGRAM.replace("STEP = 8\n", "STEP = 8\nUNUSED = 1\n")
-    assert extract_program(edit("UNUSED = 1\n", ""), base).source == PROGRAM
+    assert extract_program(edit("UNUSED = 1\n", ""), base).program.text == PROGRAM
 
 
 @pytest.mark.parametrize(

@@ -129,7 +129,7 @@ def proposal_of(mutation: MutationProposer, told: ToldArchive, number: int) -> P
         candidate_id=f"c{number:04d}",
         number=number,
         parent_id=parent.candidate_id,
-        parent_source=told.sources[parent.candidate_id],
+        parent=Program(told.sources[parent.candidate_id]),
     )
     return Proposal(parent.candidate_id, plan)
 

@@ -17,6 +17,7 @@ from markupsafe import escape
 
 from evocodec.app.comparison import Side, difference
 from evocodec.cli.payload.report import report_payload
+from evocodec.codec.program import Program
 from evocodec.domain.errors import UserError
 from evocodec.domain.results import (
     Cost,
@@ -98,7 +99,7 @@ def report(
         label,
         Kind.PROGRAM,
         {name: curve(label, name, 1.1 + 0.1 * index) for index, name in enumerate(clips)},
-        program=program_facts("x = 1\n"),
+        program=program_facts(Program("x = 1\n")),
     )
     anchor = Codec(
         "x265-medium", Kind.ANCHOR, {name: curve("x265-medium", name) for name in clips}, "ffmpeg Q"
@@ -407,13 +408,13 @@ def test_per_frame_figures_have_the_units_of_their_means() -> None:
 
 
 def test_the_difference_of_two_programs_is_counted_and_cut() -> None:
-    assert difference(Side("a", "x = 1\n"), Side("b", "x = 2\ny = 3\n")).startswith(
-        "2 lines added, 1 removed"
-    )
-    assert "the same" in difference(Side("a", "x"), Side("b", "x"))
-    assert difference(Side("a", "x"), Side("b", None)) == ""
+    assert difference(
+        Side("a", Program("x = 1\n")), Side("b", Program("x = 2\ny = 3\n"))
+    ).startswith("2 lines added, 1 removed")
+    assert "the same" in difference(Side("a", Program("x")), Side("b", Program("x")))
+    assert difference(Side("a", Program("x")), Side("b")) == ""
     long = "\n".join(f"x{number} = 1" for number in range(2000))
-    assert "lines left out" in difference(Side("a", ""), Side("b", long))
+    assert "lines left out" in difference(Side("a", Program("")), Side("b", Program(long)))
 
 
 def test_an_anchors_points_beyond_the_primary_are_left_out_while_four_remain() -> None:

@@ -10,6 +10,7 @@ from itertools import count
 import numpy as np
 import pytest
 
+from evocodec.codec.program import Program
 from evocodec.curves.rd_curve import make_curve
 from evocodec.domain.errors import (
     CandidateFailure,
@@ -139,7 +140,7 @@ class Bench:
 
 def test_smoke_measures_three_frames_of_the_smallest_clip_and_verifies_it() -> None:
     bench = Bench(SimulatedEngine())
-    bench.evaluator().smoke("c1", 0, PROGRAM)
+    bench.evaluator().smoke("c1", 0, Program(PROGRAM))
     assert bench.engine.asked == [("c1", RateJob(Stage.SMOKE, "small", 3, 30.0))]
     assert bench.engine.verified == [RateJob(Stage.SMOKE, "small", 3, 30.0)]
     assert bench.kinds() == ["stage_started", "point_measured"]
@@ -147,7 +148,7 @@ def test_smoke_measures_three_frames_of_the_smallest_clip_and_verifies_it() -> N
 
 def test_full_scores_a_codec_that_needs_half_the_bits_at_five() -> None:
     bench = Bench(SimulatedEngine(scale=0.5))
-    score = bench.evaluator().full("c1", 0, PROGRAM)
+    score = bench.evaluator().full("c1", 0, Program(PROGRAM))
     assert score.bitrate_mbps == pytest.approx(5.0, rel=1e-3)
     assert score.program_bytes == len(PROGRAM)
     assert bench.kinds()[-1] == "evaluated"
@@ -156,7 +157,7 @@ def test_full_scores_a_codec_that_needs_half_the_bits_at_five() -> None:
 
 def test_full_asks_for_further_rates_until_the_curve_reaches_the_operating_quality() -> None:
     bench = Bench(SimulatedEngine(shift=24.0))  # its qp 2 is the anchor's 26
-    score = bench.evaluator(max_points=12).full("c1", 0, PROGRAM)
+    score = bench.evaluator(max_points=12).full("c1", 0, Program(PROGRAM))
     assert score.bitrate_mbps == pytest.approx(10.0, rel=1e-3)
     asked = {job.qp for _, job in bench.engine.asked}
     assert min(asked) < 2 < 20 <= max(asked)
@@ -172,7 +173,7 @@ RELATIVE = {name: anchor(name).points for name in CLIPS}
 
 def test_full_places_its_rates_by_a_relatives_curve() -> None:
     bench = Bench(SimulatedEngine(shift=1.0))
-    bench.evaluator().full("c1", 0, PROGRAM, RELATIVE)
+    bench.evaluator().full("c1", 0, Program(PROGRAM), RELATIVE)
     for name in CLIPS:
         qps = sorted(job.qp for _, job in bench.engine.asked if job.clip == name)
         assert len(qps) == 4
@@ -181,7 +182,7 @@ def test_full_places_its_rates_by_a_relatives_curve() -> None:
 
 def test_the_cheapest_point_of_full_is_the_one_that_is_decoded_twice() -> None:
     bench = Bench(SimulatedEngine())
-    bench.evaluator().full("c1", 0, PROGRAM, RELATIVE)
+    bench.evaluator().full("c1", 0, Program(PROGRAM), RELATIVE)
     highest = max(job.qp for _, job in bench.engine.asked)
     assert bench.engine.verified == [RateJob(Stage.FULL, "small", 12, highest)]
 
@@ -191,40 +192,40 @@ def test_a_resumed_stage_measures_only_what_has_no_event(survived: int) -> None:
     bench = Bench(SimulatedEngine(die_after=survived))
     if survived < 8:
         with pytest.raises(ZeroDivisionError):
-            bench.evaluator().full("c1", 0, PROGRAM, RELATIVE)
+            bench.evaluator().full("c1", 0, Program(PROGRAM), RELATIVE)
     else:
-        bench.evaluator().full("c1", 0, PROGRAM, RELATIVE)
+        bench.evaluator().full("c1", 0, Program(PROGRAM), RELATIVE)
     bench.engine.die_after = 10_000
-    score = bench.evaluator().full("c1", 0, PROGRAM, RELATIVE)
+    score = bench.evaluator().full("c1", 0, Program(PROGRAM), RELATIVE)
     assert len(bench.engine.asked) == 8 == len(set(bench.engine.asked))
     assert bench.kinds().count("stage_started") == (2 if survived < 8 else 1)
-    assert score == Bench(SimulatedEngine()).evaluator().full("c1", 0, PROGRAM, RELATIVE)
+    assert score == Bench(SimulatedEngine()).evaluator().full("c1", 0, Program(PROGRAM), RELATIVE)
 
 
 def test_another_attempt_measures_everything_again() -> None:
     bench = Bench(SimulatedEngine())
-    bench.evaluator().smoke("c1", 0, PROGRAM)
-    bench.evaluator().smoke("c1", 1, PROGRAM)
+    bench.evaluator().smoke("c1", 0, Program(PROGRAM))
+    bench.evaluator().smoke("c1", 1, Program(PROGRAM))
     assert len(bench.engine.asked) == 2
 
 
 def test_screen_compares_at_the_qp_where_the_reference_crosses_the_operating_quality() -> None:
     bench = Bench(SimulatedEngine())
     evaluator = bench.evaluator()
-    score = evaluator.full("c1", 0, PROGRAM)
-    reference = evaluator.screen_points("c1", 0, PROGRAM, score)
+    score = evaluator.full("c1", 0, Program(PROGRAM))
+    reference = evaluator.screen_points("c1", 0, Program(PROGRAM), score)
     assert {name: measured.qp for name, measured in reference.points.items()} == {
         "big": 26.0,
         "small": 26.0,
     }
     assert all(measured.frames == 9 for measured in reference.points.values())
     bench.engine.scale = 0.9
-    result = evaluator.screen("c2", 0, PROGRAM, reference)
+    result = evaluator.screen("c2", 0, Program(PROGRAM), reference)
     assert result is not None
     assert result.rate_ratio == pytest.approx(0.9, rel=1e-2)
     assert result.passed
     bench.engine.scale = 0.99
-    turned_away = evaluator.screen("c3", 0, PROGRAM, reference)
+    turned_away = evaluator.screen("c3", 0, Program(PROGRAM), reference)
     assert turned_away is not None
     assert not turned_away.passed
     assert turned_away.reference_id == "c1"
@@ -233,26 +234,28 @@ def test_screen_compares_at_the_qp_where_the_reference_crosses_the_operating_qua
 def test_reference_points_are_measured_once_for_all_who_ask() -> None:
     bench = Bench(SimulatedEngine())
     evaluator = bench.evaluator()
-    score = evaluator.full("c1", 0, PROGRAM)
-    first = evaluator.screen_points("c1", 0, PROGRAM, score)
+    score = evaluator.full("c1", 0, Program(PROGRAM))
+    first = evaluator.screen_points("c1", 0, Program(PROGRAM), score)
     asked, events = len(bench.engine.asked), len(bench.events)
-    assert bench.evaluator().screen_points("c1", 0, PROGRAM, score) == first
+    assert bench.evaluator().screen_points("c1", 0, Program(PROGRAM), score) == first
     assert (len(bench.engine.asked), len(bench.events)) == (asked, events)
 
 
 def test_a_screen_result_that_is_recorded_is_not_estimated_again() -> None:
     bench = Bench(SimulatedEngine())
     evaluator = bench.evaluator()
-    reference = evaluator.screen_points("c1", 0, PROGRAM, evaluator.full("c1", 0, PROGRAM))
-    result = evaluator.screen("c2", 0, PROGRAM, reference)
+    reference = evaluator.screen_points(
+        "c1", 0, Program(PROGRAM), evaluator.full("c1", 0, Program(PROGRAM))
+    )
+    result = evaluator.screen("c2", 0, Program(PROGRAM), reference)
     asked = len(bench.engine.asked)
-    assert bench.evaluator().screen("c2", 0, PROGRAM, reference) == result
+    assert bench.evaluator().screen("c2", 0, Program(PROGRAM), reference) == result
     assert len(bench.engine.asked) == asked
 
 
 def test_without_a_reference_there_is_nothing_to_screen() -> None:
     bench = Bench(SimulatedEngine())
-    assert bench.evaluator().screen("c1", 0, PROGRAM, None) is None
+    assert bench.evaluator().screen("c1", 0, Program(PROGRAM), None) is None
     assert bench.engine.asked == []
     assert bench.events == {}
 
@@ -272,7 +275,7 @@ def test_a_curve_that_cannot_be_compared_is_the_candidates_failure() -> None:
 
     bench.engine.run_jobs = run_jobs  # type: ignore[method-assign]
     with pytest.raises(CandidateFailure, match="no effect") as caught:
-        bench.evaluator().full("c1", 0, PROGRAM)
+        bench.evaluator().full("c1", 0, Program(PROGRAM))
     assert caught.value.kind is FailureKind.QUALITY
     assert "evaluated" not in bench.kinds()
 
@@ -280,10 +283,10 @@ def test_a_curve_that_cannot_be_compared_is_the_candidates_failure() -> None:
 def test_infrastructure_failures_and_stops_pass_through_as_they_are() -> None:
     bench = Bench(SimulatedEngine(die_after=0, failure=InfrastructureFailure("no worker")))
     with pytest.raises(InfrastructureFailure):
-        bench.evaluator().smoke("c1", 0, PROGRAM)
+        bench.evaluator().smoke("c1", 0, Program(PROGRAM))
     bench.stop.set()
     with pytest.raises(Interrupted):
-        bench.evaluator().smoke("c2", 0, PROGRAM)
+        bench.evaluator().smoke("c2", 0, Program(PROGRAM))
 
 
 def test_lost_tasks_are_recorded_as_retried() -> None:
@@ -297,5 +300,5 @@ def test_lost_tasks_are_recorded_as_retried() -> None:
         plain(*arguments, **callbacks)  # type: ignore[arg-type]
 
     bench.engine.run_jobs = run_jobs  # type: ignore[method-assign]
-    bench.evaluator().smoke("c1", 0, PROGRAM)
+    bench.evaluator().smoke("c1", 0, Program(PROGRAM))
     assert bench.kinds() == ["stage_started", "infrastructure_retried", "point_measured"]

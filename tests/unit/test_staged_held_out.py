@@ -2,7 +2,7 @@
 
 import pytest
 
-from evocodec.codec.program import derive_facts
+from evocodec.codec.program import Program, derive_facts
 from evocodec.domain.errors import CandidateFailure, FailureKind
 from evocodec.domain.results import Stage
 from evocodec.evaluation.held_out import HeldOutClip
@@ -17,7 +17,7 @@ AROUND = {"held-1": 26.0, "held-2": 27.0}
 
 def test_three_rates_a_clip_give_the_bits_at_the_operating_quality() -> None:
     bench = Bench(SimulatedEngine(scale=0.8))
-    bits = bench.evaluator().held_out("c1", 0, PROGRAM, HELD, AROUND)
+    bits = bench.evaluator().held_out("c1", 0, Program(PROGRAM), HELD, AROUND)
     for held in HELD:
         name = held.clip.name
         assert bits[name] == pytest.approx(0.8 * point(name, 26, 12).bits, rel=1e-3)
@@ -29,7 +29,7 @@ def test_three_rates_a_clip_give_the_bits_at_the_operating_quality() -> None:
 
 def test_rates_are_added_until_the_operating_quality_lies_between_and_no_longer() -> None:
     bench = Bench(SimulatedEngine(shift=12.0))
-    bits = bench.evaluator().held_out("c1", 0, PROGRAM, HELD[:1], AROUND)
+    bits = bench.evaluator().held_out("c1", 0, Program(PROGRAM), HELD[:1], AROUND)
     assert bits["held-1"] == pytest.approx(point("held-1", 26, 12).bits, rel=1e-3)
     qps = sorted(job.qp for _, job in bench.engine.asked)
     assert qps[0] <= 14.0
@@ -39,7 +39,7 @@ def test_rates_are_added_until_the_operating_quality_lies_between_and_no_longer(
 def test_an_operating_quality_out_of_reach_is_the_candidates_failure() -> None:
     bench = Bench(SimulatedEngine(shift=60.0))
     with pytest.raises(CandidateFailure, match="never extrapolated") as caught:
-        bench.evaluator().held_out("c1", 0, PROGRAM, HELD[:1], AROUND)
+        bench.evaluator().held_out("c1", 0, Program(PROGRAM), HELD[:1], AROUND)
     assert caught.value.kind is FailureKind.QUALITY
 
 
@@ -48,18 +48,18 @@ def test_a_gate_that_was_killed_measures_only_what_has_no_event(survived: int) -
     bench = Bench(SimulatedEngine(die_after=survived))
     if survived < 6:
         with pytest.raises(ZeroDivisionError):
-            bench.evaluator().held_out("c1", 0, PROGRAM, HELD, AROUND)
+            bench.evaluator().held_out("c1", 0, Program(PROGRAM), HELD, AROUND)
     bench.engine.die_after = 10_000
-    bits = bench.evaluator().held_out("c1", 0, PROGRAM, HELD, AROUND)
+    bits = bench.evaluator().held_out("c1", 0, Program(PROGRAM), HELD, AROUND)
     assert len(bench.engine.asked) == 6 == len(set(bench.engine.asked))
-    again = Bench(SimulatedEngine()).evaluator().held_out("c1", 0, PROGRAM, HELD, AROUND)
+    again = Bench(SimulatedEngine()).evaluator().held_out("c1", 0, Program(PROGRAM), HELD, AROUND)
     assert bits == again
 
 
 def test_a_charged_program_weighs_as_much_as_on_the_development_clips() -> None:
-    free = Bench(SimulatedEngine()).evaluator().held_out("c1", 0, PROGRAM, HELD, AROUND)
+    free = Bench(SimulatedEngine()).evaluator().held_out("c1", 0, Program(PROGRAM), HELD, AROUND)
     evaluator = Bench(SimulatedEngine()).evaluator(charge_program=True)
-    charged = evaluator.held_out("c1", 0, PROGRAM, HELD, AROUND)
+    charged = evaluator.held_out("c1", 0, Program(PROGRAM), HELD, AROUND)
     development = (clip("big", 64, 48), clip("small", 35, 21))
     mean = sum(each.stream.raw_bits for each in development) / 2
     share = HELD[0].clip.stream.raw_bits / mean

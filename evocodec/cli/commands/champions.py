@@ -95,7 +95,7 @@ def show_version(
         champions = laboratory.champions
         found = find_version(champions, version)
         current = champions.current()
-        program = champions.source(found.version) if source else ""
+        program = champions.program(found.version).text if source else ""
     if session.json:
         body = version_payload(found, current)
         session.emit_pretty(body | ({"source": program} if source else {}))
@@ -117,7 +117,7 @@ def export_version(
     """Write a version's program, one Python file, to wherever it is needed."""
     with session.laboratory() as laboratory:
         found = find_version(laboratory.champions, version)
-        program = laboratory.champions.source(found.version)
+        program = laboratory.champions.program(found.version).text
     if file.exists() and not force:
         raise UserError(f"{file} exists already; use --force to replace it")
     try:

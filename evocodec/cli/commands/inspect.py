@@ -329,7 +329,7 @@ def diff(
     with session.laboratory() as laboratory:
         if second is None:
             first, second = _parent(laboratory, first), first
-        before, after = laboratory.source(first), laboratory.source(second)
+        before, after = laboratory.program(first).text, laboratory.program(second).text
     lines = list(
         difflib.unified_diff(
             clean(before, lines=True).splitlines(),

@@ -1,0 +1,69 @@
+"""Programs in the replies of a coder, found and analysed by a process of the parser pool."""
+
+import json
+from dataclasses import dataclass, field
+
+from agents.extract import Extracted, extract_program, looks_like_refusal
+from evocodec.codec.program import Program
+from evocodec.domain.errors import CandidateFailure, FailureKind
+from evocodec.domain.vocabulary import CallOutcome
+from evocodec.sandbox.parser_pool import ParserLimitError
+from evocodec.sandbox.policy import Policy
+from evocodec.sandbox.review.analysis import Analyser, analyse, analysis_fields, analysis_from
+
+
+@dataclass(slots=True)
+class ReplyReader:
+    """Finds the program in replies to one question; each reply is parsed once.
+
+    ``base`` is the program that edit blocks refer to. Serves one thread.
+    """
+
+    analyser: Analyser
+    base: Program
+    _read: dict[str, Extracted | CandidateFailure] = field(default_factory=dict)
+
+    def outcome(self, reply: str) -> CallOutcome:
+        """Name what a reply is worth."""
+        if isinstance(self._found(reply), Extracted):
+            return CallOutcome.OK
+        refused = looks_like_refusal(reply) and "```" not in reply
+        return CallOutcome.REFUSED if refused else CallOutcome.UNPARSABLE
+
+    def program(self, reply: str) -> Extracted:
+        """Return the program, which has been analysed; raises CandidateFailure (NO_CODE)."""
+        found = self._found(reply)
+        if isinstance(found, CandidateFailure):
+            raise found
+        return found
+
+    def _found(self, reply: str) -> Extracted | CandidateFailure:
+        if reply not in self._read:
+            self._read[reply] = self._ask(reply)
+        return self._read[reply]
+
+    def _ask(self, reply: str) -> Extracted | CandidateFailure:
+        pool, policy = self.analyser.pool, self.analyser.policy
+        try:
+            answer = json.loads(pool.call(extraction_task, reply, self.base.text, policy))
+        except ParserLimitError as error:
+            return CandidateFailure(FailureKind.NO_CODE, f"The reply cannot be parsed: {error}.")
+        if "message" in answer:
+            return CandidateFailure(FailureKind.NO_CODE, answer["message"], detail=answer["detail"])
+        analysis = analysis_from(answer["program"], answer["analysis"])
+        self.analyser.remember(analysis)
+        return Extracted(analysis.program, answer["how"])
+
+
+def extraction_task(reply: str, base: str, policy: Policy) -> bytes:
+    """Extract and analyse in the process of a parser pool; the answer is JSON."""
+    try:
+        found = extract_program(reply, base)
+    except CandidateFailure as failure:
+        return json.dumps({"message": failure.message, "detail": failure.detail}).encode()
+    answer = {
+        "program": found.program.text,
+        "how": found.how,
+        "analysis": analysis_fields(analyse(found.program, policy)),
+    }
+    return json.dumps(answer).encode()
