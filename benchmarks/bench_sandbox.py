@@ -91,14 +91,14 @@ def rate_row(launcher: ForkServerLauncher, launches: int) -> Row:
 def transfer_rows(launcher: ForkServerLauncher) -> list[Row]:
     """Cost of a 1080p frame beyond the launch, next to one copy to new memory."""
     stream, frames = clip(1920, 1080, FRAMES)
-    one = StreamInfo(1920, 1080, stream.fps, 1)
+    one_frame = StreamInfo(1920, 1080, stream.fps, 1)
     encode_seconds = best(
         lambda: launcher.encode(TRANSFER, frames, stream, 30.0, LIMITS),
-        lambda: launcher.encode(TRANSFER, frames[:1], one, 30.0, LIMITS),
+        lambda: launcher.encode(TRANSFER, frames[:1], one_frame, 30.0, LIMITS),
     )
     decode_seconds = best(
         lambda: launcher.decode(TRANSFER, [], stream, LIMITS),
-        lambda: launcher.decode(TRANSFER, [], one, LIMITS),
+        lambda: launcher.decode(TRANSFER, [], one_frame, LIMITS),
     )
     kept: list[object] = []
     copy_seconds = best(

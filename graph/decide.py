@@ -112,7 +112,7 @@ class DecideNodes:
     def record(self, state: CandidateState) -> CandidateState:
         """Close the candidate and write its experiment record."""
         services, candidate_id = self.services, state["candidate_id"]
-        status, reason = self._ending(state)
+        status, reason = self._final_status(state)
         events = [
             event
             for _, event in services.journal.ledger.events(
@@ -141,7 +141,7 @@ class DecideNodes:
         services.records.put(record)
         return {}
 
-    def _ending(self, state: CandidateState) -> tuple[CandidateStatus, str]:
+    def _final_status(self, state: CandidateState) -> tuple[CandidateStatus, str]:
         services, candidate_id = self.services, state["candidate_id"]
         if services.journal.find(adopted_key(candidate_id)) is not None:
             return CandidateStatus.ADOPTED, self._verdict(state).reason

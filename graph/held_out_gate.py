@@ -183,6 +183,9 @@ class HeldOutGate:
 
 def _around(score: Score, clips: tuple[HeldOutClip, ...]) -> dict[str, float]:
     """Expected operating quality of each clip: that of its source."""
-    known = {one.clip: operating_qp(one.curve, one.operating_psnr_y_db) for one in score.clips}
+    known = {
+        clip_score.clip: operating_qp(clip_score.curve, clip_score.operating_psnr_y_db)
+        for clip_score in score.clips
+    }
     middle = statistics.median(known.values())
     return {held.clip.name: known.get(held.derived_from, middle) for held in clips}

@@ -65,7 +65,7 @@ class RunLoop:
         self._options = options
         self._monotonic = monotonic
         self._failures = 0
-        self._ending: RunEnd | None = None
+        self._run_end: RunEnd | None = None
 
     def run(self) -> RunEnd:
         """Resume what is open, then open candidates until the run has to end."""
@@ -80,12 +80,12 @@ class RunLoop:
         ) as pool:
             for candidate in self._baselines_first(unfinished):
                 self._watch([pool.submit(self._drive, candidate)], None)
-                if self._ending:
-                    return self._ending
+                if self._run_end:
+                    return self._run_end
             if not any(entry.full for entry in self._services.archive.entries()):
                 return RunEnd(RunOutcome.FAILED, self._why_no_start())
             pending = {pool.submit(self._drive, candidate) for candidate in unfinished}
-            while self._ending is None:
+            while self._run_end is None:
                 late = self._monotonic() - started > self._options.seconds
                 exhausted = 0 < self._options.candidates <= number
                 while not late and not exhausted and len(pending) < self._options.in_flight:
@@ -99,7 +99,7 @@ class RunLoop:
                 pending = self._watch(list(pending), hard)
             for future in pending:
                 future.cancel()
-        return self._ending or RunEnd(RunOutcome.FINISHED)
+        return self._run_end or RunEnd(RunOutcome.FINISHED)
 
     def _baselines_first(self, unfinished: list[CandidateOpened]) -> list[CandidateOpened]:
         """Take the baselines out: nothing can be compared before they are measured."""
@@ -115,12 +115,12 @@ class RunLoop:
             done, pending = wait(pending, timeout=_POLL_SECONDS, return_when=FIRST_COMPLETED)
             for future in done:
                 self._collect(future)
-            if self._services.stop.is_set() and self._ending is None:
+            if self._services.stop.is_set() and self._run_end is None:
                 self._end(RunOutcome.INTERRUPTED, "stopped on request")
-            if hard_deadline and self._monotonic() > hard_deadline and self._ending is None:
+            if hard_deadline and self._monotonic() > hard_deadline and self._run_end is None:
                 left = "1 candidate" if len(pending) == 1 else f"{len(pending)} candidates"
                 self._end(RunOutcome.FINISHED, f"time is up; {left} left to resume")
-            if done and self._ending is None:
+            if done and self._run_end is None:
                 return pending
         return pending
 
@@ -146,8 +146,8 @@ class RunLoop:
                 )
 
     def _end(self, outcome: RunOutcome, message: str) -> None:
-        if self._ending is None:
-            self._ending = RunEnd(outcome, message)
+        if self._run_end is None:
+            self._run_end = RunEnd(outcome, message)
         self._services.stop.set()
 
     def _drive(self, candidate: CandidateOpened) -> None:

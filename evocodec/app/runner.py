@@ -120,7 +120,7 @@ class Runner:
         stop_when(self._stop, self._own_stop)
         try:
             with self._closing:
-                ending = self._run()
+                end = self._run()
         except SupersededError:
             raise  # how it ends is for whoever has it now to say
         except BaseException as error:
@@ -129,8 +129,8 @@ class Runner:
             raise
         finally:
             self._own_stop.set()
-        self._record_stop(ending)
-        return ending
+        self._record_stop(end)
+        return end
 
     def _tell(self, event: Event) -> None:
         """Take a recorded event into what the run knows, then hand it to the listeners."""
@@ -306,7 +306,7 @@ class Runner:
             thresholds=thresholds(settings),
         )
 
-    def _record_stop(self, ending: RunEnd) -> None:
+    def _record_stop(self, end: RunEnd) -> None:
         if not self._ours:
             return  # it did not begin here: there is nothing to end
         counts: dict[str, int] = {}
@@ -317,8 +317,8 @@ class Runner:
             RunStopped(
                 run_id=self._plan.run_id,
                 at=utc_now(),
-                outcome=ending.outcome,
-                message=ending.message,
+                outcome=end.outcome,
+                message=end.message,
                 resumed=self._plan.resumed,
                 counts=counts,
             )

@@ -69,9 +69,13 @@ def reference_costs(settings: Settings, anchored: Mapping[str, AnchoredClip]) ->
         with tempfile.TemporaryDirectory(prefix="evocodec-cost-") as folder:
             return {
                 name: reference_cost(
-                    one.clip, encoder, one.curve, one.operating_psnr_y_db, Path(folder)
+                    anchored_clip.clip,
+                    encoder,
+                    anchored_clip.curve,
+                    anchored_clip.operating_psnr_y_db,
+                    Path(folder),
                 )
-                for name, one in anchored.items()
+                for name, anchored_clip in anchored.items()
             }
     except InfrastructureFailure as failure:
         _logger.warning("no cost beside the anchor's: %s", failure)

@@ -174,10 +174,10 @@ def _predicted(points: list[RatePoint], qp: float) -> RatePoint:
 
 def _line(points: Sequence[RatePoint]) -> tuple[float, float]:
     """PSNR-Y over qp through two points: slope, never rising, and value at qp 0."""
-    one, two = points
-    slope = (two.quality.psnr_y_db - one.quality.psnr_y_db) / (two.qp - one.qp)
+    left, right = points
+    slope = (right.quality.psnr_y_db - left.quality.psnr_y_db) / (right.qp - left.qp)
     slope = min(slope, -_FLATTEST_DB_PER_QP)
-    return slope, one.quality.psnr_y_db - slope * one.qp
+    return slope, left.quality.psnr_y_db - slope * left.qp
 
 
 def _qp_for(points: list[RatePoint], psnr_y_db: float) -> float:

@@ -77,18 +77,18 @@ def check_determinism(
     wanted = expected if isinstance(expected, str) else frames_digest(expected)
     if digest.hexdigest() == wanted:
         return
-    where = "" if isinstance(expected, str) else f": {len(expected)} and {digest.count} frames"
+    detail = "" if isinstance(expected, str) else f": {len(expected)} and {digest.count} frames"
     if differences:
-        where = f": {differences[0]}"
+        detail = f": {differences[0]}"
     raise CandidateFailure(
         FailureKind.NONDETERMINISTIC,
-        f"decoding the same packets twice gave different frames{where}; "
+        f"decoding the same packets twice gave different frames{detail}; "
         "use integer arithmetic where the decoder must be exact",
     )
 
 
-def _difference(index: int, one: Frame, other: Frame) -> list[str]:
-    for name, left, right in zip("yuv", one, other, strict=True):
+def _difference(index: int, first: Frame, second: Frame) -> list[str]:
+    for name, left, right in zip("yuv", first, second, strict=True):
         if not np.array_equal(left, right):
             count = int(np.count_nonzero(left != right))
             return [f"frame {index}, plane {name} differs first, in {count} samples"]

@@ -50,12 +50,12 @@ def plain_lines(events: list[Event], *, everything: bool = False) -> list[str]:
     return written(out).splitlines()
 
 
-def picture(events: list[Event], *, width: int = 80, height: int = 24) -> list[str]:
+def status_panel(events: list[Event], *, width: int = 80, height: int = 24) -> list[str]:
     out = console(width, height)
     display = LiveDisplay(out, minutes=4, clock=Seconds())
     for event in events:
         display.on_event(event)
-    out.print(display.picture())
+    out.print(display.status_panel())
     return written(out).splitlines()
 
 
@@ -112,13 +112,13 @@ def test_plain_mode_pulses_by_itself_from_the_start() -> None:
 @pytest.mark.parametrize("height", [16, 24, 50])
 def test_the_live_picture_fits_the_terminal(width: int, height: int) -> None:
     for count in (1, 10, 30, len(story.story())):
-        lines = picture(story.story()[:count], width=width, height=height)
+        lines = status_panel(story.story()[:count], width=width, height=height)
         assert max(len(line) for line in lines) <= width
         assert len(lines) <= max(height, 20)
 
 
 def test_the_live_picture_shows_the_champion_the_work_and_the_outcomes() -> None:
-    text = "\n".join(picture(story.story(), width=140))
+    text = "\n".join(status_panel(story.story(), width=140))
     assert "v2      9.60 Mbit/s at equal quality  −4.0 % vs HEVC" in text
     assert "HEVC 10.00 → v1 11.24 → v2 9.60" in text
     assert "full evaluation, 3 of 8 tasks" in text
@@ -130,7 +130,7 @@ def test_the_live_picture_shows_the_champion_the_work_and_the_outcomes() -> None
 
 
 def test_before_the_first_event_the_live_picture_says_what_is_awaited() -> None:
-    assert "starting Ray" in "\n".join(picture([]))
+    assert "starting Ray" in "\n".join(status_panel([]))
 
 
 def test_a_notice_replaces_the_hint() -> None:
@@ -138,7 +138,7 @@ def test_a_notice_replaces_the_hint() -> None:
     display = LiveDisplay(out, minutes=4, clock=Seconds())
     display.replay(story.story())
     display.notice("stopping cleanly; resume with: evocodec run --resume r")
-    out.print(display.picture())
+    out.print(display.status_panel())
     assert "stopping cleanly" in written(out)
     assert "Ctrl-C stops cleanly" not in written(out)
 
@@ -151,7 +151,7 @@ def test_no_renderer_lets_terminal_control_through(everything: bool) -> None:
     for event in story.finished():
         plain.on_event(event)
         live.on_event(event)
-        out.print(live.picture())
+        out.print(live.status_panel())
     text = written(out)
     assert "[bold red]not markup[/]" in text, "brackets are text, not markup"
     for control in ("\x1b", "\x9b", "\x07", "\r", "owned"):

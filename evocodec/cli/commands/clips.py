@@ -128,16 +128,20 @@ def verify(session: Session, refs: Refs = None) -> None:
 
     with session.laboratory():
         done = []
-        for one in verify_clips(refs or ()):
-            done.append(one)
+        for verification in verify_clips(refs or ()):
+            done.append(verification)
             if not session.json:
-                _show_verification(session, one)
-    wrong = [one for one in done if one.state is not State.OK]
+                _show_verification(session, verification)
+    wrong = [verification for verification in done if verification.state is not State.OK]
     if session.json:
         rows = [
-            {"clip": one.entry.full_name, "state": one.state, "sha256": one.sha256}
-            | ({"detail": clean(one.detail)} if one.detail else {})
-            for one in done
+            {
+                "clip": verification.entry.full_name,
+                "state": verification.state,
+                "sha256": verification.sha256,
+            }
+            | ({"detail": clean(verification.detail)} if verification.detail else {})
+            for verification in done
         ]
         session.emit_pretty({"verified": not wrong, "clips": rows})
     elif not done:
@@ -205,12 +209,12 @@ def _table(entries: "tuple[Entry, ...] | list[Entry]") -> Table:
     return table
 
 
-def _show_verification(session: Session, one: "Verification") -> None:
-    style = {"ok": "green"}.get(one.state, "bold red")
-    line = Text(f"{one.state:<8}", style=style)
-    line.append(clean(one.entry.full_name), style="default not bold")
-    if one.detail:
-        line.append(clean(f": {one.detail}"), style="not bold dim")
+def _show_verification(session: Session, verification: "Verification") -> None:
+    style = {"ok": "green"}.get(verification.state, "bold red")
+    line = Text(f"{verification.state:<8}", style=style)
+    line.append(clean(verification.entry.full_name), style="default not bold")
+    if verification.detail:
+        line.append(clean(f": {verification.detail}"), style="not bold dim")
     session.show(line, soft_wrap=True)
 
 

@@ -17,7 +17,7 @@ from evocodec.cli.commands.champions import find_version, version_payload, versi
 from evocodec.cli.complete import references, run_ids
 from evocodec.cli.display.lines import describe
 from evocodec.cli.display.progress import Progress
-from evocodec.cli.display.status_panel import picture
+from evocodec.cli.display.status_panel import status_panel
 from evocodec.cli.payload.run import (
     candidate_payload,
     candidate_row,
@@ -26,7 +26,7 @@ from evocodec.cli.payload.run import (
     run_payload,
 )
 from evocodec.cli.render.candidate_page import candidate_page
-from evocodec.cli.render.run_summary import OutputPaths, ending, resumable
+from evocodec.cli.render.run_summary import OutputPaths, resumable, summary_blocks
 from evocodec.cli.render.tables import candidates_table, facts
 from evocodec.cli.render.text import clean
 from evocodec.cli.session import Session, program_text
@@ -108,9 +108,9 @@ def status(
             return
         follower = _Follower(session, laboratory, laboratory.run_id(run))
         if not (watch and session.live):
-            session.show(follower.picture())
+            session.show(follower.status_panel())
             return
-        with Live(console=session.out, get_renderable=follower.picture, refresh_per_second=2):
+        with Live(console=session.out, get_renderable=follower.status_panel, refresh_per_second=2):
             while not follower.stopped:
                 time.sleep(POLL_SECONDS)
 
@@ -127,7 +127,7 @@ class _Follower:
         self._progress = Progress(lambda: self._now)
         self.stopped = False
 
-    def picture(self) -> RenderableType:
+    def status_panel(self) -> RenderableType:
         for position, event in self._laboratory.events(self._run_id, after=self._position):
             self._position = position
             self._now = epoch_seconds(event.at) or 0.0
@@ -137,7 +137,7 @@ class _Follower:
             self._now = time.time()
         snapshot = self._progress.snapshot()
         run = snapshot.run
-        return picture(
+        return status_panel(
             snapshot,
             corner=Text(_state_text(run)),
             hint=_hint(run, program_text(self._session)),
@@ -271,7 +271,7 @@ def _show_run(session: Session, laboratory: "Laboratory", ref: str) -> None:
         run=folder,
         plots=tuple(path for path in (folder / "rd.png", folder / "rd.svg") if path.is_file()),
     )
-    for block in ending(run, output_paths, program=program_text(session)):
+    for block in summary_blocks(run, output_paths, program=program_text(session)):
         session.show(block)
 
 

@@ -14,7 +14,7 @@ from evocodec.cli.display.contract import Display
 from evocodec.cli.display.live import LiveDisplay
 from evocodec.cli.display.plain import PlainDisplay
 from evocodec.cli.display.silent import SilentDisplay
-from evocodec.cli.render.run_summary import OutputPaths, ending, ending_payload, exit_code
+from evocodec.cli.render.run_summary import OutputPaths, exit_code, summary_blocks, summary_payload
 from evocodec.cli.render.text import clean
 from evocodec.cli.session import Session, program_text
 from evocodec.cli.stopping import run_stoppable
@@ -166,9 +166,9 @@ def finish(
     if settings.telemetry.log_to == "stdout":
         pass  # its last lines say so, and nothing else belongs there
     elif session.json:
-        session.emit(ending_payload(view, output_paths, resume=_resume_text(session, view.run_id)))
+        session.emit(summary_payload(view, output_paths, resume=_resume_text(session, view.run_id)))
     else:
-        for block in ending(view, output_paths, program=program_text(session)):
+        for block in summary_blocks(view, output_paths, program=program_text(session)):
             session.show(block)
     raise typer.Exit(exit_code(view))
 

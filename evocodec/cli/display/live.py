@@ -1,4 +1,4 @@
-"""Live renderer for a terminal: one panel of the run, redrawn in place."""
+"""Live renderer for a terminal: one status panel of the run, redrawn in place."""
 
 import time
 from collections.abc import Callable, Iterable
@@ -12,7 +12,7 @@ from rich.text import Text
 from evocodec.cli.display.lines import Tone
 from evocodec.cli.display.plain import PREPARING
 from evocodec.cli.display.progress import Progress, Snapshot
-from evocodec.cli.display.status_panel import picture
+from evocodec.cli.display.status_panel import status_panel
 from evocodec.cli.render.text import clean
 from evocodec.domain import events as ev
 from evocodec.formatting import duration
@@ -39,7 +39,7 @@ class LiveDisplay:
         self._notice = ""
         self._live = Live(
             console=console,
-            get_renderable=self.picture,
+            get_renderable=self.status_panel,
             refresh_per_second=REFRESH_PER_SECOND,
             transient=True,
         )
@@ -68,14 +68,14 @@ class LiveDisplay:
         """See Display."""
         self._notice = clean(text, lines=True).replace("\n", "\n  ")
 
-    def picture(self) -> RenderableType:
+    def status_panel(self) -> RenderableType:
         """Return what is drawn at this moment."""
         snapshot = self._progress.snapshot()
         hint = Text(f"  {self._notice}", style=str(Tone.WARN)) if self._notice else None
         if not snapshot.run.run_id:
             waiting = Text(f"\n  {duration(snapshot.seconds)}  {PREPARING} …\n\n", style="dim")
             return waiting.append_text(hint or Text(HINT))
-        return picture(
+        return status_panel(
             snapshot,
             corner=Text(self._time_left(snapshot)),
             hint=hint or Text(HINT, style="dim"),

@@ -21,7 +21,7 @@ FIXED_LINES: Final = 14  # what the picture needs besides rows in flight and rec
 MOST_RECENT: Final = 6
 
 
-def picture(
+def status_panel(
     snapshot: Snapshot, *, corner: Text, hint: Text, width: int, height: int
 ) -> RenderableType:
     """Return the run at one moment, fitted to the terminal.

@@ -49,7 +49,7 @@ def exit_code(run: RunView) -> ExitCode:
     return EXIT_OF_OUTCOME[run.outcome] if run.outcome else ExitCode.FAILED
 
 
-def ending_payload(run: RunView, output_paths: OutputPaths, *, resume: str) -> Json:
+def summary_payload(run: RunView, output_paths: OutputPaths, *, resume: str) -> Json:
     """Return the last line of ``run --json``."""
     body: Json = {
         **run_payload(run),
@@ -68,7 +68,9 @@ def resumable(run: RunView) -> bool:
     return bool(run.clips) and (run.outcome is not RunOutcome.FINISHED or bool(run.in_flight))
 
 
-def ending(run: RunView, output_paths: OutputPaths, *, program: str) -> Iterator[RenderableType]:
+def summary_blocks(
+    run: RunView, output_paths: OutputPaths, *, program: str
+) -> Iterator[RenderableType]:
     """Yield the blocks of the last screen; ``program`` is how to call us again."""
     yield Text()
     yield _headline(run)

@@ -77,11 +77,11 @@ def problems_table(report: "Report", *, width: int) -> RenderableType:
     """Return the comparisons that could not be made, one line for each clip and reference."""
     table = make_table("no figure", "against", "why", left=(0, 1, 2))
     found: dict[tuple[str, str], list[Comparison]] = {}
-    for one in report.problems:
-        if one.bd_rate is None:
-            found.setdefault((one.clip, one.anchor), []).append(one)
+    for comparison in report.problems:
+        if comparison.bd_rate is None:
+            found.setdefault((comparison.clip, comparison.anchor), []).append(comparison)
     for (clip, anchor), each in found.items():
-        message = f"{', '.join(found.metric.value for found in each)}: {each[0].problem}"
+        message = f"{', '.join(problem.metric.value for problem in each)}: {each[0].problem}"
         room = max(40, width - 32)
         add(table, shorten(clip, 16), anchor, Text(shorten(clean(message), room), style="yellow"))
     return spaced(table)
