@@ -1,8 +1,10 @@
 """Models dashboard: calls, failures and cost of language models."""
 
+from evocodec.domain.vocabulary import CallOutcome
 from observability.panels import GREEN, RED, YELLOW, Board, Panel, Query, Section
 from observability.queries import RANGE, grown, of, percentile
 
+RECEIVED = "|".join(outcome for outcome in CallOutcome if outcome.received)
 SPENT = f"sum({of('model_cost_usd_total')})"
 TOKENS = f"sum({of('model_tokens_total')})"
 
@@ -69,7 +71,7 @@ BOARD = Board(
                             "sum("
                             + grown(
                                 "model_calls_total",
-                                'outcome=~"ok|empty|refused|truncated|unparsable"',
+                                f'outcome=~"{RECEIVED}"',
                                 window="$__range",
                             )
                             + f") / sum({grown('model_calls_total', window='$__range')})"
