@@ -18,6 +18,7 @@ from evocodec.domain.events import (
     code_key,
     evaluated_key,
     held_out_key,
+    kinds_of,
     screened_key,
 )
 from evocodec.domain.results import HeldOutResult, Score
@@ -150,7 +151,7 @@ class DecideNodes:
         failures = [
             event
             for _, event in services.journal.ledger.events(
-                services.run_id, candidate_id=candidate_id, kinds=("attempt_failed",)
+                services.run_id, candidate_id=candidate_id, kinds=kinds_of(AttemptFailed)
             )
             if isinstance(event, AttemptFailed)
         ]
@@ -211,7 +212,7 @@ class DecideNodes:
         judged = [
             event.verdict
             for _, event in self.services.journal.ledger.events(
-                self.services.run_id, candidate_id=state["candidate_id"], kinds=("judged",)
+                self.services.run_id, candidate_id=state["candidate_id"], kinds=kinds_of(Judged)
             )
             if isinstance(event, Judged)
         ]

@@ -13,6 +13,7 @@ from evocodec.domain.events import (
     AttemptFailed,
     Evaluated,
     failed_key,
+    kinds_of,
 )
 from evocodec.domain.results import RatePoint, Stage
 from evocodec.evaluation.staged import ScreenReference
@@ -27,7 +28,8 @@ def evaluation_of(services: Services, candidate_id: str) -> Evaluated | None:
     """Return the newest full evaluation of a candidate of this run."""
     ledger = services.journal.ledger
     newest = None
-    for _, event in ledger.events(services.run_id, candidate_id=candidate_id, kinds=("evaluated",)):
+    kinds = kinds_of(Evaluated)
+    for _, event in ledger.events(services.run_id, candidate_id=candidate_id, kinds=kinds):
         if isinstance(event, Evaluated):
             newest = event
     return newest

@@ -7,7 +7,11 @@ from typing import TYPE_CHECKING
 
 from evocodec.codec.program import Program
 from evocodec.domain.errors import UserError
-from evocodec.domain.events import Event
+from evocodec.domain.events import (
+    CandidateOpened,
+    Event,
+    kinds_of,
+)
 from evocodec.store.blobs import BlobStore
 from evocodec.store.ledger import Ledger
 from evocodec.views.candidate import CandidateFold, CandidateView
@@ -103,7 +107,7 @@ class Resolver:
 
     def _no_candidate(self, run_id: str, name: str) -> UserError:
         last = "none yet"
-        for _, event in self._ledger.events(run_id, kinds=("candidate_opened",)):
+        for _, event in self._ledger.events(run_id, kinds=kinds_of(CandidateOpened)):
             last = event.candidate_id
         return UserError(
             f"run {run_id} has no candidate {name}; its last is {last}. `evocodec ls` lists them"

@@ -17,7 +17,11 @@ from evocodec.domain.errors import (
     Interrupted,
     SupersededError,
 )
-from evocodec.domain.events import CandidateClosed, CandidateOpened
+from evocodec.domain.events import (
+    CandidateClosed,
+    CandidateOpened,
+    kinds_of,
+)
 from evocodec.domain.vocabulary import RunOutcome
 from graph.build import CandidateGraph
 from graph.services import Services
@@ -198,7 +202,7 @@ class RunLoop:
 
     def _recorded(self) -> tuple[set[str], list[CandidateOpened]]:
         ledger, run_id = self._services.journal.ledger, self._services.run_id
-        kinds = ("candidate_opened", "candidate_closed")
+        kinds = kinds_of(CandidateOpened, CandidateClosed)
         events = [event for _, event in ledger.events(run_id, kinds=kinds)]
         closed = {e.candidate_id for e in events if isinstance(e, CandidateClosed)}
         opened = [e for e in events if isinstance(e, CandidateOpened)]

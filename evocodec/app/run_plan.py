@@ -31,7 +31,10 @@ from evocodec.domain.beginning import (
     SubmittedProgram,
 )
 from evocodec.domain.errors import UserError
-from evocodec.domain.events import RunStarted
+from evocodec.domain.events import (
+    RunStarted,
+    kinds_of,
+)
 from evocodec.execution.contract import EngineInfo
 from evocodec.models.replay import replay_from
 from evocodec.store.blobs import BlobStore
@@ -79,7 +82,7 @@ def resumed_plan(run_id: str, settings: Settings, workspace: Workspace, ledger: 
     """Plan to go on with a run; raises ``UserError`` for one that never began."""
     starts = [
         event
-        for _, event in ledger.events(run_id, kinds=("run_started",))
+        for _, event in ledger.events(run_id, kinds=kinds_of(RunStarted))
         if isinstance(event, RunStarted)
     ]
     if not starts:

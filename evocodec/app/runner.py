@@ -36,6 +36,7 @@ from evocodec.domain.events import (
     RunStarted,
     RunStopped,
     anchor_key,
+    kinds_of,
     run_started_key,
 )
 from evocodec.domain.results import RdCurve
@@ -310,7 +311,8 @@ class Runner:
         if not self._ours:
             return  # it did not begin here: there is nothing to end
         counts: dict[str, int] = {}
-        for _, event in self._stores.ledger.events(self._plan.run_id, kinds=("candidate_closed",)):
+        kinds = kinds_of(CandidateClosed)
+        for _, event in self._stores.ledger.events(self._plan.run_id, kinds=kinds):
             if isinstance(event, CandidateClosed):
                 counts[event.status.value] = counts.get(event.status.value, 0) + 1
         self._journal.publish(

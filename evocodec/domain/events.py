@@ -8,7 +8,7 @@ by SHA-256 and kept beside the ledger.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 from evocodec.domain.beginning import Beginning, ClusterFacts, ModelBudget
 from evocodec.domain.candidate import CandidateStatus, Finding, Origin, Verdict
@@ -445,3 +445,8 @@ Event = (
     | CandidateClosed
     | RunStopped
 )
+
+
+def kinds_of(*events: type[Event]) -> tuple[str, ...]:
+    """Return the ``kind`` of each type of event, to ask a ledger for those alone."""
+    return tuple(get_args(event.__annotations__["kind"])[0] for event in events)

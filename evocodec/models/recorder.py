@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from evocodec.domain.events import (
     Event,
     ModelCalled,
+    kinds_of,
     reply_key,
 )
 from evocodec.domain.vocabulary import CallOutcome, ModelRole
@@ -95,7 +96,7 @@ def spent_in(ledger: Ledger, run_id: str) -> tuple[int, float]:
     """Tokens and US dollars that a run's recorded calls used."""
     calls = [
         event
-        for _, event in ledger.events(run_id, kinds=("model_called",))
+        for _, event in ledger.events(run_id, kinds=kinds_of(ModelCalled))
         if isinstance(event, ModelCalled)
     ]
     tokens = sum(call.prompt_tokens + call.completion_tokens for call in calls)

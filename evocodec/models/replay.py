@@ -15,6 +15,7 @@ from evocodec.domain.events import (
     CandidateOpened,
     Event,
     ModelCalled,
+    kinds_of,
     opened_key,
 )
 from evocodec.domain.vocabulary import CallOutcome, ModelRole
@@ -41,7 +42,7 @@ def replay_from(ledger: Ledger, blobs: BlobStore, run_id: str) -> Recordings:
     """Read the replies of a run; raises UserError for a run that called no model."""
     numbers: dict[str, int] = {}
     replies: dict[tuple[int, ModelRole, int], RecordedReply] = {}
-    kinds = ("candidate_opened", "model_called")
+    kinds = kinds_of(CandidateOpened, ModelCalled)
     for _, event in ledger.events(run_id, kinds=kinds):
         if isinstance(event, CandidateOpened):
             numbers[event.candidate_id] = event.number

@@ -4,12 +4,18 @@ import threading
 from collections.abc import Callable
 
 from evocodec.domain.errors import SupersededError
-from evocodec.domain.events import Event
+from evocodec.domain.events import (
+    CandidateClosed,
+    CandidateOpened,
+    Event,
+    Judged,
+    RunStopped,
+)
 from evocodec.store.ledger import Ledger
 
 # What must not be done to a run that another controller has resumed. All else may be recorded: its
 # key says what it is of, and whoever comes second finds it there.
-_FENCED = frozenset({"candidate_opened", "judged", "candidate_closed", "run_stopped"})
+_FENCED = (CandidateOpened, Judged, CandidateClosed, RunStopped)
 
 
 class Journal:
@@ -42,7 +48,7 @@ class Journal:
         Raises:
             SupersededError: it would begin, judge or end something in a run that went elsewhere.
         """
-        if event.kind in _FENCED:
+        if isinstance(event, _FENCED):
             self.check_lease()
         with self._lock:
             if not self.ledger.record(event):

@@ -2,6 +2,7 @@
 
 import ast
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
@@ -79,3 +80,25 @@ def test_no_part_spells_an_event_key_out() -> None:
     assert len(files) > 200
     found = {str(path): lines for path in files if (lines := spelt_keys(path.read_text()))}
     assert found == {}
+
+
+def test_a_kind_is_asked_for_by_its_type() -> None:
+    assert events.kinds_of(events.RunStarted, events.Judged) == ("run_started", "judged")
+    every = events.kinds_of(*get_args(events.Event))
+    assert every == tuple(event.kind for event in one_of_each_kind())
+
+
+def test_no_part_spells_the_kind_of_an_event_out() -> None:
+    kinds = {event.kind for event in one_of_each_kind()}
+    spelt = {
+        f"{path}:{node.lineno}"
+        for root in ROOTS
+        for path in root.rglob("*.py")
+        if path.name != "events.py"
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.keyword | ast.Assign)
+        and "kinds" in ast.unparse(node).partition("=")[0]
+        for text in ast.walk(node.value)
+        if isinstance(text, ast.Constant) and text.value in kinds
+    }
+    assert spelt == set()
