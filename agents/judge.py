@@ -1,6 +1,6 @@
 """The judge: adopts or rejects by rule; a language model may explain or veto, never grant."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from agents.opinions import veto_from
@@ -28,7 +28,7 @@ class Judge(Protocol):
 class RuleJudge:
     """Applies the rules alone."""
 
-    thresholds: Thresholds = field(default_factory=Thresholds)
+    thresholds: Thresholds
 
     def judge(self, request: JudgeRequest) -> Verdict:
         """Apply the rules."""

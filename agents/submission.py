@@ -34,14 +34,12 @@ class Submission(Planner, Coder):
         return CodeReply(self.program, "submitted")
 
 
-def submission_team(
-    submission: Submission, *, analyser: Analyser, thresholds: Thresholds | None = None
-) -> Team:
+def submission_team(submission: Submission, *, analyser: Analyser, thresholds: Thresholds) -> Team:
     """Return the team for one submission: the same gates and the same rules as for any other."""
     return Team(
         planner=submission,
         coder=submission,
         reviewer=StaticReviewer(analyser),
-        judge=RuleJudge(thresholds or Thresholds()),
+        judge=RuleJudge(thresholds),
         proposer=Proposer.SUBMISSION,
     )

@@ -37,7 +37,7 @@ def mutation_team(
     proposer: MutationProposer,
     archive: Archive,
     analyser: Analyser,
-    thresholds: Thresholds | None = None,
+    thresholds: Thresholds,
     notice: str = MUTATION_NOTICE,
 ) -> Team:
     """Return the team that needs no model, no key and no network."""
@@ -45,7 +45,7 @@ def mutation_team(
         planner=MutationPlanner(proposer, archive),
         coder=MutationCoder(),
         reviewer=StaticReviewer(analyser),
-        judge=RuleJudge(thresholds or Thresholds()),
+        judge=RuleJudge(thresholds),
         proposer=Proposer.MUTATION,
         notice=notice,
     )
@@ -56,14 +56,14 @@ def model_team(
     gateway: ChatGateway,
     prompts: Prompts,
     analyser: Analyser,
-    thresholds: Thresholds | None = None,
-    model_reviews: bool = True,
-    model_judges: bool = False,
+    thresholds: Thresholds,
+    model_reviews: bool,
+    model_judges: bool,
     proposer: Proposer = Proposer.MODEL,
 ) -> Team:
     """Return the team that asks a language model; the gates stay rules in either case."""
     static = StaticReviewer(analyser)
-    rule = RuleJudge(thresholds or Thresholds())
+    rule = RuleJudge(thresholds)
     return Team(
         planner=ModelPlanner(gateway, prompts),
         coder=ModelCoder(gateway, prompts, analyser),

@@ -8,6 +8,7 @@ from importlib.resources import files
 from string import Template
 
 from evocodec.models.contract import ChatMessage
+from evocodec.sandbox.policy import Limits, Policy
 
 ROLES = ("planner", "coder", "coder_repair", "reviewer", "judge")
 _HALVES = re.compile(r"^<!-- (system|user) -->\s*$", re.MULTILINE)
@@ -56,16 +57,14 @@ def parse_template(name: str, text: str) -> PromptTemplate:
 class Prompts:
     """Renders templates with the facts that hold for a whole run.
 
-    ``imports``: what candidates may import here. ``wall_seconds``: the limit of one encode or
-    decode. ``screen_keep_below``: the largest screen ratio that earns a full evaluation.
+    ``imports``: what candidates may import here. ``limits``: those of one encode or decode.
+    ``screen_keep_below``: the largest screen ratio that earns a full evaluation.
     """
 
-    imports: tuple[str, ...] = ("numpy",)
-    wall_seconds: float = 120.0
-    memory_mebibytes: int = 2048
-    max_program_kibibytes: int = 256
-    screen_keep_below: float = 0.95
-    allow_library_codecs: bool = False
+    imports: tuple[str, ...]
+    limits: Limits
+    policy: Policy
+    screen_keep_below: float
 
     def render(self, name: str, **values: str) -> Prompt:
         """Fill in a template; raises KeyError when it names a value that is not given."""
@@ -82,14 +81,14 @@ class Prompts:
     def _facts(self) -> dict[str, str]:
         codecs = (
             "Calling an existing codec is allowed in this run, and every report says so."
-            if self.allow_library_codecs
+            if self.policy.allow_library_codecs
             else "Existing codecs (image or video, in any library) are refused: find one."
         )
         return {
             "imports": ", ".join(self.imports),
-            "wall_seconds": f"{self.wall_seconds:g}",
-            "memory_mebibytes": str(self.memory_mebibytes),
-            "max_program_kibibytes": str(self.max_program_kibibytes),
+            "wall_seconds": f"{self.limits.wall_seconds:g}",
+            "memory_mib": str(self.limits.memory_bytes >> 20),
+            "max_program_kib": str(self.policy.max_program_bytes >> 10),
             "screen_gain": f"{100 * (1 - self.screen_keep_below):.0f}",
             "library_codecs": codecs,
         }

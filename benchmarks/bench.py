@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Self
@@ -27,19 +28,19 @@ from benchmarks.bench_sandbox import Row, markdown, sandbox_rows
 from benchmarks.bench_startup import startup_row, warm_starts
 from evocodec.anchors.encoders import X265_MEDIUM
 from evocodec.anchors.measure import anchor_curve, operating_quality_db
+from evocodec.app.engine import engine_options, make_limits
 from evocodec.app.laboratory import Laboratory
 from evocodec.app.programs import built_in
+from evocodec.app.stage_settings import stage_settings
 from evocodec.codec.program import Program
-from evocodec.config import load_settings
+from evocodec.config import Settings, load_settings
 from evocodec.domain.clock import utc_now
 from evocodec.domain.events import Event, PointMeasured
 from evocodec.domain.results import RdCurve, Stage
 from evocodec.domain.video import Frame, StreamInfo
 from evocodec.evaluation.staged import StagedEvaluator
-from evocodec.execution.contract import EngineOptions
 from evocodec.execution.engine import Engine, ray_engine
 from evocodec.execution.jobs import RateJob
-from evocodec.sandbox.policy import Limits, Policy
 from evocodec.store.memory import MemoryLedger
 from evocodec.video.clip_spec import ClipSource
 from evocodec.video.clips import Clip, default_clips, load_clip, make_clip
@@ -47,7 +48,7 @@ from evocodec.video.clips import Clip, default_clips, load_clip, make_clip
 ROOT = Path(__file__).resolve().parents[1]
 CACHE = ROOT / "build" / "bench"
 TOY = ROOT / "tests" / "data" / "toy_codec.py"
-LIMITS = Limits(wall_seconds=600, cpu_seconds=600)
+LIMITS = replace(make_limits(Settings()), wall_seconds=600, cpu_seconds=600)
 TRIVIAL = 60
 IN_FLIGHT = 3
 LOOP_CANDIDATES = (3, 13)
@@ -70,6 +71,7 @@ class Book:
         return StagedEvaluator(
             engine,
             run_id="bench",
+            settings=stage_settings(Settings()),
             clips=clips,
             anchors=anchors,
             operating_db={
@@ -290,7 +292,7 @@ def main() -> None:
     quick = parser.parse_args().quick
     rows = _Told([startup_row(warm_starts()), *sandbox_rows()])
     engine = ray_engine(
-        EngineOptions(limits=LIMITS, policy=Policy(), writer_id="v0", local_cpus=slots())
+        replace(engine_options(Settings()), limits=LIMITS, writer_id="v0", local_cpus=slots())
     )
     with stopwatch() as took:
         info = engine.start()

@@ -18,17 +18,17 @@ import cv2
 import numpy as np
 
 from benchmarks.bench_sandbox import Row, markdown
+from evocodec.app.engine import engine_options, make_limits
 from evocodec.app.programs import built_in
+from evocodec.config import Settings
 from evocodec.domain.results import RatePoint, Stage
 from evocodec.domain.video import Frame, Plane, StreamInfo
-from evocodec.execution.contract import EngineOptions
 from evocodec.execution.engine import Engine, local_engine
 from evocodec.execution.jobs import RateJob
 from evocodec.metrics.meter import measure
 from evocodec.metrics.ms_ssim import ms_ssim
 from evocodec.metrics.psnr import frame_psnr
 from evocodec.metrics.vmaf import VmafProcess
-from evocodec.sandbox.policy import Limits, Policy
 from evocodec.video.clips import default_clips, load_clip
 from evocodec.video.ffmpeg import ffmpeg_exe
 from evocodec.video.y4m import pack_frame, unpack_frame
@@ -209,9 +209,10 @@ def _scoring_seconds(frames: tuple[Frame, ...], *, vmaf: bool) -> float:
 
 def main() -> None:
     rows = metric_rows()
-    limits = Limits(wall_seconds=600, cpu_seconds=600)
+    settings = Settings()
+    limits = replace(make_limits(settings), wall_seconds=600, cpu_seconds=600)
     engine = local_engine(
-        EngineOptions(limits=limits, policy=Policy(), writer_id="v0", local_cpus=1)
+        replace(engine_options(settings), limits=limits, writer_id="v0", local_cpus=1)
     )
     engine.start()
     try:

@@ -10,17 +10,19 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import numpy as np
 import psutil
 
+from evocodec.app.engine import make_limits, make_policy
+from evocodec.config import Settings
 from evocodec.domain.video import Frame, StreamInfo
 from evocodec.sandbox.forkserver import DEFAULT_PRELOAD, ForkServerLauncher
-from evocodec.sandbox.policy import Limits, Policy, available_imports
+from evocodec.sandbox.policy import available_imports
 
-LIMITS = Limits(wall_seconds=120, cpu_seconds=120)
+POLICY, LIMITS = make_policy(Settings()), make_limits(Settings())
 LAUNCHES = 100
 FRAMES = 60
 REPEATS = 3
@@ -151,21 +153,21 @@ def percentile_95(values: Sequence[float]) -> float:
 def sandbox_rows(launches: int = LAUNCHES) -> list[Row]:
     """Rows of the table, for the default policy and the installed libraries."""
     kinds: dict[str, tuple[str, ...]] = {"NumPy, OpenCV": DEFAULT_PRELOAD}
-    if "torch" in available_imports(Policy()):
+    if "torch" in available_imports(POLICY):
         kinds["torch as well"] = (*DEFAULT_PRELOAD, "torch")
     rows = []
     for name, preload in kinds.items():
-        with ForkServerLauncher(preload=preload) as launcher:
+        with ForkServerLauncher(POLICY, preload=preload) as launcher:
             start = time.perf_counter()
             report = launcher.describe()
             started = time.perf_counter() - start
             rows.append(Row(f"start of a fork server, {name}", f"{started:.2f} s"))
             rows += launch_rows(launcher, name, launches)
             rows.append(memory_row(launcher, name))
-    with ForkServerLauncher(Policy(mode="pod")) as pod:
+    with ForkServerLauncher(replace(POLICY, mode="pod")) as pod:
         pod.describe()
         rows += launch_rows(pod, "pod mode", launches)
-    with ForkServerLauncher() as launcher:
+    with ForkServerLauncher(POLICY) as launcher:
         launcher.describe()
         rows.append(rate_row(launcher, launches))
         rows += transfer_rows(launcher)

@@ -1,4 +1,4 @@
-"""One typed, frozen settings tree: file < environment < flags.
+"""Settings: one typed, frozen tree; file < environment < flags.
 
 The file is ``evocodec.toml`` (or ``--config FILE``); the environment uses ``EVOCODEC_`` and ``__``
 between levels (``EVOCODEC_MODEL__BASE_URL``); flags are dotted names (``--set run.minutes=10``).
@@ -413,6 +413,16 @@ def load_settings(*, file: Path | None = None, flags: Mapping[str, Any] | None =
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
         message = f"cannot read the settings file {path}: {error}"
         raise ConfigError(message) from error
+
+
+def bytes_of_mib(mebibytes: float) -> int:
+    """Settings of memory and storage are in MiB; the parts count bytes."""
+    return int(mebibytes * (1 << 20))
+
+
+def bytes_of_kib(kibibytes: float) -> int:
+    """Settings of a program's size are in KiB; the parts count bytes."""
+    return int(kibibytes * (1 << 10))
 
 
 def parse_assignment(text: str) -> tuple[str, Any]:

@@ -108,7 +108,7 @@ class HeldOutGate:
                     None, None, clips, draw.seed_sha256, broken=str(failure)
                 )
                 break
-            measured = sample.measurement(draw.seed_sha256, config.confidence)
+            measured = sample.measurement(draw.seed_sha256, config.thresholds.confidence)
             if not is_inconclusive(
                 verdict,
                 development,

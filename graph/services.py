@@ -32,7 +32,6 @@ class HeldOutConfig:
 
     draw: Callable[[str, int], HeldOutSample]
     min_retained_share: float
-    confidence: float
     thresholds: Thresholds
 
 

@@ -42,7 +42,7 @@ def write_brief(
         facts = ChampionFacts(
             f"v{current.version}", current.bitrate_mbps, current.compression_ratio
         )
-    archive = Archive()
+    archive = Archive(seed=settings.run.seed)
     history: tuple[HistoryItem, ...] = ()
     if view is not None:
         for event in events:

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from evocodec.config import Settings
+from evocodec.config import Settings, bytes_of_kib, bytes_of_mib
 from evocodec.domain.errors import (
     ConfigError,
     UserError,
@@ -30,7 +30,7 @@ def make_policy(settings: Settings) -> Policy:
     """Return the sandbox policy for candidates."""
     return Policy(
         allow_library_codecs=settings.sandbox.allow_library_codecs,
-        max_program_bytes=settings.sandbox.max_program_kib * 1024,
+        max_program_bytes=bytes_of_kib(settings.sandbox.max_program_kib),
         floor=_floor(settings),
         provider=settings.sandbox.provider,
         devices=GPU_DEVICES if settings.ray.gpus_per_task > 0 else (),
@@ -61,10 +61,10 @@ def make_limits(settings: Settings) -> Limits:
     return Limits(
         wall_seconds=sandbox.wall_seconds,
         cpu_seconds=sandbox.cpu_seconds,
-        memory_bytes=sandbox.memory_mib * 2**20,
-        output_bytes=sandbox.output_mib * 2**20,
+        memory_bytes=bytes_of_mib(sandbox.memory_mib),
+        output_bytes=bytes_of_mib(sandbox.output_mib),
         processes=sandbox.processes,
-        scratch_bytes=sandbox.scratch_mib * 2**20,
+        scratch_bytes=bytes_of_mib(sandbox.scratch_mib),
         scratch_inodes=sandbox.scratch_inodes,
     )
 
@@ -99,7 +99,7 @@ def engine_options(
         limits=make_limits(settings),
         policy=make_policy(settings),
         writer_id=WRITER_ID,
-        address=ray.address or None,
+        address=ray.address,
         cpus_per_task=ray.cpus_per_task,
         gpus_per_task=ray.gpus_per_task,
         sandboxes_per_task=ray.sandboxes_per_task,
@@ -108,7 +108,8 @@ def engine_options(
         local_cpus=os.cpu_count(),
         retries=ray.retries,
         grace_seconds=ray.grace_seconds,
-        object_store_bytes=ray.object_store_mib * 2**20,
+        object_store_bytes=bytes_of_mib(ray.object_store_mib),
+        cache_bytes=bytes_of_mib(settings.data.cache_mib),
         dashboard=dashboard,
         vmaf=wants_vmaf(settings, evaluating=evaluating),
     )

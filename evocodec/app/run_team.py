@@ -9,7 +9,6 @@ from agents.submission import Submission, submission_team
 from agents.team import Team, model_team, mutation_team
 from evocodec.app.prompt_settings import make_prompts
 from evocodec.app.run_plan import RunPlan
-from evocodec.app.stage_settings import thresholds
 from evocodec.domain.clock import utc_now
 from evocodec.domain.errors import Interrupted
 from evocodec.domain.events import Event
@@ -46,23 +45,23 @@ class TeamBuilder:
     record: Callable[[Event], object]
     stop: threading.Event
     closing: ExitStack
+    thresholds: Thresholds
 
     def build(self, archive: Archive) -> Team:
         """The team that the plan and its settings ask for."""
         settings = self.plan.settings
-        rules = thresholds(settings)
         if self.plan.submission:
             given = self.plan.submission
             submitted = Submission(self.programs.get(given.sha256), given.note)
-            return submission_team(submitted, analyser=self.analyser, thresholds=rules)
+            return submission_team(submitted, analyser=self.analyser, thresholds=self.thresholds)
         if settings.run.replay:
-            return self._replay_team(rules)
+            return self._replay_team()
         if not settings.model.configured:
             return mutation_team(
                 proposer=MutationProposer(settings.run.seed),
                 archive=archive,
                 analyser=self.analyser,
-                thresholds=rules,
+                thresholds=self.thresholds,
             )
         gateway = ModelGateway(
             settings.model,
@@ -78,12 +77,12 @@ class TeamBuilder:
             gateway=gateway,
             prompts=make_prompts(settings),
             analyser=self.analyser,
-            thresholds=rules,
+            thresholds=self.thresholds,
             model_reviews=settings.model.model_review,
             model_judges=settings.model.model_judge,
         )
 
-    def _replay_team(self, rules: Thresholds) -> Team:
+    def _replay_team(self) -> Team:
         """Recorded replies in place of a model: no endpoint, no cost, the same gates."""
         settings = self.plan.settings
         gateway = ReplayGateway(
@@ -98,7 +97,7 @@ class TeamBuilder:
             gateway=gateway,
             prompts=make_prompts(settings),
             analyser=self.analyser,
-            thresholds=rules,
+            thresholds=self.thresholds,
             model_reviews=settings.model.model_review,
             model_judges=settings.model.model_judge,
             proposer=Proposer.REPLAY,

@@ -22,7 +22,7 @@ from evocodec.app.run_plan import (
 )
 from evocodec.app.run_team import TeamBuilder, proposer_of
 from evocodec.app.run_watch import RunWatch
-from evocodec.app.stage_settings import reference_costs, stage_settings, thresholds
+from evocodec.app.stage_settings import reference_costs, stage_settings
 from evocodec.app.stores import open_checkpoints
 from evocodec.champions.repository import ChampionRepository
 from evocodec.codec.program import Program
@@ -42,10 +42,11 @@ from evocodec.domain.events import (
 from evocodec.domain.results import RdCurve
 from evocodec.domain.vocabulary import RunOutcome
 from evocodec.evaluation.screening import ScreenErrors
-from evocodec.evaluation.staged import StagedEvaluator
+from evocodec.evaluation.staged import StagedEvaluator, StageSettings
 from evocodec.execution.contract import EngineInfo
 from evocodec.execution.engine import Engine, ray_engine
 from evocodec.report.run_plots import FaultPictures
+from evocodec.rules.adoption import Thresholds
 from evocodec.sandbox.parser_pool import ParserPool
 from evocodec.sandbox.policy import available_imports
 from evocodec.sandbox.review.analysis import Analyser
@@ -229,6 +230,7 @@ class Runner:
         plan, settings = self._plan, self._plan.settings
         slots = settings.run.slots or max(1, engine.slots())
         uses_model = self._uses_model
+        stages = stage_settings(settings)
         team = TeamBuilder(
             plan,
             self._stores.ledger,
@@ -238,6 +240,7 @@ class Runner:
             self._journal.publish,
             self._own_stop,
             self._closing,
+            stages.thresholds,
         )
         bounds = LoopBounds(
             max_revisions=settings.run.max_revisions if uses_model else 0,
@@ -252,7 +255,7 @@ class Runner:
             records=self._stores.records,
             team=team.build(self._search.archive),
             champions=self._stores.champions,
-            evaluator=self._evaluator(engine, anchored),
+            evaluator=self._evaluator(engine, anchored, stages),
             slots=self._watch.slots(slots),
             stop=self._own_stop,
             reference_lock=threading.Lock(),
@@ -262,7 +265,7 @@ class Runner:
             library_codecs_allowed=settings.sandbox.allow_library_codecs,
             imports=tuple(sorted(available_imports(make_policy(settings)))),
             baselines=tuple(map(self._programs.get, plan.baselines)),
-            held_out=self._held_out(anchored),
+            held_out=self._held_out(anchored, stages.thresholds),
         )
         seconds = settings.run.minutes * 60.0
         options = RunLoopOptions(
@@ -274,7 +277,9 @@ class Runner:
         with open_checkpoints(settings, plan.workspace, self._stores.blobs) as checkpointer:
             return RunLoop(services, build_candidate_graph(services, checkpointer), options).run()
 
-    def _evaluator(self, engine: Engine, anchored: Mapping[str, AnchoredClip]) -> StagedEvaluator:
+    def _evaluator(
+        self, engine: Engine, anchored: Mapping[str, AnchoredClip], stages: StageSettings
+    ) -> StagedEvaluator:
         # The anchor's own time, of this machine and hour: its curve may come from a cache.
         costs = InBackground(lambda: reference_costs(self._plan.settings, anchored))
         self._closing.callback(costs.wait)
@@ -287,14 +292,16 @@ class Runner:
             record=self._journal.publish,
             recorded=self._journal.find,
             now=utc_now,
-            settings=stage_settings(self._plan.settings),
+            settings=stages,
             stop=self._own_stop,
             store_series=self._stores.blobs.put,
             reference_costs=costs.result,
             errors=self._screen_errors,
         )
 
-    def _held_out(self, anchored: Mapping[str, AnchoredClip]) -> HeldOutConfig | None:
+    def _held_out(
+        self, anchored: Mapping[str, AnchoredClip], thresholds: Thresholds
+    ) -> HeldOutConfig | None:
         settings = self._plan.settings
         if not settings.held_out.enabled:
             return None
@@ -303,8 +310,7 @@ class Runner:
         return HeldOutConfig(
             draw=HeldOutMaterial(settings, folder, anchored, secret).draw,
             min_retained_share=settings.held_out.keep,
-            confidence=settings.evaluation.confidence,
-            thresholds=thresholds(settings),
+            thresholds=thresholds,
         )
 
     def _record_stop(self, end: RunEnd) -> None:

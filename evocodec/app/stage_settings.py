@@ -4,48 +4,37 @@ import logging
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from evocodec.anchors.encoders import primary_encoder
 from evocodec.anchors.reference_cost import reference_cost
 from evocodec.app.clips import AnchoredClip
-from evocodec.config import Settings
+from evocodec.config import Settings, bytes_of_kib, bytes_of_mib
 from evocodec.domain.errors import InfrastructureFailure
 from evocodec.domain.results import Cost, Track
 from evocodec.evaluation.guards import Guards
-from evocodec.evaluation.screening import AdoptionTarget
 from evocodec.evaluation.staged import StageSettings
+from evocodec.rules.adoption import Thresholds
 from evocodec.rules.cost_limits import CostLimits
-
-if TYPE_CHECKING:
-    from evocodec.rules.adoption import Thresholds
 
 _logger = logging.getLogger(__name__)
 
 
 def stage_settings(settings: Settings) -> StageSettings:
     """Return the settings of the stages."""
-    evaluation, judge = settings.evaluation, settings.judge
+    evaluation = settings.evaluation
     return StageSettings(
         screen_frames=evaluation.screen_frames,
         smoke_qp=evaluation.smoke_qp,
         screen_keep_below=evaluation.screen_keep_below,
         max_points=evaluation.max_points,
-        guards=Guards(evaluation.chroma_margin_db, evaluation.worst_frame_margin_db),
-        win=AdoptionTarget(
-            rate_ratio=1 - judge.bitrate_gain_percent / 100,
-            compression=1 + judge.compression_gain_percent / 100,
-        ),
-        first_below_mbps=judge.chance_first_below_mbps,
-        confidence=evaluation.confidence,
         charge_program=settings.limits.charge_program,
+        guards=Guards(evaluation.chroma_margin_db, evaluation.worst_frame_margin_db),
+        thresholds=thresholds(settings),
     )
 
 
-def thresholds(settings: Settings) -> "Thresholds":
+def thresholds(settings: Settings) -> Thresholds:
     """Return the thresholds of the adoption rules."""
-    from evocodec.rules.adoption import Thresholds
-
     judge, limits = settings.judge, settings.limits
     return Thresholds(
         adopt_first_below_mbps=judge.adopt_first_below_mbps,
@@ -56,8 +45,8 @@ def thresholds(settings: Settings) -> "Thresholds":
         limits=CostLimits(
             min_encode_fps=limits.min_encode_fps,
             min_decode_fps=limits.min_decode_fps,
-            max_memory_mib=limits.max_memory_mib,
-            max_program_kib=limits.max_program_kib,
+            max_memory_bytes=bytes_of_mib(limits.max_memory_mib),
+            max_program_bytes=bytes_of_kib(limits.max_program_kib),
         ),
     )
 

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal
 
 from evocodec.app.workspace import Workspace
-from evocodec.config import Settings, StoreSettings
+from evocodec.config import Settings, StoreSettings, bytes_of_mib
 from evocodec.domain.errors import UserError
 from evocodec.store.blobs import BlobStore, FileBlobStore
 from evocodec.store.file_records import FileRecordStore
@@ -16,6 +16,7 @@ from evocodec.store.sqlite.ledger import SqliteLedger
 if TYPE_CHECKING:
     from langgraph.checkpoint.base import BaseCheckpointSaver
 
+    from evocodec.store.aws.blobs import S3Options
     from evocodec.store.aws.client import AwsClient, AwsOptions, Service
     from evocodec.store.aws.tables import TableOptions, TableSpec
 
@@ -78,13 +79,23 @@ def open_blobs(store: StoreSettings, workspace: Workspace) -> ListedBlobs:
     if not store.bucket:
         return FileBlobStore(workspace.blobs)
     client = aws_client(store, "s3")
-    from evocodec.store.aws.blobs import S3BlobStore, S3Options, check_bucket
+    from evocodec.store.aws.blobs import S3BlobStore, check_bucket
 
     check_bucket(client, store.bucket)
-    options = S3Options(
-        store.bucket, store.prefix, store.encryption, store.kms_key_id, store.part_mib << 20
+    return S3BlobStore(client, s3_options(store))
+
+
+def s3_options(store: StoreSettings) -> "S3Options":
+    """How blobs are kept in the bucket."""
+    from evocodec.store.aws.blobs import S3Options
+
+    return S3Options(
+        store.bucket,
+        store.prefix,
+        store.encryption,
+        store.kms_key_id,
+        bytes_of_mib(store.part_mib),
     )
-    return S3BlobStore(client, options)
 
 
 @contextmanager
@@ -122,10 +133,11 @@ def aws_client(store: StoreSettings, service: "Service") -> "AwsClient":
         raise UserError(
             "DynamoDB and S3 need boto3, which is not installed; run `pip install 'evocodec[aws]'`"
         ) from error
-    return connect(service, _aws_options(store, service))
+    return connect(service, aws_options(store, service))
 
 
-def _aws_options(store: StoreSettings, service: "Service") -> "AwsOptions":
+def aws_options(store: StoreSettings, service: "Service") -> "AwsOptions":
+    """Which AWS, and how patiently."""
     from evocodec.store.aws.client import AwsOptions
 
     url = store.s3_endpoint_url if service == "s3" else store.dynamodb_endpoint_url

@@ -4,7 +4,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from evocodec.config import Settings
+from evocodec.config import Settings, bytes_of_mib
 from evocodec.domain.errors import UserError
 from evocodec.video.data_options import DataOptions
 
@@ -59,7 +59,7 @@ class Workspace:
         """Video options of this process."""
         return DataOptions(
             cache_folder=self.cache / "video",
-            cache_bytes=settings.data.cache_mib << 20,
+            cache_bytes=bytes_of_mib(settings.data.cache_mib),
             s3_endpoint_url=settings.data.s3_endpoint_url,
             test_sets=self.clip_sets,
         )

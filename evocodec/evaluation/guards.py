@@ -24,8 +24,8 @@ class Guards:
     is 0 to 2 dB better than x265's; repeating every second frame of carphone costs 10 dB.
     """
 
-    chroma_margin_db: float = 4.0
-    worst_frame_margin_db: float = 3.0
+    chroma_margin_db: float
+    worst_frame_margin_db: float
 
 
 def loss_db(anchor: RdCurve, curve: RdCurve, psnr_y_db: float, figure: str) -> float:

@@ -61,7 +61,7 @@ def next_qps(
     measured: Sequence[RatePoint],
     operating_psnr_y_db: float,
     *,
-    max_points: int = 8,
+    max_points: int,
 ) -> tuple[float, ...]:
     """Return the rates still missing, or nothing when the measured curve is usable.
 

@@ -28,10 +28,10 @@ def score_candidate(
     operating_db: Mapping[str, float],
     curves: Mapping[str, RdCurve],
     program_bytes: int,
+    charge_program: bool,
+    confidence: float,
     packed_program_bytes: int = 0,
-    charge_program: bool = False,
     reference_costs: Mapping[str, Cost] | None = None,
-    confidence: float = 0.9,
 ) -> Score:
     """Compare a candidate's curves with the anchors', the first four mappings keyed by clip.
 

@@ -15,6 +15,7 @@ from evocodec.curves.confidence import student_quantile
 from evocodec.curves.rd_curve import log_rate_slope
 from evocodec.domain.events import Evaluated, Event, Screened
 from evocodec.domain.results import RatePoint, RdCurve, Score, ScreenResult
+from evocodec.rules.adoption import Thresholds
 
 MAX_SCREEN_DIFFERENCE_DB = 4.0
 
@@ -30,8 +31,8 @@ PRIOR_PAIRS = 51
 class AdoptionTarget:
     """Result that a full evaluation must reach for an adoption, against the reference."""
 
-    rate_ratio: float = 0.9
-    compression: float = 1.2
+    rate_ratio: float
+    compression: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,10 +95,10 @@ def screen(
     candidate: Mapping[str, RatePoint],
     anchors: Mapping[str, RdCurve],
     reference_id: str,
-    keep_below: float = 0.0,
-    line: AdoptionTarget | None = None,
+    keep_below: float,
+    line: AdoptionTarget,
+    confidence: float,
     errors: ErrorModel | None = None,
-    confidence: float = 0.9,
 ) -> ScreenResult:
     """Estimate the rate ratio at equal quality from one rate of a few frames of each clip.
 
@@ -110,7 +111,6 @@ def screen(
     """
     if not reference or set(reference) != set(candidate):
         raise ValueError(f"clips differ: {sorted(reference)} and {sorted(candidate)}")
-    line = line or AdoptionTarget()
     per_clip = {
         clip: _rate_ratio(reference[clip], candidate[clip], anchors[clip])
         for clip in sorted(reference)
@@ -148,9 +148,16 @@ def screen(
     )
 
 
-def first_version_line(score: Score, chance_first_below_mbps: float) -> AdoptionTarget:
+def first_target(score: Score, thresholds: Thresholds) -> AdoptionTarget:
     """Target while there is no version yet, against a reference with this score."""
-    return AdoptionTarget(chance_first_below_mbps / score.bitrate_mbps, math.inf)
+    return AdoptionTarget(thresholds.chance_first_below_mbps / score.bitrate_mbps, math.inf)
+
+
+def later_target(thresholds: Thresholds) -> AdoptionTarget:
+    """Target against a version."""
+    return AdoptionTarget(
+        1 - thresholds.bitrate_gain_percent / 100, 1 + thresholds.compression_gain_percent / 100
+    )
 
 
 def _compression(reference: Mapping[str, RatePoint], per_clip: Mapping[str, float]) -> float:

@@ -5,7 +5,7 @@ Each stage can be asked for again after a crash: what was measured is not measur
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from statistics import fmean
 
@@ -23,9 +23,16 @@ from evocodec.evaluation.held_out import HeldOutClip, first_qps, more_qps
 from evocodec.evaluation.points import PointMeasurer, Record, Recorded, StageAttempt
 from evocodec.evaluation.rate_plan import initial_qps, next_qps
 from evocodec.evaluation.scoring import score_candidate
-from evocodec.evaluation.screening import AdoptionTarget, ScreenErrors, first_version_line, screen
+from evocodec.evaluation.screening import (
+    AdoptionTarget,
+    ScreenErrors,
+    first_target,
+    later_target,
+    screen,
+)
 from evocodec.execution.contract import JobRunner
 from evocodec.execution.jobs import RateJob, full_jobs, screen_jobs, smoke_jobs
+from evocodec.rules.adoption import Thresholds
 from evocodec.video.clips import Clip
 
 ParentCurves = Mapping[str, Sequence[RatePoint]] | None
@@ -33,24 +40,22 @@ ParentCurves = Mapping[str, Sequence[RatePoint]] | None
 _QP_STEP = 0.5
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StageSettings:
     """Settings of the stages, and when a screen is enough.
 
     A screened candidate goes on when its estimated rate ratio is at most ``screen_keep_below``, or
-    when it could still win: reach ``win`` against a version, ``first_below_mbps`` without one.
+    when it could still be adopted by ``thresholds``.
     ``charge_program`` counts the packed program in every stream.
     """
 
-    screen_frames: int = 9
-    smoke_qp: float = 30.0
-    screen_keep_below: float = 0.92
-    max_points: int = 8
-    win: AdoptionTarget = field(default_factory=AdoptionTarget)
-    first_below_mbps: float = 15.0
-    confidence: float = 0.9
-    charge_program: bool = False
-    guards: Guards = field(default_factory=Guards)
+    screen_frames: int
+    smoke_qp: float
+    screen_keep_below: float
+    max_points: int
+    charge_program: bool
+    guards: Guards
+    thresholds: Thresholds
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +90,7 @@ class StagedEvaluator:
         record: Record,
         recorded: Recorded,
         now: Callable[[], str],
-        settings: StageSettings | None = None,
+        settings: StageSettings,
         stop: threading.Event | None = None,
         store_series: Callable[[bytes], str] | None = None,
         reference_costs: Callable[[], Mapping[str, Cost]] = dict,
@@ -102,7 +107,7 @@ class StagedEvaluator:
         self._record = record
         self._recorded = recorded
         self._now = now
-        self._settings = settings or StageSettings()
+        self._settings = settings
         self._reference_costs = reference_costs
         self._errors = errors or ScreenErrors()
         for clip in self._clips.values():
@@ -139,7 +144,7 @@ class StagedEvaluator:
             keep_below=self._settings.screen_keep_below,
             line=reference.line,
             errors=self._errors.model(),
-            confidence=self._settings.confidence,
+            confidence=self._settings.thresholds.confidence,
         )
         event = Screened(
             run_id=self._run_id,
@@ -175,8 +180,8 @@ class StagedEvaluator:
         stage_attempt = StageAttempt(candidate_id, attempt, Stage.SCREEN, program)
         jobs = screen_jobs(self._clips, qps, self._settings.screen_frames)
         points = self._measuring.points(stage_attempt, jobs)
-        settings = self._settings
-        line = settings.win if version else first_version_line(score, settings.first_below_mbps)
+        thresholds = self._settings.thresholds
+        line = later_target(thresholds) if version else first_target(score, thresholds)
         return ScreenReference(candidate_id, self._screened_points(points, program), line)
 
     def _screened_points(
@@ -296,7 +301,7 @@ class StagedEvaluator:
             packed_program_bytes=stage_attempt.program.facts.packed_bytes,
             charge_program=self._settings.charge_program,
             reference_costs=self._reference_costs(),
-            confidence=self._settings.confidence,
+            confidence=self._settings.thresholds.confidence,
         )
         for clip, curve in curves.items():
             check_guards(

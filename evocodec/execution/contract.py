@@ -18,14 +18,15 @@ OnRetry: TypeAlias = Callable[[str, int, str], None]  # task name, which retry f
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineOptions:
-    """Placement, limits and retries of tasks.
+    """Placement, limits and retries of tasks. An empty ``address`` starts a local cluster.
 
     ``writer_id`` is the name that every measured stream is packed under, so that its length counts
     the same for all. ``grace_seconds`` beyond the sandbox's own wall limit is when a task counts as
     lost; one that verifies has twice as long. ``sandboxes_per_task`` is of Ray's custom resource
     ``sandbox``, by which workers of the sandbox image are told from other nodes.
     ``first_worker_seconds`` is how long a cluster may need for its first node, ``head_seconds`` how
-    long its head may be silent. ``vmaf`` is measured on whole clips only. ``temp_dir`` holds the
+    long its head may be silent. ``cache_bytes`` bounds what another machine
+    keeps of videos. ``vmaf`` is measured on whole clips only. ``temp_dir`` holds the
     logs and sockets of a local cluster, and must be short, because the path of a Unix socket ends
     at 107 bytes; the default is private to the user. Of a cluster to join, it tells this machine's
     node from others on the same machine.
@@ -34,18 +35,19 @@ class EngineOptions:
     limits: Limits
     policy: Policy
     writer_id: str
-    address: str | None = None
-    cpus_per_task: float = 1.0
-    gpus_per_task: float = 0.0
-    sandboxes_per_task: float = 0.0
+    address: str
+    cpus_per_task: float
+    gpus_per_task: float
+    sandboxes_per_task: float
+    first_worker_seconds: float
+    head_seconds: float
+    retries: int
+    grace_seconds: float
+    object_store_bytes: int
+    cache_bytes: int
+    vmaf: bool
     local_cpus: int | None = None
-    first_worker_seconds: float = 1800.0
-    head_seconds: float = 30.0
-    retries: int = 2
-    grace_seconds: float = 20.0
-    object_store_bytes: int = 512 * 1024 * 1024
     dashboard: bool = True
-    vmaf: bool = False
     temp_dir: Path | None = None
 
 

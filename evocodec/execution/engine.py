@@ -58,7 +58,7 @@ def ray_engine(options: EngineOptions, *, on_given_up: OnGivenUp | None = None) 
     from evocodec.execution.workers.ray_cluster import RayCluster  # noqa: PLC0415
     from evocodec.execution.workers.remote_cluster import RemoteCluster  # noqa: PLC0415
 
-    workers = RayCluster(options) if options.address is None else RemoteCluster(options)
+    workers = RemoteCluster(options) if options.address else RayCluster(options)
     return Engine(options, workers, on_given_up=on_given_up)
 
 

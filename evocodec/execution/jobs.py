@@ -7,7 +7,6 @@ from evocodec.domain.results import Stage
 from evocodec.video.clips import Clip
 
 SMOKE_FRAMES = 3
-SCREEN_FRAMES = 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +35,7 @@ def smoke_jobs(clips: Mapping[str, Clip], qp: float) -> tuple[RateJob, ...]:
 
 
 def screen_jobs(
-    clips: Mapping[str, Clip], qps: Mapping[str, float], frames: int = SCREEN_FRAMES
+    clips: Mapping[str, Clip], qps: Mapping[str, float], frames: int
 ) -> tuple[RateJob, ...]:
     """One rate of the first frames of every clip; ``qps`` are the reference's, by clip."""
     return tuple(_job(Stage.SCREEN, clip, frames, qps[name]) for name, clip in clips.items())

@@ -49,7 +49,7 @@ _TOLERANCE = 1e-9
 _ONE_CLIP = " One clip gives no interval, so none was asked for."
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Thresholds:
     """Thresholds of the adoption rules; bitrates are strict upper bounds, gains are minima.
 
@@ -57,12 +57,12 @@ class Thresholds:
     side as well; ``limits`` is what an adopted program may cost.
     """
 
-    adopt_first_below_mbps: float = 9.0
-    chance_first_below_mbps: float = 15.0
-    bitrate_gain_percent: float = 10.0
-    compression_gain_percent: float = 20.0
-    confidence: float = 0.9
-    limits: CostLimits = field(default_factory=CostLimits)
+    adopt_first_below_mbps: float
+    chance_first_below_mbps: float
+    bitrate_gain_percent: float
+    compression_gain_percent: float
+    confidence: float
+    limits: CostLimits
 
 
 def judge(request: JudgeRequest, thresholds: Thresholds) -> Verdict:

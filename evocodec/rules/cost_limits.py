@@ -5,20 +5,18 @@ from dataclasses import dataclass
 from evocodec.domain.results import Score
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CostLimits:
     """Largest cost of an adopted program; 0 means no limit."""
 
-    min_encode_fps: float = 0.0
-    min_decode_fps: float = 0.0
-    max_memory_mib: float = 0.0
-    max_program_kib: float = 0.0
+    min_encode_fps: float
+    min_decode_fps: float
+    max_memory_bytes: int
+    max_program_bytes: int
 
 
 def broken_limits(score: Score, limits: CostLimits) -> tuple[str, ...]:
     """Return a text for each limit that a score breaks, with both figures."""
-    memory_mib = score.peak_memory_bytes / 2**20
-    program_kib = score.packed_program_bytes / 2**10
     broken = [
         f"{verb} {fps:.2f} frames/s, {least - fps:.2f} fewer than the {least:g} of {name}"
         for verb, fps, least, name in (
@@ -28,10 +26,17 @@ def broken_limits(score: Score, limits: CostLimits) -> tuple[str, ...]:
         if fps < least
     ]
     broken += [
-        f"{what} {value:.1f} {unit}, {value - most:.1f} more than the {most:g} of {name}"
-        for what, value, most, unit, name in (
-            ("needs", memory_mib, limits.max_memory_mib, "MiB", "limits.max_memory_mib"),
-            ("weighs", program_kib, limits.max_program_kib, "KiB", "limits.max_program_kib"),
+        f"{what} {value / size:.1f} {unit}, {(value - most) / size:.1f} more than the "
+        f"{most / size:g} of {name}"
+        for what, value, most, size, unit, name in (
+            (
+                *("needs", score.peak_memory_bytes, limits.max_memory_bytes),
+                *(1 << 20, "MiB", "limits.max_memory_mib"),
+            ),
+            (
+                *("weighs", score.packed_program_bytes, limits.max_program_bytes),
+                *(1 << 10, "KiB", "limits.max_program_kib"),
+            ),
         )
         if 0 < most < value
     ]

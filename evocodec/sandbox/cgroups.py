@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 from evocodec.domain.results import ResourceUse
-from evocodec.sandbox.policy import MEBIBYTE, Limits
+from evocodec.sandbox.policy import MEBIBYTE, PROBE_LIMITS, Limits
 
 _CONTROLLERS = ("memory", "pids")
 # Process-id namespace and process id of who made it, and a token: containers may share folders.
@@ -40,7 +40,7 @@ class Cgroups:
         self.remove_stale()
         trial = JobGroup(self, f"{self.prefix}0")
         try:
-            trial.limit(Limits())
+            trial.limit(PROBE_LIMITS)
         finally:
             trial.remove()
 

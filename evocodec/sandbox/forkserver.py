@@ -4,6 +4,7 @@ import contextlib
 import math
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Self
 
 import numpy as np
@@ -21,7 +22,7 @@ from evocodec.sandbox.launcher import (
     OnFrame,
     OnPacket,
 )
-from evocodec.sandbox.policy import Limits, Policy
+from evocodec.sandbox.policy import PROBE_LIMITS, Limits, Policy
 from evocodec.sandbox.server_process import START_SECONDS, ServerProcess
 from evocodec.sandbox.shared_frames import SharedFrames
 from evocodec.sandbox.supervisor import Supervisor
@@ -52,12 +53,12 @@ class ForkServerLauncher:
 
     def __init__(
         self,
-        policy: Policy | None = None,
+        policy: Policy,
         *,
         preload: Sequence[str] = DEFAULT_PRELOAD,
         env: Mapping[str, str] | None = None,
     ) -> None:
-        self._policy = policy or Policy()
+        self._policy = policy
         self._preload = tuple(preload)
         self._environment = {**BASE_ENVIRONMENT, **(env or {})}
         self._lock = threading.Lock()  # two threads may find the server missing at a time
@@ -126,7 +127,7 @@ class ForkServerLauncher:
     def describe(self) -> IsolationReport:
         """Run one empty job and return the layers that it ran behind; the report is cached."""
         if self._report is None:
-            limits = Limits(wall_seconds=START_SECONDS)
+            limits = replace(PROBE_LIMITS, wall_seconds=START_SECONDS)
             request = _request("probe", None, limits, 0.0)
 
             def make_job(_shared: SharedFrames | None) -> Job:

@@ -65,7 +65,7 @@ CONTRACT_IMPORTS = frozenset({"evocodec.codec.contract"})
 DEFAULT_IMPORTS = LIBRARY_IMPORTS | STANDARD_IMPORTS | CONTRACT_IMPORTS
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """Limits of one encode or decode; ``processes`` counts threads.
 
@@ -74,17 +74,29 @@ class Limits:
     scratch folder if ``scratch_bytes`` or ``scratch_inodes`` is 0.
     """
 
-    wall_seconds: float = 120.0
-    cpu_seconds: float = 120.0
-    memory_bytes: int = 2 * GIBIBYTE
-    output_bytes: int = 256 * MEBIBYTE
-    processes: int = 16
+    wall_seconds: float
+    cpu_seconds: float
+    memory_bytes: int
+    output_bytes: int
+    processes: int
+    scratch_bytes: int
+    scratch_inodes: int
     stderr_bytes: int = 64 * 1024
-    scratch_bytes: int = 16 * MEBIBYTE
-    scratch_inodes: int = 256
 
 
-@dataclass(frozen=True, slots=True)
+PROBE_LIMITS = Limits(
+    wall_seconds=60.0,
+    cpu_seconds=60.0,
+    memory_bytes=512 * MEBIBYTE,
+    output_bytes=MEBIBYTE,
+    processes=16,
+    scratch_bytes=16 * MEBIBYTE,
+    scratch_inodes=256,
+)
+"""For the empty job by which a launcher finds out which layers there are."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
     """Sandbox settings for every candidate of a run.
 
@@ -97,13 +109,13 @@ class Policy:
     ``provider`` is what surrounds the fork server: nothing, or bubblewrap.
     """
 
-    allowed_imports: frozenset[str] = DEFAULT_IMPORTS
-    allow_library_codecs: bool = False
-    max_program_bytes: int = 256 * 1024
-    floor: Floor = DEFAULT_FLOOR
+    allow_library_codecs: bool
+    max_program_bytes: int
+    floor: Floor
+    mode: Mode
+    provider: Provider
     devices: tuple[str, ...] = ()
-    mode: Mode = "auto"
-    provider: Provider = "forkserver"
+    allowed_imports: frozenset[str] = DEFAULT_IMPORTS
 
     @property
     def required(self) -> Floor:

@@ -5,7 +5,7 @@ from evocodec.sandbox.policy import Policy
 from evocodec.sandbox.providers import make_launcher
 
 
-def probe(policy: Policy | None = None) -> IsolationReport:
+def probe(policy: Policy) -> IsolationReport:
     """Return the layers of a real job; raises InfrastructureFailure when none can be started."""
-    with make_launcher(policy or Policy(), preload=()) as launcher:
+    with make_launcher(policy, preload=()) as launcher:
         return launcher.describe()

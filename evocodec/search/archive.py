@@ -86,7 +86,7 @@ class Archive:
     """
 
     def __init__(
-        self, *, mode: SearchMode = "mutation", seed: int = 1, facts_of: FactsOf = unknown_facts
+        self, *, mode: SearchMode = "mutation", seed: int, facts_of: FactsOf = unknown_facts
     ) -> None:
         self.mode = mode
         self._seed = seed

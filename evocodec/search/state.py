@@ -21,7 +21,7 @@ class SearchState:
     one thread at a time may call ``observe``; the journal's lock sees to that.
     """
 
-    archive: Archive = field(default_factory=Archive)
+    archive: Archive
     novelty: Novelty = field(default_factory=Novelty)
     champion: CurrentChampion = field(default_factory=CurrentChampion)
     run: RunState = field(default_factory=RunState)

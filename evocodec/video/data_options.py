@@ -22,9 +22,9 @@ class DataOptions:
     """
 
     cache_folder: Path
-    cache_bytes: int = 4 * GIBIBYTE
-    s3_endpoint_url: str = ""
-    test_sets: Path | None = None
+    cache_bytes: int
+    s3_endpoint_url: str
+    test_sets: Path | None
 
 
 def shared_folder() -> Path:
@@ -32,7 +32,10 @@ def shared_folder() -> Path:
     return Path(tempfile.gettempdir()) / f"evocodec-{os.getuid()}" / "video"
 
 
-_current: list[DataOptions] = [DataOptions(shared_folder())]
+_current: list[DataOptions] = [
+    # Nobody has said how much may lie there: what is not in use is removed.
+    DataOptions(shared_folder(), cache_bytes=0, s3_endpoint_url="", test_sets=None)
+]
 
 
 def use_options(options: DataOptions) -> DataOptions:

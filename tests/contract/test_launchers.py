@@ -20,12 +20,13 @@ from evocodec.domain.errors import CandidateFailure, FailureKind, Infrastructure
 from evocodec.domain.video import Frame, StreamInfo
 from evocodec.domain.vocabulary import Layer
 from evocodec.sandbox.forkserver import ForkServerLauncher
-from evocodec.sandbox.policy import DEFAULT_FLOOR, MEBIBYTE, Limits, Policy
+from evocodec.sandbox.policy import DEFAULT_FLOOR, MEBIBYTE, Limits
 from evocodec.sandbox.providers.bubblewrap import BubblewrapLauncher
+from tests.support.default_options import default_limits, default_policy
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the sandbox is made of Linux")
 
-LIMITS = Limits(wall_seconds=20, cpu_seconds=20, memory_bytes=512 * MEBIBYTE)
+LIMITS = default_limits(wall_seconds=20, cpu_seconds=20, memory_bytes=512 * MEBIBYTE)
 STREAM = StreamInfo(35, 21, Fraction(25), 3)
 STORE = (Path(__file__).parents[1] / "data" / "store_codec.py").read_text()
 
@@ -44,10 +45,10 @@ def provider_for(name: str) -> Provider:
     if name == "bubblewrap":
         if reason := why_bubblewrap_cannot_run():
             pytest.skip(reason)
-        return BubblewrapLauncher
+        return lambda: BubblewrapLauncher(default_policy())
     if name == "pod mode":
-        return lambda: ForkServerLauncher(Policy(mode="pod"))
-    return ForkServerLauncher
+        return lambda: ForkServerLauncher(default_policy(mode="pod"))
+    return lambda: ForkServerLauncher(default_policy())
 
 
 @pytest.fixture(scope="module", params=["fork server", "pod mode", "bubblewrap"])
@@ -173,7 +174,7 @@ def test_an_exception_is_the_programs_and_quotes_its_line(launcher: ForkServerLa
 def test_what_a_program_does_to_itself_is_classified(
     launcher: ForkServerLauncher, body: str, kind: FailureKind
 ) -> None:
-    limits = Limits(wall_seconds=1.5, cpu_seconds=2, memory_bytes=128 * MEBIBYTE)
+    limits = default_limits(wall_seconds=1.5, cpu_seconds=2, memory_bytes=128 * MEBIBYTE)
     assert failure(launcher, body, limits).kind is kind
     assert encode(launcher, "") == b"done"
 

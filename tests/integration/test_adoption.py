@@ -13,6 +13,7 @@ from evocodec.domain.clock import utc_now
 from evocodec.domain.events import CandidateOpened, CodeWritten, Evaluated, Judged, Planned
 from evocodec.domain.results import Score
 from evocodec.domain.vocabulary import Proposer
+from evocodec.search.archive import Archive
 from evocodec.search.state import SearchState
 from evocodec.store.journal import Journal
 from evocodec.store.memory import MemoryBlobStore, MemoryLedger, MemoryRecordStore
@@ -21,6 +22,7 @@ from graph.decide import DecideNodes
 from graph.routing import LoopBounds
 from graph.services import Services
 from graph.state import CandidateState
+from tests.support.default_options import default_thresholds
 
 RUN = "run-1"
 
@@ -41,7 +43,7 @@ def score(bitrate_mbps: float) -> Score:
 
 
 def services_in(folder: Path) -> Services:
-    search = SearchState()
+    search = SearchState(Archive(seed=1))
     return Services(
         run_id=RUN,
         seed=1,
@@ -50,7 +52,11 @@ def services_in(folder: Path) -> Services:
         programs=ProgramStore(MemoryBlobStore(), lambda program: program),
         records=MemoryRecordStore(),
         team=Team(
-            cast(Any, None), cast(Any, None), cast(Any, None), RuleJudge(), Proposer.MUTATION
+            cast(Any, None),
+            cast(Any, None),
+            cast(Any, None),
+            RuleJudge(default_thresholds()),
+            Proposer.MUTATION,
         ),
         champions=ChampionRepository(folder / "champions"),
         evaluator=cast(Any, None),

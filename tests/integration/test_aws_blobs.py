@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from evocodec.domain.errors import InfrastructureFailure, UserError
-from evocodec.store.aws.blobs import S3BlobStore, S3Options, check_bucket
+from evocodec.store.aws.blobs import S3BlobStore, check_bucket
 from evocodec.store.aws.client import AwsClient, connect
 from tests.support.aws_fault_proxy import CUT, LOSE, Answer, Door, door_to
 from tests.support.aws_servers import fresh_name, moto_server, options_for, s3_blobs
+from tests.support.default_options import default_s3_options
 
 PART = 5 << 20
 LARGE = random.Random(7).randbytes(2 * PART + 1000)
@@ -87,7 +88,7 @@ def test_an_answer_that_breaks_off_or_is_lost_is_asked_for_again(door: Door, buc
 def test_a_failed_upload_leaves_no_parts_behind(door: Door, bucket: str) -> None:
     s3_blobs(door.url, bucket)
     client = AwsClient("s3", options_for(door.url, retry_seconds=0.3))
-    blobs = S3BlobStore(client, S3Options(bucket, "lab/", part_bytes=PART))
+    blobs = S3BlobStore(client, default_s3_options(bucket, part_bytes=PART))
     door.harm("PUT", *[Answer(503, "SlowDown")] * 100)
     with pytest.raises(InfrastructureFailure, match=f"cannot write s3://{bucket}/lab/blobs/"):
         blobs.put(LARGE)

@@ -12,10 +12,11 @@ from evocodec.domain.events import CandidateOpened, InfrastructureRetried, Plann
 from evocodec.store.aws.client import AwsClient, AwsOptions, connect
 from evocodec.store.aws.ledger import DynamoLedger, ledger_table
 from evocodec.store.aws.records import records_table
-from evocodec.store.aws.tables import TableOptions, ensure_table
+from evocodec.store.aws.tables import ensure_table
 from evocodec.store.memory import MemoryBlobStore
 from tests.support.aws_fault_proxy import LOSE, Answer, Door, door_to
 from tests.support.aws_servers import dynamo_ledger, fresh_name, moto_server, options_for
+from tests.support.default_options import default_table_options
 
 WRITE = "TransactWriteItems"
 THROTTLED = Answer(400, "ProvisionedThroughputExceededException")
@@ -43,8 +44,8 @@ def opened(number: int, run_id: str = "run-1", at: str = "t") -> CandidateOpened
 def hasty(door: Door, table: str, seconds: float = 0.5) -> DynamoLedger:
     """A ledger behind the door that gives up soon."""
     client = AwsClient("dynamodb", options_for(door.url, retry_seconds=seconds))
-    ensure_table(client, ledger_table(table), TableOptions())
-    return DynamoLedger(client, table, MemoryBlobStore())
+    ensure_table(client, ledger_table(table), default_table_options())
+    return DynamoLedger(client, table, MemoryBlobStore(), ttl_days=0.0)
 
 
 def test_throttling_is_waited_out(door: Door) -> None:
@@ -146,8 +147,8 @@ def test_events_expire_only_where_that_is_wished(server: str) -> None:
     client = connect("dynamodb", options_for(server))
     for days in (0.0, 2.0):
         table = fresh_name("ledger")
-        ensure_table(client, ledger_table(table), TableOptions(ttl=days > 0))
-        ensure_table(client, ledger_table(table), TableOptions(ttl=days > 0))
+        ensure_table(client, ledger_table(table), default_table_options(ttl=days > 0))
+        ensure_table(client, ledger_table(table), default_table_options(ttl=days > 0))
         DynamoLedger(client, table, MemoryBlobStore(), ttl_days=days).record(opened(1))
         items = client.raw.scan(TableName=table)["Items"]
         expiring = [int(item["expires_at"]["N"]) for item in items if "expires_at" in item]
@@ -160,16 +161,16 @@ def test_events_expire_only_where_that_is_wished(server: str) -> None:
 def test_a_table_of_something_else_is_refused(server: str) -> None:
     client = connect("dynamodb", options_for(server))
     table = fresh_name("records")
-    ensure_table(client, records_table(table), TableOptions())
+    ensure_table(client, records_table(table), default_table_options())
     with pytest.raises(UserError, match=r"experiment_id \(S\), but run \(S\) and item \(S\)"):
-        ensure_table(client, ledger_table(table), TableOptions())
+        ensure_table(client, ledger_table(table), default_table_options())
 
 
 def test_a_missing_table_is_made_only_when_that_is_wished(server: str) -> None:
     client = connect("dynamodb", options_for(server))
     with pytest.raises(UserError, match="store tables --create"):
-        ensure_table(client, ledger_table("absent"), TableOptions(create=False))
-    facts = ensure_table(client, ledger_table(fresh_name("made")), TableOptions())
+        ensure_table(client, ledger_table("absent"), default_table_options(create=False))
+    facts = ensure_table(client, ledger_table(fresh_name("made")), default_table_options())
     assert facts.on_demand
     assert facts.status == "ACTIVE"
 
@@ -179,7 +180,7 @@ def test_refused_access_names_the_permission(door: Door) -> None:
     door.harm("DescribeTable", Answer(400, "AccessDeniedException", text))
     client = AwsClient("dynamodb", options_for(door.url))
     with pytest.raises(UserError, match=r"dynamodb:DescribeTable.*docs/stores\.md"):
-        ensure_table(client, ledger_table("any"), TableOptions())
+        ensure_table(client, ledger_table("any"), default_table_options())
     assert len(door.calls) == 1  # a refusal is not asked for again
 
 
@@ -194,7 +195,7 @@ def test_missing_credentials_and_regions_are_said(
     for name in ("AWS_DEFAULT_REGION", "AWS_REGION"):
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(UserError, match=r"store\.region"):
-        AwsClient("dynamodb", AwsOptions(endpoint_url=server))
+        AwsClient("dynamodb", AwsOptions("", server, 60.0))
 
 
 @pytest.mark.usefixtures("server")

@@ -7,10 +7,11 @@ import pytest
 
 from evocodec.store.aws.client import connect
 from evocodec.store.aws.records import DynamoRecordStore, records_table
-from evocodec.store.aws.tables import TableOptions, ensure_table
+from evocodec.store.aws.tables import ensure_table
 from evocodec.store.memory import MemoryBlobStore
 from evocodec.views.experiment_record import experiment_record
 from tests.support.aws_servers import dynamo_records, fresh_name, moto_server, options_for
+from tests.support.default_options import default_table_options
 from tests.unit.test_experiment_record import adopted_events, record_at
 
 
@@ -67,8 +68,8 @@ def test_a_table_with_a_sort_key_and_no_index_is_used_as_it_is(server: str) -> N
             for n, k in zip(names, ("HASH", "RANGE"), strict=True)
         ],
     )
-    facts = ensure_table(client, records_table(table), TableOptions())
-    records = DynamoRecordStore(client, facts, MemoryBlobStore())
+    facts = ensure_table(client, records_table(table), default_table_options())
+    records = DynamoRecordStore(client, facts, MemoryBlobStore(), ttl_days=0.0)
     for second in (7, 3, 9):
         records.put(record_at(second))
     assert [record["timestamp"][-6:] for record in records.latest(2)] == ["09.000", "07.000"]

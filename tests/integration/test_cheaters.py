@@ -7,7 +7,7 @@ and gate are the real ones.
 import sys
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -35,13 +35,12 @@ from evocodec.domain.events import (
 from evocodec.domain.results import HeldOutResult, RatePoint, Score, Stage
 from evocodec.domain.vocabulary import Proposer
 from evocodec.evaluation.guards import Guards
-from evocodec.evaluation.staged import StagedEvaluator, StageSettings
-from evocodec.execution.contract import EngineOptions
+from evocodec.evaluation.staged import StagedEvaluator
 from evocodec.execution.engine import Engine, local_engine
 from evocodec.execution.jobs import RateJob
-from evocodec.rules.adoption import Thresholds
-from evocodec.sandbox.policy import MEBIBYTE, Limits, Policy
+from evocodec.sandbox.policy import MEBIBYTE, Policy
 from evocodec.sandbox.review.static_review import review_program
+from evocodec.search.archive import Archive
 from evocodec.search.state import SearchState
 from evocodec.store.journal import Journal
 from evocodec.store.memory import MemoryBlobStore, MemoryLedger, MemoryRecordStore
@@ -52,6 +51,13 @@ from graph.decide import DecideNodes
 from graph.routing import LoopBounds
 from graph.services import HeldOutConfig, Services
 from graph.state import CandidateState
+from tests.support.default_options import (
+    default_engine_options,
+    default_limits,
+    default_policy,
+    default_stage_settings,
+    default_thresholds,
+)
 from tests.support.toy_laboratory import CARPHONE, TOY, settings_for
 
 
@@ -62,11 +68,11 @@ def review_source(text: str, policy: Policy) -> Review:
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the sandbox is made of Linux")
 
 RUN = "run-1"
-LIMITS = Limits(wall_seconds=20, cpu_seconds=20, memory_bytes=512 * MEBIBYTE)
+LIMITS = default_limits(wall_seconds=20, cpu_seconds=20, memory_bytes=512 * MEBIBYTE)
 FRAMES = 8
 QP = 26.0
 UNGUARDED = Guards(chroma_margin_db=1000.0, worst_frame_margin_db=1000.0)
-WIDE = Thresholds(chance_first_below_mbps=1000.0)
+WIDE = default_thresholds(chance_first_below_mbps=1000.0)
 
 
 def edited(source: str, *edits: tuple[str, str]) -> str:
@@ -111,7 +117,7 @@ class Course:
             record=services_record or (lambda event: None),
             recorded=found or (lambda key: None),
             now=utc_now,
-            settings=StageSettings(**settings),
+            settings=default_stage_settings(**settings),
         )
 
     def score(self, source: str, **settings: Any) -> Score:
@@ -147,7 +153,7 @@ def course(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Course]:
     curve = anchor_curve(clip, X265_MEDIUM, folder / "anchors")
     anchored = AnchoredClip(clip, curve, operating_quality_db(curve, clip.stream), cached=False)
     engine = local_engine(
-        EngineOptions(limits=LIMITS, policy=Policy(), writer_id="v0", local_cpus=2)
+        default_engine_options(limits=LIMITS, policy=default_policy(), writer_id="v0", local_cpus=2)
     )
     engine.start()
     yield Course(engine, anchored, folder)
@@ -364,8 +370,8 @@ def bench_of(course: Course, folder: Path, *, gate: bool, keep: float = 0.5) -> 
     )
     development = {course.anchored.clip.name: course.anchored}
     material = HeldOutMaterial(settings, folder / "held-out", development, b"secret of a test")
-    terms = HeldOutConfig(material.draw, min_retained_share=keep, confidence=0.9, thresholds=WIDE)
-    ledger, search = MemoryLedger(), SearchState()
+    terms = HeldOutConfig(material.draw, min_retained_share=keep, thresholds=WIDE)
+    ledger, search = MemoryLedger(), SearchState(Archive(seed=1))
     journal = Journal(ledger, RUN, search.observe)
     evaluator = course.evaluator(journal.publish, journal.find)
     nobody = cast(Any, None)
@@ -397,7 +403,7 @@ def test_a_memorised_clip_is_overfitted_where_the_development_clips_alone_would_
     course: Course, tmp_path: Path
 ) -> None:
     cheat = memorising(course)
-    assert review_source(cheat, Policy()).accepted
+    assert review_source(cheat, default_policy()).accepted
     trusting = bench_of(course, tmp_path / "trusting", gate=False)
     assert DecideNodes(trusting.services).judge(trusting.measured("c0001", cheat)) == {
         "outcome": "adopt"
@@ -425,7 +431,7 @@ def test_a_memorised_clip_is_overfitted_where_the_development_clips_alone_would_
 
 def test_a_memorised_clip_does_not_get_past_the_limit_on_a_programs_size(course: Course) -> None:
     cheat = memorising(course)
-    small = replace(Policy(), max_program_bytes=len(cheat.encode()) - 1)
+    small = default_policy(max_program_bytes=len(cheat.encode()) - 1)
     assert not review_source(cheat, small).accepted
     assert review_source(HONEST, small).accepted
 

@@ -18,10 +18,11 @@ from evocodec.video import frame_store
 from evocodec.video.clip_cache import ClipCache
 from evocodec.video.clip_spec import ClipSource, parse_clip
 from evocodec.video.clips import default_clips, iter_frames, load_clip, stream_info
-from evocodec.video.data_options import DataOptions, shared_folder, use_options
+from evocodec.video.data_options import shared_folder, use_options
 from evocodec.video.ffmpeg import ffmpeg_exe
 from evocodec.video.frame_store import FrameFile
 from evocodec.video.y4m import read_y4m, write_y4m
+from tests.support.default_options import default_data_options
 
 CARPHONE, CITY, DOG = default_clips()
 
@@ -346,7 +347,7 @@ def test_too_few_frames_are_told_with_how_many_there_are() -> None:
 def test_a_clip_beyond_the_limit_lies_in_a_file(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    before = use_options(DataOptions(tmp_path))
+    before = use_options(default_data_options(tmp_path))
     try:
         monkeypatch.setattr(frame_store, "IN_MEMORY_BYTES", 10 * 176 * 144 * 3 // 2)
         few = load_clip(ClipSource("x", CARPHONE.path, frames=10))

@@ -36,29 +36,30 @@ from evocodec.execution.contract import EngineInfo, EngineOptions
 from evocodec.execution.emulation import emulated_processor
 from evocodec.execution.engine import Engine, local_engine, ray_engine
 from evocodec.execution.jobs import RateJob
-from evocodec.sandbox.policy import MEBIBYTE, Limits, Policy
+from evocodec.sandbox.policy import MEBIBYTE
 from evocodec.video.clip_spec import ClipSource
 from evocodec.video.clips import Clip, make_clip
+from tests.support.default_options import default_engine_options, default_limits, default_policy
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the sandbox is made of Linux")
 
 STORE = (Path(__file__).resolve().parents[1] / "data" / "store_codec.py").read_text()
 IN_ENCODER = "    for frame in frames:\n"
 IN_DECODER = "    for packet in packets:\n"
-LIMITS = Limits(wall_seconds=6, cpu_seconds=20, memory_bytes=512 * MEBIBYTE)
+LIMITS = default_limits(wall_seconds=6, cpu_seconds=20, memory_bytes=512 * MEBIBYTE)
 WRITER = "v0"
 
 
 def options(**changes: object) -> EngineOptions:
     given: dict[str, object] = {
         "limits": LIMITS,
-        "policy": Policy(),
+        "policy": default_policy(),
         "writer_id": WRITER,
         "local_cpus": 2,
         "grace_seconds": 14.0,
         "object_store_bytes": 128 * MEBIBYTE,
     }
-    return EngineOptions(**{**given, **changes})  # type: ignore[arg-type]
+    return default_engine_options(**{**given, **changes})
 
 
 def clip(name: str, width: int, height: int, count: int) -> Clip:
@@ -418,7 +419,7 @@ def listening(process: psutil.Process) -> list[Any]:
 
 
 def test_the_report_of_isolation_comes_from_a_worker(each: Lab) -> None:
-    assert each.info.isolation.missing_for(Policy().floor) == ()
+    assert each.info.isolation.missing_for(default_policy().floor) == ()
     assert each.info.cpus == 2.0
 
 

@@ -15,10 +15,10 @@ from evocodec.config import load_settings
 from evocodec.domain.errors import UserError
 from evocodec.domain.video import StreamInfo
 from evocodec.metrics.meter import measure_quality
-from evocodec.sandbox.policy import Limits
 from evocodec.video.clip_spec import parse_clip
 from evocodec.video.clips import clip_info, default_clips, iter_frames, load_clip
 from evocodec.video.ffmpeg import ffmpeg_exe
+from tests.support.default_options import default_limits
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the sandbox is made of Linux")
 
@@ -126,7 +126,7 @@ def test_several_clips_cannot_go_into_one_file(folder: Path) -> None:
 
 
 def test_time_and_output_limits_grow_with_the_video_and_memory_does_not() -> None:
-    limits = Limits(wall_seconds=10, cpu_seconds=20, output_bytes=1000)
+    limits = default_limits(wall_seconds=10, cpu_seconds=20, output_bytes=1000)
     small = limits_for(limits, StreamInfo(176, 144, CARPHONE_FPS, 17))
     assert (small.wall_seconds, small.cpu_seconds) == (10, 20)
     large = limits_for(limits, StreamInfo(480 * 4, 270 * 4, CARPHONE_FPS, 640))

@@ -12,20 +12,25 @@ import pytest
 
 from evocodec.domain.errors import InfrastructureFailure
 from evocodec.domain.results import RatePoint, Stage
-from evocodec.execution.contract import EngineOptions
 from evocodec.execution.engine import Engine, ray_engine
 from evocodec.execution.jobs import RateJob
 from evocodec.execution.workers.frame_transfer import receive_frames, sendable
 from evocodec.metrics.meter import measure_quality
 from evocodec.sandbox.conformance import frames_digest
-from evocodec.sandbox.policy import MEBIBYTE, Limits, Policy
+from evocodec.sandbox.policy import MEBIBYTE
 from evocodec.video import frame_store
 from evocodec.video.clip_cache import ClipCache, clip_cache
 from evocodec.video.clip_spec import parse_clip
 from evocodec.video.clips import Clip, load_clip, make_clip
-from evocodec.video.data_options import DataOptions, data_options, use_options
+from evocodec.video.data_options import data_options, use_options
 from evocodec.video.ffmpeg import ffmpeg_exe
 from evocodec.video.frame_store import FrameFile, FrameWriter
+from tests.support.default_options import (
+    default_data_options,
+    default_engine_options,
+    default_limits,
+    default_policy,
+)
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the sandbox is made of Linux")
 
@@ -53,7 +58,7 @@ def peak():
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
 
-use_options(DataOptions(Path(sys.argv[2])))
+use_options(DataOptions(Path(sys.argv[2]), 1 << 30, "", None))
 load_clip(parse_clip(sys.argv[1] + "@0-2"))
 before = peak()
 clip = load_clip(parse_clip(sys.argv[1]))
@@ -74,17 +79,17 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClipCache]:
     folder = tmp_path_factory.getbasetemp() / "video-cache"
-    before = use_options(DataOptions(folder))
+    before = use_options(default_data_options(folder))
     yield clip_cache()
     use_options(before)
 
 
 @pytest.fixture(scope="module")
 def engine() -> Iterator[Engine]:
-    limits = Limits(wall_seconds=60, cpu_seconds=60, memory_bytes=512 * MEBIBYTE)
-    options = EngineOptions(
+    limits = default_limits(wall_seconds=60, cpu_seconds=60, memory_bytes=512 * MEBIBYTE)
+    options = default_engine_options(
         limits=limits,
-        policy=Policy(),
+        policy=default_policy(),
         writer_id="v0",
         local_cpus=1,
         object_store_bytes=80 * MEBIBYTE,
@@ -155,16 +160,16 @@ def test_another_machine_gets_the_frames_in_pieces(
     engine: Engine, video: Path, tmp_path: Path
 ) -> None:
     clip = load_clip(parse_clip(str(video)))
-    sent = sendable(clip, elsewhere=True)
+    sent = sendable(clip, elsewhere=True, cache_bytes=1 << 30)
     reduced: Any = sent.__reduce__()
-    receive, (_path, stream, start, sha256, pieces) = reduced
+    receive, (_path, stream, start, sha256, pieces, cache_bytes) = reduced
     assert receive is receive_frames
     assert len(pieces) > 2
-    use_options(DataOptions(tmp_path / "there"))
-    there = receive_frames("/nowhere/x.yuv", stream, start, sha256, pieces)
+    use_options(default_data_options(tmp_path / "there"))
+    there = receive_frames("/nowhere/x.yuv", stream, start, sha256, pieces, cache_bytes)
     assert there.path == tmp_path / "there" / f"{clip.sha256}.yuv"
     assert frames_digest(there) == frames_digest(clip.frames)
-    again = receive_frames("/nowhere/x.yuv", stream, start, sha256, pieces)
+    again = receive_frames("/nowhere/x.yuv", stream, start, sha256, pieces, cache_bytes)
     assert again.path == there.path
     assert frames_digest(again[:1]) == frames_digest(clip.frames[:1])
     assert again.path.stat().st_ino == there.path.stat().st_ino
@@ -173,11 +178,11 @@ def test_another_machine_gets_the_frames_in_pieces(
 def test_frames_that_are_nowhere_are_our_failure(video: Path) -> None:
     clip = load_clip(parse_clip(f"{video}@0-2"))
     with pytest.raises(InfrastructureFailure, match="not on this machine"):
-        receive_frames("/nowhere/x.yuv", clip.stream, 0, clip.sha256, ())
+        receive_frames("/nowhere/x.yuv", clip.stream, 0, clip.sha256, (), 0)
 
 
 def test_a_large_clip_is_decoded_once_and_kept_while_in_use(video: Path, tmp_path: Path) -> None:
-    use_options(DataOptions(tmp_path, 1))
+    use_options(replace(default_data_options(tmp_path), cache_bytes=1))
     first = load_clip(parse_clip(str(video)))
     assert isinstance(first.frames, FrameFile)
     kept = first.frames.path

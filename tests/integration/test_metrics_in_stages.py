@@ -13,17 +13,22 @@ from evocodec.codec.program import Program
 from evocodec.domain.events import Evaluated, PointMeasured
 from evocodec.domain.results import RatePoint, RdCurve, Score, Stage
 from evocodec.evaluation.guards import Guards
-from evocodec.evaluation.staged import StagedEvaluator, StageSettings
-from evocodec.execution.contract import EngineOptions
+from evocodec.evaluation.staged import StagedEvaluator
 from evocodec.execution.engine import local_engine
 from evocodec.metrics.meter import quality_of_series
 from evocodec.metrics.series import series_from_json
-from evocodec.sandbox.policy import MEBIBYTE, Limits, Policy
+from evocodec.sandbox.policy import MEBIBYTE
 from evocodec.store.blobs import FileBlobStore
 from evocodec.store.event_json import event_to_json
 from evocodec.store.memory import MemoryLedger
 from evocodec.video.clip_spec import ClipSource
 from evocodec.video.clips import Clip, default_clips, load_clip
+from tests.support.default_options import (
+    default_engine_options,
+    default_limits,
+    default_policy,
+    default_stage_settings,
+)
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the sandbox is made of Linux")
 
@@ -48,9 +53,9 @@ def evaluating(
     clip: Clip, anchor: RdCurve, ledger: MemoryLedger, *, vmaf: bool, blobs: FileBlobStore | None
 ) -> Iterator[StagedEvaluator]:
     engine = local_engine(
-        EngineOptions(
-            limits=Limits(wall_seconds=20, cpu_seconds=20, memory_bytes=512 * MEBIBYTE),
-            policy=Policy(),
+        default_engine_options(
+            limits=default_limits(wall_seconds=20, cpu_seconds=20, memory_bytes=512 * MEBIBYTE),
+            policy=default_policy(),
             writer_id="candidate",
             local_cpus=2,
             vmaf=vmaf,
@@ -67,7 +72,9 @@ def evaluating(
             record=ledger.record,
             recorded=lambda key: ledger.get(RUN, key),
             now=lambda: "2026-01-01T00:00:00.000",
-            settings=StageSettings(guards=Guards(99.0, 99.0)),  # the toy is no good at colour
+            settings=default_stage_settings(
+                guards=Guards(99.0, 99.0)
+            ),  # the toy is no good at colour
             store_series=blobs.put if blobs is not None else None,
         )
     finally:

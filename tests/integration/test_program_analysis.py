@@ -14,8 +14,8 @@ import pytest
 from evocodec.app.programs import built_in
 from evocodec.codec.program import Program
 from evocodec.sandbox.parser_pool import ParserLimitError, ParserLimits, ParserPool
-from evocodec.sandbox.policy import Policy
 from evocodec.sandbox.review.analysis import Analyser, analyse
+from tests.support.default_options import default_policy
 
 CODEC = (Path(__file__).parents[1] / "data" / "toy_codec.py").read_text()
 # Every assignment doubles the paths that a name may stand for.
@@ -35,8 +35,8 @@ def children() -> set[int]:
 
 @pytest.mark.parametrize("text", [CODEC, built_in("inter"), "def (", "import os\n" + CODEC])
 def test_an_analysis_from_another_process_is_that_of_this_one(text: str, pool: ParserPool) -> None:
-    here = analyse(Program(text), Policy())
-    there = Analyser(Policy(), pool).analyse(Program(text))
+    here = analyse(Program(text), default_policy())
+    there = Analyser(default_policy(), pool).analyse(Program(text))
     assert there.review == here.review
     assert there.program == here.program
     assert there.program.known_facts == here.program.facts
@@ -44,7 +44,7 @@ def test_an_analysis_from_another_process_is_that_of_this_one(text: str, pool: P
 
 
 def test_a_program_is_analysed_once_and_never_in_this_process(pool: ParserPool) -> None:
-    analyser = Analyser(Policy(), pool)
+    analyser = Analyser(default_policy(), pool)
     first = analyser.analyse(Program(CODEC))
     pool.close()
     assert analyser.analyse(Program(CODEC)) is first
@@ -55,7 +55,7 @@ def test_a_program_is_analysed_once_and_never_in_this_process(pool: ParserPool) 
 def test_a_review_without_end_is_a_finding_and_the_next_program_is_reviewed(
     pool: ParserPool,
 ) -> None:
-    analyser = Analyser(Policy(), pool)
+    analyser = Analyser(default_policy(), pool)
     found = analyser.analyse(Program(BOMB))
     (finding,) = found.review.findings
     assert finding.rule == "review_limit"

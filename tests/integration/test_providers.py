@@ -15,6 +15,7 @@ from evocodec.domain.vocabulary import Layer
 from evocodec.sandbox.launcher import Launcher
 from evocodec.sandbox.providers import bubblewrap
 from evocodec.sandbox.providers.bubblewrap import BubblewrapLauncher
+from tests.support.default_options import default_policy
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="bubblewrap is made of Linux")
 
@@ -28,7 +29,7 @@ def inner_server() -> Iterator[psutil.Process]:
     outcome = subprocess.run(trial, capture_output=True, text=True, check=False)
     if outcome.returncode != 0:
         pytest.skip(f"bubblewrap may not work here: {outcome.stderr.strip()}")
-    with BubblewrapLauncher(preload=()) as launcher:
+    with BubblewrapLauncher(default_policy(), preload=()) as launcher:
         assert launcher.describe().holds(Layer.BUBBLEWRAP)
         family = psutil.Process(launcher.server_pid).children(recursive=True)
         yield next(process for process in family if process.name().startswith("python"))
@@ -73,7 +74,7 @@ def test_without_bubblewrap_the_message_says_what_to_install(
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(InfrastructureFailure, match="apt-get install bubblewrap"):
-        BubblewrapLauncher()
+        BubblewrapLauncher(default_policy())
 
 
 def test_a_bubblewrap_that_fails_is_quoted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -81,7 +82,7 @@ def test_a_bubblewrap_that_fails_is_quoted(monkeypatch: pytest.MonkeyPatch, tmp_
     broken.write_text("#!/bin/sh\necho 'bwrap: no permissions to create namespaces' >&2; exit 1\n")
     broken.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    launcher: Launcher = BubblewrapLauncher()
+    launcher: Launcher = BubblewrapLauncher(default_policy())
     with pytest.raises(InfrastructureFailure, match="no permissions to create namespaces"):
         launcher.describe()
     launcher.close()

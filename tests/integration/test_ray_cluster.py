@@ -25,14 +25,14 @@ import pytest
 
 from evocodec.domain.results import RatePoint, Stage
 from evocodec.domain.video import Frame, StreamInfo
-from evocodec.execution.contract import EngineOptions
 from evocodec.execution.engine import Engine, ray_engine
 from evocodec.execution.jobs import RateJob
 from evocodec.execution.workers import remote_cluster
 from evocodec.execution.workers.driver_client import DriverClient
-from evocodec.sandbox.policy import MEBIBYTE, Limits, Policy
+from evocodec.sandbox.policy import MEBIBYTE
 from evocodec.video.clip_spec import ClipSource
 from evocodec.video.clips import Clip, make_clip
+from tests.support.default_options import default_engine_options, default_limits, default_policy
 from tests.support.ray_nodes import PATIENCE, Nodes, cut, namespace, ray_nodes, wait_for
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the sandbox is made of Linux")
@@ -56,9 +56,9 @@ def make_small_clip() -> Clip:
 def start_engine(nodes: Nodes, *, of: str = "driver") -> Engine:
     """Joined by the node ``of`` that name."""
     engine = ray_engine(
-        EngineOptions(
-            limits=Limits(wall_seconds=20, cpu_seconds=20, memory_bytes=512 * MEBIBYTE),
-            policy=Policy(),
+        default_engine_options(
+            limits=default_limits(wall_seconds=20, cpu_seconds=20, memory_bytes=512 * MEBIBYTE),
+            policy=default_policy(),
             writer_id="v0",
             address=nodes.address,
             temp_dir=nodes.nodes[of].folder,

@@ -18,13 +18,14 @@ from evocodec.cli.main import application
 from evocodec.domain.vocabulary import Layer
 from evocodec.sandbox import conformance
 from evocodec.sandbox.forkserver import DEFAULT_PRELOAD, ForkServerLauncher
-from evocodec.sandbox.policy import Mode, Policy
+from evocodec.sandbox.policy import Mode
 from evocodec.sandbox.probe import probe
 from evocodec.sandbox.providers import make_launcher
 from evocodec.sandbox.redteam.attack import HIDING_LAYERS, AttackOutcome
 from evocodec.sandbox.redteam.attacks import ALL_ATTACKS, select_attacks
 from evocodec.sandbox.redteam.report import RedTeamReport
 from evocodec.sandbox.redteam.runner import run_attacks
+from tests.support.default_options import default_policy
 from tests.support.unprotected_launcher import SharedLauncher, WeakLauncher
 
 APP = application()
@@ -80,7 +81,7 @@ HELD_BY_NATURE = {
 @cache
 def everything(mode: Mode) -> RedTeamReport:
     """All attacks in ``mode``, mounted once for all tests."""
-    policy = Policy(mode=mode)
+    policy = default_policy(mode=mode)
     return run_attacks(lambda: ForkServerLauncher(policy), ALL_ATTACKS, policy)
 
 
@@ -94,7 +95,7 @@ def test_everything_is_held_with_and_without_namespaces(mode: Mode) -> None:
 def test_everything_is_held_through_bubblewrap() -> None:
     if shutil.which("bwrap") is None:
         pytest.skip("bwrap is not installed (apt-get install bubblewrap)")
-    policy = Policy(provider="bubblewrap")
+    policy = default_policy(provider="bubblewrap")
     report = run_attacks(lambda: make_launcher(policy), ALL_ATTACKS, policy)
     assert [f"{r.attack.name}: {r.finding}" for r in report.failed] == []
     assert report.layers.holds(Layer.BUBBLEWRAP)
@@ -105,7 +106,9 @@ def test_what_large_libraries_might_loosen_is_held_with_torch_loaded() -> None:
         pytest.skip("torch is not installed (pip install torch==2.13.0)")
     attacks = select_attacks(["memory", "processes", "introspection", "cheating"])
     preload = (*DEFAULT_PRELOAD, "torch")
-    report = run_attacks(lambda: ForkServerLauncher(preload=preload), attacks, Policy())
+    report = run_attacks(
+        lambda: ForkServerLauncher(default_policy(), preload=preload), attacks, default_policy()
+    )
     assert [f"{r.attack.name}: {r.finding}" for r in report.failed] == []
 
 
@@ -137,7 +140,7 @@ def test_everything_is_held_for_an_ordinary_user(mode: Mode) -> None:
 
 @pytest.mark.parametrize(("mode", "layer"), [("auto", "pivot_root"), ("pod", "path_broker")])
 def test_what_is_documented_is_held_where_the_machine_has_the_layer(mode: Mode, layer: str) -> None:
-    if not (state := probe(Policy(mode=mode))).holds(layer):
+    if not (state := probe(default_policy(mode=mode))).holds(layer):
         pytest.skip(f"{layer}: {state.layers[layer]}")
     documented = [r for r in everything(mode).results if r.attack.documented_without]
     assert documented
@@ -151,7 +154,7 @@ def test_attacks_break_a_launcher_that_protects_nothing() -> None:
         pytest.skip("an ordinary user is held back by being one")
     if os.environ.get("EVOCODEC_TEST_UNCONFINED") != "1":
         pytest.skip("mounts attacks without a sandbox: only where EVOCODEC_TEST_UNCONFINED=1")
-    report = run_attacks(WeakLauncher, ALL_ATTACKS, Policy())
+    report = run_attacks(WeakLauncher, ALL_ATTACKS, default_policy())
     broken = {r.attack.name for r in report.results if r.finding.verdict is AttackOutcome.BROKEN}
     held = {r.attack.name: r.finding for r in report.results if r.attack.name not in broken}
     unexplained = {name: finding for name, finding in held.items() if name not in HELD_BY_NATURE}
@@ -160,7 +163,7 @@ def test_attacks_break_a_launcher_that_protects_nothing() -> None:
 
 
 def test_state_persists_between_candidates_that_share_a_process() -> None:
-    report = run_attacks(SharedLauncher, select_attacks(PERSISTENT), Policy())
+    report = run_attacks(SharedLauncher, select_attacks(PERSISTENT), default_policy())
     verdicts = {r.attack.name: r.finding.verdict for r in report.results}
     assert verdicts == dict.fromkeys(PERSISTENT, AttackOutcome.BROKEN)
 
@@ -168,9 +171,11 @@ def test_state_persists_between_candidates_that_share_a_process() -> None:
 def test_page_timing_tells_the_decoder_something_until_it_decodes_again() -> None:
     (attack,) = select_attacks(["channel-page-timing"])
     believing = [replace(attack, steps=("encode", "decode"))]
-    tries = (run_attacks(WeakLauncher, believing, Policy()) for _ in range(5))  # busy machines blur
+    tries = (
+        run_attacks(WeakLauncher, believing, default_policy()) for _ in range(5)
+    )  # busy machines blur
     assert any(report.results[0].finding.verdict is AttackOutcome.BROKEN for report in tries)
-    (result,) = run_attacks(WeakLauncher, [attack], Policy()).results
+    (result,) = run_attacks(WeakLauncher, [attack], default_policy()).results
     assert result.finding.verdict is AttackOutcome.HELD
     assert "nondeterministic" in result.finding.detail
 
@@ -179,10 +184,10 @@ def test_a_relay_by_page_timing_needs_what_is_undone_before_decoding_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     attack = select_attacks(["channel-page-relay"])
-    (result,) = run_attacks(WeakLauncher, attack, Policy()).results
+    (result,) = run_attacks(WeakLauncher, attack, default_policy()).results
     assert result.finding.verdict is AttackOutcome.HELD
     monkeypatch.setattr(conformance, "drop_page_cache", lambda _imports: None)
-    tries = (run_attacks(WeakLauncher, attack, Policy()) for _ in range(5))
+    tries = (run_attacks(WeakLauncher, attack, default_policy()) for _ in range(5))
     assert any(report.results[0].finding.verdict is AttackOutcome.BROKEN for report in tries)
 
 
@@ -190,7 +195,9 @@ def test_the_suite_takes_its_bait_away_again() -> None:
     names = ("write-outside", "kill-outside", "unix-path", "daemon", "own-environ")
     before = {path for path in Path("/tmp").iterdir() if "evocodec-redteam" in path.name}
     environment = dict(os.environ)
-    run_attacks(ForkServerLauncher, select_attacks(names), Policy())
+    run_attacks(
+        lambda: ForkServerLauncher(default_policy()), select_attacks(names), default_policy()
+    )
     after = {path for path in Path("/tmp").iterdir() if "evocodec-redteam" in path.name}
     assert after <= before
     assert dict(os.environ) == environment

@@ -13,7 +13,6 @@ from agents.planner import ModelPlanner, MutationPlanner
 from agents.requests import CodeRequest, Feedback, HistoryItem, Parent, PlanRequest, ReviewRequest
 from agents.reviewer import ModelReviewer, StaticReviewer
 from agents.team import MUTATION_NOTICE, model_team, mutation_team
-from agents.templates import Prompts
 from evocodec.codec.program import Program
 from evocodec.config import ModelSettings
 from evocodec.domain.candidate import Finding, Origin, Plan
@@ -27,11 +26,11 @@ from evocodec.domain.vocabulary import (
 from evocodec.models.gateway import ModelGateway
 from evocodec.rules.adoption import JudgeRequest
 from evocodec.sandbox.parser_pool import ParserPool
-from evocodec.sandbox.policy import Policy
 from evocodec.sandbox.review.analysis import Analyser
 from evocodec.search.mutation import MutationProposer
 from evocodec.store.memory import MemoryBlobStore, MemoryLedger
 from tests.support import scripted_model as scripted
+from tests.support.default_options import default_policy, default_prompts, default_thresholds
 from tests.support.told_archive import ToldArchive
 
 PROGRAM = '''"""Store planes coarsely."""
@@ -61,8 +60,8 @@ def decode(packets, stream):
 '''
 PLAN = Plan("Finer steps help.", ("lower STEP",))
 PARENT = Parent("c0001", Program(PROGRAM), 14.2)
-PROMPTS = Prompts(imports=("numpy", "constriction"))
-ANALYSER = Analyser(Policy(), ParserPool(processes=1))
+PROMPTS = default_prompts(imports=("numpy", "constriction"))
+ANALYSER = Analyser(default_policy(), ParserPool(processes=1))
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -249,7 +248,7 @@ def test_a_model_reviewer_objects_only_in_the_form_that_was_asked_for(
 
 def judged(lab: Bench, bitrate_mbps: float) -> tuple[bool, str, str]:
     score = Score(bitrate_mbps, 40.0, -5.0, "city", 1.1, 2.0, 8.0, 1 << 28, 900, ())
-    verdict = ModelJudge(RuleJudge(), lab.gateway, PROMPTS).judge(
+    verdict = ModelJudge(RuleJudge(default_thresholds()), lab.gateway, PROMPTS).judge(
         JudgeRequest("r", "c0002", score, None, None)
     )
     return verdict.adopt, verdict.rule, verdict.reason
@@ -273,7 +272,12 @@ def test_a_model_judge_may_veto_or_explain_and_never_grant() -> None:
 def test_the_mutation_team_needs_no_model_and_says_so() -> None:
     told = ToldArchive()
     told.evaluated("c0001", PROGRAM, 14.2)
-    team = mutation_team(proposer=MutationProposer(1), archive=told.archive, analyser=ANALYSER)
+    team = mutation_team(
+        proposer=MutationProposer(1),
+        archive=told.archive,
+        analyser=ANALYSER,
+        thresholds=default_thresholds(),
+    )
     assert team.proposer is Proposer.MUTATION
     assert "not a language model" in team.notice == MUTATION_NOTICE
     assert isinstance(team.planner, MutationPlanner)
@@ -297,10 +301,22 @@ def test_the_mutation_coder_keeps_the_seed_and_repairs_nothing() -> None:
 
 def test_a_model_team_keeps_the_rules_as_gates() -> None:
     with bench(["x"]) as lab:
-        team = model_team(gateway=lab.gateway, prompts=PROMPTS, analyser=ANALYSER)
+        team = model_team(
+            gateway=lab.gateway,
+            prompts=PROMPTS,
+            analyser=ANALYSER,
+            thresholds=default_thresholds(),
+            model_reviews=True,
+            model_judges=False,
+        )
         assert isinstance(team.judge, RuleJudge)
         assert isinstance(team.reviewer, ModelReviewer)
         plain = model_team(
-            gateway=lab.gateway, prompts=PROMPTS, analyser=ANALYSER, model_reviews=False
+            gateway=lab.gateway,
+            prompts=PROMPTS,
+            analyser=ANALYSER,
+            thresholds=default_thresholds(),
+            model_reviews=False,
+            model_judges=False,
         )
         assert isinstance(plain.reviewer, StaticReviewer)

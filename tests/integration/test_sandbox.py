@@ -11,7 +11,8 @@ import pytest
 from evocodec.domain.errors import FailureKind
 from evocodec.domain.video import Frame, StreamInfo
 from evocodec.sandbox.forkserver import ForkServerLauncher
-from evocodec.sandbox.policy import MEBIBYTE, Limits
+from evocodec.sandbox.policy import MEBIBYTE
+from tests.support.default_options import default_limits, default_policy
 from tests.support.sandbox_jobs import (
     KEEPS_CTYPES,
     LIMITS,
@@ -29,7 +30,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the sandbox is 
 
 @pytest.fixture(scope="module")
 def launcher() -> Iterator[ForkServerLauncher]:
-    with ForkServerLauncher() as running:
+    with ForkServerLauncher(default_policy()) as running:
         yield running
 
 
@@ -138,7 +139,7 @@ def encode(frames, stream, qp):
 def decode(packets, stream):
     yield from ()
 """
-    assert encode(launcher, program, Limits(wall_seconds=60, cpu_seconds=60)) == b"45"
+    assert encode(launcher, program, default_limits(wall_seconds=60, cpu_seconds=60)) == b"45"
 
 
 # -- limits --
@@ -174,7 +175,7 @@ def test_a_program_that_does_not_parse_is_told_the_line(launcher: ForkServerLaun
 def test_the_wall_limit_ends_sleeping_and_busy_programs(
     launcher: ForkServerLauncher, body: str
 ) -> None:
-    caught = failure(launcher, encoder(body), Limits(wall_seconds=1.0))
+    caught = failure(launcher, encoder(body), default_limits(wall_seconds=1.0))
     assert caught.kind is FailureKind.TIMEOUT
     assert "1 s of wall time" in caught.message
     assert 'File "candidate.py", line' in caught.detail
@@ -183,7 +184,7 @@ def test_the_wall_limit_ends_sleeping_and_busy_programs(
 
 def test_the_processor_limit_ends_a_busy_loop(launcher: ForkServerLauncher) -> None:
     body = "import signal\nsignal.signal(signal.SIGXCPU, signal.SIG_IGN)\nwhile True: pass"
-    caught = failure(launcher, encoder(body), Limits(wall_seconds=30, cpu_seconds=1))
+    caught = failure(launcher, encoder(body), default_limits(wall_seconds=30, cpu_seconds=1))
     assert caught.kind is FailureKind.TIMEOUT
     assert "CPU" in caught.message
 
@@ -207,7 +208,7 @@ def test_the_memory_limit_holds(launcher: ForkServerLauncher, body: str) -> None
 
 
 def test_an_endless_encoder_hits_the_output_limit(launcher: ForkServerLauncher) -> None:
-    limits = Limits(output_bytes=8 * MEBIBYTE)
+    limits = default_limits(output_bytes=8 * MEBIBYTE)
     caught = failure(launcher, encoder("while True: yield bytes(1 << 20)"), limits)
     assert caught.kind is FailureKind.OUTPUT_LIMIT
     caught = failure(launcher, encoder("while True: yield b''"), limits)

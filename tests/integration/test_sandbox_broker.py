@@ -22,8 +22,9 @@ from evocodec.domain.vocabulary import Layer
 from evocodec.isolation import seccomp_notify
 from evocodec.sandbox import server_process
 from evocodec.sandbox.forkserver import ForkServerLauncher
-from evocodec.sandbox.policy import Limits, Policy
+from evocodec.sandbox.policy import Limits
 from evocodec.sandbox.probe import probe
+from tests.support.default_options import default_limits, default_policy
 
 pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="the sandbox is made of Linux"),
@@ -34,9 +35,9 @@ pytestmark = [
 ]
 STREAM = StreamInfo(2, 2, Fraction(30), 1)
 FRAMES = [Frame(np.zeros((2, 2), np.uint8), *np.zeros((2, 1, 1), np.uint8))]
-POD = Policy(mode="pod")
-NEEDS_BROKER = Policy(mode="pod", floor=(frozenset({Layer.PATH_BROKER}),))
-LIMITS = Limits(wall_seconds=40, cpu_seconds=40)
+POD = default_policy(mode="pod")
+NEEDS_BROKER = default_policy(mode="pod", floor=(frozenset({Layer.PATH_BROKER}),))
+LIMITS = default_limits(wall_seconds=40, cpu_seconds=40)
 ENCODINGS = os.path.join(sysconfig.get_paths()["stdlib"], "encodings")
 
 
@@ -63,7 +64,7 @@ def broker_of(launcher: ForkServerLauncher) -> psutil.Process:
 
 def test_pod_mode_has_it_and_a_root_folder_makes_it_needless() -> None:
     assert probe(POD).layers["path_broker"] == "on"
-    if (report := probe()).holds(Layer.PIVOT_ROOT):
+    if (report := probe(default_policy())).holds(Layer.PIVOT_ROOT):
         assert report.layers["path_broker"] == "off: not needed, there is a root folder"
 
 
@@ -217,7 +218,7 @@ def test_a_stopped_broker_costs_a_retry_and_blames_nobody() -> None:
         launcher.describe()
         results: list[str] = []
         body = "time.sleep(0.8)\nos.stat(os.__file__)\nresult = 'survived'"
-        limits = Limits(wall_seconds=2)
+        limits = default_limits(wall_seconds=2)
         thread = threading.Thread(target=lambda: results.append(run(launcher, body, limits)))
         thread.start()
         time.sleep(0.3)
@@ -240,7 +241,7 @@ def test_a_program_that_takes_too_long_is_to_blame_however_busy_it_keeps_the_bro
     """
     server = launcher.server_pid
     with pytest.raises(CandidateFailure) as caught:
-        run(launcher, body, Limits(wall_seconds=1.5))
+        run(launcher, body, default_limits(wall_seconds=1.5))
     assert caught.value.kind is FailureKind.TIMEOUT
     assert launcher.server_pid == server
 
@@ -290,6 +291,6 @@ def test_it_comes_where_namespaces_are_refused(monkeypatch: pytest.MonkeyPatch) 
     )
     first, second, last = server_process._BOOT.split("; ", 2)
     monkeypatch.setattr(server_process, "_BOOT", "\n".join((first, second, lines + last)))
-    with ForkServerLauncher() as launcher:
+    with ForkServerLauncher(default_policy()) as launcher:
         assert launcher.describe().layers["path_broker"] == "on"
         assert run(launcher, "result = os.path.exists('/etc/passwd')") == "False"

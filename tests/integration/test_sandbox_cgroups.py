@@ -18,7 +18,8 @@ from evocodec.domain.errors import CandidateFailure, FailureKind
 from evocodec.domain.video import Frame, StreamInfo
 from evocodec.sandbox import cgroups
 from evocodec.sandbox.forkserver import ForkServerLauncher
-from evocodec.sandbox.policy import MEBIBYTE, Limits, Policy
+from evocodec.sandbox.policy import MEBIBYTE, Limits
+from tests.support.default_options import default_limits, default_policy
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the sandbox is made of Linux")
 
@@ -108,7 +109,7 @@ def eventually(condition: Callable[[], bool], seconds: float = 5.0) -> bool:
 
 
 def test_memory_that_is_shared_counts_too(group: cgroups.JobGroup) -> None:
-    group.limit(Limits(memory_bytes=64 * MEBIBYTE))
+    group.limit(default_limits(memory_bytes=64 * MEBIBYTE))
     process = started(group, SHARED_MEMORY)
     process.communicate(timeout=20)
     assert process.returncode == -signal.SIGKILL
@@ -118,7 +119,7 @@ def test_memory_that_is_shared_counts_too(group: cgroups.JobGroup) -> None:
 def test_processes_are_counted_over_the_whole_tree_and_killed_with_it(
     group: cgroups.JobGroup,
 ) -> None:
-    group.limit(Limits(processes=8))
+    group.limit(default_limits(processes=8))
     process = started(group, CHILDREN)
     assert process.stdout is not None
     assert int(process.stdout.readline()) == 7
@@ -171,9 +172,9 @@ def test_a_hybrid_machine_whose_version_2_lacks_the_controllers_is_told_so() -> 
 
 
 def test_every_job_has_a_group_while_it_runs_and_none_afterwards(groups: cgroups.Cgroups) -> None:
-    with ForkServerLauncher() as launcher:
+    with ForkServerLauncher(default_policy()) as launcher:
         assert launcher.describe().layers["cgroup"] == groups.state
-        thread = threading.Thread(target=encode, args=(launcher, 1.0, Limits()))
+        thread = threading.Thread(target=encode, args=(launcher, 1.0, default_limits()))
         thread.start()
         folders = len(set(groups.folders.values()))
         assert eventually(lambda: len(leftovers(groups)) == folders)
@@ -185,7 +186,7 @@ def test_every_job_has_a_group_while_it_runs_and_none_afterwards(groups: cgroups
         thread.join()
         assert leftovers(groups) == []
         with pytest.raises(CandidateFailure) as caught:
-            encode(launcher, 60.0, Limits(wall_seconds=0.5))
+            encode(launcher, 60.0, default_limits(wall_seconds=0.5))
         assert caught.value.kind is FailureKind.TIMEOUT
         assert leftovers(groups) == []
 
@@ -195,9 +196,11 @@ def test_groups_of_a_killed_controller_go_too(groups: cgroups.Cgroups) -> None:
         "from fractions import Fraction\n"
         "from evocodec.domain.video import StreamInfo\n"
         "from evocodec.sandbox.forkserver import ForkServerLauncher\n"
-        "from evocodec.sandbox.policy import Limits\n"
+        "from evocodec.sandbox.policy import Limits, Policy\n"
         "program = 'import time\\ntime.sleep(60)'\n"
-        "ForkServerLauncher().decode(program, [], StreamInfo(2, 2, Fraction(1), 1), Limits())\n"
+        f"launcher = ForkServerLauncher({default_policy()!r})\n"
+        f"limits = {default_limits()!r}\n"
+        "launcher.decode(program, [], StreamInfo(2, 2, Fraction(1), 1), limits)\n"
     )
     controller = subprocess.Popen([sys.executable, "-c", script])
 
@@ -229,5 +232,5 @@ def test_a_sweep_removes_what_the_dead_left_and_spares_the_living(groups: cgroup
 
 
 def test_pod_mode_makes_no_groups() -> None:
-    with ForkServerLauncher(Policy(mode="pod"), preload=()) as launcher:
+    with ForkServerLauncher(default_policy(mode="pod"), preload=()) as launcher:
         assert launcher.describe().layers["cgroup"] == "off: pod mode"

@@ -15,16 +15,17 @@ from evocodec.domain.errors import CandidateFailure
 from evocodec.domain.video import Frame, StreamInfo
 from evocodec.guest.codec_removal import exclude
 from evocodec.sandbox.forkserver import ForkServerLauncher
-from evocodec.sandbox.policy import DEFAULT_IMPORTS, Limits, Mode, Policy
+from evocodec.sandbox.policy import DEFAULT_IMPORTS, Mode
 from evocodec.sandbox.redteam.attack import AttackOutcome
 from evocodec.sandbox.redteam.attacks import select_attacks
 from evocodec.sandbox.redteam.runner import run_attacks
+from tests.support.default_options import default_limits, default_policy
 
 pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="the sandbox is made of Linux"),
     pytest.mark.skipif(importlib.util.find_spec("PIL") is None, reason="Pillow is not installed"),
 ]
-WITH_PILLOW = Policy(allowed_imports=DEFAULT_IMPORTS | {"PIL"})
+WITH_PILLOW = default_policy(allowed_imports=DEFAULT_IMPORTS | {"PIL"})
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +43,7 @@ def say(launcher: ForkServerLauncher, lines: str) -> bytes:
     )
     planes = (np.zeros((2, 2), np.uint8), *(np.zeros((1, 1), np.uint8) for _ in "uv"))
     stream = StreamInfo(2, 2, Fraction(30), 1)
-    packets = launcher.encode(program, [Frame(*planes)], stream, 30.0, Limits()).packets
+    packets = launcher.encode(program, [Frame(*planes)], stream, 30.0, default_limits()).packets
     return b"".join(packets)
 
 
@@ -50,7 +51,7 @@ def say(launcher: ForkServerLauncher, lines: str) -> bytes:
 def test_codecs_of_libraries_that_are_allowed_cannot_be_had(mode: Mode) -> None:
     names = ("pillow-codecs", "opencv-codecs", "native-codecs", "codecs-of-the-system")
     attacks = select_attacks([*names, "restore-removed-functions"])
-    policy = Policy(allowed_imports=DEFAULT_IMPORTS | {"PIL"}, mode=mode)
+    policy = default_policy(allowed_imports=DEFAULT_IMPORTS | {"PIL"}, mode=mode)
     report = run_attacks(lambda: ForkServerLauncher(policy), attacks, policy)
     assert [f"{r.attack.name}: {r.finding}" for r in report.failed] == []
     layers = {r.attack.name: r.finding.layer for r in report.results}
@@ -79,12 +80,12 @@ def test_torchvision_brings_pillow_in_but_none_of_its_codecs(mode: Mode) -> None
     through = attack.program.replace("import PIL.Image\n", "import torchvision, PIL.Image\n", 1)
     assert through != attack.program
     attacks = [replace(attack, program=through)]
-    policy = Policy(mode=mode)
+    policy = default_policy(mode=mode)
     report = run_attacks(lambda: ForkServerLauncher(policy), attacks, policy)
     assert [f"{r.finding.verdict} {r.finding.layer}" for r in report.results] == [
         "held disabled function"
     ]
-    allowed = Policy(mode=mode, allow_library_codecs=True)
+    allowed = default_policy(mode=mode, allow_library_codecs=True)
     report = run_attacks(lambda: ForkServerLauncher(allowed), attacks, allowed)
     assert report.results[0].finding.verdict is AttackOutcome.BROKEN
 
@@ -105,7 +106,7 @@ for name in {names!r}:
         try: say += (path,) if open(path, "rb").read(1) else ()
         except OSError: pass
 """
-    with ForkServerLauncher(Policy(mode=mode)) as launcher:
+    with ForkServerLauncher(default_policy(mode=mode)) as launcher:
         assert say(launcher, lines) == b"((2, 2), 'invert')"
 
 
@@ -135,9 +136,12 @@ def test_a_policy_may_leave_them_where_they_are() -> None:
 import cv2
 say = cv2.imdecode(cv2.imencode(".png", np.full((4, 4, 3), 9, np.uint8))[1], 1).mean()
 """
-    with ForkServerLauncher(Policy(allow_library_codecs=True)) as allowed:
+    with ForkServerLauncher(default_policy(allow_library_codecs=True)) as allowed:
         assert say(allowed, lines) == b"9.0"
-    with ForkServerLauncher() as usual, pytest.raises(CandidateFailure, match="existing codecs"):
+    with (
+        ForkServerLauncher(default_policy()) as usual,
+        pytest.raises(CandidateFailure, match="existing codecs"),
+    ):
         say(usual, lines)
 
 

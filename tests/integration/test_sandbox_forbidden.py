@@ -11,7 +11,7 @@ import pytest
 from evocodec.domain.errors import FailureKind
 from evocodec.domain.vocabulary import Layer
 from evocodec.sandbox.forkserver import ForkServerLauncher
-from evocodec.sandbox.policy import Limits, Policy
+from tests.support.default_options import default_limits, default_policy
 from tests.support.sandbox_jobs import KEEPS_CTYPES, encode, encoder, failure
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the sandbox is made of Linux")
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the sandbox is 
 
 @pytest.fixture(scope="module")
 def launcher() -> Iterator[ForkServerLauncher]:
-    with ForkServerLauncher() as running:
+    with ForkServerLauncher(default_policy()) as running:
         yield running
 
 
@@ -131,7 +131,7 @@ def test_the_environment_and_arguments_hold_nothing_of_the_controller(
     monkeypatch.setenv("OPENAI_API_KEY", "sk-canary-1")
     monkeypatch.setenv("LD_PRELOAD", "")
     body = "import gc\nresult = repr((dict(os.environ), sys.argv, os.getcwd())).encode()"
-    with ForkServerLauncher() as launcher:
+    with ForkServerLauncher(default_policy()) as launcher:
         seen = encode(launcher, encoder(body)).decode()
         server = psutil.Process(launcher.server_pid)
         environments = [process.environ() for process in (server, *server.children(True))]
@@ -180,7 +180,7 @@ def test_opencvs_codecs_are_gone_even_for_names_made_at_run_time(
     again += "    del sys.modules[name]\nimport cv2"
     assert "no module 'cv2'" in failure(launcher, encoder(again)).message
     program = encoder("import cv2, numpy as np\ncv2.imencode('.png', np.zeros((8, 8), np.uint8))")
-    with ForkServerLauncher(Policy(allow_library_codecs=True)) as permissive:
+    with ForkServerLauncher(default_policy(allow_library_codecs=True)) as permissive:
         assert encode(permissive, program) == b"done"
 
 
@@ -215,7 +215,7 @@ def test_too_many_threads_are_stopped(launcher: ForkServerLauncher) -> None:
         threading.Thread(target=time.sleep, args=(30,), daemon=True).start()
     time.sleep(30)
     """
-    caught = failure(launcher, encoder(body), Limits(wall_seconds=10, processes=16))
+    caught = failure(launcher, encoder(body), default_limits(wall_seconds=10, processes=16))
     assert caught.kind in {FailureKind.FORBIDDEN, FailureKind.EXCEPTION}
     assert "thread" in caught.message
 

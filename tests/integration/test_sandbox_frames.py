@@ -12,12 +12,12 @@ from evocodec.domain.video import Frame, StreamInfo
 from evocodec.guest.ring import IN_FLIGHT
 from evocodec.sandbox.conformance import frames_digest
 from evocodec.sandbox.forkserver import ForkServerLauncher
-from evocodec.sandbox.policy import Limits
+from tests.support.default_options import default_limits, default_policy
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the sandbox is made of Linux")
 
 MANY = 5 * IN_FLIGHT
-LIMITS = Limits(wall_seconds=20)
+LIMITS = default_limits(wall_seconds=20)
 STORE = """
 import numpy as np
 def encode(frames, stream, qp):
@@ -45,7 +45,7 @@ def program(
 
 @pytest.fixture(scope="module")
 def launcher() -> Iterator[ForkServerLauncher]:
-    with ForkServerLauncher() as running:
+    with ForkServerLauncher(default_policy()) as running:
         yield running
 
 

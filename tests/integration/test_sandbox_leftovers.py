@@ -14,7 +14,7 @@ import pytest
 
 from evocodec.domain.errors import CandidateFailure, FailureKind, InfrastructureFailure
 from evocodec.sandbox.forkserver import ForkServerLauncher
-from evocodec.sandbox.policy import Limits
+from tests.support.default_options import default_limits, default_policy
 from tests.support.sandbox_jobs import (
     LIMITS,
     STORE,
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the sandbox is 
 
 @pytest.fixture(scope="module")
 def launcher() -> Iterator[ForkServerLauncher]:
-    with ForkServerLauncher() as running:
+    with ForkServerLauncher(default_policy()) as running:
         yield running
 
 
@@ -73,7 +73,10 @@ def test_random_generators_start_alike_in_every_job() -> None:
     import random, numpy as np
     result = repr((random.random(), float(np.random.rand()), hash("x"))).encode()
     """
-    with ForkServerLauncher() as first, ForkServerLauncher() as second:
+    with (
+        ForkServerLauncher(default_policy()) as first,
+        ForkServerLauncher(default_policy()) as second,
+    ):
         assert len({encode(one, encoder(body)) for one in (first, first, second)}) == 1
 
 
@@ -86,7 +89,7 @@ def test_time_outs_failures_and_successes_leave_no_process(launcher: ForkServerL
     assert idle == 2
     fork_storm = "import contextlib\nwhile True:\n    with contextlib.suppress(OSError): os.fork()"
     for body in ("while True: pass", fork_storm, "import time; time.sleep(60)"):
-        failure(launcher, encoder(body), Limits(wall_seconds=0.5))
+        failure(launcher, encoder(body), default_limits(wall_seconds=0.5))
     encode(launcher, encoder("result = b'ok'"))
     assert settle(launcher, idle) == idle
 
@@ -112,7 +115,7 @@ def test_jobs_leave_no_descriptors_behind(launcher: ForkServerLauncher) -> None:
 
 
 def test_closing_the_launcher_ends_the_server_and_running_jobs() -> None:
-    launcher = ForkServerLauncher()
+    launcher = ForkServerLauncher(default_policy())
     server = psutil.Process(launcher.server_pid)
     errors: list[Exception] = []
 
@@ -138,11 +141,14 @@ def test_a_killed_controller_leaves_nothing_running(tmp_path: Path) -> None:
     script = tmp_path / "controller.py"
     script.write_text(
         "import sys\nfrom evocodec.sandbox.forkserver import ForkServerLauncher\n"
-        "from evocodec.sandbox.policy import Limits\nfrom evocodec.domain.video import StreamInfo\n"
+        "from evocodec.sandbox.policy import Limits, Policy\n"
+        "from evocodec.domain.video import StreamInfo\n"
         "from fractions import Fraction\n"
-        "launcher = ForkServerLauncher()\nprint(launcher.server_pid, flush=True)\n"
+        f"launcher = ForkServerLauncher({default_policy()!r})\n"
+        "print(launcher.server_pid, flush=True)\n"
         "program = 'import time\\ntime.sleep(60)'\n"
-        "launcher.decode(program, [], StreamInfo(2, 2, Fraction(1), 1), Limits())\n"
+        f"limits = {default_limits()!r}\n"
+        "launcher.decode(program, [], StreamInfo(2, 2, Fraction(1), 1), limits)\n"
     )
     controller = psutil.Popen([sys.executable, str(script)], stdout=-1)
     server = psutil.Process(int(controller.stdout.readline()))
@@ -182,5 +188,5 @@ def test_a_server_that_cannot_start_is_an_infrastructure_failure(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(sys, "executable", "/bin/false")
-    with ForkServerLauncher() as launcher, pytest.raises(InfrastructureFailure):
+    with ForkServerLauncher(default_policy()) as launcher, pytest.raises(InfrastructureFailure):
         encode(launcher, STORE)

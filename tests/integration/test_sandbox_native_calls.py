@@ -10,10 +10,11 @@ import pytest
 
 from evocodec.domain.video import Frame, StreamInfo
 from evocodec.sandbox.forkserver import ForkServerLauncher
-from evocodec.sandbox.policy import DEFAULT_IMPORTS, Limits, Mode, Policy
+from evocodec.sandbox.policy import DEFAULT_IMPORTS, Mode, Policy
 from evocodec.sandbox.redteam.attack import Attack, AttackFinding, AttackOutcome
 from evocodec.sandbox.redteam.attacks import select_attacks
 from evocodec.sandbox.redteam.runner import run_attacks
+from tests.support.default_options import default_limits, default_policy
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the sandbox is made of Linux")
 (ATTACK,) = select_attacks(["cheating/ctypes"])
@@ -34,12 +35,14 @@ def test_each_way_works_but_for_what_is_cut_off(mode: Mode) -> None:
         replace(MENTIONS_NUMBA, program=MENTIONS_NUMBA.program.replace(tried, f"for way in ({w},)"))
         for w in WAYS
     ]
-    shown = [finding.detail for finding in mount(Policy(mode=mode), ATTACK, *alone)]
+    shown = [finding.detail for finding in mount(default_policy(mode=mode), ATTACK, *alone)]
     assert shown == ["it found nothing", *(f"encode shows {way}" for way in WAYS)]
 
 
 def test_naming_a_library_that_is_not_allowed_gives_nothing_back() -> None:
-    plain = Policy(allowed_imports=DEFAULT_IMPORTS - {"numba", "scipy", "torch", "torchvision"})
+    plain = default_policy(
+        allowed_imports=DEFAULT_IMPORTS - {"numba", "scipy", "torch", "torchvision"}
+    )
     (finding,) = mount(plain, MENTIONS_NUMBA)
     assert finding.verdict is AttackOutcome.HELD
 
@@ -58,13 +61,13 @@ def test_libraries_that_need_it_work_and_so_does_the_rest_without() -> None:
         StreamInfo(2, 2, Fraction(30), 1),
     )
     said: list[bytes] = []
-    with ForkServerLauncher() as launcher:
+    with ForkServerLauncher(default_policy()) as launcher:
         for imports, use in uses.items():
             program = (
                 f"import numpy as np\n{imports}\nmodel = [1]\n"
                 f"def encode(frames, stream, qp):\n    yield str(({use})).encode()\n"
                 "def decode(packets, stream):\n    yield from ()\n"
             )
-            said += launcher.encode(program, frames, stream, 30.0, Limits()).packets
+            said += launcher.encode(program, frames, stream, 30.0, default_limits()).packets
     assert said[0].startswith(b"(True, ")
     assert said[1:] == [b"0.0", b"2"][: len(uses) - 1]

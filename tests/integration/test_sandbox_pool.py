@@ -21,20 +21,20 @@ import pytest
 from evocodec.domain.errors import CandidateFailure, FailureKind
 from evocodec.domain.results import RatePoint, Stage
 from evocodec.domain.video import Frame, StreamInfo
-from evocodec.execution.contract import EngineOptions
 from evocodec.execution.engine import Engine, ray_engine
 from evocodec.execution.jobs import RateJob
 from evocodec.sandbox import supervisor
 from evocodec.sandbox.forkserver import ForkServerLauncher
-from evocodec.sandbox.policy import MEBIBYTE, Limits, Policy
+from evocodec.sandbox.policy import MEBIBYTE
 from evocodec.video.clip_spec import ClipSource
 from evocodec.video.clips import Clip, make_clip
+from tests.support.default_options import default_engine_options, default_limits, default_policy
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the sandbox is made of Linux")
 
 CANDIDATES = 20
 IN_FLIGHT = 4
-LIMITS = Limits(wall_seconds=2, cpu_seconds=5, memory_bytes=256 * MEBIBYTE)
+LIMITS = default_limits(wall_seconds=2, cpu_seconds=5, memory_bytes=256 * MEBIBYTE)
 
 HEALTHY = (Path(__file__).parents[1] / "data" / "store_codec.py").read_text(encoding="utf-8")
 
@@ -79,9 +79,9 @@ def tiny_clip(count: int = 3) -> Clip:
 @pytest.fixture
 def engine() -> Iterator[Engine]:
     running = ray_engine(
-        EngineOptions(
+        default_engine_options(
             limits=LIMITS,
-            policy=Policy(),
+            policy=default_policy(),
             writer_id="v0",
             local_cpus=2,
             grace_seconds=30.0,
@@ -162,7 +162,7 @@ def test_a_stopped_fork_server_is_replaced_and_costs_a_retry(
 ) -> None:
     monkeypatch.setattr(supervisor, "SETUP_SECONDS", 1.0)
     monkeypatch.setattr(supervisor, "EXIT_GRACE_SECONDS", 1.0)
-    with ForkServerLauncher() as launcher:
+    with ForkServerLauncher(default_policy()) as launcher:
         encode(launcher, 0.0)
         family = whole_family(launcher)
 
@@ -181,7 +181,7 @@ def test_a_stopped_fork_server_is_replaced_and_costs_a_retry(
 
 
 def test_the_first_process_of_a_server_killed_under_a_job_takes_everything_with_it() -> None:
-    with ForkServerLauncher() as launcher:
+    with ForkServerLauncher(default_policy()) as launcher:
         encode(launcher, 0.0)
         family = whole_family(launcher)
         if len(family) < 2:

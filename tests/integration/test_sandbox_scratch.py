@@ -14,16 +14,17 @@ import pytest
 from evocodec.domain.video import Frame, StreamInfo
 from evocodec.isolation.mounts import SCRATCH
 from evocodec.sandbox.forkserver import ForkServerLauncher
-from evocodec.sandbox.policy import MEBIBYTE, Limits, Policy
+from evocodec.sandbox.policy import MEBIBYTE, Limits
+from tests.support.default_options import default_limits, default_policy
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the sandbox is made of Linux")
 
-LIMITS = Limits(wall_seconds=20, scratch_bytes=2 * MEBIBYTE, scratch_inodes=20)
+LIMITS = default_limits(wall_seconds=20, scratch_bytes=2 * MEBIBYTE, scratch_inodes=20)
 
 
 @pytest.fixture(scope="module")
 def launcher() -> Iterator[ForkServerLauncher]:
-    with ForkServerLauncher() as running:
+    with ForkServerLauncher(default_policy()) as running:
         state = running.describe().layers["scratch"]
         if state.startswith("off"):
             pytest.skip(f"no scratch folder here: {state}")
@@ -126,7 +127,9 @@ def test_it_is_new_for_every_job_and_gone_with_it(launcher: ForkServerLauncher) 
     assert mounted <= 1  # in the one process that waits for a job
 
 
-@pytest.mark.parametrize("none", [Limits(scratch_bytes=0), Limits(scratch_inodes=0)])
+@pytest.mark.parametrize(
+    "none", [default_limits(scratch_bytes=0), default_limits(scratch_inodes=0)]
+)
 def test_there_may_be_none(launcher: ForkServerLauncher, none: Limits) -> None:
     assert say(launcher, "say = folder", none) == ""
     assert say(launcher, f"open('{SCRATCH}/file', 'w')", none) == "EPERM"
@@ -134,7 +137,7 @@ def test_there_may_be_none(launcher: ForkServerLauncher, none: Limits) -> None:
 
 
 def test_there_is_none_without_a_mount_namespace() -> None:
-    with ForkServerLauncher(Policy(mode="pod")) as pod:
+    with ForkServerLauncher(default_policy(mode="pod")) as pod:
         assert pod.describe().layers["scratch"] == "off: pod mode"
         assert say(pod, "say = folder") == ""
         assert say(pod, "open('/tmp/evocodec-scratch', 'w')") == "EPERM"

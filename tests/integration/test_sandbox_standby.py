@@ -12,16 +12,17 @@ import pytest
 from evocodec.domain.video import Frame, StreamInfo
 from evocodec.domain.vocabulary import Layer
 from evocodec.sandbox.forkserver import ForkServerLauncher
-from evocodec.sandbox.policy import MEBIBYTE, Limits, Policy
+from evocodec.sandbox.policy import MEBIBYTE, Limits
+from tests.support.default_options import default_limits, default_policy
 
-LIMITS = Limits(wall_seconds=20.0, cpu_seconds=20.0)
+LIMITS = default_limits(wall_seconds=20.0, cpu_seconds=20.0)
 STREAM = StreamInfo(width=16, height=16, fps=Fraction(30), frame_count=1)
 FRAMES = [Frame(np.zeros((16, 16), np.uint8), *(np.zeros((8, 8), np.uint8),) * 2)]
 
 
 @pytest.fixture(params=["auto", "pod"])
 def launcher(request: pytest.FixtureRequest) -> Iterator[ForkServerLauncher]:
-    with ForkServerLauncher(Policy(mode=request.param)) as launcher:
+    with ForkServerLauncher(default_policy(mode=request.param)) as launcher:
         run(launcher, "")
         yield launcher
 
@@ -91,7 +92,7 @@ def test_a_job_with_another_scratch_gets_its_own(launcher: ForkServerLauncher) -
     """
     for mebibytes in (16, 4, 4, 16):
         waiting(launcher)
-        limits = Limits(wall_seconds=20.0, scratch_bytes=mebibytes * MEBIBYTE)
+        limits = default_limits(wall_seconds=20.0, scratch_bytes=mebibytes * MEBIBYTE)
         assert run(launcher, body, limits) == str(mebibytes)
 
 
@@ -99,7 +100,7 @@ def test_limits_are_those_of_the_job(launcher: ForkServerLauncher) -> None:
     body = "import resource\nresult = resource.getrlimit(resource.RLIMIT_CPU)"
     for seconds in (7, 5):
         waiting(launcher)
-        limits = Limits(wall_seconds=20.0, cpu_seconds=seconds)
+        limits = default_limits(wall_seconds=20.0, cpu_seconds=seconds)
         assert run(launcher, body, limits) == f"({seconds}, {seconds})"
 
 

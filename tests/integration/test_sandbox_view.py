@@ -14,8 +14,9 @@ from evocodec.domain.video import Frame, StreamInfo
 from evocodec.domain.vocabulary import Layer
 from evocodec.sandbox import server_process
 from evocodec.sandbox.forkserver import ForkServerLauncher
-from evocodec.sandbox.policy import NAMESPACES, Limits, Policy
+from evocodec.sandbox.policy import NAMESPACES
 from evocodec.sandbox.probe import probe
+from tests.support.default_options import default_limits, default_policy
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the sandbox is made of Linux")
 
@@ -49,7 +50,7 @@ def decode(packets, stream):
 
 @pytest.fixture(scope="module")
 def launcher() -> Iterator[ForkServerLauncher]:
-    with ForkServerLauncher() as running:
+    with ForkServerLauncher(default_policy()) as running:
         if not running.describe().holds(Layer.PIVOT_ROOT):
             pytest.skip(f"no root folder of its own: {running.describe().layers['pivot_root']}")
         yield running
@@ -58,7 +59,7 @@ def launcher() -> Iterator[ForkServerLauncher]:
 @pytest.fixture(scope="module", params=[("auto", "pivot_root"), ("pod", "path_broker")])
 def hiding(request: pytest.FixtureRequest) -> Iterator[ForkServerLauncher]:
     mode, layer = request.param
-    with ForkServerLauncher(Policy(mode=mode)) as running:
+    with ForkServerLauncher(default_policy(mode=mode)) as running:
         if not (report := running.describe()).holds(layer):
             pytest.skip(f"{layer}: {report.layers[layer]}")
         yield running
@@ -68,7 +69,7 @@ def ask(launcher: ForkServerLauncher, template: str, paths: list[str]) -> list[b
     planes = (np.zeros((2, 2), np.uint8), *(np.zeros((1, 1), np.uint8) for _ in "uv"))
     stream = StreamInfo(2, 2, Fraction(30), 1)
     program = template.format(paths=paths)
-    return list(launcher.encode(program, [Frame(*planes)], stream, 30.0, Limits()).packets)
+    return list(launcher.encode(program, [Frame(*planes)], stream, 30.0, default_limits()).packets)
 
 
 def test_stat_finds_nothing_but_what_may_be_read(
@@ -126,10 +127,10 @@ def _parent_of(process: Path) -> int:
 
 
 def test_pod_mode_leaves_namespaces_out_and_meets_the_floor() -> None:
-    report = probe(Policy(mode="pod"))
+    report = probe(default_policy(mode="pod"))
     assert not any(report.holds(layer) for layer in NAMESPACES)
-    assert report.missing_for(Policy(mode="pod").required) == ()
-    assert report.holds(Layer.LANDLOCK) == probe().holds(Layer.LANDLOCK)
+    assert report.missing_for(default_policy(mode="pod").required) == ()
+    assert report.holds(Layer.LANDLOCK) == probe(default_policy()).holds(Layer.LANDLOCK)
 
 
 def test_pod_mode_lists_no_folder_of_libraries_and_imports_them_all_the_same() -> None:
@@ -144,7 +145,7 @@ def encode(frames, stream, qp):
 def decode(packets, stream):
     yield from ()
 """
-    with ForkServerLauncher(Policy(mode="pod")) as launcher:
+    with ForkServerLauncher(default_policy(mode="pod")) as launcher:
         if not launcher.describe().holds(Layer.LANDLOCK):
             pytest.skip("no Landlock here")
         assert ask(launcher, program, [str(Path(np.__file__).parents[1])]) == [b"refused"]
@@ -157,7 +158,7 @@ def test_namespaces_mode_refuses_to_run_without_them(monkeypatch: pytest.MonkeyP
     first, second, last = server_process._BOOT.split("; ", 2)
     monkeypatch.setattr(server_process, "_BOOT", "\n".join((first, second, lines + last)))
     with (
-        ForkServerLauncher(Policy(mode="namespaces")) as launcher,
+        ForkServerLauncher(default_policy(mode="namespaces")) as launcher,
         pytest.raises(InfrastructureFailure, match="pivot_root"),
     ):
         ask(launcher, EXISTS, ["/"])

@@ -14,8 +14,8 @@ from evocodec.domain.vocabulary import Layer
 from evocodec.sandbox import server_process
 from evocodec.sandbox.conformance import check_determinism
 from evocodec.sandbox.forkserver import ForkServerLauncher
-from evocodec.sandbox.policy import Limits, Policy
 from evocodec.sandbox.probe import probe
+from tests.support.default_options import default_limits, default_policy
 from tests.support.sandbox_jobs import LIMITS, STORE, clip, encode, encoder, failure, same, settle
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the sandbox is made of Linux")
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the sandbox is 
 
 @pytest.fixture(scope="module")
 def launcher() -> Iterator[ForkServerLauncher]:
-    with ForkServerLauncher() as running:
+    with ForkServerLauncher(default_policy()) as running:
         yield running
 
 
@@ -68,24 +68,24 @@ time.sleep(0.2)
 def test_a_daemon_dies_with_its_job_even_where_forking_is_possible(
     monkeypatch: pytest.MonkeyPatch, namespaces: bool
 ) -> None:
-    if namespaces and not probe().holds(Layer.PID_NAMESPACE):
+    if namespaces and not probe(default_policy()).holds(Layer.PID_NAMESPACE):
         pytest.skip("no process-id namespaces here")
     weaken(monkeypatch, namespaces=namespaces, seccomp=False)
-    policy = Policy(floor=(frozenset({Layer.RLIMITS}),))
+    policy = default_policy(floor=(frozenset({Layer.RLIMITS}),))
     with ForkServerLauncher(policy) as launcher:
         assert launcher.describe().holds(Layer.PID_NAMESPACE) == namespaces
         idle = settle(launcher, 2 if namespaces else 1)
         assert encode(launcher, encoder(DAEMON + "result = b'forked'")) == b"forked"
-        failure(launcher, encoder(DAEMON + "time.sleep(60)"), Limits(wall_seconds=1))
+        failure(launcher, encoder(DAEMON + "time.sleep(60)"), default_limits(wall_seconds=1))
         assert settle(launcher, idle) == idle
 
 
 def test_without_namespaces_the_other_layers_hold(monkeypatch: pytest.MonkeyPatch) -> None:
     weaken(monkeypatch, namespaces=False, seccomp=True)
-    with ForkServerLauncher() as launcher:
+    with ForkServerLauncher(default_policy()) as launcher:
         report = launcher.describe()
         assert not report.holds(Layer.NET_NAMESPACE)
-        assert report.missing_for(Policy().floor) == ()
+        assert report.missing_for(default_policy().floor) == ()
         for body in (
             "import socket; socket.socket()",
             "os.fork()",
@@ -97,14 +97,14 @@ def test_without_namespaces_the_other_layers_hold(monkeypatch: pytest.MonkeyPatc
         too_many = "import threading, time\nfor _ in range(200): " + (
             "threading.Thread(target=time.sleep, args=(30,), daemon=True).start()"
         )
-        limits = Limits(wall_seconds=10, processes=16)
+        limits = default_limits(wall_seconds=10, processes=16)
         caught = failure(launcher, encoder(too_many + "\ntime.sleep(30)"), limits)
         assert "thread" in caught.message
 
 
 def test_without_landlock_no_file_can_be_opened(monkeypatch: pytest.MonkeyPatch) -> None:
     weaken(monkeypatch, landlock=False, namespaces=False)
-    with ForkServerLauncher() as launcher:
+    with ForkServerLauncher(default_policy()) as launcher:
         report = launcher.describe()
         assert not report.holds(Layer.LANDLOCK)
         assert report.holds(Layer.READ_ONLY_FILES)
@@ -121,14 +121,14 @@ def test_without_landlock_no_file_can_be_opened(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_the_probe_reports_what_jobs_run_behind() -> None:
-    report = probe()
+    report = probe(default_policy())
     assert report.holds(Layer.NO_NEW_PRIVS)
     assert report.holds(Layer.RLIMITS)
-    assert report.missing_for(Policy().floor) == ()
+    assert report.missing_for(default_policy().floor) == ()
 
 
 def test_nothing_runs_below_the_floor() -> None:
-    policy = Policy(floor=(frozenset({cast(Layer, "a_layer_of_the_future")}),))
+    policy = default_policy(floor=(frozenset({cast(Layer, "a_layer_of_the_future")}),))
     with ForkServerLauncher(policy) as launcher:
         with pytest.raises(InfrastructureFailure, match="a_layer_of_the_future"):
             encode(launcher, STORE)
@@ -158,7 +158,7 @@ def decode(packets, stream):
     first = launcher.decode(program, [b""], stream, LIMITS).frames
     check_determinism(launcher, program, [b""], stream, LIMITS, first)
     with (
-        ForkServerLauncher(env={"OMP_NUM_THREADS": "2"}) as other,
+        ForkServerLauncher(default_policy(), env={"OMP_NUM_THREADS": "2"}) as other,
         pytest.raises(CandidateFailure) as caught,
     ):
         check_determinism(other, program, [b""], stream, LIMITS, first)

@@ -19,13 +19,18 @@ from evocodec.domain.errors import (
 from evocodec.domain.events import Evaluated, Event, PointMeasured
 from evocodec.domain.results import RdCurve
 from evocodec.evaluation.guards import Guards
-from evocodec.evaluation.staged import StagedEvaluator, StageSettings
-from evocodec.execution.contract import EngineOptions
+from evocodec.evaluation.staged import StagedEvaluator
 from evocodec.execution.engine import Engine, ray_engine
-from evocodec.sandbox.policy import MEBIBYTE, Limits, Policy
+from evocodec.sandbox.policy import MEBIBYTE
 from evocodec.store.memory import MemoryLedger
 from evocodec.video.clip_spec import ClipSource
 from evocodec.video.clips import Clip, default_clips, load_clip
+from tests.support.default_options import (
+    default_engine_options,
+    default_limits,
+    default_policy,
+    default_stage_settings,
+)
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the sandbox is made of Linux")
 
@@ -64,7 +69,9 @@ class Bench:
             record=record,
             recorded=lambda key: ledger.get(RUN, key),
             now=lambda: "2026-01-01T00:00:00.000",
-            settings=StageSettings(screen_frames=3, guards=Guards(chroma_margin_db=10.0)),
+            settings=default_stage_settings(
+                screen_frames=3, guards=Guards(chroma_margin_db=10.0, worst_frame_margin_db=3.0)
+            ),
             stop=stop,
         )
 
@@ -84,9 +91,9 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     cache = tmp_path_factory.mktemp("anchors")
     anchors = {name: anchor_curve(clip, X265_MEDIUM, cache) for name, clip in clips.items()}
     engine = ray_engine(
-        EngineOptions(
-            limits=Limits(wall_seconds=20, cpu_seconds=20, memory_bytes=512 * MEBIBYTE),
-            policy=Policy(),
+        default_engine_options(
+            limits=default_limits(wall_seconds=20, cpu_seconds=20, memory_bytes=512 * MEBIBYTE),
+            policy=default_policy(),
             writer_id="v0",
             local_cpus=2,
             object_store_bytes=128 * MEBIBYTE,

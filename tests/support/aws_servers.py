@@ -15,13 +15,14 @@ pytest.importorskip("moto.server", reason="moto's server is not installed")
 
 from moto.server import ThreadedMotoServer
 
-from evocodec.store.aws.blobs import S3BlobStore, S3Options, make_bucket
+from evocodec.store.aws.blobs import S3BlobStore, make_bucket
 from evocodec.store.aws.checkpoints import DynamoCheckpointSaver, checkpoints_table
 from evocodec.store.aws.client import AwsClient, AwsOptions, connect
 from evocodec.store.aws.ledger import DynamoLedger, ledger_table
 from evocodec.store.aws.records import DynamoRecordStore, records_table
-from evocodec.store.aws.tables import TableOptions, ensure_table
+from evocodec.store.aws.tables import ensure_table
 from evocodec.store.memory import MemoryBlobStore
+from tests.support.default_options import default_s3_options, default_table_options
 
 CREDENTIALS = {
     "AWS_ACCESS_KEY_ID": "test",
@@ -72,26 +73,29 @@ def fresh_name(base: str) -> str:
 def dynamo_ledger(url: str, table: str, **changes: Any) -> DynamoLedger:
     """A ledger in that table, which is made when it is not there."""
     client = connect("dynamodb", options_for(url))
-    ensure_table(client, ledger_table(table), TableOptions())
-    return DynamoLedger(client, table, changes.pop("blobs", MemoryBlobStore()), **changes)
+    ensure_table(client, ledger_table(table), default_table_options())
+    given = {"ttl_days": 0.0, **changes}
+    return DynamoLedger(client, table, given.pop("blobs", MemoryBlobStore()), **given)
 
 
 def dynamo_records(url: str, table: str, **changes: Any) -> DynamoRecordStore:
     """Records in that table, which is made when it is not there."""
     client = connect("dynamodb", options_for(url))
-    facts = ensure_table(client, records_table(table), TableOptions())
-    return DynamoRecordStore(client, facts, changes.pop("blobs", MemoryBlobStore()), **changes)
+    facts = ensure_table(client, records_table(table), default_table_options())
+    given = {"ttl_days": 0.0, **changes}
+    return DynamoRecordStore(client, facts, given.pop("blobs", MemoryBlobStore()), **given)
 
 
 def dynamo_checkpoints(url: str, table: str, **changes: Any) -> DynamoCheckpointSaver:
     """Checkpoints in that table, which is made when it is not there."""
     client = connect("dynamodb", options_for(url))
-    ensure_table(client, checkpoints_table(table), TableOptions())
-    return DynamoCheckpointSaver(client, table, changes.pop("blobs", MemoryBlobStore()), **changes)
+    ensure_table(client, checkpoints_table(table), default_table_options())
+    given = {"ttl_days": 0.0, **changes}
+    return DynamoCheckpointSaver(client, table, given.pop("blobs", MemoryBlobStore()), **given)
 
 
 def s3_blobs(url: str, bucket: str, **changes: Any) -> S3BlobStore:
     """Blobs in that bucket, which is made when it is not there."""
     client: AwsClient = connect("s3", options_for(url))
     make_bucket(client, bucket)
-    return S3BlobStore(client, S3Options(bucket, prefix="lab/", **changes))
+    return S3BlobStore(client, default_s3_options(bucket, **changes))

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from evocodec.app import Laboratory
 from evocodec.app.clips import clip_sources
 from evocodec.app.engine import engine_options
+from evocodec.app.stores import aws_options
 from evocodec.config import Settings
 from evocodec.domain.events import (
     Adopted,
@@ -24,7 +25,7 @@ from evocodec.domain.events import (
 from evocodec.domain.results import RatePoint, Stage
 from evocodec.execution.engine import local_engine
 from evocodec.execution.jobs import RateJob
-from evocodec.store.aws.client import AwsOptions, connect
+from evocodec.store.aws.client import connect
 from evocodec.video.clips import load_clip
 from tests.support.persistent_aws import BUCKET
 
@@ -140,7 +141,7 @@ def problems_of_versions(opened: Laboratory, left: Left) -> Iterator[str]:
 def problems_of_tables(settings: Settings, left: Left, run_id: str) -> Iterator[str]:
     """Look at items and objects themselves, past everything that writes them."""
     store = settings.store
-    dynamodb = connect("dynamodb", AwsOptions(store.region, store.dynamodb_endpoint_url)).raw
+    dynamodb = connect("dynamodb", aws_options(store, "dynamodb")).raw
     items = [
         item
         for page in dynamodb.get_paginator("query").paginate(
@@ -164,7 +165,7 @@ def problems_of_tables(settings: Settings, left: Left, run_id: str) -> Iterator[
     records = dynamodb.scan(TableName=store.records_table, Select="COUNT", ConsistentRead=True)
     if records["Count"] != len(left.closed):
         yield f"{records['Count']} records of {len(left.closed)} candidates"
-    s3 = connect("s3", AwsOptions(store.region, store.s3_endpoint_url)).raw
+    s3 = connect("s3", aws_options(store, "s3")).raw
     for sha256 in sorted(left.blobs | bodies):
         key = f"{store.prefix}blobs/{sha256[:2]}/{sha256[2:]}"
         try:

@@ -65,7 +65,7 @@ def running_store() -> Iterator[tuple[Door, Any]]:
 def reading_from(door: Door, folder: Any, *, cache_bytes: int = 1 << 30) -> Iterator[DataOptions]:
     """This process takes ``s3://`` to be that store, and caches in ``folder``."""
     before = data_options()
-    options = DataOptions(folder, cache_bytes, door.url)
+    options = DataOptions(folder, cache_bytes, door.url, test_sets=None)
     use_options(options)
     try:
         yield options

@@ -14,8 +14,9 @@ from evocodec.domain.video import Frame, StreamInfo
 from evocodec.sandbox.conformance import frames_digest
 from evocodec.sandbox.forkserver import ForkServerLauncher
 from evocodec.sandbox.policy import MEBIBYTE, Limits
+from tests.support.default_options import default_limits
 
-LIMITS = Limits(wall_seconds=20, cpu_seconds=20, memory_bytes=512 * MEBIBYTE)
+LIMITS = default_limits(wall_seconds=20, cpu_seconds=20, memory_bytes=512 * MEBIBYTE)
 KEEPS_CTYPES = "if 0: import numba"  # without it, native code cannot be called
 
 STORE = (Path(__file__).parents[1] / "data" / "store_codec.py").read_text()

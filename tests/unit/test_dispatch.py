@@ -12,10 +12,12 @@ from evocodec.domain.video import StreamInfo
 from evocodec.execution.dispatch import Dispatch, Step, Submitter, TaskLostError
 from evocodec.execution.jobs import RateJob
 from evocodec.execution.messages import Encoded, Scored, TaskItem, TaskSpec, TaskStarted, Verified
-from evocodec.sandbox.policy import Limits, Policy
+from tests.support.default_options import default_limits, default_policy
 
 JOB = RateJob(Stage.SMOKE, "clip", 1, 30.0)
-SPEC = TaskSpec("clip", StreamInfo(16, 16, Fraction(30), 1), 30.0, "v0", Limits(), Policy())
+SPEC = TaskSpec(
+    "clip", StreamInfo(16, 16, Fraction(30), 1), 30.0, "v0", default_limits(), default_policy()
+)
 
 
 class LossyWorkers:

@@ -8,7 +8,6 @@ from evocodec.curves.gain import Gain, gain_over
 from evocodec.domain.candidate import Verdict
 from evocodec.domain.results import HeldOutResult, Interval
 from evocodec.domain.vocabulary import VerdictRule
-from evocodec.rules.adoption import Thresholds
 from evocodec.rules.held_out import (
     BROKEN_MESSAGE,
     FAILED_MESSAGE,
@@ -20,6 +19,7 @@ from evocodec.rules.held_out import (
     is_inconclusive,
     public_outcome,
 )
+from tests.support.default_options import default_thresholds
 
 LATER = Verdict(True, VerdictRule.BITRATE, "12 % fewer bits.", "v1", 12.0, 8.0, 40.0)
 
@@ -45,7 +45,7 @@ def decide(
         development,
         measurement,
         min_retained_share=min_retained_share,
-        thresholds=Thresholds(),
+        thresholds=default_thresholds(),
     )
 
 
@@ -140,7 +140,9 @@ def test_more_clips_are_worth_drawing_while_what_is_needed_lies_within_the_inter
     gain = Gain((low + high) / 2, 0.0, (0.9, 0.95))
     measurement = HeldOutMeasurement(gain, Interval(low, high, 0.9, 2), 2, "5eed" * 16)
     assert (
-        is_inconclusive(LATER, 12.0, measurement, min_retained_share=0.5, thresholds=Thresholds())
+        is_inconclusive(
+            LATER, 12.0, measurement, min_retained_share=0.5, thresholds=default_thresholds()
+        )
         is is_open
     )
     moved = HeldOutMeasurement(
@@ -151,7 +153,9 @@ def test_more_clips_are_worth_drawing_while_what_is_needed_lies_within_the_inter
     )
     by_total = replace(LATER, rule=VerdictRule.COMPRESSION)
     assert (
-        is_inconclusive(by_total, 12.0, moved, min_retained_share=0.5, thresholds=Thresholds())
+        is_inconclusive(
+            by_total, 12.0, moved, min_retained_share=0.5, thresholds=default_thresholds()
+        )
         is is_open
     )
 
@@ -162,7 +166,7 @@ def test_a_first_version_is_left_open_around_its_line() -> None:
         measurement = HeldOutMeasurement(gain, Interval(low, high, 0.9, 2), 2, "")
         verdict = first(VerdictRule.FIRST_CHANCE, 13.5)
         return is_inconclusive(
-            verdict, -35.0, measurement, min_retained_share=0.5, thresholds=Thresholds()
+            verdict, -35.0, measurement, min_retained_share=0.5, thresholds=default_thresholds()
         )
 
     assert is_open(-51.0, -30.0)
@@ -176,5 +180,5 @@ def test_nothing_is_left_open_without_an_interval_or_with_a_broken_program() -> 
     unbeaten = HeldOutMeasurement(None, None, 0, "", left_out=3)
     for measurement in (one, broken, unbeaten):
         assert not is_inconclusive(
-            LATER, 12.0, measurement, min_retained_share=0.5, thresholds=Thresholds()
+            LATER, 12.0, measurement, min_retained_share=0.5, thresholds=default_thresholds()
         )

@@ -4,9 +4,10 @@ import pytest
 
 from evocodec.execution import launchers
 from evocodec.execution.launchers import LauncherPool, preload_for
-from evocodec.sandbox.policy import Policy, available_imports
+from evocodec.sandbox.policy import available_imports
+from tests.support.default_options import default_policy
 
-POLICY = Policy()
+POLICY = default_policy()
 
 
 def test_only_programs_that_mention_a_heavy_library_preload_it() -> None:
@@ -18,7 +19,7 @@ def test_only_programs_that_mention_a_heavy_library_preload_it() -> None:
 
 
 def test_a_library_that_is_not_allowed_is_not_preloaded() -> None:
-    narrow = Policy(allowed_imports=frozenset({"numpy"}))
+    narrow = default_policy(allowed_imports=frozenset({"numpy"}))
     assert "numba" not in preload_for("import numba", narrow)
 
 

@@ -56,9 +56,9 @@ def test_two_rates_feel_the_way_where_nothing_is_known() -> None:
 
 def test_a_usual_codec_needs_four_points_in_two_rounds() -> None:
     first = measure(FIRST_QPS)
-    second = next_qps(ANCHOR, first, OPERATING_DB)
+    second = next_qps(ANCHOR, first, OPERATING_DB, max_points=8)
     assert len(second) == 2
-    assert next_qps(ANCHOR, [*first, *measure(second)], OPERATING_DB) == ()
+    assert next_qps(ANCHOR, [*first, *measure(second)], OPERATING_DB, max_points=8) == ()
 
 
 def test_a_relatives_curve_places_four_rates_that_are_enough() -> None:
@@ -67,19 +67,19 @@ def test_a_relatives_curve_places_four_rates_that_are_enough() -> None:
     qualities = [codec(qp).quality.psnr_y_db for qp in wanted]
     assert min(abs(quality - OPERATING_DB) for quality in qualities) <= 0.25  # half a qp
     better = measure(wanted, lambda qp: codec(qp, best_db=50.7))
-    assert next_qps(ANCHOR, better, OPERATING_DB) == ()
+    assert next_qps(ANCHOR, better, OPERATING_DB, max_points=8) == ()
 
 
 @pytest.mark.parametrize("operating_db", [32.3, 43.7])
 def test_an_operating_quality_near_an_end_still_gets_four_rates(operating_db: float) -> None:
     wanted = initial_qps(ANCHOR, operating_db, measure([10, 20, 30, 40]))
     assert len(wanted) == 4
-    assert next_qps(ANCHOR, measure(wanted), operating_db) == ()
+    assert next_qps(ANCHOR, measure(wanted), operating_db, max_points=8) == ()
 
 
 def test_a_relative_that_does_not_reach_the_range_is_continued_straight() -> None:
     wanted = initial_qps(ANCHOR, OPERATING_DB, measure([20, 24]))
-    assert next_qps(ANCHOR, measure(wanted), OPERATING_DB) == ()
+    assert next_qps(ANCHOR, measure(wanted), OPERATING_DB, max_points=8) == ()
 
 
 def test_a_relative_that_is_no_guide_is_not_followed() -> None:
@@ -88,20 +88,20 @@ def test_a_relative_that_is_no_guide_is_not_followed() -> None:
 
 
 def test_nothing_measured_asks_for_the_first_two() -> None:
-    assert next_qps(ANCHOR, [], OPERATING_DB) == FIRST_QPS
-    assert next_qps(ANCHOR, measure([24.0]), OPERATING_DB) == (38.0,)
+    assert next_qps(ANCHOR, [], OPERATING_DB, max_points=8) == FIRST_QPS
+    assert next_qps(ANCHOR, measure([24.0]), OPERATING_DB, max_points=8) == (38.0,)
 
 
 def test_a_low_curve_is_continued_upwards() -> None:
-    wanted = next_qps(ANCHOR, measure([28, 32, 36, 40]), OPERATING_DB)
+    wanted = next_qps(ANCHOR, measure([28, 32, 36, 40]), OPERATING_DB, max_points=8)
     assert len(wanted) == 1
     assert 42.0 <= codec(wanted[0]).quality.psnr_y_db <= 42.5
 
 
 def test_a_high_curve_is_continued_downwards() -> None:
-    wanted = next_qps(ANCHOR, measure([4, 8, 12, 16]), OPERATING_DB)
+    wanted = next_qps(ANCHOR, measure([4, 8, 12, 16]), OPERATING_DB, max_points=8)
     assert wanted == (16 + 16.0,)
-    assert next_qps(ANCHOR, measure([4, 8, 12, 16, 32]), OPERATING_DB) == (24.0,)
+    assert next_qps(ANCHOR, measure([4, 8, 12, 16, 32]), OPERATING_DB, max_points=8) == (24.0,)
 
 
 @pytest.mark.parametrize(("qps", "operating_db"), [((20, 26, 32, 38), 41), ((10, 16, 22, 28), 35)])
@@ -111,13 +111,13 @@ def test_the_operating_quality_must_lie_between_points(
     measured = measure(qps)
     covered = make_curve("candidate", "clip", measured)
     assert quality_overlap(ANCHOR, covered) >= 0.6
-    (wanted,) = next_qps(ANCHOR, measured, operating_db)
+    (wanted,) = next_qps(ANCHOR, measured, operating_db, max_points=8)
     reached = sorted(codec(qp).quality.psnr_y_db for qp in (*qps, wanted))
     assert reached[0] < operating_db < reached[-1]
 
 
 def test_too_few_points_are_filled_between() -> None:
-    wanted = next_qps(ANCHOR, measure([10, 40]), OPERATING_DB)
+    wanted = next_qps(ANCHOR, measure([10, 40]), OPERATING_DB, max_points=8)
     assert len(wanted) == 2
     qualities = [codec(qp).quality.psnr_y_db for qp in (10, *wanted, 40)]
     gaps = [before - after for before, after in pairwise(sorted(qualities, reverse=True))]
@@ -125,7 +125,7 @@ def test_too_few_points_are_filled_between() -> None:
 
 
 def test_a_wide_gap_inside_the_range_is_filled_before_it_is_trusted() -> None:
-    wanted = next_qps(ANCHOR, measure([8, 10, 12, 34, 36]), OPERATING_DB)
+    wanted = next_qps(ANCHOR, measure([8, 10, 12, 34, 36]), OPERATING_DB, max_points=8)
     assert wanted == (23.0,)
 
 

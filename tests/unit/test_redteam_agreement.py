@@ -18,6 +18,7 @@ from evocodec.sandbox.review.static_rules import (
     CODEC_NAMES,
     PATHS,
 )
+from tests.support.default_options import default_policy
 
 
 def review_source(text: str, policy: Policy) -> Review:
@@ -31,7 +32,7 @@ FRAME = (
 
 
 def rules_against(imports: str, use: str) -> set[str]:
-    review = review_source(f"{imports}\n" + FRAME.format(use=use), Policy())
+    review = review_source(f"{imports}\n" + FRAME.format(use=use), default_policy())
     return {finding.rule for finding in review.findings}
 
 

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from evocodec.sandbox.cgroups import Cgroups, JobGroup, locate
-from evocodec.sandbox.policy import MEBIBYTE, Limits
+from evocodec.sandbox.policy import MEBIBYTE
+from tests.support.default_options import default_limits
 
 
 def mount(kind: str, place: str, options: str, root: str = "/") -> str:
@@ -47,7 +48,7 @@ def test_version_2_writes_the_limits_and_reads_the_use_that_the_kernel_documents
     groups = Cgroups.__new__(Cgroups)
     groups.version, groups.folders = 2, folders
     group = JobGroup(groups, "job")
-    group.limit(Limits(memory_bytes=100 * MEBIBYTE, processes=5))
+    group.limit(default_limits(memory_bytes=100 * MEBIBYTE, processes=5))
     place = tmp_path / "job"
     assert int((place / "memory.max").read_text(encoding="ascii")) >= 100 * MEBIBYTE
     assert (place / "memory.swap.max").read_text(encoding="ascii") == "0"

@@ -7,9 +7,10 @@ import pytest
 from evocodec.domain.errors import CandidateFailure, FailureKind, InfrastructureFailure
 from evocodec.sandbox.launcher import IsolationReport
 from evocodec.sandbox.outcome import ProcessExit, classify_exit, failure_from_error
-from evocodec.sandbox.policy import DEFAULT_FLOOR, GIBIBYTE, UNSAFE_FLOOR, Limits
+from evocodec.sandbox.policy import DEFAULT_FLOOR, GIBIBYTE, UNSAFE_FLOOR
+from tests.support.default_options import default_limits
 
-LIMITS = Limits(cpu_seconds=10, memory_bytes=GIBIBYTE)
+LIMITS = default_limits(cpu_seconds=10, memory_bytes=GIBIBYTE)
 
 
 def exited(

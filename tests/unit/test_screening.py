@@ -16,9 +16,11 @@ from evocodec.evaluation.screening import (
     AdoptionTarget,
     ErrorModel,
     ScreenErrors,
-    first_version_line,
+    first_target,
+    later_target,
     screen,
 )
+from tests.support.default_options import default_thresholds
 
 
 def point(clip: str, bits: float, psnr_y_db: float) -> RatePoint:
@@ -36,6 +38,8 @@ EXACT = ErrorModel(mean=0.0, deviation=1e-9, pairs=50)
 TEN = ErrorModel(mean=math.log(0.9), deviation=1e-9, pairs=50)
 """Full evaluations find a tenth less than the screen."""
 
+TENTH_OR_FIFTH = AdoptionTarget(rate_ratio=0.9, compression=1.2)
+
 
 def screened(
     bits: float, psnr: float = 36.0, keep_below: float = 0.0, errors: ErrorModel = EXACT
@@ -47,6 +51,8 @@ def screened(
         reference_id="c0003",
         keep_below=keep_below,
         errors=errors,
+        line=TENTH_OR_FIFTH,
+        confidence=0.9,
     )
 
 
@@ -95,6 +101,9 @@ def test_clips_are_joined_by_the_geometric_mean() -> None:
         candidate={"a": point("a", 20000, 36.0), "b": point("b", 60000, 36.0)},
         anchors={"a": hevc("a"), "b": hevc("b")},
         reference_id="c0003",
+        keep_below=0.0,
+        line=TENTH_OR_FIFTH,
+        confidence=0.9,
     )
     assert result.rate_ratio == pytest.approx(math.sqrt(0.5 * 1.5))
     assert result.per_clip == pytest.approx({"a": 0.5, "b": 1.5})
@@ -106,7 +115,10 @@ def test_more_compression_wins_too_where_one_clip_has_most_of_the_bits() -> None
         candidate={"a": point("a", 60000, 36.0), "b": point("b", 5200, 36.0)},
         anchors={"a": hevc("a"), "b": hevc("b")},
         reference_id="c0003",
+        keep_below=0.0,
         errors=EXACT,
+        line=TENTH_OR_FIFTH,
+        confidence=0.9,
     )
     assert result.rate_ratio > 0.95
     assert result.passed
@@ -121,6 +133,9 @@ def test_other_lengths_or_clips_are_a_mistake_of_the_caller() -> None:
                 candidate=candidate,
                 anchors={"a": hevc("a")},
                 reference_id="c0003",
+                keep_below=0.0,
+                line=TENTH_OR_FIFTH,
+                confidence=0.9,
             )
 
 
@@ -129,7 +144,14 @@ def score(bitrate_mbps: float) -> Score:
 
 
 def test_without_a_version_the_line_is_that_of_a_first_one() -> None:
-    assert first_version_line(score(20.0), 15.0) == AdoptionTarget(0.75, math.inf)
+    assert first_target(
+        score(20.0), default_thresholds(chance_first_below_mbps=15.0)
+    ) == AdoptionTarget(0.75, math.inf)
+
+
+def test_against_a_version_the_line_is_either_gain() -> None:
+    thresholds = default_thresholds(bitrate_gain_percent=10.0, compression_gain_percent=20.0)
+    assert later_target(thresholds) == AdoptionTarget(0.9, 1.2)
 
 
 def pair(name: str, ratio: float, bitrate_mbps: float, reference: str = "c0001") -> list[Event]:

@@ -39,7 +39,7 @@ def test_smoke_runs_a_clip_once_when_the_smallest_is_odd() -> None:
 
 
 def test_screen_takes_one_rate_of_a_few_frames_of_every_clip() -> None:
-    jobs = screen_jobs(CLIPS, {"big": 20.0, "odd": 25.5, "small": 30.0})
+    jobs = screen_jobs(CLIPS, {"big": 20.0, "odd": 25.5, "small": 30.0}, 9)
     assert {(job.clip, job.qp) for job in jobs} == {("big", 20.0), ("odd", 25.5), ("small", 30.0)}
     assert {job.frames for job in jobs} == {9}
 
@@ -47,7 +47,7 @@ def test_screen_takes_one_rate_of_a_few_frames_of_every_clip() -> None:
 def test_no_job_asks_for_more_frames_than_a_clip_has() -> None:
     short = {"short": clip("short", 16, 16, frames=2)}
     assert smoke_jobs(short, 30.0)[0].frames == 2
-    assert screen_jobs(short, {"short": 30.0})[0].frames == 2
+    assert screen_jobs(short, {"short": 30.0}, 9)[0].frames == 2
 
 
 def test_full_takes_whole_clips_at_every_rate_longest_first() -> None:

@@ -21,11 +21,12 @@ from evocodec.domain.errors import (
 from evocodec.domain.events import Event
 from evocodec.domain.results import Cost, Quality, RatePoint, RdCurve, Stage
 from evocodec.domain.video import Frame, StreamInfo
-from evocodec.evaluation.staged import StagedEvaluator, StageSettings
+from evocodec.evaluation.staged import StagedEvaluator
 from evocodec.execution.contract import EngineInfo, OnPoint, OnRetry
 from evocodec.execution.jobs import RateJob
 from evocodec.video.clip_spec import ClipSource
 from evocodec.video.clips import Clip, make_clip
+from tests.support.default_options import default_stage_settings
 
 PROGRAM = "# a program\n"
 
@@ -126,7 +127,7 @@ class Bench:
             record=self.record,
             recorded=self.events.get,
             now=lambda: f"2026-01-01T00:00:{next(ticks):02}.000",
-            settings=replace(StageSettings(), **settings),  # type: ignore[arg-type]
+            settings=default_stage_settings(**settings),
             stop=self.stop,
         )
 

@@ -9,6 +9,7 @@ from evocodec.codec.program import Program
 from evocodec.domain.candidate import Review
 from evocodec.sandbox.policy import DEFAULT_IMPORTS, Policy
 from evocodec.sandbox.review.static_review import review_program
+from tests.support.default_options import default_policy
 
 
 def review_source(text: str, policy: Policy) -> Review:
@@ -27,7 +28,7 @@ def decode(packets, stream):
 
 
 def rules_broken(snippet: str, policy: Policy | None = None) -> set[str]:
-    review = review_source(textwrap.dedent(snippet) + CODEC, policy or Policy())
+    review = review_source(textwrap.dedent(snippet) + CODEC, policy or default_policy())
     assert review.accepted == (not review.findings)
     return {finding.rule for finding in review.findings}
 
@@ -240,7 +241,7 @@ ACCEPTED = [
 
 @pytest.mark.parametrize("snippet", ACCEPTED)
 def test_accepted(snippet: str) -> None:
-    review = review_source(snippet + "\n" + CODEC, Policy())
+    review = review_source(snippet + "\n" + CODEC, default_policy())
     assert review.findings == ()
 
 
@@ -258,7 +259,7 @@ def seeds() -> list[str]:
 @pytest.mark.parametrize("name", seeds())
 def test_the_seed_programs_are_accepted(name: str) -> None:
     source = importlib.resources.files("evocodec.codec").joinpath("seeds", name).read_text()
-    assert review_source(source, Policy()).findings == ()
+    assert review_source(source, default_policy()).findings == ()
 
 
 @pytest.mark.parametrize(
@@ -277,7 +278,9 @@ def test_the_seed_programs_are_accepted(name: str) -> None:
     ],
 )
 def test_a_wrong_interface_is_explained(source: str, line: int, part: str) -> None:
-    findings = [f for f in review_source(source, Policy()).findings if f.rule == "interface"]
+    findings = [
+        f for f in review_source(source, default_policy()).findings if f.rule == "interface"
+    ]
     assert any(finding.line == line and part in finding.message for finding in findings)
 
 
@@ -291,44 +294,47 @@ def test_a_wrong_interface_is_explained(source: str, line: int, part: str) -> No
     ],
 )
 def test_every_legal_interface_is_accepted(source: str) -> None:
-    assert review_source(source, Policy()).accepted
+    assert review_source(source, default_policy()).accepted
 
 
 @pytest.mark.parametrize(
     "source", ["def f(:", "x = (" * 300, "\0", "x = " + "-" * 20_000 + "1", "def f():\nreturn 1"]
 )
 def test_what_does_not_parse_is_one_syntax_finding(source: str) -> None:
-    findings = review_source(source, Policy()).findings
+    findings = review_source(source, default_policy()).findings
     assert [finding.rule for finding in findings] == ["syntax"]
 
 
 def test_a_syntax_error_names_its_line() -> None:
-    assert review_source("x = 1\ny = = 2\n", Policy()).findings[0].line == 2
+    assert review_source("x = 1\ny = = 2\n", default_policy()).findings[0].line == 2
 
 
 def test_a_program_over_the_size_limit_is_refused_unread() -> None:
-    policy = Policy(max_program_bytes=100)
+    policy = default_policy(max_program_bytes=100)
     assert review_source("x" * 101, policy).findings[0].rule == "size"
     assert "101" in review_source("x" * 101, policy).findings[0].message
 
 
 def test_findings_carry_the_line_and_an_advice() -> None:
-    review = review_source("import cv2\n\nx = cv2.imencode('.jpg', 0)\n" + CODEC, Policy())
+    review = review_source("import cv2\n\nx = cv2.imencode('.jpg', 0)\n" + CODEC, default_policy())
     assert [finding.line for finding in review.findings] == [3]
     assert "entropy-code yourself" in review.findings[0].message
 
 
 def test_library_codecs_can_be_allowed_and_nothing_else_with_them() -> None:
-    policy = Policy(allow_library_codecs=True)
+    policy = default_policy(allow_library_codecs=True)
     assert rules_broken("import cv2\ncv2.imencode('.jpg', 0)", policy) == set()
     assert rules_broken("import cv2\ncv2.os", policy) == {"host_module"}
 
 
 def test_the_allowed_imports_are_the_policys() -> None:
-    policy = Policy(allowed_imports=DEFAULT_IMPORTS - {"numpy"})
+    policy = default_policy(allowed_imports=DEFAULT_IMPORTS - {"numpy"})
     assert rules_broken("import numpy", policy) == {"import"}
-    assert rules_broken("import colorsys", Policy(allowed_imports=frozenset({"colorsys"}))) == set()
+    assert (
+        rules_broken("import colorsys", default_policy(allowed_imports=frozenset({"colorsys"})))
+        == set()
+    )
 
 
 def test_a_flood_of_findings_is_cut() -> None:
-    assert len(review_source("eval\n" * 500 + CODEC, Policy()).findings) == 50
+    assert len(review_source("eval\n" * 500 + CODEC, default_policy()).findings) == 50

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 import agents
-from agents.templates import ROLES, Prompts, bounded, fenced, load_template, parse_template
+from agents.templates import ROLES, bounded, fenced, load_template, parse_template
+from tests.support.default_options import default_policy, default_prompts
 
 
 def values_given() -> dict[str, tuple[str, ...]]:
@@ -36,7 +37,7 @@ def test_every_prompt_is_rendered_by_some_role() -> None:
 @pytest.mark.parametrize("role", ROLES)
 def test_every_prompt_renders_with_its_values_and_leaves_no_placeholder(role: str) -> None:
     values = {name: f"<{name}>" for name in VALUES[role]}
-    prompt = Prompts(imports=("numpy", "scipy")).render(role, **values)
+    prompt = default_prompts(imports=("numpy", "scipy")).render(role, **values)
     system, user = prompt.messages
     assert (system.role, user.role) == ("system", "user")
     text = system.content + user.content
@@ -54,11 +55,11 @@ def test_no_prompt_tells_of_held_out_material(role: str) -> None:
 
 def test_a_missing_value_is_an_error() -> None:
     with pytest.raises(KeyError):
-        Prompts().render("coder", plan="p")
+        default_prompts().render("coder", plan="p")
 
 
 def test_dollar_signs_in_a_value_are_text() -> None:
-    prompt = Prompts().render("coder", plan="$program $$ ${x}", program="PROGRAM")
+    prompt = default_prompts().render("coder", plan="$program $$ ${x}", program="PROGRAM")
     assert "$program $$ ${x}" in prompt.messages[1].content
 
 
@@ -81,7 +82,9 @@ def test_a_template_needs_both_halves() -> None:
 
 
 def test_the_library_codec_rule_follows_the_setting() -> None:
-    strict = Prompts().render("reviewer", plan="", program="").messages[0].content
-    lax = Prompts(allow_library_codecs=True).render("reviewer", plan="", program="")
+    strict = default_prompts().render("reviewer", plan="", program="").messages[0].content
+    lax = default_prompts(policy=default_policy(allow_library_codecs=True)).render(
+        "reviewer", plan="", program=""
+    )
     assert "are refused" in strict
     assert "is allowed in this run" in lax.messages[0].content

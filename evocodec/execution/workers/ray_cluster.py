@@ -59,7 +59,13 @@ class RayCluster(RayWorkers):
         Of a large clip only its place goes there, and its pieces where there are other nodes.
         """
         assert self._session is not None  # noqa: S101 - the engine asks only while it is open
-        return ray.put(sendable(clip, elsewhere=not self._session.own))
+        return ray.put(
+            sendable(
+                clip,
+                elsewhere=not self._session.own,
+                cache_bytes=self._options.cache_bytes,
+            )
+        )
 
     def slots(self) -> int:
         """Number of tasks that fit at once now; an autoscaled cluster may grow."""

@@ -107,7 +107,7 @@ def _start_local(options: EngineOptions) -> dict[str, Any]:
 
 
 def _join(options: EngineOptions) -> dict[str, Any]:
-    check_address(options.address or "")
+    check_address(options.address)
     node = {"_temp_dir": str(options.temp_dir)} if options.temp_dir else {}
     return {"address": options.address, **node}
 

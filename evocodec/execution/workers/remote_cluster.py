@@ -96,7 +96,7 @@ class RemoteCluster:
 
     def open(self) -> EngineInfo:
         """Join the cluster; what goes wrong this first time is the caller's to hear."""
-        check_address(self._options.address or "")
+        check_address(self._options.address)
         link, answer = self._first_connect()
         assert isinstance(answer, EngineInfo)  # noqa: S101 - of the same Evocodec
         self._use(link)

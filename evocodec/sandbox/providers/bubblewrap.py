@@ -41,7 +41,7 @@ class BubblewrapLauncher(ForkServerLauncher):
 
     def __init__(
         self,
-        policy: Policy | None = None,
+        policy: Policy,
         *,
         preload: Sequence[str] | None = None,
         env: Mapping[str, str] | None = None,

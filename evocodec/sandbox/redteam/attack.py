@@ -1,7 +1,7 @@
 """Attack types: an attack, what the trusted side observes of it, and the conclusion."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from fractions import Fraction
 from typing import Literal
@@ -27,8 +27,13 @@ SMALL_LIMITS = Limits(
     cpu_seconds=20,
     memory_bytes=512 * MEBIBYTE,
     output_bytes=4 * MEBIBYTE,
+    processes=16,
+    scratch_bytes=16 * MEBIBYTE,
+    scratch_inodes=256,
     stderr_bytes=16 * 1024,
 )
+ROOMY_LIMITS = replace(SMALL_LIMITS, output_bytes=256 * MEBIBYTE, stderr_bytes=64 * 1024)
+"""Where another limit than that of the output is to be met first."""
 
 
 class Theme(StrEnum):

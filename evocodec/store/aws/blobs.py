@@ -26,10 +26,10 @@ class S3Options:
     """
 
     bucket: str
-    prefix: str = ""
-    encryption: Encryption = ""
-    kms_key_id: str = ""
-    part_bytes: int = 16 << 20
+    prefix: str
+    encryption: Encryption
+    kms_key_id: str
+    part_bytes: int
 
 
 class S3BlobStore:

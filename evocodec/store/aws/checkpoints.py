@@ -45,9 +45,7 @@ class DynamoCheckpointSaver(BaseCheckpointSaver[str]):
     ``ttl_days``: how long checkpoints stay; 0 means for ever. Deleting a thread leaves its blobs.
     """
 
-    def __init__(
-        self, client: AwsClient, table: str, blobs: BlobStore, *, ttl_days: float = 0.0
-    ) -> None:
+    def __init__(self, client: AwsClient, table: str, blobs: BlobStore, *, ttl_days: float) -> None:
         super().__init__()
         self._client = client
         self._table = table

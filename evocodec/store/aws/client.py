@@ -105,9 +105,9 @@ class Refused(Exception):  # noqa: N818 - an answer, not a bug
 class AwsOptions:
     """AWS region, profile and retry time of one call; empty means boto3's default."""
 
-    region: str = ""
-    endpoint_url: str = ""
-    retry_seconds: float = 60.0
+    region: str
+    endpoint_url: str
+    retry_seconds: float
 
 
 class AwsClient:

@@ -41,9 +41,7 @@ class DynamoLedger:
     ``ttl_days``: how long events stay; 0 means for ever.
     """
 
-    def __init__(
-        self, client: AwsClient, table: str, blobs: BlobStore, *, ttl_days: float = 0.0
-    ) -> None:
+    def __init__(self, client: AwsClient, table: str, blobs: BlobStore, *, ttl_days: float) -> None:
         self._client = client
         self._table = table
         self._blobs = blobs

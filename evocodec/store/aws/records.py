@@ -39,7 +39,7 @@ class DynamoRecordStore:
     """
 
     def __init__(
-        self, client: AwsClient, table: TableFacts, blobs: BlobStore, *, ttl_days: float = 0.0
+        self, client: AwsClient, table: TableFacts, blobs: BlobStore, *, ttl_days: float
     ) -> None:
         self._client = client
         self._table = table

@@ -34,9 +34,9 @@ class TableSpec:
 class TableOptions:
     """``ttl``: whether items carry a date after which DynamoDB may delete them."""
 
-    create: bool = True
-    ttl: bool = False
-    kms_key_id: str = ""
+    create: bool
+    ttl: bool
+    kms_key_id: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from evocodec.sandbox.policy import Policy
+from evocodec.sandbox.policy import MEBIBYTE
 from evocodec.sandbox.redteam.attack import (
     Attack,
     AttackFinding,
@@ -246,7 +246,7 @@ ATTACKS = (
         name="clip-in-the-program",
         theme=Theme.CHEATING,
         what="bring the clip, or the weights that know it, in the program's text",
-        program="CLIP = b'" + "x" * (Policy().max_program_bytes + 1) + "'\n"
+        program="CLIP = b'" + "x" * MEBIBYTE + "'\n"
         "def encode(frames, stream, qp):\n    yield b''\n"
         "def decode(packets, stream):\n    yield from ()\n",
         check=_only_the_gate,

@@ -1,15 +1,15 @@
 """Attacks on time limits: programs that try to run for longer than allowed."""
 
+from dataclasses import replace
 from functools import partial
 
 from evocodec.domain.errors import FailureKind
-from evocodec.sandbox.policy import MEBIBYTE, Limits
-from evocodec.sandbox.redteam.attack import Theme
+from evocodec.sandbox.redteam.attack import ROOMY_LIMITS, Theme
 from evocodec.sandbox.redteam.checks import RLIMITS, SUPERVISOR, fails_with
 from evocodec.sandbox.redteam.programs import attempt
 
-_WALL = Limits(wall_seconds=1.0, cpu_seconds=20, memory_bytes=512 * MEBIBYTE)
-_CPU = Limits(wall_seconds=30, cpu_seconds=1, memory_bytes=512 * MEBIBYTE)
+_WALL = replace(ROOMY_LIMITS, wall_seconds=1.0, cpu_seconds=20)
+_CPU = replace(ROOMY_LIMITS, wall_seconds=30, cpu_seconds=1)
 _attack = partial(
     attempt,
     Theme.TIME,
@@ -141,6 +141,6 @@ ATTACKS = (
         return first(alarm, posix, descriptor)
         """,
         check=None,
-        limits=Limits(wall_seconds=10, cpu_seconds=10),
+        limits=replace(ROOMY_LIMITS, wall_seconds=10, cpu_seconds=10),
     ),
 )

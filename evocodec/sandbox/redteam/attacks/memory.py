@@ -1,13 +1,14 @@
 """Attacks on memory limits, by kinds of memory that the kernel counts differently."""
 
+from dataclasses import replace
 from functools import partial
 
-from evocodec.sandbox.policy import MEBIBYTE, Limits
-from evocodec.sandbox.redteam.attack import Theme
+from evocodec.sandbox.policy import MEBIBYTE
+from evocodec.sandbox.redteam.attack import ROOMY_LIMITS, Theme
 from evocodec.sandbox.redteam.checks import RLIMITS, SECCOMP
 from evocodec.sandbox.redteam.programs import attempt
 
-_LIMITS = Limits(wall_seconds=20, cpu_seconds=20, memory_bytes=96 * MEBIBYTE)
+_LIMITS = replace(ROOMY_LIMITS, memory_bytes=96 * MEBIBYTE)
 _attack = partial(attempt, Theme.MEMORY, layer=RLIMITS, limits=_LIMITS)
 
 ATTACKS = (

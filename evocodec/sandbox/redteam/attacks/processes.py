@@ -1,14 +1,14 @@
 """Attacks that start processes, or touch those of others."""
 
+from dataclasses import replace
 from functools import partial
 
-from evocodec.sandbox.policy import MEBIBYTE, Limits
-from evocodec.sandbox.redteam.attack import Theme
+from evocodec.sandbox.redteam.attack import ROOMY_LIMITS, Theme
 from evocodec.sandbox.redteam.checks import RLIMITS, SECCOMP
 from evocodec.sandbox.redteam.programs import attempt
 
 _attack = partial(attempt, Theme.PROCESSES, layer=SECCOMP)
-_FEW_THREADS = Limits(wall_seconds=10, cpu_seconds=10, memory_bytes=512 * MEBIBYTE, processes=16)
+_FEW_THREADS = replace(ROOMY_LIMITS, wall_seconds=10, cpu_seconds=10, processes=16)
 
 ATTACKS = (
     _attack(

@@ -1,10 +1,11 @@
 """Attacks on results that the trusted side reads: forged messages, wrong frames, false claims."""
 
+from dataclasses import replace
 from functools import partial
 
 from evocodec.domain.errors import FailureKind
-from evocodec.sandbox.policy import MEBIBYTE, Limits
-from evocodec.sandbox.redteam.attack import Attack, Theme
+from evocodec.sandbox.policy import MEBIBYTE
+from evocodec.sandbox.redteam.attack import ROOMY_LIMITS, SMALL_LIMITS, Attack, Theme
 from evocodec.sandbox.redteam.checks import (
     FRAMING,
     SECCOMP,
@@ -18,10 +19,10 @@ from evocodec.sandbox.redteam.checks import (
 from evocodec.sandbox.redteam.programs import attempt, full_program
 
 _MALFORMED = (FailureKind.BAD_OUTPUT, FailureKind.OUTPUT_LIMIT)
-_LIMITS = Limits(
+_LIMITS = replace(
+    SMALL_LIMITS,
     wall_seconds=15,
     cpu_seconds=15,
-    memory_bytes=512 * MEBIBYTE,
     output_bytes=2 * MEBIBYTE,
     stderr_bytes=8 * 1024,
 )
@@ -127,7 +128,7 @@ ATTACKS = (
         "close-descriptors",
         "close all its pipes and stay",
         "os.closerange(0, 64)\ntime.sleep(2.5)",
-        limits=Limits(wall_seconds=1.0, cpu_seconds=10, memory_bytes=512 * MEBIBYTE),
+        limits=replace(ROOMY_LIMITS, wall_seconds=1.0, cpu_seconds=10),
         check=fails_with(FailureKind.TIMEOUT, FailureKind.CRASH, layer=SUPERVISOR),
         layer=SUPERVISOR,
     ),
