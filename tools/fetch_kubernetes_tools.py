@@ -26,7 +26,7 @@ class FetchError(Exception):
 
 
 def folder() -> Path:
-    """Return where the programs lie: beside the interpreter's own."""
+    """Return the folder of the programs, next to the interpreter."""
     return Path(sys.prefix) / "tools"
 
 

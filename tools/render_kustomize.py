@@ -95,7 +95,7 @@ def _plain(each: Object) -> Object:
 
 
 def key(each: Object) -> Key:
-    """Return what tells an object from the others."""
+    """Return the identity of an object."""
     return each["apiVersion"], each["kind"], each["metadata"]["name"]
 
 

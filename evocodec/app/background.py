@@ -8,7 +8,7 @@ T = TypeVar("T")
 
 
 class InBackground(Generic[T]):
-    """Runs a call at once; its value or its error is kept for whoever asks."""
+    """Runs a call in a thread; its value or its error is kept for the caller."""
 
     def __init__(self, call: Callable[[], T]) -> None:
         self._call = call

@@ -110,7 +110,7 @@ class Laboratory:
         listeners: Sequence[Callable[[Event], None]] = (),
         stop: threading.Event | None = None,
     ) -> RunView:
-        """Begin a run, or go on with one (its id, or ``latest``), until it comes to rest.
+        """Start a run, or resume one (by id, or ``latest``), and return when it ends.
 
         Raises:
             UserError: there is nothing to resume, a clip cannot be read, or the sandbox is below
@@ -202,7 +202,7 @@ class Laboratory:
         return self._resolver.candidate(ref)
 
     def excerpt(self, ref: str) -> tuple[CandidateView, RunView]:
-        """A candidate, and its run with nobody else in it but what it was screened against."""
+        """Return a candidate, and its run with only this candidate and its screen reference."""
         return self._resolver.excerpt(ref)
 
     # --- programs ---

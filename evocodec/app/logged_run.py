@@ -16,7 +16,7 @@ def perform(
     listeners: Sequence[Callable[[Event], None]],
     stop: threading.Event,
 ) -> None:
-    """Carry the run out until it comes to rest; see ``Laboratory.run`` for what is raised."""
+    """Perform the run until it ends; see ``Laboratory.run`` for what is raised."""
     log = plan.workspace.run(plan.run_id) / "log.jsonl"
     with (
         run_log(log, plan.run_id, redact=redactor(plan.settings)),

@@ -84,7 +84,7 @@ class Resolver:
         return self.excerpt(ref)[0]
 
     def excerpt(self, ref: str) -> tuple[CandidateView, RunView]:
-        """A candidate, and its run with nobody else in it but what it was screened against."""
+        """Return a candidate, and its run with only this candidate and its screen reference."""
         match = _CANDIDATE.fullmatch(ref)
         if match is None:
             message = f"{ref!r} is no candidate; they are called c0007, or RUN/c0007"

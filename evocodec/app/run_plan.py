@@ -45,7 +45,7 @@ LIBRARY_CODECS_NOTICE = "Candidates may call existing codecs in this run: its nu
 
 @dataclass(frozen=True, slots=True)
 class RunPlan:
-    """A run to begin or to go on with."""
+    """A run to start or to resume."""
 
     run_id: str
     resumed: int
@@ -79,7 +79,7 @@ def new_plan(
 
 
 def resumed_plan(run_id: str, settings: Settings, workspace: Workspace, ledger: Ledger) -> RunPlan:
-    """Plan to go on with a run; raises ``UserError`` for one that never began."""
+    """Return the plan of a run to resume; raises ``UserError`` if it never started."""
     starts = [
         event
         for _, event in ledger.events(run_id, kinds=kinds_of(RunStarted))
@@ -159,7 +159,7 @@ def flat_settings(settings: Settings) -> dict[str, str]:
 
 
 def notice_of(plan: RunPlan) -> str:
-    """Return what whoever starts the run should know; empty for nothing."""
+    """Return a notice for the person who starts the run; empty for none."""
     settings = plan.settings
     quiet = settings.model.configured or settings.run.replay or plan.submission
     notices = [] if quiet else [MUTATION_NOTICE]

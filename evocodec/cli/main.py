@@ -88,7 +88,7 @@ def _begin(
         typer.Option("--version", callback=_version, is_eager=True, help="print the version"),
     ] = False,
 ) -> None:
-    """Read the options that stand before a command."""
+    """Read the options before the command."""
     values = {
         "workspace": workspace,
         "config": config,

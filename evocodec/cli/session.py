@@ -33,7 +33,7 @@ class GlobalOptions:
     verbose: bool = False
 
     def merged(self, later: "GlobalOptions") -> "GlobalOptions":
-        """Return both together; what stands later on the command line wins."""
+        """Return both together; the later option on the command line wins."""
         return GlobalOptions(
             workspace=later.workspace or self.workspace,
             config=later.config or self.config,

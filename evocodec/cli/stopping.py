@@ -40,7 +40,7 @@ class _Work(Generic[T]):
 
 
 def kill_descendants() -> None:
-    """Kill every process below this one, where /proc tells which they are.
+    """Kill every descendant process, where /proc lists them.
 
     Some of Ray's daemons outlive a driver that leaves without a word.
     """

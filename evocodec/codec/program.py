@@ -23,7 +23,7 @@ class Tunables:
 
 @dataclass(frozen=True)
 class Program:
-    """A codec's text, from whoever wrote it to the commit; two of the same text are equal.
+    """Text of a codec, from its author to the commit; two programs of the same text are equal.
 
     What is asked of it is computed once, when it is first asked for. ``known_facts`` and
     ``known_tunables`` were derived elsewhere: with them nothing is parsed here.
@@ -45,7 +45,7 @@ class Program:
 
     @property
     def tree(self) -> ast.Module:
-        """The syntax tree, which nobody may change.
+        """The syntax tree; it must not be changed.
 
         Raises SyntaxError, ValueError, RecursionError or MemoryError for a text that is none.
         """

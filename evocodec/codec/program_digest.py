@@ -11,7 +11,7 @@ _NEAR_DIGITS = 2
 
 
 def program_digests(text: str, tree: ast.Module | None) -> tuple[str, str]:
-    """SHA-256 of what a program does, as far as the compiler tells; exactly, and nearly.
+    """Digests of what a program does, from its bytecode: an exact one and an approximate one.
 
     It is taken over bytecode, which knows no comments, docstrings, formatting or names of local
     variables; annotations are left out. Constants, operators, calls and the names of functions

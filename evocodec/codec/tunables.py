@@ -35,7 +35,7 @@ class TunableError(UserError):
 
 @dataclass(frozen=True, slots=True)
 class Tunable:
-    """One marked constant; ``value`` is its expression as it stands in the program.
+    """One marked constant; ``value`` is its expression in the program text.
 
     ``choices`` is filled for ``choice``, ``low`` and ``high`` for the numeric kinds.
     ``line`` is 1-based; ``start`` and ``end`` are byte offsets of the expression into its UTF-8
@@ -68,7 +68,7 @@ class Tunable:
         return next(choice for choice in self.choices if canonical(choice) == same)
 
     def allowed(self) -> str:
-        """The allowed values in words, for messages and prompts."""
+        """The allowed values as text, for messages and prompts."""
         if self.kind == "choice":
             return " | ".join(self.choices)
         return f"{self.kind} {self.low:g}..{self.high:g}"

@@ -33,7 +33,7 @@ class SubmittedProgram:
 
 @dataclass(frozen=True, slots=True)
 class Beginning:
-    """What a resume needs to go on as if nothing had happened.
+    """Everything that a resume needs to continue the run unchanged.
 
     ``baselines`` are the SHA-256 of the programs that open the run. ``held_out_secret`` is that of
     what the held-out clips are drawn from; empty where none are.

@@ -97,7 +97,7 @@ class BudgetExhausted(EndpointUnavailable):
 
 
 class Interrupted(EvocodecError):  # noqa: N818 - a request, not a bug
-    """The run was asked to stop; nothing is wrong, and it can resume."""
+    """The run was asked to stop; nothing is wrong, and it can be resumed."""
 
 
 class SupersededError(EvocodecError):

@@ -120,7 +120,7 @@ class VerdictRule(StrEnum):
 
 
 class RunPhase(StrEnum):
-    """Whether a run goes on."""
+    """Whether a run is going on."""
 
     EMPTY = "empty"  # it has no event yet
     RUNNING = "running"

@@ -38,7 +38,7 @@ def loss_db(anchor: RdCurve, curve: RdCurve, psnr_y_db: float, figure: str) -> f
 
 
 def check_guards(anchor: RdCurve, curve: RdCurve, psnr_y_db: float, guards: Guards) -> None:
-    """Raise ``CandidateFailure`` (quality) where a figure lies too far below the anchor's."""
+    """Raise ``CandidateFailure`` (quality) where a figure is too far below the anchor's."""
     for plane in "uv":
         loss = loss_db(anchor, curve, psnr_y_db, f"psnr_{plane}_db")
         if loss > guards.chroma_margin_db:

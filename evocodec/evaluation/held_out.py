@@ -24,7 +24,7 @@ _MAX_POINTS = 7
 
 @dataclass(frozen=True, slots=True)
 class HeldOutClip:
-    """A clip that no agent is told about, with what HEVC needs for it.
+    """A clip that no agent knows, with the bits that HEVC needs for it.
 
     ``derived_from`` names the development clip that it was made of, empty for a clip of its own:
     the rates that suited that one suit this one.
@@ -98,7 +98,7 @@ def first_qps(around: float) -> tuple[float, ...]:
 
 
 def more_qps(points: Sequence[RatePoint], operating_psnr_y_db: float) -> tuple[float, ...]:
-    """The rate to add until the operating quality lies between two points; nothing when it does.
+    """Return the next rate until the operating quality is between two points; else nothing.
 
     Nothing either when no rate is left to try: reading the curve then says why it cannot be read.
     """

@@ -117,7 +117,7 @@ class PointMeasurer:
         )
 
     def _announce(self, stage_attempt: StageAttempt) -> None:
-        """Record that the stage began; each time that it goes on after a crash is counted."""
+        """Record the start of the stage; a resumed start is recorded again."""
         for resumed in count():
             event = StageStarted(
                 run_id=self.run_id,

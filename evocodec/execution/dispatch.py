@@ -151,7 +151,7 @@ class Dispatch:
         self._source: ObjectRef = None
 
     def run(self, candidate_id: str, jobs: Sequence[RateJob], verify: RateJob | None) -> None:
-        """Run all jobs; whatever is raised, no task of this candidate goes on afterwards."""
+        """Run all jobs; after an exception, no task of this candidate continues."""
         self._live = [
             _Progress(job, job.task_name(candidate_id), verify=job == verify) for job in jobs
         ]

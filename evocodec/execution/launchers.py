@@ -49,7 +49,7 @@ class LauncherPool:
         return launcher
 
     def interrupt(self) -> None:
-        """End all fork servers under whoever uses them; the owner closes the pool afterwards."""
+        """End all fork servers while they are in use; the owner closes the pool afterwards."""
         for launcher in list(self._launchers.values()):
             launcher.close()
 

@@ -10,7 +10,7 @@ from evocodec.models.endpoint import Endpoint
 
 
 class Budget:
-    """Tokens and money spent, and those promised to calls under way; any thread may call."""
+    """Tokens and money spent, and reserved for running calls; thread-safe."""
 
     def __init__(self, settings: ModelSettings, *, tokens: int = 0, cost_usd: float = 0.0) -> None:
         self._settings = settings

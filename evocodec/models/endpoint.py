@@ -33,7 +33,7 @@ class Endpoint:
 
     @property
     def loopback(self) -> bool:
-        """Whether the server is on this machine: then no proxy stands between."""
+        """Whether the server is on this machine: no proxy is used then."""
         host = urlsplit(self.base_url).hostname or ""
         try:
             return ipaddress.ip_address(host).is_loopback

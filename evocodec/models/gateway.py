@@ -116,7 +116,7 @@ class ModelGateway:
         return Reply(completion.text, outcome, endpoint.model)
 
     def close(self) -> None:
-        """Cancel what is under way and end the thread. Closing twice is allowed."""
+        """Cancel running calls and end the thread. Closing twice is allowed."""
         self._stop.set()
         self._loop.close(self._transport.close)
 
@@ -235,7 +235,7 @@ def _outcome(completion: Completion, classify: Callable[[str], CallOutcome] | No
 
 
 def _translate(failure: CallFailed, endpoint: Endpoint, call: _Call) -> EvocodecError:
-    """The error that says what to do, for whoever asked."""
+    """Return the error that says what to do."""
     where, said = endpoint.base_url, failure.message
     match failure.name:
         case CallOutcome.CONTEXT_OVERFLOW:

@@ -62,7 +62,7 @@ def replay_from(ledger: Ledger, blobs: BlobStore, run_id: str) -> Recordings:
 
 
 class ReplayGateway:
-    """A ChatGateway that answers from recordings; costs nothing and calls nobody.
+    """A ChatGateway that answers from recordings; it costs nothing and uses no network.
 
     A candidate whose way differs from the recorded one finds no reply and fails with NO_CODE.
     Beyond the last recorded candidate the run ends: EndpointUnavailable.

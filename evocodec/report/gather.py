@@ -32,7 +32,7 @@ def program_facts(program: Program) -> ReportedProgram:
 
 
 def measured_metrics(wanted: Sequence[str], curves: Iterable[RdCurve]) -> tuple[Metric, ...]:
-    """The metrics that were asked for and that every rate point of some clip has."""
+    """Return the requested metrics that every rate point of some clip has."""
     chosen = [metric for metric in Metric if not wanted or metric.value in wanted]
     by_clip: dict[str, list[RdCurve]] = {}
     for curve in curves:
@@ -70,7 +70,7 @@ def compare_all(
 
 
 def within_range(curve: RdCurve, primary: RdCurve) -> RdCurve:
-    """Leave out what lies above the primary anchor's best quality, while four points remain.
+    """Leave out points above the primary anchor's best quality, while four points remain.
 
     Encoders whose scale goes on to lossless have points there that nobody asked about, and the
     shared range is a share of theirs.

@@ -146,7 +146,7 @@ class Environment:
 
 @dataclass(frozen=True, slots=True)
 class Mean:
-    """The mean BD-rate over the clips that could be compared, and where it may lie."""
+    """Mean BD-rate over the clips that could be compared, with its interval."""
 
     percent: float
     interval: Interval | None

@@ -33,7 +33,7 @@ class Stroke:
 def panel_grid(
     count: int, panel_inches: tuple[float, float], legend_inches: float
 ) -> tuple[Figure, list[Axes], int]:
-    """A figure, a panel for each of ``count`` clips, and how many stand in a row."""
+    """Return a figure with one panel for each of ``count`` clips, and the panels per row."""
     columns = min(_MOST_COLUMNS, count)
     rows = math.ceil(count / columns)
     size = (max(6.5, panel_inches[0] * columns), panel_inches[1] * rows + legend_inches)

@@ -67,7 +67,7 @@ class ArchiveEntry:
 
 @dataclass(slots=True)
 class _Open:
-    """What the events have said of a candidate that is under way."""
+    """Facts of a candidate in flight, from its events."""
 
     candidate_id: str
     parent_id: str = ""

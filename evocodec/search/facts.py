@@ -15,7 +15,7 @@ def unknown_facts(sha256: str) -> ProgramFacts:
 
 
 class FactsOfOldPrograms:
-    """Facts of programs that were recorded without any, each derived once, when it is asked for.
+    """Facts of programs that were recorded without facts; each is derived once, when needed.
 
     ``read`` returns the text of a program by its SHA-256, ``derive`` parses it. Any thread may
     call.
@@ -38,7 +38,7 @@ class FactsOfOldPrograms:
 
 
 class LazyValues(Mapping[str, str]):
-    """Values of marked constants that are derived when somebody looks at them."""
+    """Values of tunables, derived when they are first read."""
 
     __slots__ = ("_derive", "_values")
 

@@ -19,7 +19,7 @@ _FENCED = (CandidateOpened, Judged, CandidateClosed, RunStopped)
 
 
 class Journal:
-    """Records an event once, then tells whoever listens.
+    """Records an event once, then passes it to the listeners.
 
     The ledger decides what is new; the lock keeps listeners in the ledger's order.
     ``next_resume_key`` is the key of the event with which another controller would take the run
@@ -39,7 +39,7 @@ class Journal:
         self._lock = threading.Lock()
 
     def publish(self, event: Event) -> None:
-        """Record the event; one that is already known changes nothing and is told to nobody."""
+        """Record the event; a known event changes nothing and is not passed on."""
         self.claim(event)
 
     def claim(self, event: Event) -> bool:

@@ -92,13 +92,13 @@ class RunMetrics:
             self._live.append(gauge)
 
     def leave_slots(self) -> None:
-        """Ask nobody any more: the engine is about to close, and its figures with it."""
+        """Stop reading slots: the engine is about to close."""
         for gauge in self._live:
             self.registry.unregister(gauge)
         self._live.clear()
 
     def infrastructure_failed(self) -> None:
-        """Count an evaluation that was given up on; no event tells, for a resume may make it."""
+        """Count an evaluation that failed for infrastructure reasons; no event records it."""
         self._show.infrastructure_failures.inc()
 
     def exposition(self) -> bytes:

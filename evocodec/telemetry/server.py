@@ -63,7 +63,7 @@ class MetricsServer:
         return f"http://{host}:{self._server.server_port}/metrics"
 
     def await_last_scrape(self, over: Callable[[], bool]) -> None:
-        """Return once Prometheus has read what is there now, or ``over`` answers yes.
+        """Return once Prometheus has read the last values, or ``over`` returns True.
 
         At once where it never came, or came only once; and it is not waited for much longer than it
         took between its last two visits.

@@ -73,7 +73,7 @@ class StoreMetrics:
 
 
 class LogCounter(logging.Handler):
-    """Counts log messages that somebody should look at; attach it to the ``evocodec`` logger."""
+    """Counts warnings and errors in the log; attach it to the ``evocodec`` logger."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         super().__init__(logging.WARNING)

@@ -139,7 +139,7 @@ _STAGE_WORDS = {
 
 
 class CandidateFold:
-    """Accumulates the events of one candidate; ``view`` is made when it is asked for, and kept.
+    """Accumulates the events of one candidate; ``view`` is computed on demand and cached.
 
     Made for tens of thousands of events: an event changes what it is about and copies nothing.
     Whoever shares one between threads holds a lock.

@@ -24,7 +24,7 @@ EXPERIMENT_TYPE = "llm_generated_code_evolution"
 
 
 def experiment_id(events: Sequence[Event]) -> str:
-    """Return the id of a candidate's experiment: the same whenever it is asked for.
+    """Return the id of a candidate's experiment; it never changes.
 
     ``real_exp_<epoch seconds of its opening>_<8 hex digits of run and candidate>``. Raises
     ValueError when the opening is not among the events.

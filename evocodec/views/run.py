@@ -129,7 +129,7 @@ class RunView:
 
 
 class RunState:
-    """Accumulates the events of one run; ``view`` may be asked for at any time.
+    """Accumulates the events of one run; ``view`` may be read at any time.
 
     Any thread may call any method. Applying an event again (same key) changes nothing, so a
     listener may replay a ledger and listen at the same time.

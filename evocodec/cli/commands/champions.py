@@ -190,7 +190,7 @@ def version_rows(version: "Version", current: "Version | None") -> list[tuple[st
 
 
 def fewer_text(improvement_percent: float | None, compared_with: str) -> str:
-    """Return an improvement in words that read well below zero too; empty without a number."""
+    """Return an improvement as text that also reads well below zero; empty without a number."""
     if improvement_percent is None:
         return ""
     word = "fewer" if improvement_percent >= 0 else "more"

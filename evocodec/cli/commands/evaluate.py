@@ -183,7 +183,7 @@ def check_outputs(csv: Path | None, html: Path | None) -> None:
 def write_outputs(
     report: "Report", *, csv: Path | None, html: Path | None, plots: Path | None
 ) -> tuple[Path, ...]:
-    """Write what was asked for, and return it."""
+    """Write the requested files, and return their paths."""
     written: list[Path] = []
     if csv is not None:
         from evocodec.report.files import write_csv

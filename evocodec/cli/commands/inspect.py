@@ -116,7 +116,7 @@ def status(
 
 
 class _Follower:
-    """Reads a run's new events whenever it is asked for a picture."""
+    """Reads the new events of a run whenever its panel is redrawn."""
 
     def __init__(self, session: Session, laboratory: "Laboratory", run_id: str) -> None:
         self._session = session

@@ -60,7 +60,7 @@ class AnchorProgress(AbstractContextManager["AnchorProgress"]):
             self._live.stop()
 
     def on_plan(self, planned: "Sequence[PlannedAnchor]", jobs: int) -> None:
-        """Take note of what is left to do."""
+        """Record the remaining work."""
         with self._lock:
             self._jobs = jobs
             self._planned = {

@@ -8,7 +8,7 @@ from evocodec.domain.events import Event
 
 
 class Display(Protocol):
-    """Shows a run while it goes on.
+    """Shows a run while it is running.
 
     Entered before the run and left after it. ``on_event`` and ``notice`` may be called from any
     thread, also before the first event and after the last; they never raise because of what an

@@ -28,7 +28,7 @@ class Tone(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One thing that happened. ``main`` lines are shown while a run goes on; all are in the log."""
+    """One event as a line. ``main`` lines are shown during a run; all lines are in the log."""
 
     who: str
     text: str
@@ -83,7 +83,7 @@ def _(event: ev.RunStarted) -> Line:
 
 
 def introduce(event: ev.RunStarted) -> tuple[Line, ...]:
-    """Return what a person should know before a run goes on: who proposes, and where to look."""
+    """Return facts for a person before a run starts: the proposer, and where to look."""
     dashboard = event.cluster.dashboard_url
     lines = [Line("run", event.notice, Tone.WARN)]
     if dashboard:
@@ -162,7 +162,7 @@ def _(event: ev.PointMeasured) -> Line:
 
 
 def point_text(point: RatePoint) -> str:
-    """Return one rate point in words."""
+    """Return one rate point as text."""
     kbit = point.bits / 1000
     cost = point.cost
     text = f"{point.clip} qp {point.qp:g}: {kbit:.1f} kbit, {point.quality.psnr_y_db:.2f} dB"
@@ -198,7 +198,7 @@ def _(event: ev.Evaluated) -> Line:
 
 
 def score_text(score: Score) -> str:
-    """Return a full evaluation in words."""
+    """Return a full evaluation as text."""
     return (
         f"{number(score.bitrate_mbps)} Mbit/s at equal quality "
         f"({percent(versus_hevc(score.bitrate_mbps))} vs HEVC), "

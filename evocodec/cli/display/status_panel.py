@@ -54,7 +54,7 @@ def message_text(run: RunView) -> str:
 
 
 def proposer_text(run: RunView) -> str:
-    """Return who proposes, so that nobody takes the mutation proposer for a language model."""
+    """Return the proposer as text: the mutation proposer is not a language model."""
     if run.proposer is Proposer.MUTATION:
         return "mutation proposer, no language model"
     return clean(f"{run.proposer or ''} {run.settings.get('model.model', '')}".strip())

@@ -64,7 +64,7 @@ def summary_payload(run: RunView, output_paths: OutputPaths, *, resume: str) -> 
 
 
 def resumable(run: RunView) -> bool:
-    """Whether going on with the run makes sense; one that never began has nothing to go on with."""
+    """Whether the run can be resumed; a run that never started cannot."""
     return bool(run.clips) and (run.outcome is not RunOutcome.FINISHED or bool(run.in_flight))
 
 

@@ -26,7 +26,7 @@ def by_clip(reports: Iterable["AnchorReport"]) -> Mapping[str, Sequence["AnchorR
 
 
 def clip_title(report: "AnchorReport") -> Text:
-    """Return what stands above a clip's table."""
+    """Return the title of a clip's table."""
     stream = report.stream
     title = Text(clean(report.curve.clip), style="bold")
     return title.append(

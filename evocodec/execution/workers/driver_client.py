@@ -45,7 +45,7 @@ class LinkLostError(Exception):
 
 
 class DriverClient:
-    """Owns the process. Any thread may call; ``on_change`` is told of its end."""
+    """Owns the process. Any thread may call; ``on_change`` is called at its end."""
 
     def __init__(self, on_change: Callable[[], None]) -> None:
         self._on_change = on_change

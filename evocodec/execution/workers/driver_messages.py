@@ -114,7 +114,7 @@ class EndOfStream:
 
 @dataclass(frozen=True, slots=True)
 class TaskGone:
-    """The task cannot go on; see ``TaskLostError``."""
+    """The task cannot continue; see ``TaskLostError``."""
 
     reason: str
     with_node: bool

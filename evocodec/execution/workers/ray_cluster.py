@@ -49,7 +49,7 @@ class RayCluster(RayWorkers):
         )
 
     def connect(self) -> RaySession:
-        """Start or join Ray, and wait for nobody."""
+        """Start or join Ray, without waiting for workers."""
         self._session = session = open_session(self._options)
         return session
 

@@ -106,7 +106,7 @@ def analysis_from(text: str, fields: Mapping[str, Any]) -> Analysis:
 
 
 def unreadable(program: Program, error: ParserLimitError) -> Analysis:
-    """What is known of a program that nobody could parse: it is refused, with the reason."""
+    """Return the facts of a program that could not be parsed: it is refused, with the reason."""
     _log.warning("program %s cannot be analysed: %s", program.sha256[:12], error)
     finding = Finding(GateRule.REVIEW_LIMIT, f"{error}; write it more simply")
     none = Tunables(error="the program cannot be parsed, so it has no marks")

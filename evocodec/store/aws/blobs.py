@@ -236,7 +236,7 @@ def check_bucket(client: AwsClient, bucket: str) -> None:
 
 
 def bucket_exists(client: AwsClient, bucket: str) -> bool:
-    """Return whether the bucket is there. Raises UserError when it belongs to somebody else."""
+    """Return whether the bucket exists. Raises UserError when another account owns it."""
     absent = {"404", "NoSuchBucket"}
     try:
         client.call(f"use the bucket {bucket}", "head_bucket", expected=absent, Bucket=bucket)

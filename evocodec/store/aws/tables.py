@@ -79,7 +79,7 @@ def ensure_table(client: AwsClient, spec: TableSpec, options: TableOptions) -> T
 
 
 def look_at(client: AwsClient, spec: TableSpec) -> TableFacts | None:
-    """Return what is there under that name, or None. Raises UserError when it has other keys."""
+    """Return the table's description, or None. Raises UserError when it has other keys."""
     try:
         answer = client.call(
             f"look at table {spec.name}",
