@@ -23,6 +23,7 @@ from typing import Self
 
 import numpy as np
 
+from benchmarks.bench_controller import controller_rows as cpu_rows
 from benchmarks.bench_metrics import metric_rows, overhead_rows
 from benchmarks.bench_sandbox import Row, markdown, sandbox_rows
 from benchmarks.bench_startup import startup_row, warm_starts
@@ -307,6 +308,7 @@ def main() -> None:
     finally:
         engine.close()
     rows += laboratory_rows()
+    rows += cpu_rows()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     rows.append(Row("peak memory of the controller", f"{peak:.0f} MiB", "all of the above"))
     layers = ", ".join(name for name in info.isolation.layers if info.isolation.holds(name))

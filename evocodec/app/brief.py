@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from agents.planner import describe_history, describe_tunables
 from agents.requests import HistoryItem
 from agents.templates import fenced
+from evocodec.app.engine import make_policy
 from evocodec.app.programs import built_in
 from evocodec.app.prompt_settings import make_prompts
 from evocodec.champions.repository import ChampionRepository
@@ -12,6 +13,7 @@ from evocodec.codec.program import Program
 from evocodec.config import Settings
 from evocodec.domain.events import Event
 from evocodec.rules.adoption import ChampionFacts
+from evocodec.sandbox.review.analysis import analyse_apart
 from evocodec.search.archive import Archive
 from evocodec.views.run import RunView
 from graph.history import champion_summary, planner_history
@@ -37,6 +39,7 @@ def write_brief(
     """
     current = champions.current()
     program = champions.program(current.version) if current else Program(built_in("inter"))
+    program = analyse_apart(program, make_policy(settings)).program
     facts = None
     if current and current.bitrate_mbps is not None and current.compression_ratio is not None:
         facts = ChampionFacts(

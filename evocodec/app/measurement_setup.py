@@ -24,8 +24,7 @@ from evocodec.evaluation.staged import StagedEvaluator
 from evocodec.execution.engine import Engine
 from evocodec.report.run_plots import FaultPictures
 from evocodec.sandbox.launcher import IsolationReport
-from evocodec.sandbox.parser_pool import ParserPool
-from evocodec.sandbox.review.analysis import Analyser
+from evocodec.sandbox.review.analysis import analyse_apart
 from evocodec.telemetry.bus import EventBus
 
 
@@ -82,11 +81,7 @@ def reviewed(settings: Settings, program: Program) -> Program:
     Raises:
         CandidateFailure: it is refused.
     """
-    pool = ParserPool(processes=1)
-    try:
-        found = Analyser(make_policy(settings), pool).analyse(program)
-    finally:
-        pool.close()
+    found = analyse_apart(program, make_policy(settings))
     if not found.review.accepted:
         findings = found.review.findings
         listed = "\n".join(f"line {f.line}: {f.message} [{f.rule}]" for f in findings)

@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import CancelledError, Future
-from concurrent.futures import TimeoutError as WaitTimeout
 from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any, TypeAlias, TypeVar
 
@@ -43,7 +42,6 @@ _Gate: TypeAlias = AbstractAsyncContextManager[object]
 
 _CHARACTERS_PER_TOKEN = 3.0  # on the safe side for code; used where the server gives no count
 _LONGEST_BACKOFF_SECONDS = 30.0
-_POLL_SECONDS = 0.1
 
 
 class ModelGateway:
@@ -74,6 +72,9 @@ class ModelGateway:
         self._stop = stop or threading.Event()
         self._interrupted = interrupted
         self._loop = _LoopThread()
+        # One thread waits for the stop, instead of every call looking out for it.
+        self._watch = threading.Thread(target=self._cancel_at_stop, name="model-stop", daemon=True)
+        self._watch.start()
         self._transport = Transport()
         # Without a bound no candidate in flight waits for another one's call.
         self._gate: _Gate = (
@@ -118,7 +119,12 @@ class ModelGateway:
     def close(self) -> None:
         """Cancel running calls and end the thread. Closing twice is allowed."""
         self._stop.set()
+        self._watch.join(timeout=10)
         self._loop.close(self._transport.close)
+
+    def _cancel_at_stop(self) -> None:
+        self._stop.wait()
+        self._loop.cancel_all()
 
     def _facts(
         self, call: "_Call", outcome: CallOutcome, prompt_tokens: int, completion_tokens: int
@@ -149,14 +155,11 @@ class ModelGateway:
     def _wait(self, work: Coroutine[Any, Any, T]) -> T:
         future = self._loop.submit(work)
         try:
-            while True:
-                try:
-                    return future.result(timeout=_POLL_SECONDS)
-                except WaitTimeout:
-                    if self._stop.is_set():
-                        raise self._interrupted("the run was asked to stop") from None
+            if self._stop.is_set():  # set before the watch could see this call
+                raise self._interrupted("the run was asked to stop")
+            return future.result()
         except CancelledError:
-            raise self._interrupted("the model gateway was closed") from None
+            raise self._interrupted("the run was asked to stop") from None
         finally:
             future.cancel()
 
@@ -286,6 +289,16 @@ class _LoopThread:
             work.close()
             raise EndpointUnavailable("the model gateway is closed")
         return asyncio.run_coroutine_threadsafe(work, self._loop)
+
+    def cancel_all(self) -> None:
+        """Cancel every coroutine that runs there now; whoever waits for one is told."""
+
+        def cancel() -> None:
+            for task in asyncio.all_tasks():
+                task.cancel()
+
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(cancel)
 
     def close(self, last: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Cancel every task, run one last coroutine, and end the thread."""

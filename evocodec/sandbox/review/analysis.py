@@ -76,6 +76,15 @@ class Analyser:
                 self._known.popitem(last=False)
 
 
+def analyse_apart(program: Program, policy: Policy) -> Analysis:
+    """Analyse one program in a process that is started for it."""
+    pool = ParserPool(processes=1)
+    try:
+        return Analyser(policy, pool).analyse(program)
+    finally:
+        pool.close()
+
+
 def analysis_task(text: str, policy: Policy) -> bytes:
     """``analyse`` as another process answers it."""
     return json.dumps(analysis_fields(analyse(Program(text), policy))).encode()
