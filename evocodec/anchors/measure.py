@@ -143,9 +143,9 @@ def anchor_curve(
     if cached is not None and not _lacks_vmaf(cached, clip, vmaf=vmaf):
         return _renamed(cached, clip.name)
     target_bits = operating_bits(clip.stream)
-    points = _Measuring(clip, encoder, jobs, _both(on_point, on_event), vmaf, stop).until_complete(
-        lambda known: bracketing_rates(known, target_bits, encoder.rate_limits), ()
-    )
+    points = _AnchorMeasurer(
+        clip, encoder, jobs, _both(on_point, on_event), vmaf, stop
+    ).until_complete(lambda known: bracketing_rates(known, target_bits, encoder.rate_limits), ())
     curve = _working_range(clip, encoder, points)
     write_curve(cache_dir, identity, curve)
     return curve
@@ -185,7 +185,7 @@ def covering_curve(
         points.append(point)
         write_curve(cache_dir, identity, make_curve(encoder.name, clip.name, points))
 
-    _Measuring(clip, encoder, jobs, _both(keep, on_event), vmaf, stop).until_complete(
+    _AnchorMeasurer(clip, encoder, jobs, _both(keep, on_event), vmaf, stop).until_complete(
         lambda measured: (
             (not measured and again) or covering_rates(measured, primary, operating_db, encoder)
         ),
@@ -252,7 +252,7 @@ def _lacks_vmaf(curve: RdCurve, clip: Clip, *, vmaf: bool) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class _Measuring:
+class _AnchorMeasurer:
     clip: Clip
     encoder: AnchorEncoder
     jobs: int

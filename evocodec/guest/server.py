@@ -132,7 +132,7 @@ class Server:
         signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the supervisor's to handle
         self._wakeup_writer = wakeup_writer
-        self._standby: WarmProcess | None = None
+        self._warm: WarmProcess | None = None
         self._scratch = Scratch(0, 0)
         self._prepare_next = False
         self._context = ForkServerContext(
@@ -249,16 +249,16 @@ class Server:
     def _start_job(self, request: bytes, fds: list[int]) -> int:
         self._scratch = Scratch.of_request(json.loads(request))
         self._prepare_next = True
-        standby, self._standby = self._standby, None
-        if standby is not None:
-            if standby.scratch == self._scratch:
+        warm, self._warm = self._warm, None
+        if warm is not None:
+            if warm.scratch == self._scratch:
                 with contextlib.suppress(OSError):  # it has died
-                    standby.hand_over(request, fds)
-                    return standby.pid
-            standby.dismiss()
-        standby = self._fork()
-        standby.hand_over(request, fds)
-        return standby.pid
+                    warm.hand_over(request, fds)
+                    return warm.pid
+            warm.dismiss()
+        warm = self._fork()
+        warm.hand_over(request, fds)
+        return warm.pid
 
     def _fork(self) -> WarmProcess:
         nested = self._pid_namespace == "on"
@@ -274,7 +274,7 @@ class Server:
         """Fork a process that waits for the next job; at most once per job, in case it dies."""
         self._prepare_next = False
         with contextlib.suppress(OSError):
-            self._standby = self._fork()
+            self._warm = self._fork()
 
     def _reap(self) -> None:
         while True:
@@ -284,9 +284,9 @@ class Server:
                 return
             if pid == 0:
                 break
-            if self._standby is not None and pid == self._standby.pid:
-                self._standby.dismiss()
-                self._standby = None
+            if self._warm is not None and pid == self._warm.pid:
+                self._warm.dismiss()
+                self._warm = None
             if pid == self._broker.pid:
                 raise SystemExit("the path broker has died")  # and with it every job: see confine
             status = self._jobs.pop(pid, None)
@@ -312,7 +312,7 @@ class Server:
         return _children_of(self._proc_fd, os.getpid()) - own
 
     def _waiting(self) -> list[int]:
-        return [] if self._standby is None else [self._standby.pid]
+        return [] if self._warm is None else [self._warm.pid]
 
 
 def _children_of(proc_fd: int, parent: int) -> set[int]:

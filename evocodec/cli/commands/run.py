@@ -176,9 +176,7 @@ def finish(
 def watch(
     session: Session,
     settings: "Settings",
-    carry_out: Callable[
-        ["Laboratory", Sequence[Callable[[Event], None]], threading.Event], RunView
-    ],
+    execute: Callable[["Laboratory", Sequence[Callable[[Event], None]], threading.Event], RunView],
     *,
     plain: bool,
     resume: str | None = None,
@@ -197,7 +195,7 @@ def watch(
         with session.laboratory_of(settings) as laboratory:
             if resume:
                 display.replay(event for _, event in laboratory.events(_named(resume)))
-            view = carry_out(laboratory, [listen], stop)
+            view = execute(laboratory, [listen], stop)
             return view, _places(session, laboratory, view)
 
     def on_stop() -> None:
