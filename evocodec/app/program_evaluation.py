@@ -60,7 +60,7 @@ def evaluate_program(
     if request.baseline_files:
         from evocodec.app.reference_codecs import baseline_codec
 
-        # Before the slow part: a file that cannot be used should be told at once.
+        # Before the slow part: an unusable file should be reported at once.
         baseline = baseline_codec(setup, request.baseline_files)
     score = setup.measure(_CANDIDATE, program)
     starting.engine.close()

@@ -141,7 +141,7 @@ class Git:
                 output, errors = process.communicate(stdin, timeout=seconds)
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
-                # A daemon that ssh left behind may hold the pipes open for ever.
+                # A daemon that ssh left behind may never close the pipes.
                 with suppress(subprocess.TimeoutExpired):
                     process.communicate(timeout=_DRAIN_SECONDS)
                 return GitResult(124, "", f"no answer within {seconds:g} seconds")

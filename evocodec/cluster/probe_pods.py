@@ -41,7 +41,7 @@ def pod(probe_id: str, role: Role, options: ProbeOptions, *, target: str = "") -
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "terminationGracePeriodSeconds": 0,
-        # So that it ends even where nobody is left to delete it.
+        # The pod ends even if no process is left to delete it.
         "activeDeadlineSeconds": int(options.timeout_seconds) + 60,
         "securityContext": {
             "runAsNonRoot": True,

@@ -185,7 +185,7 @@ def _read_writer(reader: "_Reader") -> str:
 
 
 def _check_writer(writer: str, length: int) -> None:
-    # Printable, because faces show it: a file must not be able to steer a terminal.
+    # Printable, because it is shown: a file must not be able to control a terminal.
     if not 1 <= length <= MAX_WRITER_BYTES or not writer.isprintable():
         raise ContainerError(
             f"writer id {writer!r} ({length} bytes) must be 1 to {MAX_WRITER_BYTES} bytes of "

@@ -26,7 +26,7 @@ from evocodec.isolation import confine, linux
 
 MAX_REQUEST_BYTES = 128 * 1024
 JOB_FDS = 5  # input, output, standard error, status; shared memory for frames, except to probe
-_TRACEBACK_AT = 0.95  # of the wall limit: then a job says where it is stuck, for the author to read
+_TRACEBACK_AT = 0.95  # of the wall limit: then the stack is written to stderr, for the author
 _PARKED_FD = 100  # above every descriptor that is arranged for the job
 _RULESET_FD, _PROC_FD, _RING_FD, _BROKER_FD, _STATUS_FD, _CONTROL_FD = 5, 6, 7, 8, 9, 10
 _WARM_UP_STREAM = {"width": 16, "height": 16, "fps": "30000/1001", "frame_count": 1}
@@ -99,7 +99,7 @@ def _run_child(control_fd: int, context: ForkServerContext, scratch: Scratch) ->
         try:
             prepared = confine.prepare(confinement)
             _warm_up()
-        except Exception as error:  # noqa: BLE001 - told to whoever brings a job
+        except Exception as error:  # noqa: BLE001 - reported when a job comes
             failure = error
         request = _receive_job(confinement)
         if failure or not prepared:

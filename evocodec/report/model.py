@@ -27,7 +27,7 @@ class Kind(StrEnum):
 
     PROGRAM = "program"
     ANCHOR = "anchor"
-    FILE = "file"  # a stream that somebody else encoded
+    FILE = "file"  # a stream that another encoder made
 
 
 @dataclass(frozen=True, slots=True)

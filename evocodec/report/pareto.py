@@ -60,7 +60,7 @@ def plot_pareto(points: Sequence[TradeOff], title: str, picture: Path) -> None:
     """
     if not points:
         raise ValueError("there is no result to plot")
-    # Here and not above: whoever only wants the front need not load a drawing library.
+    # Imported here: computing the front alone needs no drawing library.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

@@ -13,7 +13,7 @@ from evocodec.domain.video import StreamInfo
 from evocodec.report.drawn_curve import kbit_per_second
 from evocodec.report.rd_panel import Stroke, draw_clip, panel_grid, save_figure
 
-# Okabe and Ito (2008), and two more of Tol's: told apart by colour-blind readers too.
+# Okabe and Ito (2008), and two more of Tol's: distinguishable for colour-blind readers too.
 _COLOURS = (
     *("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"),
     *("#882255", "#999933"),

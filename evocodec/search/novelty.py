@@ -62,7 +62,7 @@ class Novelty:
     def _derive_missing(self) -> None:
         with self._lock:
             missing = tuple(self._without_facts)
-        # Parsing takes its time: whoever reports meanwhile is not kept waiting.
+        # Parsing takes time: other threads can report meanwhile.
         found = [(place, name, self._facts_of(sha256)) for place, name, sha256 in missing]
         with self._lock:
             for place, name, facts in found:

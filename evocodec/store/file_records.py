@@ -17,7 +17,7 @@ class FileRecordStore:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        # An id keeps its timestamp for ever, so a file's is read once.
+        # The timestamp of an id never changes, so a file's is read once.
         self._timestamps: dict[str, str] = {}
 
     def put(self, record: ExperimentRecord) -> None:

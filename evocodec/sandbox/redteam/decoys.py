@@ -90,7 +90,7 @@ class Decoys:
         try:
             listener.bind(("::1" if family == socket.AF_INET6 else "127.0.0.1", 0))
         except OSError:
-            return "9"  # a machine without IPv6: the attack then meets nobody
+            return "9"  # a machine without IPv6: no listener for the attack
         if kind == socket.SOCK_STREAM:
             listener.listen()
         self._listeners[name] = listener

@@ -157,7 +157,7 @@ def _create(client: AwsClient, spec: TableSpec, options: TableOptions) -> None:
             **arguments,
         )
     except Refused:
-        return  # somebody else is making it at this moment
+        return  # another process is creating it at this moment
 
 
 def _keys(hash_key: str, range_key: str) -> list[dict[str, str]]:

@@ -178,7 +178,7 @@ def _prepare(connection: sqlite3.Connection, path: Path, *, read_only: bool) -> 
     deadline = time.monotonic() + _BUSY_SECONDS
     while True:
         try:
-            # Before anything is changed: the file may be somebody else's database.
+            # Before anything is changed: the file may be another program's database.
             _check_ours(connection, path)
             if not read_only:
                 _create(connection)
