@@ -30,12 +30,19 @@ from evocodec.domain.results import (
     Stage,
 )
 from evocodec.domain.video import StreamInfo
-from evocodec.domain.vocabulary import VerdictRule
+from evocodec.domain.vocabulary import (
+    CallOutcome,
+    ModelRole,
+    Proposer,
+    ReviewerName,
+    VerdictRule,
+)
 from evocodec.store.blobs import FileBlobStore
 from evocodec.store.sqlite.ledger import SqliteLedger
 
 CLIP = "toy"
 START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+_RULES = {True: VerdictRule.BITRATE, False: VerdictRule.NOT_ENOUGH}
 _ADOPT_EVERY, _FULL_EVERY, _FAIL_EVERY = 500, 10, 10
 
 
@@ -62,7 +69,7 @@ class LongRun:
         """Every event in order."""
         yield self._make(
             ev.RunStarted,
-            proposer="model",
+            proposer=Proposer.MODEL,
             seed=1,
             clips=(CLIP,),
             settings={"model.model": "toy", "run.minutes": "600"},
@@ -105,7 +112,7 @@ class LongRun:
         if full:
             yield from self._evaluated(name, adopt=number == 1 or number % _ADOPT_EVERY == 0)
         else:
-            yield self._judged(name, adopt=False, rule="screen")
+            yield self._judged(name, adopt=False, rule=VerdictRule.SCREEN)
             yield self._close(name, CandidateStatus.REJECTED, "estimated 1.0 % more bits")
 
     def _written(self, name: str, number: int) -> Iterator[ev.Event]:
@@ -115,7 +122,7 @@ class LongRun:
         parent = self._champion if number > 1 else ""
         yield self._make(ev.CandidateOpened, name, parent_id=parent, number=number)
         if number > 1:
-            yield self._called(name, "planner")
+            yield self._called(name, ModelRole.PLANNER)
         yield self._make(
             ev.Planned,
             name,
@@ -124,7 +131,7 @@ class LongRun:
             steps=("add a filter of six taps", "search around the best half-sample position"),
         )
         if number > 1:
-            yield self._called(name, "coder")
+            yield self._called(name, ModelRole.CODER)
         yield self._make(
             ev.CodeWritten,
             name,
@@ -135,8 +142,8 @@ class LongRun:
             facts=_facts(number) if self._facts else None,
         )
         if number > 1:
-            yield self._called(name, "reviewer")
-        yield self._make(ev.Reviewed, name, attempt=0, accepted=True, reviewer="gate")
+            yield self._called(name, ModelRole.REVIEWER)
+        yield self._make(ev.Reviewed, name, attempt=0, accepted=True, reviewer=ReviewerName.MODEL)
 
     def _screened(self, name: str, *, passed: bool) -> Iterator[ev.Event]:
         yield self._make(ev.StageStarted, name, attempt=0, stage=Stage.SCREEN)
@@ -152,7 +159,7 @@ class LongRun:
             yield self._point(name, Stage.FULL, qp)
         self._bitrate *= 0.99 if adopt else 1.0
         yield self._make(ev.Evaluated, name, attempt=0, score=self._score(self._bitrate))
-        yield self._judged(name, adopt=adopt, rule="bitrate" if adopt else "not_enough")
+        yield self._judged(name, adopt=adopt, rule=_RULES[adopt])
         if not adopt:
             yield self._close(name, CandidateStatus.REJECTED, "4.2 % fewer bits; 10 % are needed")
             return
@@ -170,7 +177,7 @@ class LongRun:
         event: ev.Event = cls(run_id=self.run_id, at=at, candidate_id=candidate_id, **fields)
         return event
 
-    def _called(self, name: str, role: str) -> ev.Event:
+    def _called(self, name: str, role: ModelRole) -> ev.Event:
         sha256 = hashlib.sha256(f"{name}/{role}".encode()).hexdigest()
         return self._make(
             ev.ModelCalled,
@@ -181,7 +188,7 @@ class LongRun:
             prompt_sha256=sha256,
             template_sha256=sha256,
             reply_sha256=sha256,
-            outcome="ok",
+            outcome=CallOutcome.OK,
             prompt_tokens=5200,
             completion_tokens=3100,
             cost_usd=0.021,
@@ -193,10 +200,8 @@ class LongRun:
         point = _rate_point(qp)
         return self._make(ev.PointMeasured, name, attempt=0, stage=stage, task=task, point=point)
 
-    def _judged(self, name: str, *, adopt: bool, rule: str) -> ev.Event:
-        verdict = Verdict(
-            adopt, VerdictRule(rule), "by rule", f"v{self._version}", 4.2, self._bitrate, 40.0
-        )
+    def _judged(self, name: str, *, adopt: bool, rule: VerdictRule) -> ev.Event:
+        verdict = Verdict(adopt, rule, "by rule", f"v{self._version}", 4.2, self._bitrate, 40.0)
         return self._make(ev.Judged, name, verdict=verdict)
 
     def _close(self, name: str, status: CandidateStatus, reason: str) -> ev.Event:

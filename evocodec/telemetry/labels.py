@@ -85,15 +85,18 @@ class Family(Generic[M]):
     ) -> None:
         self._metric = metric
         self._known = tuple(frozenset(values) for values in labels.values())
+        self._series: dict[tuple[str, ...], M] = {}
         if from_zero:
             for values in itertools.product(*labels.values()):
                 metric.labels(*values)
 
     def of(self, *values: str) -> M:
         """Return the series of these label values, in the order of the labels."""
-        return self._metric.labels(
-            *(
-                value if value in known else OTHER
-                for value, known in zip(values, self._known, strict=True)
-            )
-        )
+        found = self._series.get(values)
+        if found is None:
+            pairs = zip(values, self._known, strict=True)
+            allowed = tuple(value if value in known else OTHER for value, known in pairs)
+            found = self._metric.labels(*allowed)
+            if allowed == values:  # kept: a run asks for the same few a hundred thousand times
+                self._series[values] = found
+        return found

@@ -4,6 +4,7 @@ Metrics are counted in the controller: a registry inside a Ray worker dies with 
 same events give the same figures, so a resumed run that is shown its past goes on counting there.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -66,6 +67,7 @@ class RunMetrics:
         self._rates = ChampionRates(self._show.bd_rate, self._show.bd_rate_clips, bd_rate)
         self._stages: dict[str, _OpenStage] = {}
         self._scores: dict[str, Score] = {}
+        self._lowest = math.inf
         self._verdicts: dict[str, Verdict] = {}
         self._open: set[str] = set()
         self._gpus_per_task = 0.0
@@ -172,7 +174,8 @@ class RunMetrics:
                 self._end_stage(event.candidate_id, at=event.at)
                 self._end_as(Stage.FULL, StageOutcome.PASSED)
                 self._scores[event.candidate_id] = score
-                self._show.best.set(min(known.bitrate_mbps for known in self._scores.values()))
+                self._lowest = min(self._lowest, score.bitrate_mbps)
+                self._show.best.set(self._lowest)
             case HeldOutTested(result=held_out):
                 self._end_stage(event.candidate_id, at=event.at)
                 self._end_as(Stage.HELD_OUT, _gate_outcome(held_out.passed))
@@ -224,6 +227,8 @@ class RunMetrics:
         self._end_stage(candidate_id)
         self._show.candidates.of(status).inc()
         self._open.discard(candidate_id)
+        self._scores.pop(candidate_id, None)
+        self._verdicts.pop(candidate_id, None)
         self._show.in_flight.set(len(self._open))
 
     def _count_call(self, event: ModelCalled) -> None:

@@ -2,6 +2,7 @@
 
 import io
 import json
+from dataclasses import replace
 from typing import get_args
 
 import pytest
@@ -11,7 +12,10 @@ from evocodec.cli.display.json import JsonDisplay
 from evocodec.cli.display.lines import describe
 from evocodec.cli.display.live import LiveDisplay
 from evocodec.cli.display.plain import PlainDisplay
-from evocodec.domain.events import Event
+from evocodec.cli.display.progress import Progress
+from evocodec.domain.events import CandidateOpened, Event, RunStarted, StageStarted
+from evocodec.domain.results import Stage
+from evocodec.views.candidate import CandidateFold, CandidateView
 from tests.support import sample_run as story
 
 
@@ -99,6 +103,78 @@ def test_plain_mode_says_what_goes_on_when_nothing_happened_for_a_while() -> Non
     (pulse,) = written(out).splitlines()[before:]
     assert "c0005 full evaluation, 3 of 8 tasks" in pulse
     assert "c0006 smoke test" in pulse
+
+
+def resumed(display: PlainDisplay | LiveDisplay) -> list[Event]:
+    """Tell a display what a killed run did; returns the first events of the session after."""
+    events = story.story()
+    display.replay(events)
+    started = next(event for event in events if isinstance(event, RunStarted))
+    goes_on = next(e for e in events if isinstance(e, StageStarted) and e.candidate_id == "c0006")
+    return [replace(started, resumed=1), replace(goes_on, stage=Stage.SCREEN)]
+
+
+def pulse_of(display: PlainDisplay, clock: Seconds, out: Console) -> str:
+    before = len(written(out).splitlines())
+    clock.now += 7
+    display.pulse()
+    (pulse,) = written(out).splitlines()[before:]
+    return pulse
+
+
+def test_a_resume_does_not_tell_the_past_as_the_present() -> None:
+    clock, out = Seconds(), console(width=200)
+    display = PlainDisplay(out, clock=clock, pulse_seconds=6)
+    started, goes_on = resumed(display)
+    pulse = pulse_of(display, clock, out)
+    assert "starting Ray" in pulse
+    assert "31 tasks done before" in pulse
+    assert "c0005" not in pulse
+    display.on_event(started)
+    pulse = pulse_of(display, clock, out)
+    assert "c0005 waiting to go on · c0006 waiting to go on · 0 tasks done, 31 before" in pulse
+    display.on_event(goes_on)
+    pulse = pulse_of(display, clock, out)
+    assert "c0005 waiting to go on · c0006 screen, 0 of 2 tasks · 0 tasks done, 31 before" in pulse
+
+
+def test_the_live_picture_of_a_resume_says_that_it_gets_ready() -> None:
+    out = console(width=140)
+    display = LiveDisplay(out, minutes=4, clock=Seconds())
+    started, _ = resumed(display)
+    out.print(display.picture())
+    assert "getting ready to go on" in written(out)
+    assert "full evaluation, 3 of 8 tasks" not in written(out)
+    display.on_event(started)
+    out.print(display.picture())
+    assert "4:00 left" in written(out)
+
+
+def test_following_a_run_makes_no_view_of_a_candidate_until_a_picture_is_drawn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made: list[str] = []
+    view = CandidateFold.view
+
+    def counted(fold: CandidateFold) -> CandidateView:
+        if fold._view is None:
+            made.append(fold.candidate_id)
+        return view(fold)
+
+    monkeypatch.setattr(CandidateFold, "view", counted)
+    progress = Progress(Seconds())
+    for event in story.story():
+        progress.apply(event)
+    assert made == ["c0001", "c0004"]  # the versions, as they were adopted
+    progress.snapshot()
+    drawn = len(made)
+    progress.apply(
+        CandidateOpened(
+            run_id=story.RUN, at=story.Clock()(), candidate_id="c0007", parent_id="", number=7
+        )
+    )
+    progress.snapshot()
+    assert made[drawn:] == ["c0007"]
 
 
 def test_plain_mode_pulses_by_itself_from_the_start() -> None:

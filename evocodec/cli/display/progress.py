@@ -13,6 +13,8 @@ from evocodec.views.run import RunState, RunView
 
 FULL_POINTS_PER_CLIP = 4  # the fewest that make a usable curve
 RECENT_LINES = 12
+_RECENT = frozenset({ev.CandidateClosed, ev.InfrastructureRetried})
+_SAME_STEP = frozenset({ev.PointMeasured, ev.ModelCalled, ev.InfrastructureRetried})
 LEFT_OPEN = "waiting to go on"  # nobody has taken it up since the run was resumed
 
 
@@ -74,17 +76,19 @@ class Progress:
     def apply(self, event: ev.Event) -> None:
         """Take in one event."""
         # The display's thread takes a snapshot while candidates' threads report.
+        kind = type(event)
         with self._lock:
-            if isinstance(event, ev.RunStarted):
+            if kind is ev.RunStarted:
                 self._leave_open()
                 self._begun = True
-            elif isinstance(event, ev.PointMeasured):
-                self._points += 1
             self._state.apply(event)
-            if event.candidate_id:
-                self._note_step(event.candidate_id)
-            if isinstance(event, ev.CandidateClosed | ev.InfrastructureRetried):
+            if kind is ev.PointMeasured:
+                self._points += 1
+            elif kind in _RECENT:
                 self._recent.append(event)
+            self._left.discard(event.candidate_id)
+            if event.candidate_id and kind not in _SAME_STEP:
+                self._note_step(event.candidate_id)
 
     def snapshot(self) -> Snapshot:
         """Return the picture of this moment."""
@@ -108,7 +112,6 @@ class Progress:
         self._points_before = self._points
 
     def _note_step(self, candidate_id: str) -> None:
-        self._left.discard(candidate_id)
         activity = self._state.activity(candidate_id)
         if not activity:
             self._since.pop(candidate_id, None)
