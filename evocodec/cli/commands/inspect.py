@@ -123,14 +123,19 @@ class _Follower:
         self._laboratory = laboratory
         self._run_id = run_id
         self._position = 0
-        self._now = 0.0
-        self._progress = Progress(lambda: self._now)
+        self._at = ""
+        self._now: float | None = None
+        self._progress = Progress(self._clock)
         self.stopped = False
+
+    def _clock(self) -> float:
+        """The present, or the time of the event that is being read: parsed only when asked for."""
+        return self._now if self._now is not None else epoch_seconds(self._at) or 0.0
 
     def status_panel(self) -> RenderableType:
         for position, event in self._laboratory.events(self._run_id, after=self._position):
             self._position = position
-            self._now = epoch_seconds(event.at) or 0.0
+            self._at, self._now = event.at, None
             self._progress.apply(event)
             self.stopped = isinstance(event, RunStopped)
         if not self.stopped:  # at a stop, time stood still for what is left open
