@@ -142,11 +142,11 @@ def test_the_live_picture_of_a_resume_says_that_it_gets_ready() -> None:
     out = console(width=140)
     display = LiveDisplay(out, minutes=4, clock=Seconds())
     started, _ = resumed(display)
-    out.print(display.picture())
+    out.print(display.status_panel())
     assert "getting ready to go on" in written(out)
     assert "full evaluation, 3 of 8 tasks" not in written(out)
     display.on_event(started)
-    out.print(display.picture())
+    out.print(display.status_panel())
     assert "4:00 left" in written(out)
 
 
