@@ -4,6 +4,7 @@ import base64
 import csv
 import hashlib
 import re
+import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from enum import Enum
@@ -436,3 +437,18 @@ def test_further_pictures_are_kept_only_while_they_are_small_together() -> None:
     kept = within_budget(views, 3 * picture.size_bytes)
     assert [len(view.pictures) for view in kept] == [2, 1]
     assert [len(view.pictures) for view in within_budget(views, 0)] == [1, 1]
+
+
+def test_the_wheel_has_what_a_page_is_made_of() -> None:
+    root = Path(__file__).parents[2]
+    settings = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
+    package = root / "evocodec"
+    shipped = {
+        path
+        for pattern in settings["tool"]["setuptools"]["package-data"]["evocodec"]
+        for path in package.glob(pattern)
+    }
+    inside = (package / "report").rglob("*")
+    parts = {path for path in inside if path.suffix in {".j2", ".css", ".js"}}
+    assert len(parts) > 10
+    assert parts <= shipped
