@@ -197,8 +197,8 @@ def overhead_rows(engine: Engine) -> list[Row]:
 
 
 def _scoring_seconds(frames: tuple[Frame, ...], *, vmaf: bool) -> float:
-    one = np.uint8(1)
-    shifted = tuple(Frame(y ^ one, u ^ one, v ^ one) for y, u, v in frames)
+    lowest_bit = np.uint8(1)
+    shifted = tuple(Frame(y ^ lowest_bit, u ^ lowest_bit, v ^ lowest_bit) for y, u, v in frames)
     seconds = []
     for _ in range(ROUNDS):
         start = time.perf_counter()

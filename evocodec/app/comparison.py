@@ -107,7 +107,7 @@ def compare_sides(
     if not request.pictures:
         return report
     with ExitStack() as stack:
-        shown = [_renderer(one, settings, stack) for one in (first, second)]
+        shown = [_renderer(measured_side, settings, stack) for measured_side in (first, second)]
         return with_views(report, setup, shown[0], shown[1])
 
 
@@ -175,14 +175,16 @@ def _measure(
 def _context(setup: MeasurementSetup, *measured: _Measured) -> tuple[Codec, ...]:
     """The primary anchor, where neither side is it."""
     primary = primary_encoder(Track(setup.settings.evaluation.track))
-    if any(one.side.encoder == primary for one in measured):
+    if any(measured_side.side.encoder == primary for measured_side in measured):
         return ()
     return anchor_codecs(setup, (primary,))[0]
 
 
-def _renderer(one: _Measured, settings: Settings, stack: ExitStack) -> Renderer:
-    if one.side.encoder is not None:
-        return anchor_renderer(one.codec, one.side.encoder)
-    assert one.side.program is not None  # noqa: S101 - a side is one or the other
+def _renderer(measured_side: _Measured, settings: Settings, stack: ExitStack) -> Renderer:
+    if measured_side.side.encoder is not None:
+        return anchor_renderer(measured_side.codec, measured_side.side.encoder)
+    assert measured_side.side.program is not None  # noqa: S101 - a side is one or the other
     launcher = stack.enter_context(local_launcher(settings))
-    return program_renderer(one.codec, one.side.program, launcher, make_limits(settings))
+    return program_renderer(
+        measured_side.codec, measured_side.side.program, launcher, make_limits(settings)
+    )

@@ -44,17 +44,20 @@ class MeasurementSetup:
         """Smoke and full; raises CandidateFailure when the program fails."""
         costs = InBackground(lambda: reference_costs(self.settings, self.anchored))
         pictures = FaultPictures(
-            {name: one.curve for name, one in self.anchored.items()},
-            {name: one.clip.stream for name, one in self.anchored.items()},
+            {name: anchored_clip.curve for name, anchored_clip in self.anchored.items()},
+            {name: anchored_clip.clip.stream for name, anchored_clip in self.anchored.items()},
             self.workspace.root / "curves",
         )
         forget = self.bus.subscribe(pictures)
         evaluator = StagedEvaluator(
             self.engine,
             run_id="eval",
-            clips={name: one.clip for name, one in self.anchored.items()},
-            anchors={name: one.curve for name, one in self.anchored.items()},
-            operating_db={name: one.operating_psnr_y_db for name, one in self.anchored.items()},
+            clips={name: anchored_clip.clip for name, anchored_clip in self.anchored.items()},
+            anchors={name: anchored_clip.curve for name, anchored_clip in self.anchored.items()},
+            operating_db={
+                name: anchored_clip.operating_psnr_y_db
+                for name, anchored_clip in self.anchored.items()
+            },
             record=self.bus.publish,
             recorded=lambda key: None,
             now=utc_now,
@@ -122,8 +125,8 @@ def open_setup(
         )
     info = starting.ready()
     require_floor(info.isolation, settings)
-    for one in anchored.values():
-        starting.engine.put_clip(one.clip)
+    for anchored_clip in anchored.values():
+        starting.engine.put_clip(anchored_clip.clip)
     return MeasurementSetup(
         settings, workspace, anchored, info.isolation, starting.engine, bus, stop
     )

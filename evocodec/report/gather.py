@@ -88,9 +88,11 @@ def mean_rates(
 ) -> Mapping[tuple[str, Metric], Mean]:
     """Mean BD-rate over clips, by reference and metric, of those that could be compared."""
     values: dict[tuple[str, Metric], list[float]] = {}
-    for one in comparisons:
-        if one.bd_rate is not None:
-            values.setdefault((one.anchor, one.metric), []).append(one.bd_rate.akima_percent)
+    for comparison in comparisons:
+        if comparison.bd_rate is not None:
+            values.setdefault((comparison.anchor, comparison.metric), []).append(
+                comparison.bd_rate.akima_percent
+            )
     return {
         key: Mean(sum(each) / len(each), mean_interval(each, level), len(each))
         for key, each in values.items()

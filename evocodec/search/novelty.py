@@ -68,7 +68,7 @@ class Novelty:
             for place, name, facts in found:
                 self._claim(place, name, facts)
             derived = set(missing)
-            self._without_facts = [one for one in self._without_facts if one not in derived]
+            self._without_facts = [entry for entry in self._without_facts if entry not in derived]
 
     def _claim(self, place: int, candidate_id: str, facts: ProgramFacts) -> None:
         digest = self._digest(facts)

@@ -62,9 +62,11 @@ def check(session: Session) -> None:
     workspace = Workspace.of(settings)
     workspace.prepare()
     checks = check_stores(settings, workspace)
-    failed = [one for one in checks if one.state == "fail"]
+    failed = [found for found in checks if found.state == "fail"]
     if session.json:
-        session.emit_pretty({"ok": not failed, "checks": [check_payload(one) for one in checks]})
+        session.emit_pretty(
+            {"ok": not failed, "checks": [check_payload(found) for found in checks]}
+        )
     else:
         session.show(checks_table(checks))
     if failed:

@@ -147,7 +147,9 @@ class Driver:
         if broken:
             return broken
         done = self._ray.ready(list(held.values()), request.seconds)
-        return tuple(n for n, stream in held.items() if any(stream is one for one in done))
+        return tuple(
+            n for n, stream in held.items() if any(stream is reference for reference in done)
+        )
 
     def _take(self, request: Take) -> object:
         stream = self._held.get(request.number)
