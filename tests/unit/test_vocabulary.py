@@ -13,9 +13,13 @@ import pytest
 import agents
 import evocodec
 import graph
+from evocodec.app.engine import make_policy
+from evocodec.cli.render.run_summary import EXIT_OF_OUTCOME, HEADLINES
+from evocodec.config import load_settings
 from evocodec.domain.candidate import Origin
+from evocodec.domain.errors import ConfigError
 from evocodec.domain.events import Event
-from evocodec.domain.vocabulary import GateRule
+from evocodec.domain.vocabulary import GateRule, Layer, RunOutcome
 
 WORDS = frozenset(
     {"rule", "reviewer", "role", "outcome", "proposer", "failure", "origin", "stage", "status"}
@@ -137,3 +141,16 @@ def test_every_origin_is_given_to_something(origin: Origin) -> None:
 
 def test_only_old_ledgers_say_gate_for_a_reviewer() -> None:
     assert uses("ReviewerName.GATE") == set()
+
+
+def test_every_outcome_of_a_run_has_an_exit_code_and_a_headline() -> None:
+    assert set(EXIT_OF_OUTCOME) == set(RunOutcome)
+    assert set(HEADLINES) == set(RunOutcome)
+
+
+def test_a_floor_that_names_no_layer_is_refused_with_the_names_of_layers() -> None:
+    known = load_settings(flags={"sandbox.floor": ["landlock|path_broker"]})
+    assert frozenset({Layer.LANDLOCK, Layer.PATH_BROKER}) in make_policy(known).floor
+    unknown = load_settings(flags={"sandbox.floor": ["landlocks"]})
+    with pytest.raises(ConfigError, match=r"'landlocks'.*no layer.*landlock"):
+        make_policy(unknown)
