@@ -135,7 +135,7 @@ def _started() -> Any:
 
 
 def _use() -> Any:
-    """What a process took; its type has moved between the trees that are measured."""
+    """Resource use of a process; its type differs between the measured trees."""
     from evocodec.sandbox import launcher
 
     return vars(launcher)["ResourceUse"](0.1, 0.1, 1 << 20)

@@ -90,7 +90,7 @@ class Parsed:
 
 
 def search_rows(events: Sequence[Event], programs: dict[str, str], size: int) -> list[Row]:
-    """What a resume folds, and what the next proposals ask of it."""
+    """Cost of folding the events on a resume, and of the next proposals."""
     parsed = Parsed()
     state = new_search_state(mode="model", seed=1, read_program=programs.__getitem__, derive=parsed)
 

@@ -86,7 +86,7 @@ def open_blobs(store: StoreSettings, workspace: Workspace) -> ListedBlobs:
 
 
 def s3_options(store: StoreSettings) -> "S3Options":
-    """How blobs are kept in the bucket."""
+    """Options of blobs in the bucket."""
     from evocodec.store.aws.blobs import S3Options
 
     return S3Options(
@@ -137,7 +137,7 @@ def aws_client(store: StoreSettings, service: "Service") -> "AwsClient":
 
 
 def aws_options(store: StoreSettings, service: "Service") -> "AwsOptions":
-    """Which AWS, and how patiently."""
+    """AWS region, profile and retry time from the settings."""
     from evocodec.store.aws.client import AwsOptions
 
     url = store.s3_endpoint_url if service == "s3" else store.dynamodb_endpoint_url

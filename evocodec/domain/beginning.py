@@ -47,7 +47,7 @@ class Beginning:
 
 @dataclass(frozen=True, slots=True)
 class ClusterFacts:
-    """Where a run's tasks run; the address is empty for a cluster of its own."""
+    """Location of a run's tasks; the address is empty for a cluster of its own."""
 
     address: str = ""
     dashboard_url: str = ""
@@ -58,7 +58,7 @@ class ClusterFacts:
 
 @dataclass(frozen=True, slots=True)
 class ModelBudget:
-    """What a run may spend on models; 0 is no limit."""
+    """Spending limits of a run on models; 0 is no limit."""
 
     usd: float = 0.0
     tokens: int = 0

@@ -32,7 +32,7 @@ class ParserLimitError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ParserLimits:
-    """What one request may take."""
+    """Limits of one request."""
 
     cpu_seconds: float = 10.0
     memory_bytes: int = 512 << 20

@@ -9,7 +9,7 @@ from evocodec.search.facts import FactsOf, unknown_facts
 
 
 class Novelty:
-    """Who was first with a program, by the order of the ledger; any thread may call.
+    """First candidate of each program, by the order of the ledger; thread-safe.
 
     With ``near``, programs that differ only in float constants, and there by less than their
     second significant digit, count as the same. Likeness of the text is no measure: one constant
