@@ -40,8 +40,8 @@ def test_evocodec_reads_the_settings_that_are_rendered(
 
 def test_settings_of_the_user_win_over_those_of_the_chart(tmp_path: Path) -> None:
     words = chart.settings(
-        model__baseUrl="https://m.example.com/v1",
-        model__name="coder-large",
+        model__base_url="https://m.example.com/v1",
+        model__model="coder-large",
         champions__remote="https://git.example.com/lab/codecs.git",
         controller__settings={
             "run": {"minutes": 20, "seed": 7},

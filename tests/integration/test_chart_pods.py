@@ -27,9 +27,9 @@ EVERYTHING = (
     ),
 )
 AWS = chart.settings(
-    stores__backend="aws",
-    stores__region="eu-west-1",
-    stores__bucket="evocodec-lab",
+    store__backend="dynamodb",
+    store__region="eu-west-1",
+    store__bucket="evocodec-lab",
     champions__remote="https://git.example.com/codecs.git",
     controller__persistence__enabled=False,
     ray__auth__enabled=False,

@@ -62,8 +62,12 @@ _REFUSED = {
         "the volume is at /data",
     ),
     "a port that no policy opens": (
-        {"model__baseUrl": "http://vllm.models:8000/v1", "model__name": "m"},
+        {"model__base_url": "http://vllm.models:8000/v1", "model__model": "m"},
         "is at port 8000, and networkPolicy.outside.ports",
+    ),
+    "a port of a role's endpoint that no policy opens": (
+        {"controller__settings": {"model": {"coder": {"base_url": "http://big.models:8000/v1"}}}},
+        "controller.settings.model.coder.base_url is at port 8000",
     ),
     "git by ssh": ({"champions__remote": "git@git.example.com:lab.git"}, "image has no ssh"),
     "TLS half set": ({"ray__tls__existingSecret": "ca"}, "set ray.tls.enabled=true"),
@@ -78,7 +82,7 @@ _REFUSED = {
         "would show nothing",
     ),
     "a block": ({"networkPolicy__outside__cidrs": ["all"]}, "write it as 10.0.0.0/8"),
-    "an address": ({"model__baseUrl": "models:8000"}, "write it as https://host/path"),
+    "an address": ({"model__base_url": "models:8000"}, "write it as https://host/path"),
     "a digest": ({"image__sandbox__digest": "latest"}, "or set the tag instead"),
     "a privileged port": ({"metrics__port": 80}, "minimum: got 80"),
     "a number of workers": ({"ray__worker__minReplicas": 9}, "raise maxReplicas"),
@@ -88,28 +92,44 @@ _REFUSED = {
     "the same port twice": ({"ray__ports__gcs": 8265}, "are both 8265"),
     "a port of workers": ({"ray__ports__metrics": 10500}, "choose another"),
     "ports backwards": ({"ray__ports__workerMin": 20000}, "exchange them"),
-    "half of AWS": ({"stores__backend": "aws"}, "needs stores.bucket and stores.region"),
-    "a bucket unused": ({"stores__bucket": "videos"}, "set stores.backend=aws"),
+    "the old name of the store": (
+        {"stores__bucket": "videos"},
+        "stores.bucket is now called as the setting is: set store.bucket",
+    ),
+    "the old name of a backend": (
+        {"stores__backend": "aws"},
+        "set store.backend (sqlite for embedded, dynamodb for aws)",
+    ),
+    "the old name of an endpoint": (
+        {"model__baseUrl": "https://m.example.com/v1"},
+        "model.baseUrl is now called as the setting is: set model.base_url",
+    ),
+    "the old name of a model": (
+        {"model__name": "m"},
+        "model.name is now called as the setting is: set model.model",
+    ),
+    "half of AWS": ({"store__backend": "dynamodb"}, "needs store.bucket and store.region"),
+    "a bucket unused": ({"store__bucket": "videos"}, "set store.backend=dynamodb"),
     "nothing kept": ({"controller__persistence__enabled": False}, "would lose every run"),
     "versions not kept": (
         {
             "controller__persistence__enabled": False,
-            "stores__backend": "aws",
-            "stores__region": "eu-west-1",
-            "stores__bucket": "videos",
+            "store__backend": "dynamodb",
+            "store__region": "eu-west-1",
+            "store__bucket": "videos",
         },
         "set champions.remote to a git URL",
     ),
     "no account": ({"serviceAccount__create": False}, "needs serviceAccount.name"),
-    "a nameless model": ({"model__baseUrl": "https://m.example.com/v1"}, "without model.name"),
-    "a homeless model": ({"model__name": "m"}, "set model.baseUrl, or vllm.enabled"),
+    "a nameless model": ({"model__base_url": "https://m.example.com/v1"}, "without model.model"),
+    "a homeless model": ({"model__model": "m"}, "set model.base_url, or vllm.enabled"),
     "vLLM without model": ({"vllm__enabled": True}, "needs vllm.model"),
     "two endpoints": (
         {
             "vllm__enabled": True,
             "vllm__model": "m",
-            "model__baseUrl": "https://m.example.com/v1",
-            "model__name": "m",
+            "model__base_url": "https://m.example.com/v1",
+            "model__model": "m",
         },
         "there is one endpoint",
     ),
@@ -168,6 +188,10 @@ def test_the_table_of_the_readme_is_current() -> None:
     assert chart_readme.readme(old, VALUES) == old, "python -m tools.chart_readme"
 
 
+def is_renamed(schema: chart.Object) -> bool:
+    return str(schema.get("description", "")).startswith("Called ")
+
+
 def test_the_schema_knows_every_value_and_no_other() -> None:
     def compare(node: object, schema: chart.Object, path: str) -> None:
         if "properties" not in schema or path == ".controller.settings":
@@ -176,7 +200,9 @@ def test_the_schema_knows_every_value_and_no_other() -> None:
             path
         )
         assert isinstance(node, dict), path
-        known = set(schema["properties"]) - ({"global"} if not path else set())
+        # Old names are known to the schema alone, so that a template can say the new ones.
+        renamed = {name for name, each in schema["properties"].items() if is_renamed(each)}
+        known = set(schema["properties"]) - renamed - ({"global"} if not path else set())
         assert set(node) == known, path
         for key, child in node.items():
             compare(child, schema["properties"][key], f"{path}.{key}")
@@ -191,8 +217,8 @@ def test_the_schema_knows_the_settings_of_the_program() -> None:
 
 def test_an_endpoint_behind_an_opened_port_is_taken() -> None:
     words = chart.settings(
-        model__baseUrl="http://vllm.models:8000/v1",
-        model__name="m",
+        model__base_url="http://vllm.models:8000/v1",
+        model__model="m",
         networkPolicy__outside__ports=[443, 8000],
     )
     assert chart.render(*words)

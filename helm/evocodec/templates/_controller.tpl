@@ -17,8 +17,8 @@
 {{- if .Values.metrics.enabled -}}
 {{- $_ := set $known "telemetry" (dict "metrics_port" (int .Values.metrics.port) "metrics_bind" "0.0.0.0" "log_to" "stdout" "log_format" "json") -}}
 {{- end -}}
-{{- if eq .Values.stores.backend "aws" -}}
-{{- $store := dict "backend" "dynamodb" "region" .Values.stores.region "bucket" .Values.stores.bucket "dynamodb_endpoint_url" .Values.stores.dynamodbEndpoint "s3_endpoint_url" .Values.stores.s3Endpoint -}}
+{{- if eq .Values.store.backend "dynamodb" -}}
+{{- $store := dict "backend" "dynamodb" "region" .Values.store.region "bucket" .Values.store.bucket "dynamodb_endpoint_url" .Values.store.dynamodb_endpoint_url "s3_endpoint_url" .Values.store.s3_endpoint_url -}}
 {{- $_ := set $known "store" $store -}}
 {{- end -}}
 {{- with .Values.champions.remote -}}
@@ -30,7 +30,7 @@
 {{- define "evocodec.controllerEnv" -}}
 {{- include "evocodec.rayEnv" . }}
 {{ include "evocodec.rayTokenEnv" . }}
-{{- with .Values.stores.region }}
+{{- with .Values.store.region }}
 - name: AWS_REGION
   value: {{ . }}
 {{- end }}

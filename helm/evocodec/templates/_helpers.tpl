@@ -68,17 +68,17 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end -}}
 
 {{- define "evocodec.modelUrl" -}}
-{{- if .Values.model.baseUrl -}}
-{{- .Values.model.baseUrl -}}
+{{- if .Values.model.base_url -}}
+{{- .Values.model.base_url -}}
 {{- else if .Values.vllm.enabled -}}
 {{- printf "http://%s-vllm.%s.svc.%s:8000/v1" (include "evocodec.fullname" .) .Release.Namespace .Values.clusterDomain -}}
 {{- end -}}
 {{- end -}}
 
 {{- define "evocodec.modelName" -}}
-{{- if .Values.model.name -}}
-{{- .Values.model.name -}}
-{{- else if and .Values.vllm.enabled (not .Values.model.baseUrl) -}}
+{{- if .Values.model.model -}}
+{{- .Values.model.model -}}
+{{- else if and .Values.vllm.enabled (not .Values.model.base_url) -}}
 {{- .Values.vllm.model -}}
 {{- end -}}
 {{- end -}}

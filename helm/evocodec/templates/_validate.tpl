@@ -2,6 +2,7 @@
 {{- define "evocodec.validate" -}}
 {{- $v := .Values -}}
 {{- $worker := $v.ray.worker -}}
+{{- include "evocodec.validateNames" . -}}
 {{- include "evocodec.validateForms" . -}}
 {{- if gt (len (include "evocodec.fullname" .)) 40 -}}
 {{- fail (printf "fullnameOverride %q has more than 40 characters, and KubeRay would cut names made from it; shorten it" $v.fullnameOverride) -}}
@@ -19,15 +20,15 @@
 {{- fail (printf "ray.worker.slots (%v) is more than ray.worker.cpus (%v), and each job needs a processor; raise cpus or lower slots" $worker.slots $worker.cpus) -}}
 {{- end -}}
 {{- include "evocodec.validatePorts" . -}}
-{{- if and (eq $v.stores.backend "aws") (or (not $v.stores.bucket) (not $v.stores.region)) -}}
-{{- fail "stores.backend=aws needs stores.bucket and stores.region; set them, or stores.backend=embedded" -}}
+{{- if and (eq $v.store.backend "dynamodb") (or (not $v.store.bucket) (not $v.store.region)) -}}
+{{- fail "store.backend=dynamodb needs store.bucket and store.region; set them, or store.backend=sqlite" -}}
 {{- end -}}
-{{- if and (eq $v.stores.backend "embedded") (or $v.stores.bucket $v.stores.dynamodbEndpoint) -}}
-{{- fail "stores.bucket or stores.dynamodbEndpoint is set, but stores.backend is embedded and would not use it; set stores.backend=aws" -}}
+{{- if and (eq $v.store.backend "sqlite") (or $v.store.bucket $v.store.dynamodb_endpoint_url) -}}
+{{- fail "store.bucket or store.dynamodb_endpoint_url is set, but store.backend is sqlite and would not use it; set store.backend=dynamodb" -}}
 {{- end -}}
 {{- if not $v.controller.persistence.enabled -}}
-{{- if eq $v.stores.backend "embedded" -}}
-{{- fail "controller.persistence.enabled=false with stores.backend=embedded would lose every run at the first restart; set persistence.enabled=true or stores.backend=aws" -}}
+{{- if eq $v.store.backend "sqlite" -}}
+{{- fail "controller.persistence.enabled=false with store.backend=sqlite would lose every run at the first restart; set persistence.enabled=true or store.backend=dynamodb" -}}
 {{- else if not $v.champions.remote -}}
 {{- fail "controller.persistence.enabled=false would lose the adopted versions at the first restart; set champions.remote to a git URL, or persistence.enabled=true" -}}
 {{- end -}}
@@ -35,11 +36,11 @@
 {{- if and (not $v.serviceAccount.create) (not $v.serviceAccount.name) -}}
 {{- fail "serviceAccount.create=false needs serviceAccount.name, the account that exists" -}}
 {{- end -}}
-{{- if and $v.model.baseUrl (not $v.model.name) -}}
-{{- fail "model.baseUrl is set without model.name; set the name that the endpoint knows the model by" -}}
+{{- if and $v.model.base_url (not $v.model.model) -}}
+{{- fail "model.base_url is set without model.model; set the name that the endpoint knows the model by" -}}
 {{- end -}}
-{{- if and $v.model.name (not $v.model.baseUrl) (not $v.vllm.enabled) -}}
-{{- fail "model.name is set without an endpoint; set model.baseUrl, or vllm.enabled=true and vllm.model" -}}
+{{- if and $v.model.model (not $v.model.base_url) (not $v.vllm.enabled) -}}
+{{- fail "model.model is set without an endpoint; set model.base_url, or vllm.enabled=true and vllm.model" -}}
 {{- end -}}
 {{- include "evocodec.validateMemory" . -}}
 {{- include "evocodec.validateDoors" . -}}
@@ -76,7 +77,11 @@
 {{- range $outside.ports -}}
 {{- $open = append $open (int .) -}}
 {{- end -}}
-{{- range $name, $url := dict "model.baseUrl" $v.model.baseUrl "stores.dynamodbEndpoint" $v.stores.dynamodbEndpoint "stores.s3Endpoint" $v.stores.s3Endpoint "champions.remote" $v.champions.remote -}}
+{{- $urls := dict "model.base_url" $v.model.base_url "store.dynamodb_endpoint_url" $v.store.dynamodb_endpoint_url "store.s3_endpoint_url" $v.store.s3_endpoint_url "champions.remote" $v.champions.remote -}}
+{{- range $role := list "planner" "coder" "reviewer" "judge" -}}
+{{- $_ := set $urls (printf "controller.settings.model.%s.base_url" $role) (dig "model" $role "base_url" "" $v.controller.settings) -}}
+{{- end -}}
+{{- range $name, $url := $urls -}}
 {{- if $url -}}
 {{- $given := regexFind "^[a-z]+://[^/]*:[0-9]+(/|$)" $url -}}
 {{- $port := ternary 443 80 (hasPrefix "https:" $url) -}}
@@ -97,9 +102,9 @@
   "workspace" "the volume is at /data; leave it"
   "ray.address" "the chart has a cluster of its own; leave it"
   "telemetry.metrics_port" "the Service and the policies would not know; set metrics.port"
-  "store.backend" "set stores.backend"
-  "store.bucket" "set stores.bucket"
-  "model.base_url" "set model.baseUrl"
+  "store.backend" "set store.backend"
+  "store.bucket" "set store.bucket"
+  "model.base_url" "set model.base_url"
   "model.api_key" "a ConfigMap is no place for a key; put EVOCODEC_MODEL__API_KEY into a secret and name it in controller.existingSecret"
   "champions.remote" "set champions.remote" -}}
 {{- range $role := list "planner" "coder" "reviewer" "judge" -}}
@@ -124,8 +129,8 @@
 {{- if not $v.vllm.model -}}
 {{- fail "vllm.enabled=true needs vllm.model, a model's name on the hub or its path on the volume" -}}
 {{- end -}}
-{{- if $v.model.baseUrl -}}
-{{- fail "vllm.enabled=true and model.baseUrl are both set, and there is one endpoint; unset one of them" -}}
+{{- if $v.model.base_url -}}
+{{- fail "vllm.enabled=true and model.base_url are both set, and there is one endpoint; unset one of them" -}}
 {{- end -}}
 {{- end -}}
 {{- if $v.vllm.keda.enabled -}}
@@ -210,7 +215,7 @@
   "ray.head.tmpSize" $quantity "ray.head.sharedMemory" $quantity
   "ray.worker.memory" $quantity "ray.worker.tmpSize" $quantity "ray.worker.sharedMemory" $quantity
   "vllm.memory" $quantity "vllm.cache.size" $quantity
-  "champions.remote" $git "model.baseUrl" $url "stores.dynamodbEndpoint" $url "stores.s3Endpoint" $url
+  "champions.remote" $git "model.base_url" $url "store.dynamodb_endpoint_url" $url "store.s3_endpoint_url" $url
   "vllm.keda.prometheus" $url
   "image.controller.digest" $digest "image.sandbox.digest" $digest "vllm.image.digest" $digest
   "externalSecret.refreshInterval" $duration "metrics.serviceMonitor.interval" $duration
@@ -230,6 +235,25 @@
 {{- if not (regexMatch (index $form 0) (toString .)) -}}
 {{- fail (printf "%s: %q %s" $path (toString .) (index $form 1)) -}}
 {{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Names of values before 0.2.0. What is left unset would be used in their place. */}}
+{{- define "evocodec.validateNames" -}}
+{{- $now := dict
+  "stores.backend" "store.backend (sqlite for embedded, dynamodb for aws)"
+  "stores.region" "store.region"
+  "stores.bucket" "store.bucket"
+  "stores.dynamodbEndpoint" "store.dynamodb_endpoint_url"
+  "stores.s3Endpoint" "store.s3_endpoint_url"
+  "model.baseUrl" "model.base_url"
+  "model.name" "model.model" -}}
+{{- $values := .Values -}}
+{{- range $old, $new := $now -}}
+{{- $path := splitList "." $old -}}
+{{- if hasKey (index $values (first $path) | default dict) (last $path) -}}
+{{- fail (printf "%s is now called as the setting is: set %s" $old $new) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
