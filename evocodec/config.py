@@ -21,6 +21,7 @@ from pydantic import (
 )
 from pydantic_settings import (
     BaseSettings,
+    EnvSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     SettingsError,
@@ -413,6 +414,31 @@ def load_settings(*, file: Path | None = None, flags: Mapping[str, Any] | None =
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
         message = f"cannot read the settings file {path}: {error}"
         raise ConfigError(message) from error
+
+
+def origin_of(name: str, *, file: Path | None, flags: Mapping[str, Any]) -> str:
+    """Where a setting has its value from: ``--set``, ``environment``, a file's name, or nothing.
+
+    The sources are those of ``load_settings``, which has found them to be readable.
+    """
+    path = file or Path(DEFAULT_FILE)
+    given: dict[str, Any] = {}
+    for flag, value in flags.items():
+        _put(given, flag.split("."), value)
+    sources: tuple[tuple[str, dict[str, Any]], ...] = (
+        ("--set", given),
+        ("environment", EnvSettingsSource(Settings)()),
+        (str(path), TomlConfigSettingsSource(Settings, path)()),
+    )
+    return next((label for label, tree in sources if _has(tree, name.split("."))), "")
+
+
+def _has(tree: Any, name: list[str]) -> bool:
+    for part in name:
+        if not isinstance(tree, dict) or part not in tree:
+            return False
+        tree = tree[part]
+    return True
 
 
 def bytes_of_mib(mebibytes: float) -> int:

@@ -75,6 +75,15 @@ class Session:
         """Whether a display may redraw itself: a terminal, and no CI system behind it."""
         return self.out.is_terminal and not self.out.is_dumb_terminal and not in_ci()
 
+    def origin_of(self, name: str) -> str:
+        """Where a setting has its value from; empty: its default."""
+        from evocodec.config import origin_of, parse_assignment
+
+        if name == "workspace" and self.options.workspace is not None:
+            return "--workspace"
+        given = dict(parse_assignment(text) for text in self.options.assignments)
+        return origin_of(name, file=self.options.config, flags=given)
+
     def settings(self, flags: Mapping[str, Any] | None = None) -> "Settings":
         """Merge file, environment, ``--set`` and the command's flags, the last one winning."""
         # Imported late, as below: --help and completion must answer at once.

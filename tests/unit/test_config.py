@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from evocodec.config import load_settings, parse_assignment
+from evocodec.config import load_settings, origin_of, parse_assignment
 from evocodec.domain.errors import ConfigError
 
 
@@ -64,3 +64,21 @@ def test_assignments_are_toml_values_or_bare_strings() -> None:
     assert parse_assignment('evaluation.clips=["a.mp4"]') == ("evaluation.clips", ["a.mp4"])
     with pytest.raises(ConfigError, match=r"section\.name=value"):
         parse_assignment("run.seed")
+
+
+def test_a_setting_says_where_its_value_comes_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text("[run]\nminutes = 1\nslots = 1\nseed = 1\n")
+    monkeypatch.setenv("EVOCODEC_RUN__SLOTS", "2")
+    monkeypatch.setenv("EVOCODEC_RUN__SEED", "2")
+    monkeypatch.setenv("EVOCODEC_MODEL__CODER__API_KEY", "k")
+
+    def origin(name: str) -> str:
+        return origin_of(name, file=file, flags={"run.seed": 3})
+
+    assert origin("run.seed") == "--set"
+    assert origin("run.slots") == origin("model.coder.api_key") == "environment"
+    assert origin("run.minutes") == str(file)
+    assert origin("run.ahead") == ""

@@ -36,7 +36,7 @@ def register(app: typer.Typer) -> None:
 
 
 def show_config(session: Session) -> None:
-    """Show every setting, its value here and its purpose.
+    """Show every setting, its value here, where that comes from, and its purpose.
 
     File < environment < flags, the last one winning. Secrets are masked.
     """
@@ -44,12 +44,13 @@ def show_config(session: Session) -> None:
     if session.json:
         session.emit_pretty({setting.name: setting.value for setting in settings})
         return
-    table = make_table("setting", "value", "", left=(0, 1, 2), wrapped=(1, 2))
+    table = make_table("setting", "value", "from", "", left=(0, 1, 2, 3), wrapped=(1, 3))
     for setting in settings:
         style = "bold" if setting.changed else "default"
         value = "" if setting.value in ("", None, []) else str(setting.value)
         about = Text(setting.description, style="dim")
-        add(table, setting.name, Text(value, style=style), about)
+        origin = Text(session.origin_of(setting.name), style="dim")
+        add(table, setting.name, Text(value, style=style), origin, about)
     session.show(spaced(table))
     note = "bold: not the default · file evocodec.toml < EVOCODEC_RUN__MINUTES=5 < --set"
     session.show(Text(note, style="dim"))
