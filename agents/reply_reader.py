@@ -9,7 +9,13 @@ from evocodec.domain.errors import CandidateFailure, FailureKind
 from evocodec.domain.vocabulary import CallOutcome
 from evocodec.sandbox.parser_pool import ParserLimitError
 from evocodec.sandbox.policy import Policy
-from evocodec.sandbox.review.analysis import Analyser, analyse, analysis_fields, analysis_from
+from evocodec.sandbox.review.analysis import (
+    Analyser,
+    analyse,
+    analysis_fields,
+    analysis_from,
+    unreadable,
+)
 
 
 @dataclass(slots=True)
@@ -45,17 +51,32 @@ class ReplyReader:
     def _ask(self, reply: str) -> Extracted | CandidateFailure:
         pool, policy = self.analyser.pool, self.analyser.policy
         try:
-            answer = json.loads(pool.call(extraction_task, reply, self.base.text, policy))
+            answer = json.loads(pool.call(reading_task, reply, self.base.text, policy))
         except ParserLimitError as error:
-            return CandidateFailure(FailureKind.NO_CODE, f"The reply cannot be parsed: {error}.")
+            return self._extract_alone(reply, error)
         if "message" in answer:
             return CandidateFailure(FailureKind.NO_CODE, answer["message"], detail=answer["detail"])
         analysis = analysis_from(answer["program"], answer["analysis"])
         self.analyser.remember(analysis)
         return Extracted(analysis.program, answer["how"])
 
+    def _extract_alone(self, reply: str, limit: ParserLimitError) -> Extracted | CandidateFailure:
+        """Where the analysis may have been too much: the program is there, and is refused."""
+        try:
+            text = self.analyser.pool.call(extraction_task, reply, self.base.text).decode()
+        except ParserLimitError as error:
+            return CandidateFailure(FailureKind.NO_CODE, f"The reply cannot be parsed: {error}.")
+        analysis = unreadable(Program(text), limit)
+        self.analyser.remember(analysis)
+        return Extracted(analysis.program, "a program that cannot be analysed")
 
-def extraction_task(reply: str, base: str, policy: Policy) -> bytes:
+
+def extraction_task(reply: str, base: str) -> bytes:
+    """Extract only; the answer is the program's text."""
+    return extract_program(reply, base).program.data
+
+
+def reading_task(reply: str, base: str, policy: Policy) -> bytes:
     """Extract and analyse in the process of a parser pool; the answer is JSON."""
     try:
         found = extract_program(reply, base)

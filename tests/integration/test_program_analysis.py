@@ -13,6 +13,7 @@ import pytest
 
 from evocodec.app.programs import built_in
 from evocodec.codec.program import Program
+from evocodec.domain.vocabulary import GateRule
 from evocodec.sandbox.parser_pool import ParserLimitError, ParserLimits, ParserPool
 from evocodec.sandbox.review.analysis import Analyser, analyse
 from tests.support.default_options import default_policy
@@ -38,6 +39,7 @@ def test_an_analysis_from_another_process_is_that_of_this_one(text: str, pool: P
     here = analyse(Program(text), default_policy())
     there = Analyser(default_policy(), pool).analyse(Program(text))
     assert there.review == here.review
+    assert all(isinstance(finding.rule, GateRule) for finding in there.review.findings)
     assert there.program == here.program
     assert there.program.known_facts == here.program.facts
     assert there.program.known_tunables == here.program.tunables_or_error

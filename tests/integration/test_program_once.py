@@ -11,7 +11,7 @@ from evocodec.app.programs import built_in
 from evocodec.codec.program import Program, derive_facts
 from evocodec.domain.errors import CandidateFailure, FailureKind
 from evocodec.domain.events import CodeWritten, code_key
-from evocodec.domain.vocabulary import CallOutcome
+from evocodec.domain.vocabulary import CallOutcome, GateRule
 from evocodec.sandbox.parser_pool import ParserLimits, ParserPool
 from evocodec.sandbox.review.analysis import Analyser
 from evocodec.store.memory import MemoryBlobStore
@@ -59,6 +59,21 @@ def test_a_reply_is_parsed_once_for_its_outcome_its_program_and_the_review(
     assert found.program.facts == derive_facts(found.program.text)
     assert analyser.analyse(found.program).review.accepted
     assert pool.calls == 1
+
+
+def test_a_program_that_cannot_be_analysed_is_found_and_refused_by_the_review(
+    pool: CountingPool,
+) -> None:
+    bomb = "import numpy as np\nx = np.random\n"
+    bomb += "".join(f"x = x.a{i}\n" for i in range(12)) + CODEC
+    analyser = Analyser(default_policy(), pool)
+    reader = ReplyReader(analyser, Program(CODEC))
+    reply = f"```python\n{bomb}```\n"
+    assert reader.outcome(reply) is CallOutcome.OK
+    found = reader.program(reply)
+    assert found.program.text == bomb
+    (finding,) = analyser.analyse(found.program).review.findings
+    assert finding.rule is GateRule.REVIEW_LIMIT
 
 
 def test_a_reply_that_exhausts_the_parser_holds_no_program(pool: CountingPool) -> None:

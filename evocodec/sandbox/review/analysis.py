@@ -111,7 +111,11 @@ def analysis_from(text: str, fields: Mapping[str, Any]) -> Analysis:
         ProgramFacts(**{**facts, "tunables": pairs}),
         Tunables(tunables, fields["tunables_error"]),
     )
-    return Analysis(program, Review(tuple(Finding(**each) for each in fields["findings"])))
+    return Analysis(program, Review(tuple(map(_finding, fields["findings"]))))
+
+
+def _finding(fields: Mapping[str, Any]) -> Finding:
+    return Finding(GateRule(fields["rule"]), fields["message"], fields["line"])
 
 
 def unreadable(program: Program, error: ParserLimitError) -> Analysis:
