@@ -23,6 +23,7 @@ Edits = tuple[tuple[str, str], ...]
 _TRIES = 24  # posterior draws before the proposer falls back on enumeration
 _SWEEP = 8  # results during which untried values are tested in groups, before draws spread out
 _SWEEP_SPREAD, _SEARCH_SPREAD = 0.05, 0.5  # of Thompson sampling's 1, which is for longer runs
+_MOST_OBSERVATIONS = 400  # the newest: what a proposal costs grows with their cube
 _WORTH_ADDING = 0.002  # an edit that promises less than 0.2 % is left out
 
 
@@ -91,7 +92,7 @@ class MutationProposer:
         zero = ranked[0].estimated_bitrate_mbps if ranked else None
         observations = [
             Observation(e.values, math.log(e.estimated_bitrate_mbps / zero), e.full)
-            for e in ranked
+            for e in ranked[-_MOST_OBSERVATIONS:]
             if e.estimated_bitrate_mbps is not None and zero is not None
         ]
         pending = [values for key, values in under_way.items() if key != candidate_id]

@@ -4,7 +4,7 @@ import math
 import random
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -13,6 +13,7 @@ from evocodec.codec.tunables import canonical
 from evocodec.domain.candidate import Origin, Plan
 from evocodec.domain.errors import CandidateFailure, FailureKind
 from evocodec.search.mutation import MutationProposer
+from evocodec.search.surrogate import SurrogateModel
 from tests.support.told_archive import ToldArchive
 
 SEED_MBPS = 14.0
@@ -268,3 +269,30 @@ def test_a_plan_says_what_it_changes_and_what_it_expects() -> None:
     assert plan.edits == (("HALF", "True"),)
     assert plan.steps == ("HALF: False → True (half-sample motion)",)
     assert "against c0001" in plan.hypothesis
+
+
+def test_a_proposal_rests_on_the_newest_results_of_a_long_run_and_repeats_none_of_all(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("evocodec.search.mutation._MOST_OBSERVATIONS", 5)
+    measured: list[int] = []
+    made = SurrogateModel.__init__
+
+    def counted(model: SurrogateModel, *arguments: Any) -> None:
+        made(model, *arguments)
+        measured.append(model.measured)
+
+    monkeypatch.setattr(SurrogateModel, "__init__", counted)
+    told = archive_with("X = 0.3  # evolve: float 0.1..0.5\n")
+    mutation = MutationProposer(1)
+    tried = {"0.3"}
+    for number in range(2, 14):
+        name = f"c{number:04d}"
+        parent_id, plan = planned(mutation, told, number)
+        ((_, value),) = plan.edits
+        assert value not in tried
+        tried.add(value)
+        told.write(name, Program(told.sources[parent_id]).edited(plan.edits).text)
+        told.evaluate(name, SEED_MBPS + number)
+    assert measured[:5] == [1, 2, 3, 4, 5]
+    assert set(measured[5:]) == {5}
