@@ -4,6 +4,7 @@ The file is ``evocodec.toml`` (or ``--config FILE``); the environment uses ``EVO
 between levels (``EVOCODEC_MODEL__BASE_URL``); flags are dotted names (``--set run.minutes=10``).
 """
 
+import logging
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -30,6 +31,8 @@ from pydantic_settings import (
 
 from evocodec.domain.errors import ConfigError
 from evocodec.domain.vocabulary import ModelRole
+
+_logger = logging.getLogger(__name__)
 
 DEFAULT_FILE = "evocodec.toml"
 
@@ -305,7 +308,6 @@ class StoreSettings(Section):
     create_tables: bool = Field(True, description="make tables that are missing, on demand billing")
     ledger_table: str = Field("evocodec-ledger", min_length=3)
     records_table: str = Field("ai-video-codec-experiments", min_length=3)
-    checkpoints_table: str = Field("evocodec-checkpoints", min_length=3)
     bucket: str = Field("", description="S3 bucket of the blobs; empty: files in the workspace")
     prefix: str = Field("evocodec/", description="what object names begin with")
     encryption: Literal["", "AES256", "aws:kms"] = Field(
@@ -319,9 +321,21 @@ class StoreSettings(Section):
     ttl_days: float = Field(
         0.0, ge=0, description="DynamoDB may delete events and records after that; 0: never"
     )
-    checkpoint_ttl_days: float = Field(
-        30.0, ge=0, description="the same for checkpoints, which only a resume needs"
-    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _leave_out_checkpoints(cls, values: Any) -> Any:
+        """Ignore with a warning, until 0.3, what 0.1 knew of LangGraph's checkpoints."""
+        if not isinstance(values, Mapping):
+            return values  # which is refused with a message
+        gone = {"checkpoints_table", "checkpoint_ttl_days"} & set(values)
+        for name in sorted(gone):
+            _logger.warning(
+                "store.%s is ignored: there are no checkpoints any more, a run resumes from its "
+                "ledger alone. Remove the setting; 0.3 will refuse it",
+                name,
+            )
+        return {name: value for name, value in values.items() if name not in gone}
 
 
 class TelemetrySettings(Section):

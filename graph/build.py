@@ -1,6 +1,5 @@
 """The candidate graph: the steps of one candidate as a LangGraph graph."""
 
-from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 
@@ -21,10 +20,12 @@ from graph.state import CandidateState
 CandidateGraph = CompiledStateGraph[CandidateState, None, CandidateState, CandidateState]
 
 
-def build_candidate_graph(
-    services: Services, checkpointer: BaseCheckpointSaver[str]
-) -> CandidateGraph:
-    """plan → code → review ⇄ code → evaluate ⇄ code → judge → adopt | reject → record."""
+def build_candidate_graph(services: Services) -> CandidateGraph:
+    """plan → code → review ⇄ code → evaluate ⇄ code → judge → adopt | reject → record.
+
+    There are no checkpoints: the ledger is one. Whoever resumes a candidate enters the graph at its
+    start, and every node finds its own events first, so that nothing is asked or measured again.
+    """
     propose, test, decide = (
         ProposeNodes(services),
         EvaluateNode(services),
@@ -49,4 +50,4 @@ def build_candidate_graph(
     builder.add_conditional_edges("adopt", after_adopt, ["judge", "record"])
     builder.add_edge("reject", "record")
     builder.add_edge("record", END)
-    return builder.compile(checkpointer=checkpointer)
+    return builder.compile()

@@ -23,7 +23,7 @@ from evocodec.domain.events import (
 )
 from evocodec.domain.results import HeldOutResult, Score
 from evocodec.domain.vocabulary import VerdictRule
-from evocodec.rules.adoption import JudgeRequest
+from evocodec.rules.adoption import ChampionFacts, JudgeRequest
 from evocodec.views.experiment_record import experiment_id, experiment_record
 from graph.held_out_gate import HeldOutGate, Incumbent
 from graph.propose import recorded_plan
@@ -42,6 +42,11 @@ class DecideNodes:
         services, candidate_id = self.services, state["candidate_id"]
         beaten = services.champion.now
         champion = beaten.facts
+        decided = self._newest_verdict(state)
+        if decided is not None and (
+            not decided.adopt or self._is_adopted(state) or not _is_stale(decided, champion)
+        ):
+            return {"outcome": "adopt" if decided.adopt else "rejected"}
         score, screened = self._score(state), self._screened(state)
         request = JudgeRequest(
             run_id=services.run_id,
@@ -83,12 +88,10 @@ class DecideNodes:
         if score is None:
             raise LookupError(f"{candidate_id} is to be adopted without a score")
         with services.champion.lock:
-            recorded = services.journal.find(adopted_key(candidate_id))
-            if isinstance(recorded, Adopted):
+            if self._is_adopted(state):
                 return {"outcome": "adopted"}
             verdict = self._verdict(state)
-            current = services.champion.facts
-            if current is not None and verdict.compared_with != current.version:
+            if _is_stale(verdict, services.champion.facts):
                 return {"outcome": "stale"}
             services.journal.check_lease()
             adoption = services.champions.adopt(self._entry(state, score, verdict))
@@ -111,7 +114,7 @@ class DecideNodes:
         return {"outcome": "rejected"}
 
     def record(self, state: CandidateState) -> CandidateState:
-        """Close the candidate and write its experiment record."""
+        """Write the candidate's experiment record, and close it: what is closed has a record."""
         services, candidate_id = self.services, state["candidate_id"]
         status, reason = self._final_status(state)
         events = [
@@ -120,31 +123,25 @@ class DecideNodes:
                 services.run_id, candidate_id=candidate_id
             )
         ]
-        services.journal.publish(
-            CandidateClosed(
-                run_id=services.run_id,
-                at=utc_now(),
-                candidate_id=candidate_id,
-                status=status,
-                reason=reason,
-                experiment_id=experiment_id(events),
-            )
+        closed = CandidateClosed(
+            run_id=services.run_id,
+            at=utc_now(),
+            candidate_id=candidate_id,
+            status=status,
+            reason=reason,
+            experiment_id=experiment_id(events),
         )
-        closed = [
-            event
-            for _, event in services.journal.ledger.events(
-                services.run_id, candidate_id=candidate_id
-            )
-        ]
-        record = experiment_record(closed)
+        record = experiment_record([*events, closed])
         record["unsafe"] = services.unsafe
         record["library_codecs_allowed"] = services.library_codecs_allowed
+        services.journal.check_lease()
         services.records.put(record)
+        services.journal.publish(closed)
         return {}
 
     def _final_status(self, state: CandidateState) -> tuple[CandidateStatus, str]:
         services, candidate_id = self.services, state["candidate_id"]
-        if services.journal.find(adopted_key(candidate_id)) is not None:
+        if self._is_adopted(state):
             return CandidateStatus.ADOPTED, self._verdict(state).reason
         if self._score(state) is not None or self._screened_out(state):
             return CandidateStatus.REJECTED, self._verdict(state).reason
@@ -207,7 +204,16 @@ class DecideNodes:
         screened = self._screened(state)
         return screened is not None and not screened.result.passed
 
+    def _is_adopted(self, state: CandidateState) -> bool:
+        return self.services.journal.find(adopted_key(state["candidate_id"])) is not None
+
     def _verdict(self, state: CandidateState) -> Verdict:
+        verdict = self._newest_verdict(state)
+        if verdict is None:
+            raise LookupError(f"{state['candidate_id']} has no verdict in the ledger")
+        return verdict
+
+    def _newest_verdict(self, state: CandidateState) -> Verdict | None:
         """The newest verdict: a stale one is followed by another."""
         judged = [
             event.verdict
@@ -216,4 +222,9 @@ class DecideNodes:
             )
             if isinstance(event, Judged)
         ]
-        return judged[-1]
+        return judged[-1] if judged else None
+
+
+def _is_stale(verdict: Verdict, champion: ChampionFacts | None) -> bool:
+    """Whether another version was adopted since the candidate was judged."""
+    return champion is not None and verdict.compared_with != champion.version

@@ -12,12 +12,16 @@ from evocodec.domain.errors import (
 from evocodec.domain.events import (
     AttemptFailed,
     Evaluated,
+    Screened,
+    evaluated_key,
     failed_key,
     kinds_of,
+    screened_key,
+    stage_started_key,
 )
 from evocodec.domain.results import RatePoint, Stage
 from evocodec.evaluation.staged import ScreenReference
-from graph.propose import record_failure
+from graph.propose import record_failure, repair_state
 from graph.services import Services
 from graph.state import CandidateState
 
@@ -62,7 +66,9 @@ class EvaluateNode:
         program = services.programs.get(state["source_sha256"])
         failed = services.journal.find(failed_key(candidate_id, attempt))
         if isinstance(failed, AttemptFailed):
-            return self._failed(state)
+            return repair_state(services, state)
+        if services.journal.find(evaluated_key(candidate_id, attempt)) is not None:
+            return {"outcome": "evaluated"}
         stage = Stage.SMOKE
         try:
             with evaluation_slot(services):
@@ -74,12 +80,18 @@ class EvaluateNode:
                 services.evaluator.full(candidate_id, attempt, program, self._relative(state))
         except CandidateFailure as failure:
             record_failure(services, state, stage, failure)
-            return self._failed(state)
+            return repair_state(services, state)
         return {"outcome": "evaluated"}
 
     def _screened_out(self, state: CandidateState, program: Program) -> bool:
         """Compare a few frames with the version to beat, or with the best candidate so far."""
         services = self.services
+        candidate_id, attempt = state["candidate_id"], state["attempt"]
+        screened = services.journal.find(screened_key(candidate_id, attempt))
+        if isinstance(screened, Screened):
+            return not screened.result.passed
+        if services.journal.find(stage_started_key(candidate_id, attempt, Stage.FULL, 0)):
+            return False  # there was nothing to compare it with then
         reference = self._reference(state)
         if reference is None:
             return False
@@ -118,10 +130,3 @@ class EvaluateNode:
             if evaluated is not None:
                 return {clip.clip: clip.curve.points for clip in evaluated.score.clips}
         return None
-
-    def _failed(self, state: CandidateState) -> CandidateState:
-        return {
-            "outcome": "failed",
-            "attempt": state["attempt"] + 1,
-            "repairs": state.get("repairs", 0) + 1,
-        }

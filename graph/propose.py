@@ -41,6 +41,8 @@ class ProposeNodes:
         services, candidate_id = self.services, state["candidate_id"]
         recorded = services.journal.find(planned_key(candidate_id))
         if recorded is None:
+            if _failure_of(services, state) is not None:
+                return {"outcome": "failed"}
             try:
                 self._make_plan(state)
             except CandidateFailure as failure:
@@ -53,6 +55,9 @@ class ProposeNodes:
         services, attempt = self.services, state["attempt"]
         candidate_id = state["candidate_id"]
         recorded = services.journal.find(code_key(candidate_id, attempt))
+        failed = _failure_of(services, state)
+        if failed and (recorded is None or failed.failure == FailureKind.DUPLICATE):
+            return repair_state(services, state)
         try:
             if isinstance(recorded, CodeWritten):
                 written = recorded
@@ -74,11 +79,7 @@ class ProposeNodes:
             self._refuse_duplicate(written)
         except CandidateFailure as failure:
             record_failure(services, state, Stage.REVIEW, failure)
-            return {
-                "outcome": "failed",
-                "attempt": attempt + 1,
-                "repairs": state.get("repairs", 0) + 1,
-            }
+            return repair_state(services, state)
         return {"outcome": "coded", "source_sha256": written.source_sha256}
 
     def review(self, state: CandidateState) -> CandidateState:
@@ -86,8 +87,8 @@ class ProposeNodes:
         services, attempt = self.services, state["attempt"]
         program = services.programs.get(state["source_sha256"])
         plan = recorded_plan(services, state["candidate_id"])
-        recorded = services.journal.find(review_key(state["candidate_id"], attempt))
-        if isinstance(recorded, Reviewed):
+        recorded = self._review_of(state["candidate_id"], attempt)
+        if recorded is not None:
             review = Review(recorded.findings, recorded.reviewer)
         else:
             review = services.team.reviewer.review(
@@ -117,6 +118,7 @@ class ProposeNodes:
             "outcome": "refused",
             "attempt": attempt + 1,
             "revisions": state.get("revisions", 0) + 1,
+            "continued": _is_begun(services, state["candidate_id"], attempt + 1),
         }
 
     def _make_plan(self, state: CandidateState) -> None:
@@ -181,10 +183,14 @@ class ProposeNodes:
         failed = self.services.journal.find(failed_key(candidate_id, attempt - 1))
         if not isinstance(failed, AttemptFailed):
             return None
-        reviewed = self.services.journal.find(review_key(candidate_id, attempt - 1))
-        if failed.failure == FailureKind.REVIEW and isinstance(reviewed, Reviewed):
+        reviewed = self._review_of(candidate_id, attempt - 1)
+        if failed.failure == FailureKind.REVIEW and reviewed is not None:
             return Feedback("review", failed.message, findings=reviewed.findings)
         return Feedback("failure", f"{failed.failure}: {failed.message}", detail=failed.detail)
+
+    def _review_of(self, candidate_id: str, attempt: int) -> Reviewed | None:
+        reviewed = self.services.journal.find(review_key(candidate_id, attempt))
+        return reviewed if isinstance(reviewed, Reviewed) else None
 
     def _refuse_duplicate(self, written: CodeWritten) -> None:
         """Refuse a program that another candidate had before, by the order of the ledger."""
@@ -227,3 +233,25 @@ def record_failure(
             detail=failure.detail,
         )
     )
+
+
+def repair_state(services: Services, state: CandidateState) -> CandidateState:
+    """The state after a failed attempt: the next one, if there may be one, repairs it."""
+    attempt = state["attempt"] + 1
+    return {
+        "outcome": "failed",
+        "attempt": attempt,
+        "repairs": state.get("repairs", 0) + 1,
+        "continued": _is_begun(services, state["candidate_id"], attempt),
+    }
+
+
+def _failure_of(services: Services, state: CandidateState) -> AttemptFailed | None:
+    """How this attempt failed, if it did before the run was resumed."""
+    failed = services.journal.find(failed_key(state["candidate_id"], state.get("attempt", 0)))
+    return failed if isinstance(failed, AttemptFailed) else None
+
+
+def _is_begun(services: Services, candidate_id: str, attempt: int) -> bool:
+    keys = (code_key(candidate_id, attempt), failed_key(candidate_id, attempt))
+    return any(services.journal.find(key) is not None for key in keys)

@@ -38,7 +38,8 @@ def after_review(bounds: LoopBounds) -> Route:
     def route(state: CandidateState) -> str:
         if state["outcome"] == "accepted":
             return "evaluate"
-        return "code" if state.get("revisions", 0) <= bounds.max_revisions else "reject"
+        allowed = state.get("revisions", 0) <= bounds.max_revisions
+        return "code" if allowed or state.get("continued", False) else "reject"
 
     return route
 
@@ -65,4 +66,4 @@ def after_adopt(state: CandidateState) -> str:
 
 
 def _may_repair(state: CandidateState, bounds: LoopBounds) -> bool:
-    return state.get("repairs", 0) <= bounds.max_repairs
+    return state.get("repairs", 0) <= bounds.max_repairs or state.get("continued", False)

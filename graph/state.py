@@ -1,4 +1,4 @@
-"""Graph state that a checkpoint holds: ids and small facts; large data is in the store."""
+"""Graph state that nodes hand on: ids and small facts; large data is in the store."""
 
 from typing import Literal, TypedDict
 
@@ -27,5 +27,6 @@ class CandidateState(TypedDict, total=False):
     attempt: int  # programs written so far, minus one
     revisions: int  # how often a review sent it back
     repairs: int  # how often a failure sent it back
+    continued: bool  # the ledger has that next attempt already: it was allowed when it began
     outcome: Outcome
     source_sha256: str

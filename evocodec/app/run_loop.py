@@ -6,8 +6,6 @@ from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 
-from langchain_core.runnables import RunnableConfig
-
 from evocodec.domain.clock import utc_now
 from evocodec.domain.errors import (
     BudgetExhausted,
@@ -29,6 +27,7 @@ from graph.state import CandidateState
 
 _POLL_SECONDS = 0.2
 _MAX_INFRASTRUCTURE_FAILURES = 3
+_MOST_STEPS = 200  # of one candidate through the graph: far more than any loop bounds allow
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,14 +154,9 @@ class RunLoop:
         self._services.stop.set()
 
     def _drive(self, candidate: CandidateOpened) -> None:
-        """Take one candidate through the graph, from its last checkpoint when there is one."""
+        """Take one candidate through the graph; nodes find in the ledger what was done before."""
         if self._services.stop.is_set():
             raise Interrupted("the run was asked to stop")
-        config: RunnableConfig = {
-            "configurable": {"thread_id": f"{candidate.run_id}/{candidate.candidate_id}"},
-            "recursion_limit": 200,
-        }
-        begun = bool(self._graph.get_state(config).next)
         start: CandidateState = {
             "candidate_id": candidate.candidate_id,
             "parent_id": candidate.parent_id,
@@ -172,7 +166,7 @@ class RunLoop:
             "repairs": 0,
             "outcome": "",
         }
-        self._graph.invoke(None if begun else start, config)
+        self._graph.invoke(start, {"recursion_limit": _MOST_STEPS})
         self._failures = 0
 
     def _open(self, number: int, *, parent_id: str) -> CandidateOpened:

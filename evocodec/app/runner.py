@@ -23,7 +23,6 @@ from evocodec.app.run_plan import (
 from evocodec.app.run_team import TeamBuilder, proposer_of
 from evocodec.app.run_watch import RunWatch
 from evocodec.app.stage_settings import reference_costs, stage_settings
-from evocodec.app.stores import open_checkpoints
 from evocodec.champions.repository import ChampionRepository
 from evocodec.codec.program import Program
 from evocodec.domain.beginning import ModelBudget
@@ -274,8 +273,7 @@ class Runner:
             in_flight=slots + (settings.run.ahead if uses_model else 0),
             finish_seconds=max(30.0, _FINISH_SHARE * seconds),
         )
-        with open_checkpoints(settings, plan.workspace, self._stores.blobs) as checkpointer:
-            return RunLoop(services, build_candidate_graph(services, checkpointer), options).run()
+        return RunLoop(services, build_candidate_graph(services), options).run()
 
     def _evaluator(
         self, engine: Engine, anchored: Mapping[str, AnchoredClip], stages: StageSettings

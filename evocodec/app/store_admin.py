@@ -33,7 +33,7 @@ class Resource:
 
 
 def resources(settings: Settings, *, create: bool) -> tuple[Resource, ...]:
-    """Look at the three tables and the bucket, making what is missing when that is wished.
+    """Look at the two tables and the bucket, making what is missing when that is wished.
 
     Raises:
         UserError: one of them belongs to something else, or access is refused.
@@ -46,8 +46,8 @@ def resources(settings: Settings, *, create: bool) -> tuple[Resource, ...]:
     for spec in all_tables(store):
         facts, made = look_at(client, spec), False
         if facts is None and create:
-            days = store.checkpoint_ttl_days if spec.hash_key == "thread" else store.ttl_days
-            facts = ensure_table(client, spec, table_options(store, ttl=days > 0, create=True))
+            options = table_options(store, ttl=store.ttl_days > 0, create=True)
+            facts = ensure_table(client, spec, options)
             made = True
         if facts is None:
             found.append(Resource("table", spec.name, "missing"))
@@ -115,10 +115,10 @@ def _check_tables(settings: Settings) -> Check:
         return Check("tables", "fail", f"missing: {', '.join(missing)}", fix)
     store = settings.store
     began = time.monotonic()
-    for table, key in ((store.ledger_table, "run"), (store.checkpoints_table, "thread")):
-        note = {key: {"S": "check"}, "item": {"S": "written"}}
-        client.call(f"write to table {table}", "put_item", TableName=table, Item=note)
-    milliseconds = (time.monotonic() - began) * 500
+    table = store.ledger_table
+    note = {"run": {"S": "check"}, "item": {"S": "written"}}
+    client.call(f"write to table {table}", "put_item", TableName=table, Item=note)
+    milliseconds = (time.monotonic() - began) * 1000
     names = ", ".join(place.name for place in found)
     return Check(
         "tables", "ok", f"{names} at {client.endpoint}; a write takes {milliseconds:.0f} ms"

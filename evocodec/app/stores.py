@@ -1,21 +1,16 @@
 """Opens the stores that the settings name: files in the workspace, or DynamoDB and S3."""
 
-import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal
 
 from evocodec.app.workspace import Workspace
 from evocodec.config import Settings, StoreSettings, bytes_of_mib
 from evocodec.domain.errors import UserError
-from evocodec.store.blobs import BlobStore, FileBlobStore
+from evocodec.store.blobs import FileBlobStore
 from evocodec.store.file_records import FileRecordStore
 from evocodec.store.migrate import ListedBlobs, Stores
 from evocodec.store.sqlite.ledger import SqliteLedger
 
 if TYPE_CHECKING:
-    from langgraph.checkpoint.base import BaseCheckpointSaver
-
     from evocodec.store.aws.blobs import S3Options
     from evocodec.store.aws.client import AwsClient, AwsOptions, Service
     from evocodec.store.aws.tables import TableOptions, TableSpec
@@ -98,33 +93,6 @@ def s3_options(store: StoreSettings) -> "S3Options":
     )
 
 
-@contextmanager
-def open_checkpoints(
-    settings: Settings, workspace: Workspace, blobs: BlobStore
-) -> Iterator["BaseCheckpointSaver[str]"]:
-    """Open what LangGraph keeps of candidates in flight."""
-    if settings.store.backend == "sqlite":
-        from langgraph.checkpoint.sqlite import SqliteSaver
-
-        # Candidates run in threads; the saver serialises access with its own lock.
-        connection = sqlite3.connect(workspace.checkpoints, check_same_thread=False, timeout=60)
-        try:
-            connection.execute("PRAGMA journal_mode=WAL")
-            yield SqliteSaver(connection)
-        finally:
-            connection.close()
-        return
-    store = settings.store
-    client = aws_client(store, "dynamodb")
-    from evocodec.store.aws.checkpoints import DynamoCheckpointSaver, checkpoints_table
-    from evocodec.store.aws.tables import ensure_table
-
-    days = store.checkpoint_ttl_days
-    table = checkpoints_table(store.checkpoints_table)
-    ensure_table(client, table, table_options(store, ttl=days > 0))
-    yield DynamoCheckpointSaver(client, table.name, blobs, ttl_days=days)
-
-
 def aws_client(store: StoreSettings, service: "Service") -> "AwsClient":
     """Connect to a service as the settings say. Raises UserError without boto3."""
     try:
@@ -153,13 +121,8 @@ def table_options(store: StoreSettings, *, ttl: bool, create: bool | None = None
 
 
 def all_tables(store: StoreSettings) -> "tuple[TableSpec, ...]":
-    """The three tables, as they have to be."""
-    from evocodec.store.aws.checkpoints import checkpoints_table
+    """The two tables, as they have to be."""
     from evocodec.store.aws.ledger import ledger_table
     from evocodec.store.aws.records import records_table
 
-    return (
-        ledger_table(store.ledger_table),
-        records_table(store.records_table),
-        checkpoints_table(store.checkpoints_table),
-    )
+    return ledger_table(store.ledger_table), records_table(store.records_table)

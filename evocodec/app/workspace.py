@@ -26,11 +26,6 @@ class Workspace:
         return self.root / "ledger.sqlite"
 
     @property
-    def checkpoints(self) -> Path:
-        """LangGraph's checkpoints."""
-        return self.root / "checkpoints.sqlite"
-
-    @property
     def blobs(self) -> Path:
         """Programs, prompts and replies by hash."""
         return self.root / "blobs"

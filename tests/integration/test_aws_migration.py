@@ -44,7 +44,6 @@ def settings(door: Door, tmp_path: Path) -> dict[str, Any]:
         "store.bucket": name,
         "store.ledger_table": f"{name}-ledger",
         "store.records_table": f"{name}-records",
-        "store.checkpoints_table": f"{name}-checkpoints",
         "store.retry_seconds": 1.0,
     }
 

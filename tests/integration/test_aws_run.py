@@ -74,7 +74,6 @@ def test_a_run_outlives_the_death_of_both_stores(cloud: Cloud, tmp_path: Path) -
         assert lab.runs()[0] == view.run_id
     assert not (tmp_path / "w" / "ledger.sqlite").exists()
     assert not (tmp_path / "w" / "blobs").exists()
-    assert not (tmp_path / "w" / "checkpoints.sqlite").exists()
 
 
 def test_a_run_whose_store_stays_away_ends_and_resumes(cloud: Cloud, tmp_path: Path) -> None:
@@ -94,9 +93,7 @@ def test_a_run_whose_store_stays_away_ends_and_resumes(cloud: Cloud, tmp_path: P
         check_nothing_lost_or_doubled(lab, view, 3)
 
 
-def test_a_run_begun_on_files_goes_on_in_the_cloud_without_checkpoints(
-    cloud: Cloud, tmp_path: Path
-) -> None:
+def test_a_run_begun_on_files_goes_on_in_the_cloud(cloud: Cloud, tmp_path: Path) -> None:
     stop = threading.Event()
 
     def stop_at(event: Event) -> None:

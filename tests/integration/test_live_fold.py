@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from langgraph.checkpoint.memory import InMemorySaver
 
 from agents.team import mutation_team
 from evocodec.app.run_loop import RunLoop, RunLoopOptions
@@ -127,7 +126,7 @@ def test_what_a_run_knows_is_what_its_ledger_says_of_it(tmp_path: Path, pool: Pa
     ledger = MemoryLedger()
     live = services_of(tmp_path, ledger, pool)
     options = RunLoopOptions(seconds=600, candidates=30, in_flight=3, finish_seconds=600)
-    ended = RunLoop(live, build_candidate_graph(live, InMemorySaver()), options).run()
+    ended = RunLoop(live, build_candidate_graph(live), options).run()
     assert ended.outcome is RunOutcome.FINISHED, ended.message
 
     events = [event for _, event in ledger.events(RUN)]

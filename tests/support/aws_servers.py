@@ -16,7 +16,6 @@ pytest.importorskip("moto.server", reason="moto's server is not installed")
 from moto.server import ThreadedMotoServer
 
 from evocodec.store.aws.blobs import S3BlobStore, make_bucket
-from evocodec.store.aws.checkpoints import DynamoCheckpointSaver, checkpoints_table
 from evocodec.store.aws.client import AwsClient, AwsOptions, connect
 from evocodec.store.aws.ledger import DynamoLedger, ledger_table
 from evocodec.store.aws.records import DynamoRecordStore, records_table
@@ -84,14 +83,6 @@ def dynamo_records(url: str, table: str, **changes: Any) -> DynamoRecordStore:
     facts = ensure_table(client, records_table(table), default_table_options())
     given = {"ttl_days": 0.0, **changes}
     return DynamoRecordStore(client, facts, given.pop("blobs", MemoryBlobStore()), **given)
-
-
-def dynamo_checkpoints(url: str, table: str, **changes: Any) -> DynamoCheckpointSaver:
-    """Checkpoints in that table, which is made when it is not there."""
-    client = connect("dynamodb", options_for(url))
-    ensure_table(client, checkpoints_table(table), default_table_options())
-    given = {"ttl_days": 0.0, **changes}
-    return DynamoCheckpointSaver(client, table, given.pop("blobs", MemoryBlobStore()), **given)
 
 
 def s3_blobs(url: str, bucket: str, **changes: Any) -> S3BlobStore:

@@ -82,3 +82,16 @@ def test_a_setting_says_where_its_value_comes_from(
     assert origin("run.slots") == origin("model.coder.api_key") == "environment"
     assert origin("run.minutes") == str(file)
     assert origin("run.ahead") == ""
+
+
+def test_settings_of_the_checkpoints_that_are_gone_are_ignored_with_a_warning(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    flags = {"store.checkpoints_table": "mine", "store.checkpoint_ttl_days": 3, "store.ttl_days": 9}
+    assert load_settings(flags=flags).store.ttl_days == 9
+    assert [record.args for record in caplog.records] == [
+        ("checkpoint_ttl_days",),
+        ("checkpoints_table",),
+    ]
+    with pytest.raises(ConfigError, match="store"):
+        load_settings(flags={"store": 3})

@@ -30,6 +30,12 @@ def test_a_failed_program_is_repaired_as_often_as_allowed() -> None:
         assert route({"outcome": "failed", "repairs": 2}) == "reject"
 
 
+def test_an_attempt_that_began_under_wider_bounds_goes_on_under_narrower_ones() -> None:
+    for route in (after_code(BOUNDS), after_evaluate(BOUNDS)):
+        assert route({"outcome": "failed", "repairs": 9, "continued": True}) == "code"
+    assert after_review(BOUNDS)({"outcome": "refused", "revisions": 9, "continued": True}) == "code"
+
+
 def test_without_a_coder_that_can_repair_nothing_goes_back() -> None:
     none = LoopBounds(max_revisions=0, max_repairs=0)
     assert after_review(none)({"outcome": "refused", "revisions": 1}) == "reject"
