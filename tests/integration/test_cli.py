@@ -503,6 +503,7 @@ def test_status_watch_redraws_until_the_run_stops(
 CLIP = "@0-6:96x80"  # of carphone: small enough for a whole run in seconds
 
 
+@pytest.mark.ray
 def test_a_real_run_is_stopped_by_ctrl_c_and_resumed_to_its_end(
     terminal: Callable[..., Terminal], tmp_path: Path
 ) -> None:
