@@ -19,7 +19,8 @@ from tests.unit.test_seed_programs import (
     psnr_y_db,
 )
 
-pytestmark = pytest.mark.slow
+# Forty seconds on an idle core, minutes on a busy machine.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 OLD_CPU = {
     "OPENBLAS_CORETYPE": "Prescott",
