@@ -21,7 +21,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +34,7 @@ SLOTS = 8
 WARM, REST = 12, 6  # candidates at the beginning and at the end that are not counted
 CANDIDATES = {"toy": 90, "inter": 50}
 _SLEEP_SECONDS = {"smoke": 0.1, "screen": 0.9}
-_INTEGER = re.compile(r"^(?P<name>[A-Z_]+) = (?P<value>\d+)$", re.MULTILINE)
+_INTEGER = re.compile(r"^(?P<name>[A-Z_]+) = (?P<value>\d+)(?=$| +#(?! evolve))", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -314,7 +313,7 @@ def _chat_server(program: Path) -> Iterator[int]:
 
 
 def _seed() -> Path:
-    return Path(str(resources.files("evocodec.codec.seeds").joinpath("inter.py")))
+    return ROOT / "evocodec" / "codec" / "seeds" / "inter.py"  # also for an older tree
 
 
 def main() -> None:
