@@ -196,10 +196,11 @@ def test_groups_of_a_killed_controller_go_too(groups: cgroups.Cgroups) -> None:
         "from fractions import Fraction\n"
         "from evocodec.domain.video import StreamInfo\n"
         "from evocodec.sandbox.forkserver import ForkServerLauncher\n"
-        "from evocodec.sandbox.policy import Limits, Policy\n"
+        "from evocodec.app.engine import make_limits, make_policy\n"
+        "from evocodec.config import Settings\n"
         "program = 'import time\\ntime.sleep(60)'\n"
-        f"launcher = ForkServerLauncher({default_policy()!r})\n"
-        f"limits = {default_limits()!r}\n"
+        "launcher = ForkServerLauncher(make_policy(Settings()))\n"
+        "limits = make_limits(Settings())\n"
         "launcher.decode(program, [], StreamInfo(2, 2, Fraction(1), 1), limits)\n"
     )
     controller = subprocess.Popen([sys.executable, "-c", script])

@@ -12,7 +12,6 @@ import pytest
 
 from evocodec.isolation.syscalls import ALLOWED, CONDITIONAL
 from tests.support.container_images import ROOT, built_image
-from tests.support.default_options import default_limits, default_policy
 
 pytestmark = pytest.mark.timeout(1800)  # the first test that needs the image builds it
 
@@ -131,12 +130,13 @@ def run(image: str, program: str, *, flags: str = "", check: bool = True) -> str
 
 
 ROUND_TRIP = """
+import dataclasses
 import json
 from fractions import Fraction
 import numpy as np
 from evocodec.domain.video import Frame, StreamInfo
 from evocodec.sandbox.forkserver import ForkServerLauncher
-from evocodec.sandbox.policy import Limits, Policy
+from evocodec.sandbox.policy import DEFAULT_FLOOR, PROBE_LIMITS, Policy
 
 PROGRAM = '''
 import cv2, constriction, numba, scipy.ndimage
@@ -153,12 +153,20 @@ def decode(packets, stream):
 stream = StreamInfo(64, 48, Fraction(30), 2)
 small = np.full((24, 32), 9, np.uint8)
 frames = [Frame(np.full((48, 64), 40 * i, np.uint8), small, small) for i in range(2)]
-with ForkServerLauncher(POLICY) as launcher:
-    packets = launcher.encode(PROGRAM, frames, stream, 30.0, LIMITS).packets
-    decoded = launcher.decode(PROGRAM, packets, stream, LIMITS).frames
+policy = Policy(
+    allow_library_codecs=False,
+    max_program_bytes=1 << 18,
+    floor=DEFAULT_FLOOR,
+    mode="auto",
+    provider="forkserver",
+)
+limits = dataclasses.replace(PROBE_LIMITS, memory_bytes=2 << 30)
+with ForkServerLauncher(policy) as launcher:
+    packets = launcher.encode(PROGRAM, frames, stream, 30.0, limits).packets
+    decoded = launcher.decode(PROGRAM, packets, stream, limits).frames
     layers = dict(launcher.describe().layers)
 print(json.dumps({"same": all((a.y == b.y).all() for a, b in zip(frames, decoded)), **layers}))
-""".replace("POLICY", repr(default_policy())).replace("LIMITS", repr(default_limits()))
+"""
 
 
 def test_a_candidate_runs_in_it_behind_the_layers_that_need_no_privilege(image: str) -> None:

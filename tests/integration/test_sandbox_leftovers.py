@@ -141,13 +141,14 @@ def test_a_killed_controller_leaves_nothing_running(tmp_path: Path) -> None:
     script = tmp_path / "controller.py"
     script.write_text(
         "import sys\nfrom evocodec.sandbox.forkserver import ForkServerLauncher\n"
-        "from evocodec.sandbox.policy import Limits, Policy\n"
+        "from evocodec.app.engine import make_limits, make_policy\n"
+        "from evocodec.config import Settings\n"
         "from evocodec.domain.video import StreamInfo\n"
         "from fractions import Fraction\n"
-        f"launcher = ForkServerLauncher({default_policy()!r})\n"
+        "launcher = ForkServerLauncher(make_policy(Settings()))\n"
         "print(launcher.server_pid, flush=True)\n"
         "program = 'import time\\ntime.sleep(60)'\n"
-        f"limits = {default_limits()!r}\n"
+        "limits = make_limits(Settings())\n"
         "launcher.decode(program, [], StreamInfo(2, 2, Fraction(1), 1), limits)\n"
     )
     controller = psutil.Popen([sys.executable, str(script)], stdout=-1)
