@@ -55,6 +55,7 @@ class DriverClient:
         self._lost = ""
         self._sending = threading.Lock()  # a message is several writes
         self.slots = 1
+        self.beaten = threading.Event()  # once: until then the slots are a guess
         self._output = tempfile.TemporaryFile()  # noqa: SIM115 - as long as the process
         self._opened = self._question(_OPEN)
         ours, theirs = Pipe()
@@ -189,6 +190,7 @@ class DriverClient:
         match report:
             case Heartbeat(slots):
                 self.slots, self._beat_at = slots, time.monotonic()
+                self.beaten.set()
             case Answer(number, value):
                 self._answer(number, value)
             case Opened(answer):

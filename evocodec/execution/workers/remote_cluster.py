@@ -41,6 +41,7 @@ _MOST_DELAY_SECONDS = 15.0
 _FIRST_TRIES = 8
 _JOIN_SECONDS = 120.0
 _WATCH_SECONDS = 0.5
+_FIRST_BEAT_SECONDS = 10.0  # for how many slots there are; the head has just answered
 _READY_GRACE_SECONDS = 5.0
 _TAKE_SECONDS = 60.0
 
@@ -99,6 +100,7 @@ class RemoteCluster:
         check_address(self._options.address)
         link, answer = self._first_connect()
         assert isinstance(answer, EngineInfo)  # noqa: S101 - of the same Evocodec
+        link.beaten.wait(_FIRST_BEAT_SECONDS)
         self._use(link)
         self._watcher.start()
         return answer
