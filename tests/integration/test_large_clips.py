@@ -51,7 +51,8 @@ def decode(packets, stream):
 LOAD = """
 import sys
 from pathlib import Path
-from evocodec.video.clips import load_clip, parse_clip
+from evocodec.video.clip_spec import parse_clip
+from evocodec.video.clips import load_clip
 from evocodec.video.data_options import DataOptions, use_options
 
 def peak():
