@@ -21,7 +21,7 @@ Json = dict[str, Any]
 RECOVERY_SECONDS = 120.0
 _MOMENT_SECONDS = 20.0
 _MOST_STARTS = 20
-_PROGRAM = "from evocodec.cli.main import entry; entry()"
+PROGRAM = "from evocodec.cli.main import entry; entry()"
 
 
 class Controller:
@@ -31,10 +31,15 @@ class Controller:
     """
 
     def __init__(
-        self, settings: Mapping[str, Any], log: Path, watch: Callable[[Event], None]
+        self,
+        settings: Mapping[str, Any],
+        log: Path,
+        watch: Callable[[Event], None],
+        *,
+        program: str = PROGRAM,
     ) -> None:
         flags = [f"--set={name}={json.dumps(value)}" for name, value in settings.items()]
-        self._command = [sys.executable, "-c", _PROGRAM, *flags, "run", "--json"]
+        self._command = [sys.executable, "-c", program, *flags, "run", "--json"]
         self._log = log
         self._watch = watch
         self._lock = threading.Lock()  # between starting and killing
