@@ -73,7 +73,7 @@ class JobRunner(Protocol):
     def run_jobs(
         self,
         candidate_id: str,
-        source: str,
+        program: str,
         jobs: Sequence[RateJob],
         *,
         on_point: OnPoint,

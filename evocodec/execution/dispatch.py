@@ -105,7 +105,7 @@ class Submitter:
 
     workers: Workers
     frames: Mapping[str, ObjectRef]
-    source: str
+    program: str
     spec: Callable[[RateJob], TaskSpec]
 
 
@@ -148,14 +148,14 @@ class Dispatch:
         self._on_retry = on_retry
         self._stops = stops
         self._live: list[_Progress] = []
-        self._source: ObjectRef = None
+        self._program: ObjectRef = None
 
     def run(self, candidate_id: str, jobs: Sequence[RateJob], verify: RateJob | None) -> None:
         """Run all jobs; after an exception, no task of this candidate continues."""
         self._live = [
             _Progress(job, job.task_name(candidate_id), verify=job == verify) for job in jobs
         ]
-        self._source = self._workers.put(self._submitter.source)  # once, not with every task
+        self._program = self._workers.put(self._submitter.program)  # once, not with every task
         drain = 0.0
         try:
             for progress in self._live:
@@ -186,9 +186,9 @@ class Dispatch:
         spec = submitter.spec(progress.job)
         frames = submitter.frames[progress.job.clip]
         arguments: dict[Step, tuple[object, ...]] = {
-            Step.ENCODE: (frames, self._source, spec),
-            Step.DECODE: (frames, self._source, progress.encoded, progress.encode_use, spec),
-            Step.VERIFY: (self._source, progress.encoded, progress.digest, spec),
+            Step.ENCODE: (frames, self._program, spec),
+            Step.DECODE: (frames, self._program, progress.encoded, progress.encode_use, spec),
+            Step.VERIFY: (self._program, progress.encoded, progress.digest, spec),
         }
         progress.step = step
         progress.deadline = None

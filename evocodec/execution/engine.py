@@ -124,7 +124,7 @@ class Engine:
     def run_jobs(
         self,
         candidate_id: str,
-        source: str,
+        program: str,
         jobs: Sequence[RateJob],
         *,
         on_point: OnPoint,
@@ -141,7 +141,7 @@ class Engine:
             on_retry(task, retry, reason)
 
         dispatch = Dispatch(
-            Submitter(self._workers, dict(self._frames), source, self._spec),
+            Submitter(self._workers, dict(self._frames), program, self._spec),
             retries=self._options.retries,
             phase_seconds=self._options.limits.wall_seconds + self._options.grace_seconds,
             on_point=on_point,

@@ -37,9 +37,9 @@ class LauncherPool:
     def __init__(self) -> None:
         self._launchers: OrderedDict[_Kind, Launcher] = OrderedDict()
 
-    def get(self, source: str, policy: Policy, *, emulated: bool = False) -> Launcher:
-        """Return a launcher that suits ``source``; least recently used servers end for others."""
-        kind = _Kind(policy, preload_for(source, policy), emulated, os.environ.get(_GPU_VARIABLE))
+    def get(self, program: str, policy: Policy, *, emulated: bool = False) -> Launcher:
+        """Return a launcher that suits ``program``; least recently used servers end for others."""
+        kind = _Kind(policy, preload_for(program, policy), emulated, os.environ.get(_GPU_VARIABLE))
         launcher = self._launchers.get(kind)
         if launcher is None:
             while len(self._launchers) >= _MAX_SERVERS:
@@ -59,9 +59,9 @@ class LauncherPool:
             self._launchers.popitem()[1].close()
 
 
-def preload_for(source: str, policy: Policy) -> tuple[str, ...]:
-    """Return what to import before forking: a word in ``source`` is hint enough."""
-    mentioned = tuple(name for name in _HEAVY if re.search(rf"\b{name}\b", source))
+def preload_for(program: str, policy: Policy) -> tuple[str, ...]:
+    """Return what to import before forking: a word in ``program`` is hint enough."""
+    mentioned = tuple(name for name in _HEAVY if re.search(rf"\b{name}\b", program))
     return DEFAULT_PRELOAD + tuple(name for name in mentioned if name in available_imports(policy))
 
 

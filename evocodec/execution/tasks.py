@@ -45,16 +45,18 @@ Packets = tuple[bytes, ...]
 _here = threading.local()
 
 
-def encode_task(frames: Sequence[Frame], source: str, spec: TaskSpec) -> Iterator[TaskItem | bytes]:
+def encode_task(
+    frames: Sequence[Frame], program: str, spec: TaskSpec
+) -> Iterator[TaskItem | bytes]:
     """Encode in a sandbox; yields TaskStarted, then Encoded and the ``.evc`` file, or one failure.
 
     The file is an item of its own, so that its bytes stay where they are until they are decoded.
     """
     yield _began()
     try:
-        launcher = _launcher(source, spec.policy)
+        launcher = _launcher(program, spec.policy)
         reference = frames[: spec.stream.frame_count]
-        encoded = launcher.encode(source, reference, spec.stream, spec.qp, spec.limits)
+        encoded = launcher.encode(program, reference, spec.stream, spec.qp, spec.limits)
         packed = _pack(spec, encoded.packets)
     except CandidateFailure as failure:
         yield _failed(failure)
@@ -69,7 +71,7 @@ def encode_task(frames: Sequence[Frame], source: str, spec: TaskSpec) -> Iterato
 
 
 def decode_task(
-    frames: Sequence[Frame], source: str, packed: bytes, encode_use: ResourceUse, spec: TaskSpec
+    frames: Sequence[Frame], program: str, packed: bytes, encode_use: ResourceUse, spec: TaskSpec
 ) -> Iterator[TaskItem]:
     """Decode in a fresh sandbox that has only the file's packets, then score out here.
 
@@ -77,7 +79,7 @@ def decode_task(
     """
     yield _began()
     try:
-        frames_out, decode_use = _decode(source, _unpack(packed), spec)
+        frames_out, decode_use = _decode(program, _unpack(packed), spec)
     except CandidateFailure as failure:
         yield _failed(failure)
         return
@@ -108,17 +110,17 @@ def decode_task(
     yield Scored(point)
 
 
-def verify_task(source: str, packed: bytes, digest: str, spec: TaskSpec) -> Iterator[TaskItem]:
+def verify_task(program: str, packed: bytes, digest: str, spec: TaskSpec) -> Iterator[TaskItem]:
     """Decode once more as on another processor; yields TaskStarted, then Verified or a failure."""
     yield _began()
     packets = _unpack(packed)
     try:
-        emulated = _launcher(source, spec.policy, emulated=True)
+        emulated = _launcher(program, spec.policy, emulated=True)
         try:
             allowed = spec.policy.allowed_imports
             check_determinism(
                 emulated,
-                source,
+                program,
                 packets,
                 spec.stream,
                 spec.limits,
@@ -127,7 +129,7 @@ def verify_task(source: str, packed: bytes, digest: str, spec: TaskSpec) -> Iter
             )
         except CandidateFailure as failure:
             if failure.kind is FailureKind.NONDETERMINISTIC:
-                _diagnose_nondeterminism(failure, source, packets, digest, spec)
+                _diagnose_nondeterminism(failure, program, packets, digest, spec)
             raise
     except CandidateFailure as failure:
         yield _failed(failure)
@@ -148,41 +150,41 @@ def describe_task(policy: Policy) -> tuple[int, IsolationReport | InfraLoss]:
         return os.getpid(), InfraLoss(str(failure))
 
 
-def _decode(source: str, packets: Packets, spec: TaskSpec) -> tuple[Sequence[Frame], ResourceUse]:
+def _decode(program: str, packets: Packets, spec: TaskSpec) -> tuple[Sequence[Frame], ResourceUse]:
     """Frames in memory while they are few, and else in a file without a name.
 
     They are scored afterwards: the decoder's time is measured, and must not wait for the scorer.
     """
-    launcher, stream = _launcher(source, spec.policy), spec.stream
+    launcher, stream = _launcher(program, spec.policy), spec.stream
     if stream.frame_bytes * stream.frame_count <= IN_MEMORY_BYTES:
-        decoded = launcher.decode(source, packets, stream, spec.limits)
+        decoded = launcher.decode(program, packets, stream, spec.limits)
         return decoded.frames, decoded.use
     writer = FrameWriter(stream)
     writer.discard()
-    use = launcher.decode(source, packets, stream, spec.limits, on_frame=writer.put).use
+    use = launcher.decode(program, packets, stream, spec.limits, on_frame=writer.put).use
     return writer.frames(), use
 
 
 def _diagnose_nondeterminism(
-    failure: CandidateFailure, source: str, packets: Packets, digest: str, spec: TaskSpec
+    failure: CandidateFailure, program: str, packets: Packets, digest: str, spec: TaskSpec
 ) -> None:
     """Find out whether decoding differs every time, or only on other processors, and say so."""
-    here, _ = _decode(source, packets, spec)
+    here, _ = _decode(program, packets, spec)
     if frames_digest(here) != digest:
         return
-    emulated = _launcher(source, spec.policy, emulated=True)
+    emulated = _launcher(program, spec.policy, emulated=True)
     try:
         allowed = spec.policy.allowed_imports
         check_determinism(
-            emulated, source, packets, spec.stream, spec.limits, here, allowed_imports=allowed
+            emulated, program, packets, spec.stream, spec.limits, here, allowed_imports=allowed
         )
     except CandidateFailure as precise:
         message = f"on another processor (emulated), {precise.message}"
         raise CandidateFailure(precise.kind, message, detail=failure.detail) from failure
 
 
-def _launcher(source: str, policy: Policy, *, emulated: bool = False) -> Launcher:
-    return worker_pool().get(source, policy, emulated=emulated)
+def _launcher(program: str, policy: Policy, *, emulated: bool = False) -> Launcher:
+    return worker_pool().get(program, policy, emulated=emulated)
 
 
 def worker_pool() -> LauncherPool:
