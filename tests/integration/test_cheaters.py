@@ -122,7 +122,7 @@ class Course:
 
     def score(self, source: str, **settings: Any) -> Score:
         """The full evaluation, as a run makes it."""
-        full: Score = self.evaluator(**settings).full("c0001", 0, source)
+        full: Score = self.evaluator(**settings).full("c0001", 0, Program(source))
         return full
 
     def point(self, source: str, qp: float = QP) -> RatePoint:

@@ -413,5 +413,5 @@ def test_a_cache_in_a_place_for_all_must_be_ours_alone(
     ClipCache(folder, 0).prepare()
     assert folder.stat().st_mode & 0o777 == 0o700
     folder.parent.chmod(0o777)
-    with pytest.raises(InfrastructureFailure, match="open to others"):
+    with pytest.raises(InfrastructureFailure, match="other users can write"):
         ClipCache(folder, 0).prepare()

@@ -53,7 +53,7 @@ def test_the_fork_server_sees_only_the_interpreter_and_the_libraries(
     repository = Path(__file__).resolve().parents[2]
     package = root / str(repository)[1:] / "evocodec"
     assert {path.name for path in package.iterdir()} <= {
-        *("__init__.py", "__pycache__", "domain", "codec", "guest")
+        *("__init__.py", "__pycache__", "domain", "codec", "guest", "isolation")
     }
     assert (package / "guest/server.py").is_file()
 
