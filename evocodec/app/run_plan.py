@@ -16,12 +16,12 @@ from evocodec.app.programs import built_in, looks_like_file, read_program
 from evocodec.app.workspace import Workspace
 from evocodec.champions.repository import ChampionRepository
 from evocodec.codec.program import Program
-from evocodec.config import (
+from evocodec.config import Settings
+from evocodec.config_sections import (
     EvaluationSettings,
     HeldOutSettings,
     JudgeSettings,
     LimitSettings,
-    Settings,
 )
 from evocodec.domain.beginning import (
     Beginning,

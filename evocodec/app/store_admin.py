@@ -13,7 +13,8 @@ from evocodec.app.stores import (
     table_options,
 )
 from evocodec.app.workspace import Workspace
-from evocodec.config import Settings, StoreSettings
+from evocodec.config import Settings
+from evocodec.config_sections import StoreSettings
 from evocodec.domain.check import Check
 from evocodec.domain.errors import ConfigError, EvocodecError
 from evocodec.store.migrate import Migration, Moved, migrate

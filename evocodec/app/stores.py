@@ -3,7 +3,8 @@
 from typing import TYPE_CHECKING, Literal
 
 from evocodec.app.workspace import Workspace
-from evocodec.config import Settings, StoreSettings, bytes_of_mib
+from evocodec.config import Settings, bytes_of_mib
+from evocodec.config_sections import StoreSettings
 from evocodec.domain.errors import UserError
 from evocodec.store.blobs import FileBlobStore
 from evocodec.store.file_records import FileRecordStore

@@ -4,7 +4,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from evocodec.config import ModelSettings
+from evocodec.config_sections import ModelSettings
 from evocodec.domain.errors import BudgetExhausted
 from evocodec.models.endpoint import Endpoint
 

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
-from evocodec.config import ModelSettings
+from evocodec.config_sections import ModelSettings
 from evocodec.domain.errors import ConfigError
 from evocodec.domain.vocabulary import ModelRole
 

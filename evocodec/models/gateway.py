@@ -17,7 +17,7 @@ from tenacity import (
     stop_before_delay,
 )
 
-from evocodec.config import ModelSettings
+from evocodec.config_sections import ModelSettings
 from evocodec.domain.candidate import Origin
 from evocodec.domain.clock import utc_now
 from evocodec.domain.errors import (

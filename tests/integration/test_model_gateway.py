@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from evocodec.config import ModelSettings
+from evocodec.config_sections import ModelSettings
 from evocodec.domain.errors import (
     BudgetExhausted,
     CandidateFailure,

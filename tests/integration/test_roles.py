@@ -14,7 +14,7 @@ from agents.requests import CodeRequest, Feedback, HistoryItem, Parent, PlanRequ
 from agents.reviewer import ModelReviewer, StaticReviewer
 from agents.team import MUTATION_NOTICE, model_team, mutation_team
 from evocodec.codec.program import Program
-from evocodec.config import ModelSettings
+from evocodec.config_sections import ModelSettings
 from evocodec.domain.candidate import Finding, Origin, Plan
 from evocodec.domain.errors import CandidateFailure, FailureKind
 from evocodec.domain.events import ModelCalled

@@ -2,7 +2,8 @@
 
 import pytest
 
-from evocodec.config import ModelSettings, RoleSettings, load_settings
+from evocodec.config import load_settings
+from evocodec.config_sections import ModelSettings, RoleSettings
 from evocodec.domain.errors import BudgetExhausted, ConfigError
 from evocodec.domain.vocabulary import ModelRole
 from evocodec.models.budget import Budget
