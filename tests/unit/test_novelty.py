@@ -9,31 +9,7 @@ from evocodec.search.facts import FactsOfOldPrograms
 from evocodec.search.novelty import Novelty
 from evocodec.store.journal import Journal
 from evocodec.store.memory import MemoryLedger
-
-PROGRAM = '''"""A codec."""
-STEP = 8
-
-def encode(frames, stream, qp):
-    """Encode."""
-    for frame in frames:
-        plane = frame.y // STEP  # coarse
-        yield plane.tobytes()
-'''
-
-SAME = {
-    "comments": PROGRAM.replace("  # coarse", ""),
-    "formatting": PROGRAM.replace("frame.y // STEP", "(frame.y//STEP)"),
-    "docstrings": PROGRAM.replace('"""A codec."""\n', "").replace('    """Encode."""\n', ""),
-    "names of local variables": PROGRAM.replace("plane", "quantised"),
-    "annotations": PROGRAM.replace("STEP = 8", "STEP = 8\n").replace("qp)", "qp: float) -> object"),
-}  # fmt: skip
-OTHER = {
-    "constants": PROGRAM.replace("STEP = 8", "STEP = 16"),
-    "operators": PROGRAM.replace("//", "%"),
-    "attributes": PROGRAM.replace("frame.y", "frame.u"),
-    "names of functions": PROGRAM.replace("def encode", "def encode_all"),
-    "a statement more": PROGRAM + "    yield b''\n",
-}
+from tests.support.alike_programs import OTHER, PROGRAM, SAME
 
 
 def written(candidate_id: str, source: str, *, attempt: int = 0, facts: bool = True) -> CodeWritten:
