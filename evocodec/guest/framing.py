@@ -21,6 +21,7 @@ class Tag(IntEnum):
     END = 5
     ERROR = 6  # guest → supervisor: kind, message and traceback, separated by NUL
     PROGRAM = 7  # supervisor → guest: the candidate's source
+    ENTERED = 8  # guest → supervisor: from here on, what goes wrong is the candidate's
 
 
 class FramingError(ValueError):

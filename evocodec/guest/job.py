@@ -27,15 +27,22 @@ Encode = Callable[[Iterator[Frame], StreamInfo, float], Iterable[object]]
 Decode = Callable[[Iterator[bytes], StreamInfo], Iterable[object]]
 
 
-def run(operation: str, stream: StreamInfo, qp: float, ring: Ring, native: Collection[str]) -> None:
+def run(
+    operation: str,
+    source: bytearray,
+    stream: StreamInfo,
+    qp: float,
+    ring: Ring,
+    native: Collection[str],
+) -> None:
     """Run ``encode`` or ``decode``; an exception of the program becomes an ERROR message.
 
     A program may use ctypes only if it imports one of the libraries in ``native``.
     """
     random.seed(0)  # Python reseeds it from the system in every forked child
     faulthandler.enable(file=2, all_threads=False)
-    _tag, source = wire.read_message()
     ballast = bytearray(_REPORTING_BYTES)
+    wire.write_message(Tag.ENTERED)
     try:
         program = source.decode("utf-8")
         if not native_calls.needed_by(program, native):

@@ -26,7 +26,9 @@ from evocodec.isolation import confine, linux
 
 MAX_REQUEST_BYTES = 128 * 1024
 JOB_FDS = 5  # input, output, standard error, status; shared memory for frames, except to probe
+_NOT_SET_UP, _NOT_ENTERED = 1, 2  # exit codes, for the log: the supervisor goes by messages
 _TRACEBACK_AT = 0.95  # of the wall limit: then the stack is written to stderr, for the author
+_LONGEST_WATCH_SECONDS = 30 * 86_400.0  # the library takes no more than some centuries
 _PARKED_FD = 100  # above every descriptor that is arranged for the job
 _RULESET_FD, _PROC_FD, _RING_FD, _BROKER_FD, _STATUS_FD, _CONTROL_FD = 5, 6, 7, 8, 9, 10
 _WARM_UP_STREAM = {"width": 16, "height": 16, "fps": "30000/1001", "frame_count": 1}
@@ -46,6 +48,7 @@ class ForkServerContext:
     root_state: str
     landlock_state: str
     leave_root: bool
+    keeps_root: str
     proc_fd: int
     ruleset_fd: int
     broker_fd: int
@@ -113,20 +116,25 @@ def _run_child(control_fd: int, context: ForkServerContext, scratch: Scratch) ->
         )
         layers = confine.enter(confinement, prepared, job_limits)
         layers |= {Layer.MOUNT_NAMESPACE: context.root_state, Layer.PIVOT_ROOT: context.root_state}
+        # Starts a thread, which the machine may refuse.
+        seconds = min(_TRACEBACK_AT * request["wall_seconds"], _LONGEST_WATCH_SECONDS)
+        faulthandler.dump_traceback_later(seconds, file=2)
         wire.write_message(Tag.READY, json.dumps(layers).encode())
     except BaseException as error:  # noqa: BLE001 - the process edge
         with contextlib.suppress(OSError):  # no job yet
             wire.write_message(Tag.SETUP_FAILED, f"{type(error).__name__}: {error}".encode())
-        os._exit(1)
+        os._exit(_NOT_SET_UP)
+    code = _NOT_ENTERED
     try:
+        program = wire.read_message()[1]
         if stream is None or ring is None:
-            wire.read_message()  # so as to be there while it is put into its control group
+            wire.write_message(Tag.ENTERED)
             wire.write_message(Tag.END)
         else:
-            faulthandler.dump_traceback_later(_TRACEBACK_AT * request["wall_seconds"], file=2)
-            job.run(operation, stream, request["qp"], ring, context.config["native"])
+            job.run(operation, program, stream, request["qp"], ring, context.config["native"])
+        code = 0
     finally:
-        os._exit(0)
+        os._exit(code)
 
 
 def _keep_needed_fds(
@@ -148,6 +156,7 @@ def _keep_needed_fds(
         landlock_state=context.landlock_state,
         pid_namespace=context.pid_namespace,
         leave_root=context.leave_root,
+        keeps_root=context.keeps_root,
         proc_fd=_PROC_FD,
         broker_fd=_BROKER_FD if context.broker_fd >= 0 else -1,
         broker_state=context.broker_state,

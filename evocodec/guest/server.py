@@ -2,8 +2,8 @@
 
 It holds no secret and never sees a program or a frame. The supervisor sends it a job's pipes over a
 socket, and the forked child reads them. Where the machine allows it, the server lives in a
-process-id namespace of its own, so that its death ends every job. One thread; it owns all its
-children.
+process-id namespace of its own (see ``server_start``), so that its death ends every job. It starts
+no thread before it forks, and owns all its children.
 
 Control socket (SOCK_SEQPACKET, trusted): first a configuration, then one JSON message per job, with
 the job's descriptors attached. Status socket of a job: the child sends ``U`` (with its credentials,
@@ -44,57 +44,6 @@ OUT_OF_TIME = b"T"
 _ALWAYS_LOADED = ("numpy.random", "evocodec.codec.contract", "evocodec.codec.adapter")
 
 
-def main(control_fd: int) -> None:
-    """Serve until the supervisor closes the control socket."""
-    control = socket.socket(fileno=control_fd)
-    config = json.loads(control.recv(MAX_REQUEST_BYTES))
-    os.umask(0o022)
-    state = _own_pid_namespace() if config["namespaces"] else confine.POD_MODE
-    if state == "on":
-        with contextlib.suppress(KeyboardInterrupt):
-            _serve_in_namespace(control, config)
-        return
-    Server(control, config, pid_namespace=state).serve()
-    os._exit(0)  # exit handlers of libraries might call unmapped code
-
-
-def _own_pid_namespace() -> str:
-    flags = linux.CLONE_NEWPID
-    uid, gid = os.getuid(), os.getgid()
-    if uid != 0:
-        flags |= linux.CLONE_NEWUSER
-    try:
-        linux.unshare(flags)
-        if uid != 0:
-            proc_fd = os.open("/proc", os.O_PATH | os.O_CLOEXEC)
-            confine.map_user(proc_fd, uid, uid, gid)
-            os.close(proc_fd)
-    except OSError as error:
-        return f"off: {error}"
-    return "on"
-
-
-def _serve_in_namespace(control: socket.socket, config: dict[str, Any]) -> None:
-    """Fork the init process of the namespace, and wait for its end."""
-    pid = os.fork()
-    if pid == 0:
-        linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
-        Server(control, config, pid_namespace="on").serve()
-        os._exit(0)
-    control.close()
-    os.waitpid(pid, 0)
-    _remove_groups(config["groups_in"], config["groups_prefix"])
-
-
-def _remove_groups(folders: Iterable[str], prefix: str) -> None:
-    """Remove the control groups of jobs whose supervisor was killed and cannot do it."""
-    for folder in folders:
-        for entry in os.listdir(folder):
-            if prefix and entry.startswith(prefix):
-                with contextlib.suppress(OSError):
-                    os.rmdir(os.path.join(folder, entry))
-
-
 class Server:
     """Forks jobs and reports how they ended."""
 
@@ -117,9 +66,8 @@ class Server:
         self._root_state = self._enter_root()
         # After entering the root folder: rules belong to its folders, not to those that it hides.
         self._ruleset_fd, self._landlock_state = self._build_ruleset()
-        self._leave_root = os.getuid() == 0 and _open_to_all(
-            [*config["allowed_paths"], *config["listable"]]
-        )
+        closed = _closed_to_others([*config["allowed_paths"], *config["listable"]])
+        self._leave_root = os.getuid() == 0 and not closed
         import_filter.fill_import_caches()
         if self._root_state == "on":
             self._broker.stop("off: not needed, there is a root folder")
@@ -141,6 +89,7 @@ class Server:
             root_state=self._root_state,
             landlock_state=self._landlock_state,
             leave_root=self._leave_root,
+            keeps_root=f"other users may not read {closed}" if os.getuid() == 0 else "",
             proc_fd=self._proc_fd,
             ruleset_fd=self._ruleset_fd,
             broker_fd=self._broker.fd,
@@ -328,9 +277,15 @@ def _children_of(proc_fd: int, parent: int) -> set[int]:
     return children
 
 
-def _open_to_all(paths: Iterable[str]) -> bool:
-    """Whether any user may read ``paths``; if not, jobs must keep the user id of the owner."""
-    folders = {parent for path in paths for parent in Path(path).parents}
-    return all(folder.stat().st_mode & 0o005 == 0o005 for folder in folders) and all(
-        Path(path).stat().st_mode & 0o004 for path in paths if Path(path).exists()
-    )
+def _closed_to_others(paths: Iterable[str]) -> str:
+    """Return one of ``paths``, or of their folders, that not every user may read; empty if none.
+
+    Jobs must keep the user id of the owner then.
+    """
+    for folder in sorted({parent for path in paths for parent in Path(path).parents}):
+        if folder.stat().st_mode & 0o005 != 0o005:
+            return str(folder)
+    for path in paths:
+        if Path(path).exists() and not Path(path).stat().st_mode & 0o004:
+            return path
+    return ""

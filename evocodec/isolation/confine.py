@@ -24,9 +24,10 @@ class Confinement:
     """Isolation settings for all jobs of a fork server; -1 stands for no descriptor.
 
     ``ruleset_fd`` is Landlock's. ``broker_fd`` is a socket to the path broker; ``broker_state``
-    says why there is none. ``proc_fd`` is the real /proc, which programs cannot see; it is closed
-    before they run. ``address_limit`` is off with CUDA, which reserves terabytes of address space.
-    ``scratch_bytes`` is 0 for no scratch folder; ``no_scratch`` says why there can be none.
+    says why there is none. ``keeps_root`` says why a job of root stays root. ``proc_fd`` is the
+    real /proc, which programs cannot see; it is closed before they run. ``address_limit`` is off
+    with CUDA, which reserves terabytes of address space. ``scratch_bytes`` is 0
+    for no scratch folder; ``no_scratch`` says why there can be none.
     """
 
     ruleset_fd: int
@@ -42,6 +43,7 @@ class Confinement:
     scratch_bytes: int = 0
     scratch_inodes: int = 0
     no_scratch: str = ""
+    keeps_root: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +66,7 @@ class Prepared:
 def prepare(config: Confinement) -> Prepared:
     """Enter the layers that need no job: other user, namespaces, scratch folder."""
     layers = {Layer.PID_NAMESPACE: config.pid_namespace}
-    if config.leave_root:
-        layers[Layer.UNPRIVILEGED_USER] = _attempt(_become_nobody)
+    layers[Layer.UNPRIVILEGED_USER] = _leave_root(config)
     layers |= _enter_namespaces(config)
     layers[Layer.SCRATCH] = _enter_scratch(config)
     if not seccomp.supported():
@@ -83,8 +84,9 @@ def enter(config: Confinement, prepared: Prepared, job: JobLimits) -> dict[Layer
     os.close(config.proc_fd)
     layers[Layer.CAPABILITIES] = _attempt(linux.drop_capabilities, "none")
     limits = _limits(config, job, base_address_bytes, _file_bytes(config, layers))
-    # Without its own user namespace the user's other processes would count against the limit.
-    if layers[Layer.USER_NAMESPACE] == "on" or layers.get(Layer.UNPRIVILEGED_USER) == "on":
+    # Elsewhere the user's other processes count too, on the whole machine: one user's jobs, and
+    # whatever else runs as 65534, would take each other's threads.
+    if layers[Layer.USER_NAMESPACE] == "on" and linux.counts_processes_per_namespace():
         limits[resource.RLIMIT_NPROC] = job.processes
     layers[Layer.RLIMITS] = _attempt(lambda: _set_limits(limits))
     linux.prctl(linux.PR_SET_DUMPABLE, 0)
@@ -157,6 +159,12 @@ def _attempt(action: Callable[[], object], done: str = "on") -> str:
     except (OSError, ValueError) as error:
         return f"off: {error}"
     return done
+
+
+def _leave_root(config: Confinement) -> str:
+    if not config.leave_root:
+        return f"off: {config.keeps_root}" if config.keeps_root else "on"
+    return _attempt(_become_nobody)
 
 
 def _become_nobody() -> None:

@@ -4,6 +4,8 @@ import ctypes
 import errno
 import mmap
 import os
+import re
+from collections.abc import Callable
 
 CLONE_NEWNS = 0x00020000
 CLONE_NEWUTS = 0x04000000
@@ -121,6 +123,33 @@ def become(user: int) -> None:
     os.setgroups([])
     os.setresgid(user, user, user)
     os.setresuid(user, user, user)
+
+
+def counts_processes_per_namespace() -> bool:
+    """Whether RLIMIT_NPROC counts each user namespace by itself, as Linux does since 5.14."""
+    numbers = re.match(r"(\d+)\.(\d+)", os.uname().release)
+    return numbers is not None and tuple(map(int, numbers.groups())) >= (5, 14)
+
+
+def failure_in_child(action: Callable[[], object]) -> str:
+    """Try ``action`` in a child that ends afterwards; returns why it failed, empty if it did not.
+
+    Not for a process with threads. Raises OSError when there can be no child.
+    """
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            action()
+        except BaseException as error:  # noqa: BLE001 - the edge of the child
+            os.write(writer, str(error)[:500].encode() or b"failed")
+        finally:
+            os._exit(0)
+    os.close(writer)
+    with open(reader, "rb") as file:
+        reason = file.read().decode("utf-8", "replace")
+    os.waitpid(pid, 0)
+    return reason
 
 
 class _CapabilityHeader(ctypes.Structure):

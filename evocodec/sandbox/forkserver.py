@@ -185,8 +185,8 @@ class ForkServerLauncher:
         """
         floor = () if stream is None else self._policy.required
         for last_try in (False, True):
-            server = self._ensure_server()
             try:
+                server = self._ensure_server()
                 with _shared_frames(stream, request["operation"]) as shared:
                     pipes = server.submit(request, shared)
                     job, group = make_job(shared), server.make_group()

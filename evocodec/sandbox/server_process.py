@@ -7,7 +7,6 @@ import os
 import socket
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import IO
@@ -30,12 +29,13 @@ from evocodec.sandbox.shared_frames import SharedFrames
 
 START_SECONDS = 120.0
 _PIPE_BYTES = 1 << 20
+_FIRST_FREE_FD = 3
 _STDERR_TAIL_BYTES = 4000
 # Parts of SciPy that ``import scipy`` leaves to be loaded when first used.
 _SUBMODULES = ("scipy.fft", "scipy.ndimage", "scipy.signal", "scipy.interpolate", "scipy.linalg")
 _BOOT = (
     "import sys; sys.path.extend(sys.argv[1].split(':')); "
-    "from evocodec.guest.server import main; main(int(sys.argv[2]))"
+    "from evocodec.guest.server_start import main; main(int(sys.argv[2]))"
 )
 
 
@@ -47,17 +47,22 @@ class ServerProcess:
     ) -> None:
         self._groups, self._groups_state = _find_groups(policy)
         self.control, guest_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._stderr: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed in stop()
+        # In memory: a server starts where the folder for temporary files is full or read-only.
+        stderr_fd = os.memfd_create("fork-server-stderr")
+        self._stderr: IO[bytes] = open(stderr_fd, "r+b", buffering=0)  # noqa: SIM115 - see stop()
         path = ":".join(_import_path())
-        command = [sys.executable, "-P", "-s", "-B", "-c", _BOOT, path, str(guest_end.fileno())]
+        # Not one of the first three, which may be free: the server's own replace them.
+        guest_fd = fcntl.fcntl(guest_end.fileno(), fcntl.F_DUPFD_CLOEXEC, _FIRST_FREE_FD)
+        guest_end.close()
+        command = [sys.executable, "-P", "-s", "-B", "-c", _BOOT, path, str(guest_fd)]
         try:
-            self.process = self._start(command, guest_end.fileno(), environment)
+            self.process = self._start(command, guest_fd, environment)
         except OSError as error:
             self.control.close()
             self._stderr.close()
             raise InfrastructureFailure(f"the fork server could not be started: {error}") from error
         finally:
-            guest_end.close()
+            os.close(guest_fd)
         self._configure(policy, preload)
 
     def _start(

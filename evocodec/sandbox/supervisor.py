@@ -49,6 +49,7 @@ class _Progress:
     stderr: bytearray = field(default_factory=bytearray)
     stderr_seen: int = 0
     layers: IsolationReport | None = None
+    entered: bool = False  # only what comes after this can be the candidate's fault
     ready_at: float = 0.0
     ended_at: float = 0.0
     setup_error: str = ""
@@ -116,7 +117,7 @@ class Supervisor:
             if now > self._kill_deadline:
                 raise ServerLostError("a killed job was not reported as ended")
             return
-        if now >= self._deadline and self._progress.layers is None:
+        if now >= self._deadline and not self._progress.entered:
             raise ServerLostError(f"no process was ready within {SETUP_SECONDS:g} s")
         if now >= self._deadline:
             seconds = self._job.limits.wall_seconds
@@ -144,12 +145,15 @@ class Supervisor:
             self._stop(FailureKind.FORBIDDEN, f"started more than {limits.processes} threads")
 
     def _stop(self, kind: FailureKind, message: str) -> None:
-        """Blame the candidate and kill all its processes; the first reason counts."""
-        if self._progress.stopped is None and not self._progress.complete:
-            done = self._progress.delivered
+        """Blame whose turn it is and kill the job's processes; the first reason counts."""
+        progress = self._progress
+        if not progress.entered:
+            progress.setup_error = progress.setup_error or message
+        elif progress.stopped is None and not progress.complete:
+            done = progress.delivered
             unit = "frames" if self._job.result_tag is Tag.FRAME else "packets"
             text = f"{self._job.operation} {message}; it had delivered {done} {unit}"
-            self._progress.stopped = CandidateFailure(kind, text)
+            progress.stopped = CandidateFailure(kind, text)
         self._kill(OUT_OF_TIME if kind is FailureKind.TIMEOUT else b"K")
 
     def _kill(self, message: bytes = b"K") -> None:
@@ -204,7 +208,7 @@ class Supervisor:
         self._pending = self._pending[sent:] if sent < self._pending.nbytes else None
         return True
 
-    # -- receiving from the job: hostile input once READY has come --------------------------------
+    # -- receiving from the job: hostile input once ENTERED has come ------------------------------
 
     def _receive_some(self) -> None:
         open_fds = self._selector.get_map()
@@ -240,6 +244,9 @@ class Supervisor:
         if progress.layers is None:
             if tag not in {Tag.READY, Tag.SETUP_FAILED} or length > _MAX_SETUP_BYTES:
                 raise FramingError(f"unexpected {tag.name} of {length} bytes")
+        elif not progress.entered:
+            if tag is not Tag.ENTERED or length:
+                raise FramingError(f"unexpected {tag.name} of {length} bytes")
         elif tag is job.result_tag:
             if progress.delivered >= job.max_messages:
                 kind = FailureKind.BAD_OUTPUT if job.exact_count else FailureKind.OUTPUT_LIMIT
@@ -263,6 +270,10 @@ class Supervisor:
             self._start_candidate(IsolationReport(layers))
         elif message.tag is Tag.SETUP_FAILED:
             progress.setup_error = message.payload.decode("utf-8", "replace")
+        elif message.tag is Tag.ENTERED:
+            progress.entered = True
+            progress.ready_at = time.monotonic()
+            self._deadline = progress.ready_at + self._job.limits.wall_seconds
         elif message.tag is self._job.result_tag:
             self._store_result(message)
         else:
@@ -301,8 +312,7 @@ class Supervisor:
                 "or pass --unsafe to run programs without it"
             )
         self._progress.layers = layers
-        self._progress.ready_at = time.monotonic()
-        self._deadline = self._progress.ready_at + self._job.limits.wall_seconds
+        self._deadline = time.monotonic() + SETUP_SECONDS
         self._selector.register(self._pipes.source, selectors.EVENT_WRITE, self._send)
 
     def _receive_stderr(self) -> bool:
@@ -360,8 +370,9 @@ class Supervisor:
         wait_status, cpu_seconds, peak = progress.exit_report
         cpu_seconds = max(cpu_seconds, progress.group_use.cpu_seconds)
         peak = max(peak, progress.group_use.peak_memory_bytes)
-        if progress.layers is None:
+        if progress.layers is None or not progress.entered:
             reason = progress.setup_error or describe_wait_status(wait_status)
+            reason += f"; {tail}" if (tail := stderr_text(progress.stderr).strip()) else ""
             raise InfrastructureFailure(f"the sandbox could not be set up: {reason}")
         if progress.complete and progress.reported is None and progress.stopped is None:
             wall = progress.ended_at - progress.ready_at
