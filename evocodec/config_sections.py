@@ -113,6 +113,9 @@ class DataSettings(Section):
 
     cache_mib: int = Field(4096, ge=16, description="size of the cache of fetched video")
     s3_endpoint_url: str = Field("", description="of an S3-compatible store; empty: AWS")
+    max_decode_mib: float = Field(
+        4096.0, gt=0, description="what decode may write; --max-bytes for one file"
+    )
 
 
 class SandboxSettings(Section):

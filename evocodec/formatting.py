@@ -1,12 +1,16 @@
 """Numbers with their units, as text for people: in a terminal and on a page alike."""
 
 import math
+import re
 from typing import Final
 
+from evocodec.domain.errors import UserError
 from evocodec.domain.results import Interval
 
 DASH: Final = "–"
 """Stands where there is no number."""
+
+_LONGEST_SIZE: Final = 24
 
 
 def number(value: float | None, digits: int = 2, *, grouped: bool = False) -> str:
@@ -60,6 +64,15 @@ def size(count: float) -> str:
             return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"
         count /= 1024
     return f"{count:.1f} GiB"
+
+
+def parse_size(text: str) -> int:
+    """Read a number of bytes as people write it: 1000000, 500MB, 1.5 GiB. Raises ``UserError``."""
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?\s*", text, re.ASCII | re.IGNORECASE)
+    if match is None or len(text) > _LONGEST_SIZE:
+        raise UserError(f"{text[:_LONGEST_SIZE]!r} is no size; write 1000000, 500MB or 8GiB")
+    power = " kmgt".index(match[2].lower() or " ")
+    return int(float(match[1]) * (1024 if match[3] else 1000) ** power)
 
 
 def money(usd: float) -> str:

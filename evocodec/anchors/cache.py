@@ -12,6 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from evocodec.domain.errors import InfrastructureFailure
 from evocodec.domain.results import RdCurve
+from evocodec.regular_files import RECORD_BYTES, read_regular
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,7 @@ def read_curve(folder: Path, identity: Mapping[str, str]) -> RdCurve | None:
     is measured again, and replaces it.
     """
     try:
-        entry = _ENTRY.validate_json(_path(folder, identity).read_bytes())
+        entry = _ENTRY.validate_json(read_regular(_path(folder, identity), RECORD_BYTES))
     except (OSError, ValidationError):
         return None
     return entry.curve if entry.identity == dict(identity) else None

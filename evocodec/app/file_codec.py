@@ -6,18 +6,19 @@ Frames and packets pass through one at a time: memory does not grow with the len
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import replace
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
 
+from evocodec.app.decode_plan import DecodePlan, limits_for, plan_decode
 from evocodec.app.outputs import DecodeReport, EncodeReport
-from evocodec.codec.container import EvcHeader, EvcWriter, read_evc, read_header
+from evocodec.codec.container import EvcHeader, EvcWriter, read_evc
 from evocodec.codec.contract import QP_MAX, QP_MIN
 from evocodec.codec.program import Program
 from evocodec.domain.errors import EvocodecError, SourceError, UserError
 from evocodec.domain.video import Frame, StreamInfo
 from evocodec.metrics.psnr import plane_psnr
+from evocodec.regular_files import create_new, open_regular
 from evocodec.sandbox.launcher import Launcher
 from evocodec.sandbox.policy import Limits
 from evocodec.video.clip_cache import clip_cache
@@ -29,18 +30,18 @@ from evocodec.video.sources import fetched
 from evocodec.video.test_sets import named_clips
 from evocodec.video.y4m import Y4mWriter
 
-Resolve = Callable[[str], tuple[str, Program]]
-"""From a reference to (writer id, program)."""
+Resolve: TypeAlias = Callable[[str], tuple[str, Program]]
+"""From a user's reference to (writer id, program)."""
+
+ResolveWriter: TypeAlias = Callable[[str], Program]
+"""From the writer id inside a file, which may be anybody's, to the program."""
 
 OnProgress: TypeAlias = Callable[[str, int, int], None]
 """What is being done, how many frames are done, and of how many."""
 
-_LIMITED_SAMPLES = 64 * 480 * 270
-"""The luma samples that the configured limits of time are meant for; more get more time."""
-
 
 def encode_file(
-    launcher: Launcher,
+    opening: AbstractContextManager[Launcher],
     limits: Limits,
     resolve: Resolve,
     *,
@@ -53,7 +54,8 @@ def encode_file(
 ) -> EncodeReport:
     """Encode a video into an ``.evc`` file, written whole or not at all.
 
-    ``source`` is what ``--clip`` takes, and either may lie in S3. With ``verify`` the file is
+    ``source`` is what ``--clip`` takes, and either may lie in S3. The launcher is opened once both
+    have been found good. With ``verify`` the file is
     decoded again in a fresh sandbox, and the report carries PSNR-Y in dB.
 
     Raises:
@@ -69,7 +71,7 @@ def encode_file(
     stream = clip_info(video)
     limits = limits_for(limits, stream)
     frames = _SourceFrames(video, stream, on_progress)
-    with _written(output) as file:
+    with opening as launcher, _written(output) as file:
         sink = _PacketFile(file, EvcHeader(writer, stream))
         started = time.monotonic()
         launcher.encode(program.text, frames, stream, qp, limits, on_packet=sink)
@@ -89,26 +91,34 @@ def encode_file(
     )
 
 
+def planned_decode(source: str, output: str, *, max_bytes: int) -> DecodePlan:
+    """Say what ``decode_file`` would write; raises as ``plan_decode`` does."""
+    with fetched(source) as path:
+        return plan_decode(path, source=source, output=output, max_bytes=max_bytes)
+
+
 def decode_file(
-    launcher: Launcher,
+    opening: AbstractContextManager[Launcher],
     limits: Limits,
-    resolve: Resolve,
+    resolve_writer: ResolveWriter,
     *,
     source: str,
     output: str,
+    max_bytes: int,
     on_progress: OnProgress = lambda _what, _done, _of: None,
 ) -> DecodeReport:
     """Decode an ``.evc`` file with the version that wrote it, into a Y4M file.
 
+    The launcher is opened once the file and its version have been found good.
+
     Raises:
-        UserError: the file is missing, damaged, or its version is not here.
+        UserError: the file is missing, damaged or too large, or its version is not here.
     """
     with fetched(source) as path:
-        packets = _FilePackets(path)
-        header = packets.header()
-        stream = header.stream
-        _, program = resolve(header.writer)
-        with _written(output) as file:
+        plan = plan_decode(path, source=source, output=output, max_bytes=max_bytes)
+        stream = plan.stream
+        program = resolve_writer(plan.writer)
+        with opening as launcher, _written(output) as file:
             y4m = Y4mWriter(file, stream)
 
             def on_frame(index: int, frame: Frame) -> None:
@@ -117,28 +127,19 @@ def decode_file(
                 on_progress("decoding", index + 1, stream.frame_count)
 
             started = time.monotonic()
+            packets = _FilePackets(path)
             launcher.decode(
                 program.text, packets, stream, limits_for(limits, stream), on_frame=on_frame
             )
             seconds = time.monotonic() - started
     return DecodeReport(
         output=output,
-        writer=header.writer,
+        writer=plan.writer,
         stream=stream,
         frames=stream.frame_count,
         seconds=seconds,
-    )
-
-
-def limits_for(limits: Limits, stream: StreamInfo) -> Limits:
-    """Limits of time and output that grow with a video; those of memory and processes do not."""
-    samples = stream.width * stream.height * stream.frame_count
-    times = max(1.0, samples / _LIMITED_SAMPLES)
-    return replace(
-        limits,
-        wall_seconds=limits.wall_seconds * times,
-        cpu_seconds=limits.cpu_seconds * times,
-        output_bytes=max(limits.output_bytes, math.ceil(stream.raw_bits / 8)),
+        output_bytes=plan.output_bytes,
+        max_bytes=max_bytes,
     )
 
 
@@ -200,17 +201,8 @@ class _FilePackets:
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def header(self) -> EvcHeader:
-        """Header of the file, before the packets."""
-        try:
-            with self._path.open("rb") as file:
-                return read_header(file)
-        except OSError as error:
-            message = f"cannot read {self._path}: {error.strerror or error}"
-            raise SourceError(message) from error
-
     def __iter__(self) -> Iterator[bytes]:
-        with self._path.open("rb") as file:
+        with open_regular(self._path) as file:
             yield from read_evc(file)[1]
 
 
@@ -258,7 +250,7 @@ def _written(output: str) -> Iterator[BinaryIO]:
         partial = Path(output + ".part")
     try:
         with _writing(output):
-            file = partial.open("wb")
+            file = create_new(partial)
         with file:
             yield file
             with _writing(output):

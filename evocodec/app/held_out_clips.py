@@ -16,6 +16,7 @@ from evocodec.config import Settings
 from evocodec.domain.errors import CandidateFailure, ConfigError, SourceError
 from evocodec.domain.results import RdCurve, Track
 from evocodec.evaluation.held_out import HeldOutClip, HeldOutSample, draw_clips, seed_name
+from evocodec.regular_files import open_regular
 from evocodec.video.clip_spec import ClipSource
 from evocodec.video.clips import Clip, load_clip
 from evocodec.video.sources import check_source
@@ -180,5 +181,5 @@ def _refuse_fitted(source: ClipSource) -> None:
 
 
 def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

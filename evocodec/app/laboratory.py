@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from evocodec.app.resolver import Resolver
 from evocodec.app.stores import open_stores, record_place
 from evocodec.app.workspace import Workspace
-from evocodec.config import Settings
+from evocodec.config import Settings, bytes_of_mib
 from evocodec.domain.beginning import SubmittedProgram
 from evocodec.domain.check import Check
 from evocodec.domain.events import Event
@@ -25,6 +25,7 @@ if TYPE_CHECKING:  # Ray, LangGraph and OpenCV take seconds to import: only who 
     from evocodec.anchors.measure import AnchorEvent
     from evocodec.app.anchor_progress import OnAnchor
     from evocodec.app.anchor_table import AnchorsRequest, PlannedAnchor
+    from evocodec.app.decode_plan import DecodePlan
     from evocodec.app.evaluation_request import EvaluationRequest
     from evocodec.app.file_codec import OnProgress
     from evocodec.app.outputs import (
@@ -315,39 +316,58 @@ class Laboratory:
         from evocodec.app.engine import local_launcher, make_limits
         from evocodec.app.file_codec import encode_file
 
-        with local_launcher(self.settings) as launcher:
-            return encode_file(
-                launcher,
-                make_limits(self.settings),
-                self.resolve,
-                source=str(source),
-                output=str(output),
-                version=version,
-                qp=qp,
-                verify=verify,
-                on_progress=on_progress,
-            )
+        return encode_file(
+            local_launcher(self.settings),
+            make_limits(self.settings),
+            self.resolve,
+            source=str(source),
+            output=str(output),
+            version=version,
+            qp=qp,
+            verify=verify,
+            on_progress=on_progress,
+        )
+
+    def plan_decode(
+        self, source: str | Path, output: str | Path, *, max_bytes: int | None = None
+    ) -> "DecodePlan":
+        """Say what decoding an ``.evc`` file would write; raises as ``decode`` does."""
+        from evocodec.app.file_codec import planned_decode
+
+        limit = self._decode_limit(max_bytes)
+        plan = planned_decode(str(source), str(output), max_bytes=limit)
+        self._resolver.writer(plan.writer)
+        return plan
 
     def decode(
         self,
         source: str | Path,
         output: str | Path,
         *,
+        max_bytes: int | None = None,
         on_progress: "OnProgress" = lambda _what, _done, _of: None,
     ) -> "DecodeReport":
-        """Decode an ``.evc`` file with the version that wrote it, in the sandbox."""
+        """Decode an ``.evc`` file with the version that wrote it, in the sandbox.
+
+        ``max_bytes`` is what it may write; None: the setting ``data.max_decode_mib``.
+        """
         from evocodec.app.engine import local_launcher, make_limits
         from evocodec.app.file_codec import decode_file
 
-        with local_launcher(self.settings) as launcher:
-            return decode_file(
-                launcher,
-                make_limits(self.settings),
-                self.resolve,
-                source=str(source),
-                output=str(output),
-                on_progress=on_progress,
-            )
+        return decode_file(
+            local_launcher(self.settings),
+            make_limits(self.settings),
+            self._resolver.writer,
+            source=str(source),
+            output=str(output),
+            max_bytes=self._decode_limit(max_bytes),
+            on_progress=on_progress,
+        )
+
+    def _decode_limit(self, max_bytes: int | None) -> int:
+        if max_bytes is not None:
+            return max_bytes
+        return bytes_of_mib(self.settings.data.max_decode_mib)
 
     def brief(self) -> str:
         """The coder's current prompt as Markdown, for a person or any coding agent."""

@@ -103,10 +103,12 @@ class EncodeReport:
 
 @dataclass(frozen=True, slots=True)
 class DecodeReport:
-    """A decoded file."""
+    """A decoded file, its size in bytes, and how large it might have been."""
 
     output: str
     writer: str
     stream: StreamInfo
     frames: int
     seconds: float
+    output_bytes: int
+    max_bytes: int

@@ -4,8 +4,10 @@ from importlib import resources
 from pathlib import Path
 
 from evocodec.domain.errors import UserError
+from evocodec.regular_files import read_regular
 
 BUILT_IN = ("inter", "per_frame")
+_LARGEST = 16 << 20
 
 
 def built_in(name: str) -> str:
@@ -20,9 +22,12 @@ def read_program(path: Path) -> str:
         UserError: it is missing, a folder, or no text.
     """
     try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        message = f"cannot read the program {path}: {error}"
+        return read_regular(path, _LARGEST).decode("utf-8")
+    except OSError as error:
+        message = f"cannot read the program {path}: {error.strerror or error}"
+        raise UserError(message) from error
+    except UnicodeDecodeError as error:
+        message = f"cannot read the program {path}: it is not UTF-8 text"
         raise UserError(message) from error
 
 

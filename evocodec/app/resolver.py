@@ -134,6 +134,30 @@ class Resolver:
             program = published.program
         return self._blobs.put(program.data), program
 
+    def writer(self, writer_id: str) -> Program:
+        """The program that a writer id inside an ``.evc`` file names.
+
+        The file may be anybody's, so its id is no reference of the user's: only a version, with or
+        without its commit, and the SHA-256 of a kept program are looked up. Raises ``UserError``.
+        """
+        from evocodec.champions.publish import published_writer
+
+        if _HASH.fullmatch(writer_id):
+            try:
+                return Program(self._blobs.get(writer_id).decode())
+            except UnicodeDecodeError as error:
+                message = f"what has the SHA-256 {writer_id} is no program: it is not UTF-8 text"
+                raise UserError(message) from error
+        published = published_writer(writer_id, self._champions())
+        if published is None:
+            message = (
+                f"the file says that {writer_id!r} wrote it, which is neither a version (v3, "
+                "v3+1a2b3c4d) nor the SHA-256 of a program. Nothing else in a file is looked up; "
+                "ask whoever made it for the program, and encode the video again"
+            )
+            raise UserError(message)
+        return published.program
+
     def origin(self, ref: str) -> tuple[RunView, str] | None:
         """The run that a candidate or version comes from, and its id there; else None."""
         match = _CANDIDATE.fullmatch(ref)

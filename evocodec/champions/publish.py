@@ -1,4 +1,4 @@
-"""Program lookup: by version, the current one, by the writer id of a file, or by path."""
+"""Program lookup: by version, the current one, by path; and by the writer id inside a file."""
 
 import hashlib
 import re
@@ -9,10 +9,12 @@ from evocodec.champions.messages import Version
 from evocodec.champions.repository import ChampionRepository
 from evocodec.codec.program import Program
 from evocodec.domain.errors import UserError
+from evocodec.regular_files import read_regular
 
 CURRENT = "current"
 
-_VERSION = re.compile(r"v?([1-9]\d{0,8})(?:\+([0-9a-f]{4,40}))?")
+_VERSION = re.compile(r"v?([1-9]\d{0,8})(?:\+([0-9a-f]{4,40}))?", re.ASCII)
+_WRITER = re.compile(r"v([1-9]\d{0,8})(?:\+([0-9a-f]{4,40}))?", re.ASCII)
 _MAX_PROGRAM_BYTES = 16 * 1024 * 1024
 
 
@@ -40,6 +42,16 @@ def resolve(reference: str | int, champions: ChampionRepository) -> Published:
     if match is not None:
         return _version(champions, int(match[1]), match[2] or "")
     return _file(text)
+
+
+def published_writer(writer_id: str, champions: ChampionRepository) -> Published | None:
+    """Return the version that a file's writer id names, or None where it names no version.
+
+    The id comes from a file of anybody: only ``v3`` and ``v3+1a2b3c4d`` are looked up, never a
+    path. Raises UserError as ``resolve`` does.
+    """
+    match = _WRITER.fullmatch(writer_id)
+    return None if match is None else _version(champions, int(match[1]), match[2] or "")
 
 
 def _current(champions: ChampionRepository) -> Published:
@@ -70,16 +82,14 @@ def _published(champions: ChampionRepository, version: Version) -> Published:
 def _file(text: str) -> Published:
     path = Path(text).expanduser()
     try:
-        with path.open("rb") as file:
-            data = file.read(_MAX_PROGRAM_BYTES + 1)
-        text = data.decode("utf-8")
+        data = read_regular(path, _MAX_PROGRAM_BYTES)
+        program = data.decode("utf-8")
     except OSError as error:
         raise UserError(
-            f"{text!r} is no version (v1, current) and no readable file: {error.strerror}. "
+            f"{text!r} is no version (v1, current) and no readable file: "
+            f"{error.strerror or error}. "
             "List versions with: evocodec champions list"
         ) from error
     except UnicodeDecodeError as error:
         raise UserError(f"{text} is no program: it is not UTF-8 text") from error
-    if len(data) > _MAX_PROGRAM_BYTES:
-        raise UserError(f"{text} is no program: it is larger than {_MAX_PROGRAM_BYTES} bytes")
-    return Published(f"file+{hashlib.sha256(data).hexdigest()[:8]}", Program(text))
+    return Published(f"file+{hashlib.sha256(data).hexdigest()[:8]}", Program(program))

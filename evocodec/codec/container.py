@@ -36,6 +36,9 @@ MAX_FPS = 1_000
 MAX_FPS_TERM = 1_000_000
 MAX_WRITER_BYTES = 64
 
+_FRAMES_PER_BYTE = 1024
+_PACKETS_PER_FRAME = 256
+_PACKETS_BESIDES = 1024
 _CHUNK_BYTES = 1024 * 1024
 _VARINT_BYTES = 5
 
@@ -96,6 +99,47 @@ def read_header(source: BinaryIO | bytes) -> EvcHeader:
     return _read_header(_Reader(source))
 
 
+@dataclass(frozen=True, slots=True)
+class EvcSummary:
+    """What a whole file claims, and how much it has."""
+
+    header: EvcHeader
+    packets: int
+    file_bytes: int
+
+
+def skim(file: BinaryIO) -> EvcSummary:
+    """Check a seekable file's framing from end to end, without reading its packets.
+
+    Raises ContainerError as ``read_evc`` and its iterator do, and for a file with far more frames
+    than its bytes, or far more packets than its frames, can be meant for.
+    """
+    file_bytes = file.seek(0, io.SEEK_END)
+    file.seek(0)
+    reader = _Reader(file, file_bytes)
+    header = _read_header(reader)
+    frames = header.stream.frame_count
+    if frames > file_bytes * _FRAMES_PER_BYTE:
+        raise ContainerError(
+            f"the header claims {frames} frames in a file of {file_bytes} bytes; no codec needs so "
+            "little. The file is damaged, or was made to fill a disk"
+        )
+    most = frames * _PACKETS_PER_FRAME + _PACKETS_BESIDES
+    number = 0
+    while True:
+        length = _packet_length(reader, number)
+        if length is None:
+            break
+        number += 1
+        if number > most:
+            raise ContainerError(
+                f"the file has more than {most} packets for {frames} frames; it is damaged"
+            )
+        reader.skip(length, f"packet {number - 1}")
+    _require_end(reader)
+    return EvcSummary(header, number, file_bytes)
+
+
 def read_evc(source: BinaryIO | bytes) -> tuple[EvcHeader, Iterator[bytes]]:
     """Read the header at once, and the packets lazily.
 
@@ -109,17 +153,27 @@ def read_evc(source: BinaryIO | bytes) -> tuple[EvcHeader, Iterator[bytes]]:
 def _read_packets(reader: "_Reader") -> Iterator[bytes]:
     number = 0
     while True:
-        at = reader.offset
-        framed = reader.varint(f"length of packet {number}")
-        if framed == 0:
+        length = _packet_length(reader, number)
+        if length is None:
             break
-        if framed - 1 > MAX_PACKET_BYTES:
-            raise ContainerError(
-                f"packet {number} at byte {at} claims {framed - 1} bytes; "
-                f"the limit is {MAX_PACKET_BYTES}. The file is damaged"
-            )
-        yield reader.exactly(framed - 1, f"packet {number}")
+        yield reader.exactly(length, f"packet {number}")
         number += 1
+    _require_end(reader)
+
+
+def _packet_length(reader: "_Reader", number: int) -> int | None:
+    """Return the bytes of the next packet; None at the end mark."""
+    at = reader.offset
+    framed = reader.varint(f"length of packet {number}")
+    if framed - 1 > MAX_PACKET_BYTES:
+        raise ContainerError(
+            f"packet {number} at byte {at} claims {framed - 1} bytes; "
+            f"the limit is {MAX_PACKET_BYTES}. The file is damaged"
+        )
+    return framed - 1 if framed else None
+
+
+def _require_end(reader: "_Reader") -> None:
     if reader.at_most(1):
         raise ContainerError(
             f"bytes follow the end marker at byte {reader.offset - 1}; the file is damaged, "
@@ -224,9 +278,18 @@ def _varint(value: int) -> bytes:
 class _Reader:
     """Reads exact amounts and tracks the offset, for messages."""
 
-    def __init__(self, source: BinaryIO | bytes) -> None:
+    def __init__(self, source: BinaryIO | bytes, file_bytes: int = 0) -> None:
         self._file: BinaryIO = io.BytesIO(source) if isinstance(source, bytes) else source
+        self._file_bytes = file_bytes
         self.offset = 0
+
+    def skip(self, count: int, what: str) -> None:
+        """Step over bytes of a file whose size is known."""
+        there = self._file_bytes - self.offset
+        if count > there:
+            raise self._truncated(self.offset, what, there, count)
+        self._file.seek(count, io.SEEK_CUR)
+        self.offset += count
 
     def at_most(self, count: int) -> bytes:
         # In pieces: read(n) of a buffered file allocates n bytes before it knows they exist.
@@ -245,11 +308,15 @@ class _Reader:
         at = self.offset
         data = self.at_most(count)
         if len(data) != count:
-            raise ContainerError(
-                f"the file ends at byte {self.offset}, inside the {what} that starts at byte {at} "
-                f"({len(data)} of {count} bytes are there). It is truncated"
-            )
+            raise self._truncated(at, what, len(data), count)
         return data
+
+    @staticmethod
+    def _truncated(at: int, what: str, there: int, count: int) -> ContainerError:
+        return ContainerError(
+            f"the file ends at byte {at + there}, inside the {what} that starts at byte {at} "
+            f"({there} of {count} bytes are there). It is truncated"
+        )
 
     def varint(self, what: str) -> int:
         at = self.offset

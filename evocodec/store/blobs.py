@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from evocodec.domain.errors import InfrastructureFailure, UserError
+from evocodec.regular_files import RECORD_BYTES, read_regular
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -55,7 +56,7 @@ class FileBlobStore:
         sha256 = hashlib.sha256(data).hexdigest()
         path = self._path(sha256)
         try:
-            if not (path.is_file() and path.read_bytes() == data):
+            if not (path.is_file() and read_regular(path, RECORD_BYTES) == data):
                 path.parent.mkdir(parents=True, exist_ok=True)
                 write_atomically(path, data)
                 _flush_folder(self.folder)
@@ -70,7 +71,7 @@ class FileBlobStore:
         """See BlobStore."""
         path = self._path(sha256)
         try:
-            data = path.read_bytes()
+            data = read_regular(path, RECORD_BYTES)
         except FileNotFoundError:
             raise missing_blob(sha256, str(self.folder)) from None
         except OSError as error:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import cast
 
 from evocodec.domain.errors import InfrastructureFailure
+from evocodec.regular_files import RECORD_BYTES, read_regular
 from evocodec.store.blobs import write_atomically
 from evocodec.store.records import ExperimentRecord, check_experiment_id
 
@@ -37,7 +38,7 @@ class FileRecordStore:
         """See RecordStore."""
         path = self._path(experiment_id)
         try:
-            return _parse(path.read_bytes())
+            return _parse(read_regular(path, RECORD_BYTES))
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:
@@ -66,7 +67,7 @@ class FileRecordStore:
         name = path.stem
         if name not in self._timestamps:
             try:
-                self._timestamps[name] = _parse(path.read_bytes())["timestamp"]
+                self._timestamps[name] = _parse(read_regular(path, RECORD_BYTES))["timestamp"]
             except (OSError, ValueError) as error:
                 _log.warning("skipping %s, which is no experiment record: %s", path, error)
                 self._timestamps[name] = ""

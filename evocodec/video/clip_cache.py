@@ -20,6 +20,8 @@ from evocodec.video.data_options import data_options, shared_folder
 FRAMES_SUFFIX = ".yuv"
 OBJECT_SUFFIX = ".object"
 _PART_SUFFIX = ".part"
+# A FIFO or a link in the place of a file must neither hold us nor lead to another file.
+_OPENING = os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW
 _BIG = (FRAMES_SUFFIX, OBJECT_SUFFIX, _PART_SUFFIX)
 
 
@@ -80,7 +82,7 @@ class ClipCache:
         path = self.folder / name
         while True:
             try:
-                held = HeldFile(path, os.open(path, os.O_RDONLY | os.O_CLOEXEC))
+                held = HeldFile(path, os.open(path, os.O_RDONLY | _OPENING))
             except FileNotFoundError:
                 return None
             except OSError as error:
@@ -97,7 +99,7 @@ class ClipCache:
         path = self.folder / (name or f"{uuid.uuid4().hex}{_PART_SUFFIX}")
         while True:
             try:
-                held = HeldFile(path, os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+                held = HeldFile(path, os.open(path, os.O_RDWR | os.O_CREAT | _OPENING, 0o600))
             except OSError as error:
                 raise self._unusable(error) from error
             fcntl.flock(held.fd, fcntl.LOCK_SH)
@@ -119,7 +121,7 @@ class ClipCache:
     def exclusively(self, name: str) -> Iterator[None]:
         """Hold the lock called ``name`` against other processes and threads."""
         self.prepare()
-        fd = os.open(self.folder / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fd = os.open(self.folder / name, os.O_RDWR | os.O_CREAT | _OPENING, 0o600)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX)
             yield
@@ -164,7 +166,7 @@ def _require_own(folder: Path) -> None:
 
 def _remove_unused(path: Path) -> bool:
     with suppress(OSError):
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        fd = os.open(path, os.O_RDONLY | _OPENING)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             path.unlink()

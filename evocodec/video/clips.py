@@ -10,6 +10,7 @@ from pathlib import Path
 
 from evocodec.domain.errors import SourceError
 from evocodec.domain.video import Frame, StreamInfo
+from evocodec.regular_files import SETTINGS_BYTES, read_regular
 from evocodec.video.clip_cache import clip_cache
 from evocodec.video.clip_spec import ClipSource
 from evocodec.video.ffmpeg import Probe, count_frames, decoding
@@ -109,7 +110,7 @@ def _check_count(source: ClipSource, count: int) -> None:
 def _cached_clip(source: ClipSource, identity: str) -> Clip | None:
     """Return the clip that was decoded before from the same source, if the cache still has it."""
     try:
-        kept = json.loads((clip_cache().folder / f"{identity}.clip").read_bytes())
+        kept = json.loads(read_regular(clip_cache().folder / f"{identity}.clip", SETTINGS_BYTES))
         stream = StreamInfo(kept["width"], kept["height"], Fraction(kept["fps"]), kept["frames"])
         sha256 = str(kept["sha256"])
     except (OSError, ValueError, KeyError, TypeError):

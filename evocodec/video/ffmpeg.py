@@ -22,6 +22,7 @@ import imageio_ffmpeg
 
 from evocodec.domain.errors import InfrastructureFailure, SourceError
 from evocodec.domain.video import Frame
+from evocodec.regular_files import why_not_regular
 from evocodec.video.y4m import Y4mReader
 
 _SAME_MATRIX = ("", "bt709", "unknown")
@@ -88,7 +89,11 @@ def check_readable(path: str) -> Path:
         raise SourceError(f"{path}: is a directory; name one video file inside it")
     if not file.exists():
         raise SourceError(f"{path}: no such file; check the spelling and the current directory")
-    if file.stat().st_size == 0:
+    status = file.stat()
+    why = why_not_regular(status.st_mode)
+    if why:
+        raise SourceError(f"{path}: {why}, not a regular file; copy what it yields into a file")
+    if status.st_size == 0:
         raise SourceError(f"{path}: the file is empty (0 bytes); copy or download it again")
     return file
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from evocodec.domain.errors import InfrastructureFailure, SourceError
+from evocodec.regular_files import RECORD_BYTES, read_regular
 from evocodec.video.clip_cache import OBJECT_SUFFIX, ClipCache, HeldFile, clip_cache
 from evocodec.video.data_options import data_options
 
@@ -145,7 +146,7 @@ class RemoteObject:
 
     def _read_map(self) -> list[_Interval]:
         try:
-            kept = json.loads(self._map.read_bytes())
+            kept = json.loads(read_regular(self._map, RECORD_BYTES))
             if kept["inode"] != os.fstat(self._held.fd).st_ino:
                 return []  # of a file that was removed
             return [(int(first), int(last)) for first, last in kept["have"]]

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from evocodec.domain.errors import ConfigError, SourceError, UserError
+from evocodec.regular_files import SETTINGS_BYTES, read_regular
 from evocodec.video.clip_spec import ClipSource, format_clip, parse_clip
 from evocodec.video.clips import Clip, default_clips
 from evocodec.video.data_options import S3_SCHEME, data_options
@@ -70,7 +71,7 @@ class ClipSets:
     def read(cls, path: Path) -> "ClipSets":
         """Read a file; raises ``ConfigError`` when it cannot be parsed."""
         try:
-            tree = tomllib.loads(path.read_text(encoding="utf-8"))
+            tree = tomllib.loads(read_regular(path, SETTINGS_BYTES).decode("utf-8"))
         except FileNotFoundError:
             return cls(path)
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:

@@ -13,6 +13,7 @@ import numpy as np
 
 from evocodec.domain.errors import SourceError
 from evocodec.domain.video import Frame, Plane, StreamInfo
+from evocodec.regular_files import open_regular
 
 MAX_SIDE = 16384
 _MAX_HEADER_BYTES = 1024
@@ -109,11 +110,7 @@ class Y4mWriter:
     def __init__(self, handle: BinaryIO, stream: StreamInfo) -> None:
         self._handle = handle
         self._stream = stream
-        rate = f"F{stream.fps.numerator}:{stream.fps.denominator}"
-        self._header = (
-            f"YUV4MPEG2 W{stream.width} H{stream.height} {rate} Ip A1:1 "
-            "C420mpeg2 XYSCSS=420MPEG2 XCOLORRANGE=LIMITED\n".encode()
-        )
+        self._header = _header(stream)
         handle.write(self._header)
         self._next = 0
 
@@ -125,6 +122,19 @@ class Y4mWriter:
             self._handle.seek(len(self._header) + index * stride)
         self._handle.write(_MARKER + pack_frame(frame))
         self._next = index + 1
+
+
+def y4m_bytes(stream: StreamInfo) -> int:
+    """Return the size in bytes of the file that ``Y4mWriter`` makes of a whole stream."""
+    return len(_header(stream)) + stream.frame_count * (len(_MARKER) + stream.frame_bytes)
+
+
+def _header(stream: StreamInfo) -> bytes:
+    rate = f"F{stream.fps.numerator}:{stream.fps.denominator}"
+    return (
+        f"YUV4MPEG2 W{stream.width} H{stream.height} {rate} Ip A1:1 "
+        "C420mpeg2 XYSCSS=420MPEG2 XCOLORRANGE=LIMITED\n".encode()
+    )
 
 
 def write_y4m(path: str | Path, stream: StreamInfo, frames: Iterable[Frame]) -> int:
@@ -141,7 +151,7 @@ def write_y4m(path: str | Path, stream: StreamInfo, frames: Iterable[Frame]) -> 
 def read_y4m(path: str | Path) -> tuple[StreamInfo, tuple[Frame, ...]]:
     """Read a whole file; raises ``SourceError`` when it is missing, foreign or truncated."""
     try:
-        with Path(path).open("rb") as handle:
+        with open_regular(path) as handle:
             reader = Y4mReader(handle, str(path))
             frames = tuple(reader.frames())
     except OSError as error:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from evocodec.app import Laboratory
-from evocodec.app.file_codec import limits_for
+from evocodec.app.decode_plan import limits_for
 from evocodec.config import load_settings
 from evocodec.domain.errors import UserError
 from evocodec.domain.video import StreamInfo

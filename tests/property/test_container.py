@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from evocodec.codec.container import (
     EvcHeader,
     read_evc,
+    skim,
     write_evc,
 )
 from evocodec.domain.errors import ContainerError
@@ -54,6 +55,33 @@ def test_what_is_written_is_read(header: EvcHeader, packets: list[bytes]) -> Non
 def test_every_truncation_is_noticed(header: EvcHeader, packets: list[bytes]) -> None:
     data = pack(header, packets)
     assert all(parse(data[:length]) is None for length in range(len(data)))
+
+
+def skimmed(data: bytes) -> tuple[EvcHeader, int, int] | None:
+    """What skimming says of a file, or None for a ContainerError; anything else propagates."""
+    try:
+        summary = skim(io.BytesIO(data))
+    except ContainerError:
+        return None
+    return summary.header, summary.packets, summary.file_bytes
+
+
+@given(
+    st.one_of(
+        st.builds(pack, headers, packet_lists),
+        st.builds(lambda h, p, cut: pack(h, p)[:cut], headers, packet_lists, st.integers(0, 400)),
+        st.builds(lambda h, noise: pack(h, [])[:-1] + noise, headers, st.binary(max_size=60)),
+        st.builds(lambda noise: b"EVC\x01" + noise, st.binary(max_size=60)),
+    )
+)
+def test_skimming_accepts_what_reading_accepts_unless_the_claim_is_absurd(data: bytes) -> None:
+    read, told = parse(data), skimmed(data)
+    if read is None:
+        assert told is None
+    elif read[0].stream.frame_count <= 1024 * len(data):
+        assert told == (read[0], len(read[1]), len(data))
+    else:
+        assert told is None
 
 
 @given(headers, packet_lists, st.data())

@@ -3,6 +3,7 @@
 import pytest
 
 from evocodec import formatting
+from evocodec.domain.errors import UserError
 
 
 def test_numbers_that_do_not_exist_are_dashes() -> None:
@@ -34,3 +35,24 @@ def test_amounts_and_money_and_sizes_fit_their_cells() -> None:
         "2.0 KiB",
         "5.0 MiB",
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        ("0", 0),
+        ("1234", 1234),
+        ("1KB", 1000),
+        ("1.5 KiB", 1536),
+        ("8gib", 8 << 30),
+        ("2M", 2_000_000),
+    ],
+)
+def test_a_size_is_read_as_people_write_it(text: str, count: int) -> None:
+    assert formatting.parse_size(text) == count
+
+
+@pytest.mark.parametrize("text", ["", "-1", "lots", "1e9", "1 PB", "٣", "9" * 400])
+def test_what_is_no_size_is_refused(text: str) -> None:
+    with pytest.raises(UserError, match="is no size"):
+        formatting.parse_size(text)

@@ -137,7 +137,7 @@ READ_IN_PLACE = frozenset(
         *(f"model.{name}" for name in ("max_retries", "backoff_seconds", "gone_after_seconds")),
         *(f"model.{name}" for name in ("max_concurrent", "budget_usd", "budget_tokens")),
         *(f"model.{name}" for name in ("model_review", "model_judge")),
-        *("champions.path", "champions.remote"),
+        *("champions.path", "champions.remote", "data.max_decode_mib"),
         *(f"store.{name}" for name in ("backend", "ledger_table", "records_table")),
         *(f"telemetry.{name}" for name in ("metrics_port", "metrics_bind")),
         *(f"telemetry.{name}" for name in ("log_to", "log_format", "log_level")),

@@ -18,10 +18,10 @@ from rich.text import Text
 
 from evocodec.cli.command import command
 from evocodec.cli.complete import references
-from evocodec.cli.payload.run import decode_payload, encode_payload
+from evocodec.cli.payload.run import decode_payload, decode_plan_payload, encode_payload
 from evocodec.cli.render.text import clean
 from evocodec.cli.session import Session
-from evocodec.formatting import duration, number, plural, size
+from evocodec.formatting import duration, number, parse_size, plural, size
 
 if TYPE_CHECKING:
     from evocodec.app.file_codec import OnProgress
@@ -99,14 +99,42 @@ def decode(
     session: Session,
     source: Annotated[str, typer.Argument(metavar="IN.evc", help="a file, or s3://BUCKET/KEY")],
     output: Annotated[str, typer.Argument(metavar="OUT.y4m", help="a file, or s3://BUCKET/KEY")],
+    max_bytes: Annotated[
+        str,
+        typer.Option(
+            metavar="SIZE", help="most that may be written: 500MB, 8GiB; data.max_decode_mib"
+        ),
+    ] = "",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="say what would be written, and stop")
+    ] = False,
 ) -> None:
-    """Decode an .evc file with the version that wrote it."""
+    """Decode an .evc file with the version that wrote it.
+
+    The file may be anybody's: the version has to be one of yours, and how much will be written is
+    said and checked first.
+    """
+    limit = parse_size(max_bytes) if max_bytes else None
     with (
         session.laboratory() as laboratory,
         _interruptible(),
         _progress(session) as on_progress,
     ):
-        report = laboratory.decode(source, output, on_progress=on_progress)
+        plan = laboratory.plan_decode(source, output, max_bytes=limit)
+        if dry_run and session.json:
+            session.emit_pretty(decode_plan_payload(plan))
+            return
+        session.err.print(
+            Text(
+                f"{plan.source}: {plural(plan.stream.frame_count, 'frame')}, {plan.stream.width}×"
+                f"{plan.stream.height}, written by {clean(plan.writer)}; decoding writes "
+                f"{plan.output_bytes} bytes ({size(plan.output_bytes)}) to {plan.output}"
+            ),
+            soft_wrap=True,
+        )
+        if dry_run:
+            return
+        report = laboratory.decode(source, output, max_bytes=limit, on_progress=on_progress)
     if session.json:
         session.emit_pretty(decode_payload(report))
         return

@@ -18,6 +18,7 @@ from evocodec.views.candidate import CandidateView
 from evocodec.views.run import AnchorView, RunView, VersionView
 
 if TYPE_CHECKING:
+    from evocodec.app.decode_plan import DecodePlan
     from evocodec.app.outputs import DecodeReport, EncodeReport
 
 Json = dict[str, Any]
@@ -224,6 +225,21 @@ def decode_payload(report: "DecodeReport") -> Json:
         "version": report.writer,
         **stream_payload(report.stream),
         "seconds": plain(report.seconds),
+        "output_bytes": report.output_bytes,
+        "max_bytes": report.max_bytes,
+    }
+
+
+def decode_plan_payload(plan: "DecodePlan") -> Json:
+    """Return what ``decode`` would write."""
+    return {
+        "output": plan.output,
+        "version": plan.writer,
+        **stream_payload(plan.stream),
+        "packets": plan.packets,
+        "file_bytes": plan.file_bytes,
+        "output_bytes": plan.output_bytes,
+        "max_bytes": plan.max_bytes,
     }
 
 
