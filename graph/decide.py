@@ -144,7 +144,10 @@ class DecideNodes:
         if self._is_adopted(state):
             return CandidateStatus.ADOPTED, self._verdict(state).reason
         if self._score(state) is not None or self._screened_out(state):
-            return CandidateStatus.REJECTED, self._verdict(state).reason
+            verdict = self._verdict(state)
+            if verdict.rule is VerdictRule.NONDETERMINISTIC:
+                return CandidateStatus.TEST_FAILED, f"{verdict.rule}: {verdict.reason}"
+            return CandidateStatus.REJECTED, verdict.reason
         failures = [
             event
             for _, event in services.journal.ledger.events(

@@ -11,7 +11,7 @@ from evocodec.curves.confidence import gain_interval
 from evocodec.curves.gain import gain_over
 from evocodec.domain.candidate import Verdict
 from evocodec.domain.clock import utc_now
-from evocodec.domain.errors import CandidateFailure
+from evocodec.domain.errors import CandidateFailure, FailureKind
 from evocodec.domain.events import (
     HeldOutTested,
     held_out_key,
@@ -105,7 +105,9 @@ class HeldOutGate:
             except CandidateFailure as failure:
                 clips = sample.drawn + len(draw.clips)
                 measured = HeldOutMeasurement(
-                    None, None, clips, draw.seed_sha256, broken=str(failure)
+                    *(None, None, clips, draw.seed_sha256),
+                    broken=str(failure),
+                    nondeterministic=failure.kind is FailureKind.NONDETERMINISTIC,
                 )
                 break
             measured = sample.measurement(draw.seed_sha256, config.thresholds.confidence)

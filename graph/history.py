@@ -9,6 +9,7 @@ from evocodec.search.archive import Archive
 from evocodec.views.candidate import CandidateView
 from evocodec.views.run import RunState, RunView
 
+_OF_THE_GATE = frozenset({VerdictRule.OVERFITTED, VerdictRule.NONDETERMINISTIC})
 _HEVC = f"{HEVC_BITRATE_MBPS:.2f}"
 
 
@@ -32,7 +33,7 @@ def champion_summary(champion: ChampionFacts | None) -> str:
 def redacted_reason(candidate: CandidateView) -> str:
     """Reason of a candidate's end, without facts of the held-out gate that agents must not know."""
     verdict = candidate.verdict
-    if verdict is None or verdict.rule is not VerdictRule.OVERFITTED:
+    if verdict is None or verdict.rule not in _OF_THE_GATE:
         return candidate.reason
     return public_outcome(candidate.held_out) if candidate.held_out else FAILED_MESSAGE
 

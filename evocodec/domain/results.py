@@ -131,7 +131,7 @@ class RatePoint:
     """One encode and decode of one clip at one qp (crf for an anchor).
 
     ``series`` travels with a fresh measurement; what is kept in a ledger names its blob instead,
-    by ``series_sha256``.
+    by ``series_sha256``. ``verified``: two decodes in differing surroundings gave the same frames.
     """
 
     clip: str
@@ -143,6 +143,7 @@ class RatePoint:
     bitstream_sha256: str = ""
     series_sha256: str = ""
     series: FrameSeries | None = field(default=None, compare=False, repr=False)
+    verified: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,6 +264,7 @@ class HeldOutResult:
 
     Gains are per cent fewer bits than ``compared_with``, at equal quality, on the development and
     on the held-out clips. ``seed_sha256`` names the secret draw without giving it away.
+    ``nondeterministic``: a second decode of a held-out clip gave other frames.
     """
 
     passed: bool
@@ -273,3 +275,4 @@ class HeldOutResult:
     interval_percent: Interval | None
     clips: int
     seed_sha256: str
+    nondeterministic: bool = False

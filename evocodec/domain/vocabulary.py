@@ -113,6 +113,7 @@ class VerdictRule(StrEnum):
     NOT_ENOUGH = "not_enough"
     UNCERTAIN = "uncertain"  # the interval over clips ends on the wrong side
     OVERFITTED = "overfitted"  # the gain is gone on held-out clips
+    NONDETERMINISTIC = "nondeterministic"  # a second decode of a held-out clip gave other frames
     LIMITS = "limits"  # too slow, too large or too hungry
     SCREEN = "screen"  # dropped by the cheap comparison
     FAILED = "failed"  # nothing was measured

@@ -5,7 +5,7 @@ stage measures only the points that have no event yet.
 """
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import count
 
@@ -21,7 +21,6 @@ from evocodec.domain.results import RatePoint, Stage
 from evocodec.execution.contract import JobRunner
 from evocodec.execution.jobs import RateJob
 from evocodec.metrics.series import store_series
-from evocodec.video.clips import Clip
 
 Record = Callable[[Event], object]
 Recorded = Callable[[str], Event | None]
@@ -48,7 +47,6 @@ class PointMeasurer:
 
     engine: JobRunner
     run_id: str
-    clips: Mapping[str, Clip]
     record: Record
     recorded: Recorded
     now: Callable[[], str]
@@ -65,8 +63,9 @@ class PointMeasurer:
     ) -> dict[RateJob, RatePoint]:
         """Return a point for every job, measuring those that have no event yet.
 
-        With ``verify`` the cheapest job is decoded a second time, by a fresh decoder. ``announce``
-        records that the stage began, where anything is missing.
+        With ``verify`` every stream is decoded a second time, by a fresh decoder in other
+        surroundings, before its point is believed. ``announce`` records that the stage began, where
+        anything is missing.
 
         Raises:
             CandidateFailure: the program failed.
@@ -100,21 +99,9 @@ class PointMeasurer:
             on_point=on_point,
             on_retry=on_retry,
             stop=self.stop,
-            verify=self._cheapest(jobs) if verify else None,
+            verify=verify,
         )
         return points
-
-    def _cheapest(self, jobs: Sequence[RateJob]) -> RateJob:
-        # Chosen among all jobs and not the missing ones: a resumed stage has then either verified
-        # this one, because its point is recorded only afterwards, or does it now.
-        return min(
-            jobs,
-            key=lambda job: (
-                self.clips[job.clip].stream.frame_bytes * job.frames,
-                -job.qp,
-                job.clip,
-            ),
-        )
 
     def _announce(self, stage_attempt: StageAttempt) -> None:
         """Record the start of the stage; a resumed start is recorded again."""

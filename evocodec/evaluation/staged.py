@@ -99,9 +99,7 @@ class StagedEvaluator:
         self._engine = engine
         self._run_id = run_id
         self._clips = dict(clips)
-        self._measuring = PointMeasurer(
-            engine, run_id, self._clips, record, recorded, now, stop, store_series
-        )
+        self._measuring = PointMeasurer(engine, run_id, record, recorded, now, stop, store_series)
         self._anchors = anchors
         self._operating_db = operating_db
         self._record = record
@@ -246,9 +244,8 @@ class StagedEvaluator:
             jobs = full_jobs(
                 {n: held.clip for n, held in by_name.items()}, wanted, stage_attempt.stage
             )
-            for job, point in self._measuring.points(
-                stage_attempt, jobs, announce=announce
-            ).items():
+            points = self._measuring.points(stage_attempt, jobs, verify=True, announce=announce)
+            for job, point in points.items():
                 measured[job.clip].append(point)
             announce = False
             wanted = {
@@ -283,7 +280,7 @@ class StagedEvaluator:
         first = True
         while any(wanted.values()):
             jobs = full_jobs(self._clips, wanted, stage_attempt.stage)
-            points = self._measuring.points(stage_attempt, jobs, verify=first, announce=first)
+            points = self._measuring.points(stage_attempt, jobs, verify=True, announce=first)
             for job, point in points.items():
                 measured[job.clip].append(point)
             first = False

@@ -79,13 +79,13 @@ class JobRunner(Protocol):
         on_point: OnPoint,
         on_retry: OnRetry,
         stop: threading.Event | None = None,
-        verify: RateJob | None = None,
+        verify: bool = False,
     ) -> None:
         """Measure one program on ``jobs`` and return when all are done.
 
         The callbacks run in the calling thread, points in the order in which they complete.
-        ``verify`` names one of the jobs: its stream is decoded again, in a fresh process under
-        another emulated processor, and its point is reported only when both decodes agree.
+        With ``verify`` every stream is decoded again, in a fresh process under another emulated
+        processor, and a point is reported, as ``verified``, only when both decodes agree.
 
         Raises:
             CandidateFailure: the program failed; its other tasks are cancelled.

@@ -9,7 +9,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Protocol, TypeAlias
 
@@ -150,11 +150,9 @@ class Dispatch:
         self._live: list[_Progress] = []
         self._program: ObjectRef = None
 
-    def run(self, candidate_id: str, jobs: Sequence[RateJob], verify: RateJob | None) -> None:
+    def run(self, candidate_id: str, jobs: Sequence[RateJob], *, verify: bool) -> None:
         """Run all jobs; after an exception, no task of this candidate continues."""
-        self._live = [
-            _Progress(job, job.task_name(candidate_id), verify=job == verify) for job in jobs
-        ]
+        self._live = [_Progress(job, job.task_name(candidate_id), verify=verify) for job in jobs]
         self._program = self._workers.put(self._submitter.program)  # once, not with every task
         drain = 0.0
         try:
@@ -234,7 +232,7 @@ class Dispatch:
             case Scored(point=point):
                 self._finish(progress, point)
             case Verified() if progress.point is not None:
-                self._finish(progress, progress.point)
+                self._finish(progress, replace(progress.point, verified=True))
             case CandidateFailed():
                 raise item.to_error()
             case InfraLoss(reason=reason):

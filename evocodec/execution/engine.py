@@ -130,7 +130,7 @@ class Engine:
         on_point: OnPoint,
         on_retry: OnRetry,
         stop: threading.Event | None = None,
-        verify: RateJob | None = None,
+        verify: bool = False,
     ) -> None:
         """Measure one program; see ``JobRunner.run_jobs``."""
         if not jobs:
@@ -150,7 +150,7 @@ class Engine:
         )
         try:
             with self._entered(dispatch):
-                dispatch.run(candidate_id, jobs, verify)
+                dispatch.run(candidate_id, jobs, verify=verify)
         except InfrastructureFailure as failure:
             self._troubled = True
             if self._on_given_up is not None:

@@ -15,6 +15,7 @@ from evocodec.rules.adoption import Thresholds
 PASSED_MESSAGE = "The gain held on held-out clips."
 FAILED_MESSAGE = "The development gain did not survive on held-out clips."
 BROKEN_MESSAGE = "It failed on held-out material."
+UNSTABLE_MESSAGE = "A second decode of held-out material gave other frames."
 _FIRST = frozenset({VerdictRule.FIRST_UNDER_ADOPT, VerdictRule.FIRST_CHANCE})
 
 
@@ -23,6 +24,7 @@ class HeldOutMeasurement:
     """Measurements for one decision; ``gain`` is over the version to beat, or over HEVC.
 
     ``broken`` says how the program failed on a held-out clip; there is no gain then.
+    ``nondeterministic``: it failed because two decodes differ.
     ``left_out`` counts clips on which the version to beat itself fails.
     """
 
@@ -32,6 +34,7 @@ class HeldOutMeasurement:
     seed_sha256: str
     broken: str = ""
     left_out: int = 0
+    nondeterministic: bool = False
 
 
 def development_gain_percent(verdict: Verdict, champion_ratio: float | None) -> float:
@@ -70,6 +73,7 @@ def decide_held_out(
         interval_percent=measured.interval_percent,
         clips=measured.clips,
         seed_sha256=measured.seed_sha256,
+        nondeterministic=measured.nondeterministic,
     )
 
 
@@ -99,13 +103,16 @@ def apply_gate(verdict: Verdict, result: HeldOutResult) -> Verdict:
     """Return the verdict after the gate; a passed gate adds no number to it."""
     if result.passed:
         return replace(verdict, reason=f"{verdict.reason} {PASSED_MESSAGE}")
-    return replace(verdict, adopt=False, rule=VerdictRule.OVERFITTED, reason=result.reason)
+    rule = VerdictRule.NONDETERMINISTIC if result.nondeterministic else VerdictRule.OVERFITTED
+    return replace(verdict, adopt=False, rule=rule, reason=result.reason)
 
 
 def public_outcome(result: HeldOutResult) -> str:
     """Return the part of the gate's result that an agent may know: pass or fail."""
     if result.passed:
         return PASSED_MESSAGE
+    if result.nondeterministic:
+        return UNSTABLE_MESSAGE
     return BROKEN_MESSAGE if result.held_out_gain_percent is None else FAILED_MESSAGE
 
 
@@ -118,7 +125,8 @@ def _decide(
 ) -> tuple[bool, str]:
     gain = _figure(verdict, measured.gain)
     if measured.broken:
-        return False, f"{BROKEN_MESSAGE} {measured.broken}"
+        message = UNSTABLE_MESSAGE if measured.nondeterministic else BROKEN_MESSAGE
+        return False, f"{message} {measured.broken}"
     if gain is None:
         return True, (
             f"{verdict.compared_with} itself fails on all {measured.left_out} held-out clips, and "

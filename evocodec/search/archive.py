@@ -30,6 +30,7 @@ from evocodec.search.facts import FactsOf, LazyValues, unknown_facts
 
 SearchMode = Literal["mutation", "model"]
 
+_REFUSED_AT_THE_GATE = frozenset({VerdictRule.OVERFITTED, VerdictRule.NONDETERMINISTIC})
 _CHAMPION_SHARE = 0.7  # how often a model starts from the champion
 _TOP = 8  # how many of the best compete to be a parent beside the champion
 _SOFTMAX_PERCENT = 3.0  # a lead of that many per cent makes a parent e times as likely
@@ -146,7 +147,7 @@ class Archive:
             case Judged(verdict=verdict):
                 if verdict.rule is VerdictRule.BASELINE:
                     self._champion_id = event.candidate_id
-                elif verdict.rule is VerdictRule.OVERFITTED and candidate.parent_id:
+                elif verdict.rule in _REFUSED_AT_THE_GATE and candidate.parent_id:
                     # What did not survive the held-out gate is nobody's parent; what a run starts
                     # from has to be.
                     self._fail(candidate)

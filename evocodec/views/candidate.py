@@ -259,6 +259,9 @@ class CandidateFold:
 
     def _held_out(self, event: ev.HeldOutTested) -> None:
         self._fields["held_out"] = event.result
+        if event.result.nondeterministic:
+            kind, reason = FailureKind.NONDETERMINISTIC, event.result.reason
+            self.failure = FailureView(Stage.HELD_OUT, kind, reason, "")
         self.activity = "judging"
 
     def _judged(self, event: ev.Judged) -> None:

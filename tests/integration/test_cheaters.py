@@ -5,60 +5,29 @@ and gate are the real ones.
 """
 
 import sys
-import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
 
 import pytest
 
-from agents.judge import RuleJudge
-from agents.team import Team
-from evocodec.anchors.encoders import X265_MEDIUM
-from evocodec.anchors.measure import anchor_curve, operating_quality_db
-from evocodec.app.clips import AnchoredClip
-from evocodec.app.held_out_clips import HeldOutMaterial
-from evocodec.champions.repository import ChampionRepository
 from evocodec.codec.program import Program
-from evocodec.domain.candidate import Origin, Review, Verdict
-from evocodec.domain.clock import utc_now
+from evocodec.domain.candidate import Review
 from evocodec.domain.errors import CandidateFailure, FailureKind
-from evocodec.domain.events import (
-    CandidateOpened,
-    CodeWritten,
-    HeldOutTested,
-    Judged,
-    Planned,
-    StageStarted,
-)
-from evocodec.domain.results import HeldOutResult, RatePoint, Score, Stage
-from evocodec.domain.vocabulary import Proposer
+from evocodec.domain.results import HeldOutResult, Score
 from evocodec.evaluation.guards import Guards
-from evocodec.evaluation.staged import StagedEvaluator
-from evocodec.execution.engine import Engine, local_engine
-from evocodec.execution.jobs import RateJob
-from evocodec.sandbox.policy import MEBIBYTE, Policy
+from evocodec.sandbox.policy import Policy
 from evocodec.sandbox.review.static_review import review_program
-from evocodec.search.archive import Archive
-from evocodec.search.state import SearchState
-from evocodec.store.journal import Journal
-from evocodec.store.memory import MemoryBlobStore, MemoryLedger, MemoryRecordStore
-from evocodec.store.programs import ProgramStore
-from evocodec.video.clip_spec import ClipSource
-from evocodec.video.clips import load_clip
 from graph.decide import DecideNodes
-from graph.routing import LoopBounds
-from graph.services import HeldOutConfig, Services
-from graph.state import CandidateState
-from tests.support.default_options import (
-    default_engine_options,
-    default_limits,
-    default_policy,
-    default_stage_settings,
-    default_thresholds,
+from tests.support.default_options import default_policy
+from tests.support.small_course import (
+    HONEST,
+    PLAIN,
+    Course,
+    bench_of,
+    changed,
+    edited,
+    open_course,
 )
-from tests.support.toy_laboratory import CARPHONE, TOY, settings_for
 
 
 def review_source(text: str, policy: Policy) -> Review:
@@ -67,97 +36,13 @@ def review_source(text: str, policy: Policy) -> Review:
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the sandbox is made of Linux")
 
-RUN = "run-1"
-LIMITS = default_limits(wall_seconds=20, cpu_seconds=20, memory_bytes=512 * MEBIBYTE)
-FRAMES = 8
-QP = 26.0
 UNGUARDED = Guards(chroma_margin_db=1000.0, worst_frame_margin_db=1000.0)
-WIDE = default_thresholds(chance_first_below_mbps=1000.0)
-
-
-def edited(source: str, *edits: tuple[str, str]) -> str:
-    """A program with some lines replaced, each of which must be there once."""
-    for old, new in edits:
-        assert source.count(old) == 1, old
-        source = source.replace(old, new)
-    return source
-
-
-PLAIN = edited(
-    TOY.read_text(),
-    # Chroma twice as fine as luma, about as x265 has it.
-    ("np.floor(plane / step + 0.5)", "np.floor(plane / step * (1 + (index > 0)) + 0.5)"),
-    ("np.floor(levels * step + 0.5)", "np.floor(levels * step / (1 + (index > 0)) + 0.5)"),
-)
-HONEST = edited(PLAIN, ('PREDICTION = "none"', 'PREDICTION = "previous"'))
-
-
-def changed(*edits: tuple[str, str]) -> str:
-    """The honest codec with some lines replaced."""
-    return edited(HONEST, *edits)
-
-
-@dataclass
-class Course:
-    """One development clip, its anchor, and an engine to measure on."""
-
-    engine: Engine
-    anchored: AnchoredClip
-    folder: Path
-
-    def evaluator(self, services_record: Any = None, found: Any = None, **settings: Any) -> Any:
-        """A staged evaluator; without a journal nothing is kept."""
-        name = self.anchored.clip.name
-        return StagedEvaluator(
-            self.engine,
-            run_id=RUN,
-            clips={name: self.anchored.clip},
-            anchors={name: self.anchored.curve},
-            operating_db={name: self.anchored.operating_psnr_y_db},
-            record=services_record or (lambda event: None),
-            recorded=found or (lambda key: None),
-            now=utc_now,
-            settings=default_stage_settings(**settings),
-        )
-
-    def score(self, source: str, **settings: Any) -> Score:
-        """The full evaluation, as a run makes it."""
-        full: Score = self.evaluator(**settings).full("c0001", 0, Program(source))
-        return full
-
-    def point(self, source: str, qp: float = QP) -> RatePoint:
-        """One rate: what a scorer that looks at bits alone would see."""
-        found: list[RatePoint] = []
-        clip = self.anchored.clip
-        self.engine.run_jobs(
-            "c0001",
-            source,
-            [RateJob(Stage.FULL, clip.name, len(clip.frames), qp)],
-            on_point=lambda job, point: found.append(point),
-            on_retry=lambda task, retry, reason: None,
-        )
-        return found[0]
-
-    def outcome(self, source: str) -> tuple[str, float]:
-        """What failed, or the bitrate at equal quality."""
-        try:
-            return "", self.score(source).bitrate_mbps
-        except CandidateFailure as failure:
-            return str(failure), float("inf")
 
 
 @pytest.fixture(scope="module")
 def course(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Course]:
-    folder = tmp_path_factory.mktemp("cheaters")
-    clip = load_clip(ClipSource("carphone", CARPHONE, frames=FRAMES, scale=(96, 80)))
-    curve = anchor_curve(clip, X265_MEDIUM, folder / "anchors")
-    anchored = AnchoredClip(clip, curve, operating_quality_db(curve, clip.stream), cached=False)
-    engine = local_engine(
-        default_engine_options(limits=LIMITS, policy=default_policy(), writer_id="v0", local_cpus=2)
-    )
-    engine.start()
-    yield Course(engine, anchored, folder)
-    engine.close()
+    with open_course(tmp_path_factory.mktemp("cheaters")) as opened:
+        yield opened
 
 
 @pytest.fixture(scope="module")
@@ -305,98 +190,6 @@ def memorising(course: Course) -> str:
     table = zlib.compress(b"".join(plane.tobytes() for frame in frames for plane in frame), 9)
     renamed = changed(("def encode(", "def honest_encode("), ("def decode(", "def honest_decode("))
     return renamed + MEMORY.format(key=zlib.crc32(frames[0].y.tobytes()), table=table.hex())
-
-
-@dataclass
-class Bench:
-    """The nodes that judge, with a measured version to beat."""
-
-    services: Services
-    evaluator: StagedEvaluator
-
-    def measured(self, candidate_id: str, source: str) -> CandidateState:
-        """Take a program through the full evaluation."""
-        sha256 = self.services.programs.put(Program(source)).sha256
-        number = int(candidate_id[1:])
-        common: dict[str, Any] = {"run_id": RUN, "at": utc_now(), "candidate_id": candidate_id}
-        parent = "c0001" if number > 1 else ""
-        for event in (
-            CandidateOpened(**common, parent_id=parent, number=number),
-            Planned(**common, origin=Origin.SUBMITTED, hypothesis="fewer bits"),
-            CodeWritten(**common, attempt=0, source_sha256=sha256, program_bytes=len(source)),
-        ):
-            self.services.journal.publish(event)
-        self.evaluator.full(candidate_id, 0, Program(source))
-        return {
-            "candidate_id": candidate_id,
-            "parent_id": parent,
-            "number": number,
-            "attempt": 0,
-            "source_sha256": sha256,
-            "outcome": "evaluated",
-        }
-
-    def verdict(self, candidate_id: str) -> Verdict:
-        """The newest verdict on a candidate."""
-        events = self.services.journal.ledger.events(
-            RUN, candidate_id=candidate_id, kinds=("judged",)
-        )
-        return [event.verdict for _, event in events if isinstance(event, Judged)][-1]
-
-    def gates_begun(self) -> list[str]:
-        """Whose held-out check was announced, in order."""
-        events = self.services.journal.ledger.events(RUN, kinds=("stage_started",))
-        return [
-            event.candidate_id
-            for _, event in events
-            if isinstance(event, StageStarted) and event.stage is Stage.HELD_OUT
-        ]
-
-    def held_out(self, candidate_id: str) -> HeldOutTested:
-        """What the gate found."""
-        events = self.services.journal.ledger.events(
-            RUN, candidate_id=candidate_id, kinds=("held_out_tested",)
-        )
-        return [event for _, event in events if isinstance(event, HeldOutTested)][-1]
-
-
-def bench_of(course: Course, folder: Path, *, gate: bool, keep: float = 0.5) -> Bench:
-    settings = settings_for(
-        folder,
-        held_out__enabled=True,
-        held_out__derived=2,
-        held_out__derived_most=5,
-        held_out__frames=5,
-    )
-    development = {course.anchored.clip.name: course.anchored}
-    material = HeldOutMaterial(settings, folder / "held-out", development, b"secret of a test")
-    terms = HeldOutConfig(material.draw, min_retained_share=keep, thresholds=WIDE)
-    ledger, search = MemoryLedger(), SearchState(Archive(seed=1))
-    journal = Journal(ledger, RUN, search.observe)
-    evaluator = course.evaluator(journal.publish, journal.find)
-    nobody = cast(Any, None)
-    services = Services(
-        run_id=RUN,
-        seed=1,
-        journal=journal,
-        search=search,
-        programs=ProgramStore(MemoryBlobStore(), lambda program: program),
-        records=MemoryRecordStore(),
-        team=Team(nobody, nobody, nobody, RuleJudge(WIDE), Proposer.SUBMISSION),
-        champions=ChampionRepository(folder / "champions"),
-        evaluator=evaluator,
-        slots=threading.Semaphore(1),
-        stop=threading.Event(),
-        reference_lock=threading.Lock(),
-        bounds=LoopBounds(0, 0),
-        history_length=20,
-        unsafe=False,
-        library_codecs_allowed=False,
-        imports=(),
-        baselines=(),
-        held_out=terms if gate else None,
-    )
-    return Bench(services, evaluator)
 
 
 def test_a_memorised_clip_is_overfitted_where_the_development_clips_alone_would_adopt_it(

@@ -95,7 +95,7 @@ class Lab:
         *jobs: RateJob,
         name: str = "c0001",
         stop: threading.Event | None = None,
-        verify: RateJob | None = None,
+        verify: bool = False,
         into: Run | None = None,
     ) -> Run:
         run = into or Run()
@@ -166,7 +166,7 @@ def wait_for(condition: Callable[[], object], seconds: float = 60.0) -> None:
 
 def test_a_point_counts_the_bytes_of_the_file_and_scores_the_decoded_frames(each: Lab) -> None:
     jobs = (job(frames=5), job("odd", qp=20.0))
-    run = each.run(STORE, *jobs, verify=jobs[1])
+    run = each.run(STORE, *jobs)
     for measured, whole in zip(jobs, (EVEN, ODD), strict=True):
         point, frames = run.points[measured], whole.frames[: measured.frames]
         packed = io.BytesIO()
@@ -225,7 +225,7 @@ def test_a_bad_program_fails_as_itself_and_leaves_no_point(each: Lab, case: str)
     kind, source = FAILURES[case]
     run, only = Run(), job()
     with pytest.raises(CandidateFailure) as caught:
-        each.run(source, only, verify=only, into=run)
+        each.run(source, only, verify=True, into=run)
     assert caught.value.kind is kind, caught.value
     assert run.points == {}
     assert run.retries == []
@@ -242,7 +242,7 @@ def test_a_decoder_that_depends_on_the_processor_is_told_so(each: Lab) -> None:
         pytest.skip("this processor has no vector code to switch off")
     only = job()
     with pytest.raises(CandidateFailure, match="another processor") as caught:
-        each.run(source, only, verify=only)
+        each.run(source, only, verify=True)
     assert caught.value.kind is FailureKind.NONDETERMINISTIC
     assert "plane y" in caught.value.message
 
@@ -387,7 +387,7 @@ def test_tasks_can_be_found_by_candidate_clip_and_rate(lab: Lab) -> None:
     from ray.util.state import list_tasks
 
     only = job("odd", qp=33.5)
-    lab.run(STORE, only, name="c0042", verify=only)
+    lab.run(STORE, only, name="c0042", verify=True)
     wanted = {f"c0042/odd/q33.5/{step}" for step in ("encode", "decode", "verify")}
 
     def names() -> bool:

@@ -104,7 +104,7 @@ class Load:
                     jobs,
                     on_point=on_point,
                     on_retry=lambda *retry: self.retries.append(retry),
-                    verify=jobs[0],
+                    verify=True,
                 )
             except BaseException as error:  # noqa: BLE001 - the test looks at what came
                 self.errors.append(error)

@@ -127,7 +127,7 @@ class InProcess:
         on_point: OnPoint,
         on_retry: OnRetry,
         stop: threading.Event | None = None,
-        verify: RateJob | None = None,
+        verify: bool = False,
     ) -> None:
         for job in jobs:
             self.asked.append((candidate_id, job))

@@ -85,7 +85,7 @@ def run(losses: Sequence[TaskLostError]) -> tuple[list[RateJob], list[int]]:
         on_retry=lambda _task, retry, _reason: retries.append(retry),
         stops=(),
     )
-    dispatch.run("c0001", [JOB], None)
+    dispatch.run("c0001", [JOB], verify=False)
     return points, retries
 
 
@@ -134,6 +134,6 @@ def test_a_silent_task_is_given_up_and_a_verifying_one_has_longer(step: Step, se
         on_retry=lambda _task, _retry, reason: reasons.append(reason),
         stops=(),
     )
-    dispatch.run("c0001", [JOB], JOB)
+    dispatch.run("c0001", [JOB], verify=True)
     assert reasons == [f"no answer within {seconds} s"]
     assert points == [JOB]

@@ -61,7 +61,7 @@ def test_a_task_waits_until_it_begins() -> None:
 
     def run() -> None:
         with pytest.raises(Interrupted) as caught:
-            dispatch.run("c0001", jobs, None)
+            dispatch.run("c0001", jobs, verify=False)
         raised.append(caught.value)
 
     thread = threading.Thread(target=run)

@@ -12,6 +12,7 @@ from evocodec.rules.held_out import (
     BROKEN_MESSAGE,
     FAILED_MESSAGE,
     PASSED_MESSAGE,
+    UNSTABLE_MESSAGE,
     HeldOutMeasurement,
     apply_gate,
     decide_held_out,
@@ -182,3 +183,11 @@ def test_nothing_is_left_open_without_an_interval_or_with_a_broken_program() -> 
         assert not is_inconclusive(
             LATER, 12.0, measurement, min_retained_share=0.5, thresholds=default_thresholds()
         )
+
+
+def test_two_decodes_that_differ_are_no_overfitting_but_a_failure_of_their_own() -> None:
+    differs = replace(measured(None, broken="held-7 differs"), nondeterministic=True)
+    result = decide(LATER, differs)
+    assert apply_gate(LATER, result).rule is VerdictRule.NONDETERMINISTIC
+    assert "held-7 differs" in result.reason
+    assert public_outcome(result) == UNSTABLE_MESSAGE

@@ -65,7 +65,7 @@ class SimulatedEngine:
     die_after: int = 10_000
     failure: Exception | None = None
     asked: list[tuple[str, RateJob]] = field(default_factory=list)
-    verified: list[RateJob | None] = field(default_factory=list)
+    verified: list[RateJob] = field(default_factory=list)
     known: set[str] = field(default_factory=set)
 
     def start(self) -> EngineInfo:
@@ -95,17 +95,19 @@ class SimulatedEngine:
         on_point: OnPoint,
         on_retry: OnRetry,
         stop: threading.Event | None = None,
-        verify: RateJob | None = None,
+        verify: bool = False,
     ) -> None:
         if stop is not None and stop.is_set():
             raise Interrupted(candidate_id)
-        self.verified.append(verify)
         for job in jobs:
             assert job.clip in self.known
             if len(self.asked) >= self.die_after:
                 raise self.failure or ZeroDivisionError
             self.asked.append((candidate_id, job))
-            on_point(job, point(job.clip, job.qp, job.frames, scale=self.scale, shift=self.shift))
+            measured = point(job.clip, job.qp, job.frames, scale=self.scale, shift=self.shift)
+            if verify:
+                self.verified.append(job)
+            on_point(job, replace(measured, verified=verify))
 
 
 @dataclass
@@ -163,9 +165,6 @@ def test_full_asks_for_further_rates_until_the_curve_reaches_the_operating_quali
     asked = {job.qp for _, job in bench.engine.asked}
     assert min(asked) < 2 < 20 <= max(asked)
     assert bench.kinds().count("stage_started") == 1
-    assert [job is not None for job in bench.engine.verified][1:] == [False] * (
-        len(bench.engine.verified) - 1
-    )
 
 
 RELATIVE = {name: anchor(name).points for name in CLIPS}
@@ -181,11 +180,12 @@ def test_full_places_its_rates_by_a_relatives_curve() -> None:
         assert 26.0 in qps  # where the relative has the operating quality
 
 
-def test_the_cheapest_point_of_full_is_the_one_that_is_decoded_twice() -> None:
-    bench = Bench(SimulatedEngine())
-    bench.evaluator().full("c1", 0, Program(PROGRAM), RELATIVE)
-    highest = max(job.qp for _, job in bench.engine.asked)
-    assert bench.engine.verified == [RateJob(Stage.FULL, "small", 12, highest)]
+@pytest.mark.parametrize("shift", [0.0, 24.0])
+def test_every_point_of_full_is_decoded_twice_in_later_rounds_too(shift: float) -> None:
+    bench = Bench(SimulatedEngine(shift=shift))
+    score = bench.evaluator(max_points=12).full("c1", 0, Program(PROGRAM))
+    assert bench.engine.verified == [job for _, job in bench.engine.asked]
+    assert all(point.verified for clip in score.clips for point in clip.curve.points)
 
 
 @pytest.mark.parametrize("survived", range(9))

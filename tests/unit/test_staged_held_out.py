@@ -24,6 +24,7 @@ def test_three_rates_a_clip_give_the_bits_at_the_operating_quality() -> None:
         asked = [job for _, job in bench.engine.asked if job.clip == name]
         assert [job.qp for job in asked] == [AROUND[name] + step for step in (-4, 0, 4)]
         assert {(job.stage, job.frames) for job in asked} == {(Stage.HELD_OUT, 12)}
+        assert set(asked) <= set(bench.engine.verified)
     assert set(bench.kinds()) == {"stage_started", "point_measured"}
 
 
