@@ -4,14 +4,16 @@ import threading
 
 from prometheus_client import CollectorRegistry
 
-from evocodec.curves.compare import compare_curves
 from evocodec.domain.results import Metric, RdCurve
 from evocodec.store.ledger import Ledger
 from evocodec.telemetry.metrics import RunMetrics
+from evocodec.views.bulk import collector_paused
 
 
 def bd_rate_percent(anchor: RdCurve, test: RdCurve) -> float | None:
     """BD-rate at equal PSNR-Y, as reports have it; None where they have none."""
+    from evocodec.curves.compare import compare_curves  # arrays, which few runs' metrics need
+
     (found,) = compare_curves(anchor, test, (Metric.PSNR_Y,))
     return found.bd_rate.akima_percent if found.bd_rate else None
 
@@ -38,7 +40,7 @@ class RecordedMetrics:
 
     def refresh(self) -> None:
         """Count what was recorded since the last time; raises as ``Ledger.events``."""
-        with self._lock:
+        with self._lock, collector_paused():
             for position, event in self._ledger.events(self.run_id, after=self._after):
                 self._metrics.observe(event)
                 self._after = position

@@ -1,13 +1,16 @@
 """Frames and streams: the only types that a candidate and its evaluation share."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-import numpy as np
-import numpy.typing as npt
+if TYPE_CHECKING:  # events hold a StreamInfo, and who only reads events has no use for arrays
+    import numpy as np
+    import numpy.typing as npt
 
-Plane: TypeAlias = npt.NDArray[np.uint8]
+Plane: TypeAlias = "npt.NDArray[np.uint8]"
 
 
 class Frame(NamedTuple):

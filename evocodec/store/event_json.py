@@ -38,13 +38,19 @@ def event_to_json(event: Event) -> str:
         return to_json(plain, inf_nan_mode="strings").decode("utf-8")
 
 
+def event_to_plain(event: Event) -> dict[str, Any]:
+    """Return the event as JSON types, all but not-a-number and infinities, which stay floats."""
+    plain: dict[str, Any] = _adapter().dump_python(event, mode="json")
+    return plain
+
+
 def event_from_json(text: str) -> Event | None:
     """Return the event, or None (and a log line, once) when its kind is not known here.
 
     Raises UserError for an event of a known kind that is damaged or of an incompatible version.
     """
     try:
-        return upgrade(_adapter().validate_json(text))
+        event = _adapter().validate_json(text)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         if first["type"] == "union_tag_invalid":
@@ -55,6 +61,7 @@ def event_from_json(text: str) -> Event | None:
             f"an event in the ledger cannot be read ({place}: {first['msg']}). It is damaged, or a "
             "newer evocodec wrote it: upgrade evocodec and try again"
         ) from error
+    return upgrade(event)
 
 
 @cache

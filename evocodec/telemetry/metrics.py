@@ -109,9 +109,10 @@ class RunMetrics:
 
     def observe(self, event: Event) -> None:
         """Count one event."""
-        self._show.last_event.set(parse_time(event.at).timestamp())
+        seconds = parse_time(event.at).timestamp()
+        self._show.last_event.set(seconds)
         if isinstance(event, _PROGRESS) or (isinstance(event, AnchorReady) and event.primary):
-            self._show.last_progress.set(parse_time(event.at).timestamp())
+            self._show.last_progress.set(seconds)
         match event:
             case RunStarted():
                 self._begin(event)

@@ -16,10 +16,8 @@ from evocodec.domain.clock import epoch_seconds
 from evocodec.domain.results import HEVC_BITRATE_MBPS, RdCurve, Score
 from evocodec.domain.video import StreamInfo
 from evocodec.domain.vocabulary import Proposer, RunOutcome, RunPhase, VerdictRule
-from evocodec.views.candidate import (
-    CandidateFold,
-    CandidateView,
-)
+from evocodec.views.bulk import collector_paused
+from evocodec.views.candidate import CandidateFold, CandidateView
 from evocodec.views.counters import BestSoFar, Totals
 
 _MAY_END = frozenset({ev.CodeWritten, ev.AttemptFailed, ev.CandidateClosed})
@@ -343,9 +341,10 @@ class RunState:
 def fold(events: Iterable[ev.Event]) -> RunView:
     """Return the view of one run's events, in the order of the ledger."""
     state = RunState()
-    for event in events:
-        state.apply(event)
-    return state.view()
+    with collector_paused():
+        for event in events:
+            state.apply(event)
+        return state.view()
 
 
 def hevc_saving_percent(bitrate_mbps: float) -> float:

@@ -1,5 +1,6 @@
 """What looking at a run reads and makes: counted, so that it cannot grow with the run unnoticed."""
 
+import gc
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -14,7 +15,7 @@ from evocodec.domain.program import ProgramFacts
 from evocodec.search.state import new_search_state
 from evocodec.store.memory import MemoryBlobStore, MemoryLedger
 from evocodec.views.candidate import CandidateFold, CandidateView
-from evocodec.views.run import RunState
+from evocodec.views.run import RunState, fold
 from graph.history import planner_history
 from tests.support import sample_run as story
 
@@ -155,3 +156,23 @@ def test_folding_a_ledger_and_picking_a_parent_parses_no_program() -> None:
         state.observe(event)
     assert state.archive.select_parent().candidate_id in {"c0001", "c0004", "c0005"}
     assert state.champion.candidate_id == "c0004"
+
+
+def test_the_collector_of_cycles_rests_while_a_run_is_folded_and_goes_on_after_it() -> None:
+    seen: list[bool] = []
+
+    def events() -> Iterator[Event]:
+        for event in story.story():
+            seen.append(gc.isenabled())
+            yield event
+
+    assert gc.isenabled()
+    fold(events())
+    assert gc.isenabled()
+    assert set(seen) == {False}
+    gc.disable()
+    try:
+        fold(events())
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
