@@ -5,7 +5,7 @@ import os
 import shlex
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -120,12 +120,10 @@ class Session:
         whole = isinstance(renderable, Text) and bool(renderable.no_wrap)
         self.out.print(renderable, soft_wrap=soft_wrap or whole)
 
-    def show_line(self, line: Text) -> None:
-        """Write one whole line to stdout, one of very many: where nothing is styled, at once."""
-        if self.out.color_system is None and not self.out.record:
-            self.out.file.write(line.plain + "\n")
-        else:
-            self.show(line, soft_wrap=True)
+    def write_lines(self, lines: Iterable[str]) -> None:
+        """Write lines to stdout as they are, and all of them at once: a pipe may be watching."""
+        sys.stdout.write("".join(f"{line}\n" for line in lines))
+        sys.stdout.flush()
 
     def emit(self, payload: Mapping[str, Any]) -> None:
         """Write one JSON document on one line of stdout."""

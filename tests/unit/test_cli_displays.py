@@ -2,19 +2,26 @@
 
 import io
 import json
+import math
 from dataclasses import replace
 from typing import get_args
 
 import pytest
 from rich.console import Console
+from rich.text import Text
 
 from evocodec.cli.display.json import JsonDisplay
 from evocodec.cli.display.lines import describe
 from evocodec.cli.display.live import LiveDisplay
 from evocodec.cli.display.plain import PlainDisplay
 from evocodec.cli.display.progress import Progress
-from evocodec.domain.events import CandidateOpened, Event, RunStarted, StageStarted
+from evocodec.cli.payload.run import plain
+from evocodec.cli.render.event_log import EventLines, json_lines
+from evocodec.domain.clock import epoch_seconds
+from evocodec.domain.events import CandidateOpened, Event, ModelCalled, RunStarted, StageStarted
 from evocodec.domain.results import Stage
+from evocodec.formatting import duration
+from evocodec.store.event_json import event_from_json, event_to_json
 from evocodec.views.candidate import CandidateFold, CandidateView
 from tests.support import sample_run as story
 
@@ -245,3 +252,33 @@ def test_json_mode_writes_the_ledgers_events_one_a_line(capsys: pytest.CaptureFi
     assert kinds == [event.kind for event in story.finished()]
     assert "".join(lines).isascii(), "no control character reaches a terminal raw"
     assert "stopping" in written(err)
+
+
+def test_the_log_looks_like_the_lines_of_a_run() -> None:
+    events = story.finished()
+    began = epoch_seconds(events[0].at)
+    assert began is not None
+    for terminal in (False, True):
+        log = console(width=500, terminal=terminal)
+        log.print(EventLines(events, began), soft_wrap=True)
+        one_by_one = console(width=500, terminal=terminal)
+        for event in events:
+            seconds = (epoch_seconds(event.at) or 0.0) - began
+            line = describe(event).render(lead=duration(seconds))
+            one_by_one.print(line, soft_wrap=True)
+        shown, expected = (
+            Text.from_ansi(written(out)).plain.splitlines() for out in (log, one_by_one)
+        )
+        assert [line.rstrip() for line in shown] == [line.rstrip() for line in expected]
+    assert "\x1b[" in written(log)
+
+
+def test_a_line_of_json_is_the_event_with_null_for_what_is_no_number() -> None:
+    (call, *_) = (event for event in story.finished() if isinstance(event, ModelCalled))
+    odd = replace(call, cost_usd=math.nan, wall_seconds=math.inf, model="a\ud800\x9b")
+    read = (event_from_json(event_to_json(event)) for event in story.finished())
+    events = [*(event for event in read if event is not None), odd]
+    lines = list(json_lines(events))
+    assert lines == [json.dumps(plain(event)) for event in events]
+    assert json.loads(lines[-1])["cost_usd"] is None
+    assert all(line.isascii() for line in lines)

@@ -15,27 +15,27 @@ from rich.text import Text
 from evocodec.cli.command import command
 from evocodec.cli.commands.champions import find_version, version_payload, version_rows
 from evocodec.cli.complete import references, run_ids
-from evocodec.cli.display.lines import describe
 from evocodec.cli.display.progress import Progress
 from evocodec.cli.display.status_panel import status_panel
 from evocodec.cli.payload.run import (
     candidate_payload,
     candidate_row,
     estimated_mbps,
-    plain,
     run_payload,
 )
 from evocodec.cli.render.candidate_page import candidate_page
+from evocodec.cli.render.event_log import EventLines, json_lines
 from evocodec.cli.render.run_summary import OutputPaths, resumable, summary_blocks
 from evocodec.cli.render.tables import candidates_table, facts
 from evocodec.cli.render.text import clean
 from evocodec.cli.session import Session, program_text
 from evocodec.domain.candidate import CandidateStatus
-from evocodec.domain.clock import epoch_seconds, seconds_between
+from evocodec.domain.clock import epoch_seconds
 from evocodec.domain.errors import UserError
 from evocodec.domain.events import Event, RunStopped
 from evocodec.domain.vocabulary import RunPhase
 from evocodec.formatting import duration, plural
+from evocodec.views.bulk import collector_paused
 from evocodec.views.candidate import CandidateView
 from evocodec.views.run import RunView
 
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
 PANEL: Final = "Look"
 POLL_SECONDS: Final = 0.5
+BATCH_EVENTS: Final = 200  # of the log, written together
 SILENT_SECONDS: Final = 300.0  # a run that says nothing for so long was probably killed
 _CANDIDATE = re.compile(r"(?:(?P<run>[^/]+)/)?(?P<id>c\d+)")
 _VERSION = re.compile(r"v\d+|current")
@@ -133,11 +134,12 @@ class _Follower:
         return self._now if self._now is not None else epoch_seconds(self._at) or 0.0
 
     def status_panel(self) -> RenderableType:
-        for position, event in self._laboratory.events(self._run_id, after=self._position):
-            self._position = position
-            self._at, self._now = event.at, None
-            self._progress.apply(event)
-            self.stopped = isinstance(event, RunStopped)
+        with collector_paused():
+            for position, event in self._laboratory.events(self._run_id, after=self._position):
+                self._position = position
+                self._at, self._now = event.at, None
+                self._progress.apply(event)
+                self.stopped = isinstance(event, RunStopped)
         if not self.stopped:  # at a stop, time stood still for what is left open
             self._now = time.time()
         snapshot = self._progress.snapshot()
@@ -293,30 +295,32 @@ def log(
         run_id = laboratory.run_id(run)
         if candidate is not None:
             laboratory.candidate(f"{run_id}/{candidate}")  # raises, with what there is
-        began = next((event.at for _, event in laboratory.events(run_id)), "")
-        for event in _events(laboratory, run_id, candidate, follow=follow):
+        began = next((epoch_seconds(event.at) for _, event in laboratory.events(run_id)), None)
+        for events in _batches(laboratory, run_id, candidate, follow=follow):
             if session.json:
-                session.emit(plain(event))
-                continue
-            session.show_line(
-                describe(event).render(lead=duration(seconds_between(began, event.at)))
-            )
+                session.write_lines(json_lines(events))
+            else:
+                session.show(EventLines(events, began), soft_wrap=True)
 
 
-def _events(
+def _batches(
     laboratory: "Laboratory", run_id: str, candidate_id: str | None, *, follow: bool
-) -> Iterator[Event]:
-    if candidate_id is not None and not follow:
-        for _, event in laboratory.events(run_id, candidate_id=candidate_id):
-            yield event
-        return
+) -> Iterator[list[Event]]:
+    """Yield events in groups that are written together, each as soon as it is there."""
     after, stopped = 0, False
+    only = None if follow else candidate_id  # a run's stop is no event of a candidate
     while True:
-        for position, event in laboratory.events(run_id, after=after):
+        batch: list[Event] = []
+        for position, event in laboratory.events(run_id, candidate_id=only, after=after):
             after = position
             stopped = isinstance(event, RunStopped)
             if candidate_id in {None, event.candidate_id}:
-                yield event
+                batch.append(event)
+            if len(batch) == BATCH_EVENTS:
+                yield batch
+                batch = []
+        if batch:
+            yield batch
         if stopped or not follow:
             return
         time.sleep(POLL_SECONDS)

@@ -35,11 +35,16 @@ class Line:
     tone: Tone = Tone.PLAIN
     main: bool = True
 
+    @property
+    def good(self) -> bool:
+        """Whether it is good news: who it is about is then set in bold."""
+        return self.tone is Tone.GOOD
+
     def render(self, *, lead: str = "", width: int | None = None) -> Text:
         """Return the line with its lead (a time), aligned; cut to ``width`` when given."""
         text = Text(f"{lead:>7}  " if lead else "", style="default")
         text.stylize("dim", 0, len(text))
-        text.append(f"{clean(self.who):<7}", style="bold" if self.tone is Tone.GOOD else "default")
+        text.append(f"{clean(self.who):<7}", style="bold" if self.good else "default")
         text.append(f" {shorten(self.text, LONGEST)}", style=str(self.tone))
         if width is not None:
             text.truncate(width, overflow="ellipsis")

@@ -1,0 +1,61 @@
+"""Events as lines of the log: as text for people, as JSON for machines; made for very many."""
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
+
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.segment import Segment
+
+from evocodec.cli.display.lines import LONGEST, describe
+from evocodec.cli.payload.run import plain
+from evocodec.cli.render.text import clean, shorten
+from evocodec.domain.clock import epoch_seconds
+from evocodec.domain.events import Event
+from evocodec.formatting import duration
+from evocodec.store.event_json import event_to_plain
+
+_JSON: Final = json.JSONEncoder(allow_nan=False)
+
+
+class EventLines:
+    """A rich renderable: one line an event, with the time since ``began`` (seconds from 1970).
+
+    It looks like ``Line.render``. A styled text for each event would take ten times as long, and a
+    run has a hundred thousand.
+    """
+
+    def __init__(self, events: Sequence[Event], began: float | None) -> None:
+        self._events = events
+        self._began = began
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Yield the segments of each line."""
+        styled = console.color_system is not None
+        style = {name: console.get_style(name) for name in ("dim", "bold")} if styled else {}
+        for event in self._events:
+            line = describe(event)
+            lead, who = f"{self._lead(event):>7}  ", f"{clean(line.who):<7}"
+            text = f" {shorten(line.text, LONGEST)}\n"
+            if not styled:
+                yield Segment(lead + who + text)
+                continue
+            tone = str(line.tone)
+            if tone not in style:
+                style[tone] = console.get_style(tone)
+            yield Segment(lead, style["dim"])
+            yield Segment(who, style["bold"] if line.good else None)
+            yield Segment(text, style[tone])
+
+    def _lead(self, event: Event) -> str:
+        now = epoch_seconds(event.at)
+        return duration(None if self._began is None or now is None else now - self._began)
+
+
+def json_lines(events: Iterable[Event]) -> Iterator[str]:
+    """Yield each event as one line of JSON, with null for what is no number; ASCII only."""
+    for event in events:
+        try:
+            yield _JSON.encode(event_to_plain(event))
+        except ValueError:  # not-a-number, or infinite
+            yield _JSON.encode(plain(event))
