@@ -89,6 +89,7 @@ class Prompts:
             "wall_seconds": f"{self.limits.wall_seconds:g}",
             "memory_mib": str(self.limits.memory_bytes >> 20),
             "max_program_kib": str(self.policy.max_program_bytes >> 10),
+            "max_literal_kib": f"{self.policy.max_literal_bytes / 1024:g}",
             "screen_gain": f"{100 * (1 - self.screen_keep_below):.0f}",
             "library_codecs": codecs,
         }

@@ -102,7 +102,7 @@ class LimitSettings(Section):
     min_encode_fps: float = Field(0.0, ge=0)
     min_decode_fps: float = Field(0.0, ge=0)
     max_memory_mib: float = Field(0.0, ge=0)
-    max_program_kib: float = Field(0.0, ge=0, description="source and weights, compressed")
+    max_program_kib: float = Field(32.0, ge=0, description="source and weights, compressed")
     charge_program: bool = Field(
         False, description="count the compressed program's bytes in every stream"
     )
@@ -129,6 +129,9 @@ class SandboxSettings(Section):
     scratch_mib: int = Field(16, ge=0, description="a job's own folder for writing; 0: none")
     scratch_inodes: int = Field(256, ge=0)
     max_program_kib: int = Field(256, ge=1)
+    max_literal_kib: float = Field(
+        2.0, gt=0, description="data in one literal, compressed; 4 times that in a table, 8 in all"
+    )
     allow_library_codecs: bool = Field(
         False, description="let candidates call existing codecs; every report then says so"
     )

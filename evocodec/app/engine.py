@@ -31,6 +31,7 @@ def make_policy(settings: Settings) -> Policy:
     return Policy(
         allow_library_codecs=settings.sandbox.allow_library_codecs,
         max_program_bytes=bytes_of_kib(settings.sandbox.max_program_kib),
+        max_literal_bytes=bytes_of_kib(settings.sandbox.max_literal_kib),
         floor=_floor(settings),
         provider=settings.sandbox.provider,
         devices=GPU_DEVICES if settings.ray.gpus_per_task > 0 else (),

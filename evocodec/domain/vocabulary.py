@@ -75,6 +75,7 @@ class GateRule(StrEnum):
     SYNTAX = "syntax"
     INTERFACE = "interface"
     SIZE = "size"
+    LITERAL = "literal_size"  # data in the text, such as a clip or a bitstream
     REVIEW_LIMIT = "review_limit"  # reading it takes too much time or memory
     IMPORT = "import"
     STAR_IMPORT = "star_import"

@@ -107,10 +107,13 @@ class Policy:
     ``mode``: "auto" enters every layer that the machine offers; "namespaces" refuses to run without
     namespaces; "pod" leaves out namespaces and cgroups, which most containers do not allow.
     ``provider`` is what surrounds the fork server: nothing, or bubblewrap.
+
+    ``max_literal_bytes`` is what one literal may hold, compressed (``review/literal_size.py``).
     """
 
     allow_library_codecs: bool
     max_program_bytes: int
+    max_literal_bytes: int
     floor: Floor
     mode: Mode
     provider: Provider

@@ -14,6 +14,7 @@ from evocodec.codec.program import Program
 from evocodec.domain.candidate import Review
 from evocodec.domain.errors import CandidateFailure, FailureKind
 from evocodec.domain.results import HeldOutResult, Score
+from evocodec.domain.vocabulary import GateRule
 from evocodec.evaluation.guards import Guards
 from evocodec.sandbox.policy import Policy
 from evocodec.sandbox.review.static_review import review_program
@@ -196,7 +197,9 @@ def test_a_memorised_clip_is_overfitted_where_the_development_clips_alone_would_
     course: Course, tmp_path: Path
 ) -> None:
     cheat = memorising(course)
-    assert review_source(cheat, default_policy()).accepted
+    assert [finding.rule for finding in review_source(cheat, default_policy()).findings] == [
+        GateRule.LITERAL
+    ]
     trusting = bench_of(course, tmp_path / "trusting", gate=False)
     assert DecideNodes(trusting.services).judge(trusting.measured("c0001", cheat)) == {
         "outcome": "adopt"

@@ -156,6 +156,7 @@ frames = [Frame(np.full((48, 64), 40 * i, np.uint8), small, small) for i in rang
 policy = Policy(
     allow_library_codecs=False,
     max_program_bytes=1 << 18,
+    max_literal_bytes=1 << 11,
     floor=DEFAULT_FLOOR,
     mode="auto",
     provider="forkserver",

@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -56,7 +56,9 @@ RUN = "run-1"
 LIMITS = default_limits(wall_seconds=20, cpu_seconds=20, memory_bytes=512 * MEBIBYTE)
 FRAMES = 8
 QP = 26.0
-WIDE = default_thresholds(chance_first_below_mbps=1000.0)
+WIDE = default_thresholds(
+    chance_first_below_mbps=1000.0, limits=replace(default_thresholds().limits, max_program_bytes=0)
+)
 
 
 def edited(source: str, *edits: tuple[str, str]) -> str:

@@ -88,6 +88,7 @@ FED = (
     Feeds("sandbox.scratch_mib", 3, make_limits, "scratch_bytes"),
     Feeds("sandbox.scratch_inodes", 3, make_limits, "scratch_inodes"),
     Feeds("sandbox.max_program_kib", 3, make_policy, "max_program_bytes"),
+    Feeds("sandbox.max_literal_kib", 3.0, make_policy, "max_literal_bytes"),
     Feeds("sandbox.allow_library_codecs", True, make_policy, "allow_library_codecs"),
     Feeds("sandbox.mode", "pod", make_policy, "mode"),
     Feeds("sandbox.provider", "bubblewrap", make_policy, "provider"),

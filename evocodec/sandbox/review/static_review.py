@@ -10,6 +10,7 @@ from evocodec.domain.candidate import Finding, Review
 from evocodec.domain.vocabulary import GateRule
 from evocodec.sandbox.policy import Policy
 from evocodec.sandbox.review import static_rules as rules
+from evocodec.sandbox.review.literal_size import check_literals
 from evocodec.sandbox.review.name_scopes import Scope, children_of, nodes_with_scopes
 from evocodec.sandbox.review.static_rules import Rule
 
@@ -42,7 +43,10 @@ def review_program(program: Program, policy: Policy) -> Review:
     if len(nodes) > _MAX_NODES:
         message = f"the program has {len(nodes)} syntax nodes; at most {_MAX_NODES} are allowed"
         return Review((Finding(GateRule.SIZE, message),))
-    findings = {*_check_interface(tree), *_Gate(policy, nodes).findings()}
+    literals = check_literals(
+        program.text, (node for node, _ in nodes), max_literal_bytes=policy.max_literal_bytes
+    )
+    findings = {*_check_interface(tree), *_Gate(policy, nodes).findings(), *literals}
     ordered = sorted(findings, key=lambda finding: (finding.line, finding.rule, finding.message))
     return Review(tuple(ordered[:_MAX_FINDINGS]))
 
