@@ -7,7 +7,7 @@ import ast
 from functools import cache
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+from tests.support.source_trees import ROOT, nodes_of
 
 # What somebody may want to leave out: `make test MARK="not ray"`.
 MARKERS = {
@@ -40,7 +40,7 @@ NEEDS = {
 def imported(path: Path) -> frozenset[str]:
     """Return every module, and every name of one, that a file imports anywhere in it."""
     found = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in nodes_of(path):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:

@@ -31,11 +31,11 @@ def score(bitrate_mbps: float) -> Score:
 
 
 class ToldArchive:
-    """Events of candidates, into an archive; ``sources`` are their programs by candidate."""
+    """Events of candidates, into an archive; ``programs`` are theirs, each parsed once."""
 
     def __init__(self, *, mode: SearchMode = "mutation", seed: int = 1) -> None:
         self.archive = Archive(mode=mode, seed=seed)
-        self.sources: dict[str, str] = {}
+        self.programs: dict[str, Program] = {}
 
     def plan(
         self, candidate_id: str, *, parent_id: str = "", edits: tuple[tuple[str, str], ...] = ()
@@ -46,16 +46,15 @@ class ToldArchive:
         origin = Origin.MUTATION if edits else Origin.SEED
         self.observe(ev.Planned, candidate_id, origin=origin, hypothesis="h", edits=edits)
 
-    def write(self, candidate_id: str, source: str) -> None:
+    def write(self, candidate_id: str, program: Program) -> None:
         """It has a program."""
-        self.sources[candidate_id] = source
-        program = Program(source)
+        self.programs[candidate_id] = program
         self.observe(
             ev.CodeWritten,
             candidate_id,
             attempt=0,
             source_sha256=program.sha256,
-            program_bytes=len(source),
+            program_bytes=len(program.text),
             facts=program.facts,
         )
 
@@ -70,7 +69,7 @@ class ToldArchive:
     ) -> None:
         """It went all the way to a full score."""
         self.plan(candidate_id, parent_id=parent_id, edits=edits)
-        self.write(candidate_id, source)
+        self.write(candidate_id, Program(source))
         self.evaluate(candidate_id, bitrate_mbps)
 
     def evaluate(self, candidate_id: str, bitrate_mbps: float) -> None:

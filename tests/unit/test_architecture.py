@@ -2,11 +2,9 @@
 
 import ast
 import re
-from pathlib import Path
 
+from tests.support.source_trees import ROOT, name_of, nodes_of, product_files
 from tools import draw_architecture
-
-ROOT = Path(__file__).parents[2]
 
 
 def test_the_drawing_shows_the_layers_of_the_contract_and_todays_docstrings() -> None:
@@ -46,11 +44,10 @@ NAMES_THAT_STAND_TWICE = {
 
 def test_a_public_class_has_a_name_of_its_own_or_a_reason() -> None:
     places: dict[str, list[str]] = {}
-    for package in ("evocodec", "agents", "graph"):
-        for path in (ROOT / package).rglob("*.py"):
-            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-                if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
-                    places.setdefault(node.name, []).append(str(path.relative_to(ROOT)))
+    for path in product_files():
+        for node in nodes_of(path):
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                places.setdefault(node.name, []).append(name_of(path))
     assert len(places) > 200
     shared = {name: found for name, found in places.items() if len(found) > 1}
     assert shared.keys() == NAMES_THAT_STAND_TWICE.keys(), shared

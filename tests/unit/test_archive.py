@@ -4,6 +4,7 @@ import math
 
 import pytest
 
+from evocodec.codec.program import Program
 from evocodec.domain.events import CodeWritten
 from evocodec.domain.program import ProgramFacts
 from evocodec.search.archive import Archive, ArchiveEntry, SearchMode
@@ -26,11 +27,11 @@ def filled(mode: SearchMode = "mutation") -> ToldArchive:
     told = ToldArchive(mode=mode, seed=5)
     told.evaluated("c0001", program(1), 14.0)
     told.plan("c0002", parent_id="c0001", edits=edits(2))
-    told.write("c0002", program(2))
+    told.write("c0002", Program(program(2)))
     told.screen("c0002", 12 / 14, "c0001")
     told.evaluated("c0003", program(3), 13.0, parent_id="c0001", edits=edits(3))
     told.plan("c0004", parent_id="c0001", edits=edits(4))
-    told.write("c0004", program(4))
+    told.write("c0004", Program(program(4)))
     told.fail("c0004")
     return told
 
@@ -66,7 +67,7 @@ def test_a_full_evaluation_replaces_a_screen_and_not_the_other_way_round() -> No
 def test_a_screen_whose_reference_has_no_number_gives_no_estimate_and_is_no_failure() -> None:
     told = filled()
     told.plan("c0005", parent_id="c0001", edits=edits(5))
-    told.write("c0005", program(5))
+    told.write("c0005", Program(program(5)))
     told.screen("c0005", 0.9, "c0004")
     told.close("c0005")
     entry = told.archive.get("c0005")
@@ -117,7 +118,7 @@ def test_without_a_measured_candidate_there_is_no_parent() -> None:
     with pytest.raises(LookupError, match="no measured candidate"):
         told.archive.select_parent()
     told.plan("c0001")
-    told.write("c0001", program(1))
+    told.write("c0001", Program(program(1)))
     told.fail("c0001")
     with pytest.raises(LookupError, match="no measured candidate"):
         told.archive.select_parent()
@@ -129,7 +130,7 @@ def test_a_proposal_is_pending_until_it_fails_however_it_fails(failure: str) -> 
     told.plan("c0006", parent_id="c0001", edits=edits(6))
     assert told.archive.pending == {"c0006": {"A": "6"}}
     if failure != "no_code":
-        told.write("c0006", program(6))
+        told.write("c0006", Program(program(6)))
     told.fail("c0006", failure)
     assert told.archive.pending == {}
     entry = told.archive.get("c0006")
@@ -143,7 +144,7 @@ def test_a_proposal_is_pending_until_it_is_measured_or_closed() -> None:
     for number in (6, 7, 8):
         told.plan(f"c{number:04d}", parent_id="c0001", edits=edits(number))
     assert set(told.archive.pending) == {"c0006", "c0007", "c0008"}
-    told.write("c0006", program(6))
+    told.write("c0006", Program(program(6)))
     told.screen("c0006", 0.9, "c0001")
     told.evaluate("c0007", 13.0)
     told.close("c0008")

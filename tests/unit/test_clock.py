@@ -2,14 +2,11 @@
 
 import ast
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
 
-import agents
-import evocodec
-import graph
 from evocodec.domain.clock import epoch_seconds, parse_time, seconds_between, utc_now
+from tests.support.source_trees import name_of, nodes_of, product_files
 
 ELSEWHERE = {
     "evocodec/domain/clock.py": "the clock",
@@ -48,13 +45,11 @@ def test_what_is_no_time_has_no_seconds(text: str) -> None:
 
 
 def test_nobody_else_formats_or_parses_a_time() -> None:
-    found = set()
-    for package in (evocodec, agents, graph):
-        root = Path(package.__path__[0])
-        for path in root.rglob("*.py"):
-            for node in ast.walk(ast.parse(path.read_text())):
-                if isinstance(node, ast.Attribute) and node.attr in {
-                    "isoformat", "fromisoformat", "strftime", "strptime",
-                }:  # fmt: skip
-                    found.add(str(path.relative_to(root.parent)))
+    formats = {"isoformat", "fromisoformat", "strftime", "strptime"}
+    found = {
+        name_of(path)
+        for path in product_files()
+        for node in nodes_of(path)
+        if isinstance(node, ast.Attribute) and node.attr in formats
+    }
     assert found == set(ELSEWHERE)

@@ -2,11 +2,11 @@
 
 import ast
 import re
-from pathlib import Path
 
 import pytest
 
-_TREE = Path(__file__).parents[2]
+from tests.support.source_trees import ROOT, tree_of
+
 _ROOMS = ["evocodec", "agents", "graph", "observability", "tools", "benchmarks"]
 _QUESTION = re.compile(r"(What|Which|How|Where|Who|Whose|Whether|When|Why)\b")
 _LONGEST_SENTENCE = 100
@@ -14,9 +14,9 @@ _LONGEST_SENTENCE = 100
 
 def _modules() -> list[str]:
     found = [
-        str(path.relative_to(_TREE))
+        str(path.relative_to(ROOT))
         for room in _ROOMS
-        for path in sorted((_TREE / room).rglob("*.py"))
+        for path in sorted((ROOT / room).rglob("*.py"))
     ]
     assert found
     return found
@@ -37,13 +37,11 @@ def fault_of(docstring: str | None) -> str:
 
 @pytest.mark.parametrize("module", _modules())
 def test_a_module_docstring_names_its_subject_in_a_short_first_sentence(module: str) -> None:
-    text = (_TREE / module).read_text(encoding="utf-8")
-
-    assert fault_of(ast.get_docstring(ast.parse(text))) == ""
+    assert fault_of(ast.get_docstring(tree_of(ROOT / module))) == ""
 
 
 def test_every_room_has_modules() -> None:
-    assert [room for room in _ROOMS if not list((_TREE / room).rglob("*.py"))] == []
+    assert [room for room in _ROOMS if not list((ROOT / room).rglob("*.py"))] == []
 
 
 @pytest.mark.parametrize(

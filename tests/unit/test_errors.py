@@ -3,12 +3,9 @@
 import ast
 import builtins
 from collections.abc import Iterator
-from pathlib import Path
 
-import agents
-import evocodec
-import graph
 from evocodec.domain import errors
+from tests.support.source_trees import name_of, nodes_of, product_files
 
 INSIDE_ONE_PACKAGE = {
     "evocodec/sandbox/jobs.py:ServerLostError": "the launcher tries again with a new fork server",
@@ -28,13 +25,10 @@ INSIDE_ONE_PACKAGE = {
 
 def classes() -> Iterator[tuple[str, str, list[str]]]:
     """File, name and bases of every class."""
-    for package in (evocodec, agents, graph):
-        root = Path(package.__path__[0])
-        for path in sorted(root.rglob("*.py")):
-            for node in ast.walk(ast.parse(path.read_text())):
-                if isinstance(node, ast.ClassDef):
-                    bases = [ast.unparse(base) for base in node.bases]
-                    yield str(path.relative_to(root.parent)), node.name, bases
+    for path in product_files():
+        for node in nodes_of(path):
+            if isinstance(node, ast.ClassDef):
+                yield name_of(path), node.name, [ast.unparse(base) for base in node.bases]
 
 
 def is_exception(name: str) -> bool:

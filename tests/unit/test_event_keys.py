@@ -1,20 +1,17 @@
 """Event keys are spelt once, beside their events."""
 
 import ast
-from pathlib import Path
+from collections.abc import Sequence
 from typing import get_args
 
 import pytest
 
-import agents
-import evocodec
-import graph
 from evocodec.domain import events
 from evocodec.domain.results import Stage
 from evocodec.domain.vocabulary import ModelRole
 from tests.support.sample_events import one_of_each_kind
+from tests.support.source_trees import name_of, nodes_of, product_files
 
-ROOTS = [Path(package.__path__[0]) for package in (evocodec, agents, graph)]
 LOOK_UPS = frozenset({"find", "recorded", "_recorded"})  # and ``get`` of a ledger
 
 KEYS = {
@@ -38,19 +35,18 @@ KEYS = {
 }
 
 
-def spelt_keys(text: str) -> list[int]:
+def spelt_keys(nodes: Sequence[ast.AST]) -> list[int]:
     """Lines on which a ledger is asked for a key that is spelt out there, or held in a name."""
-    tree = ast.parse(text)
     spelt = {
         target.id
-        for node in ast.walk(tree)
+        for node in nodes
         if isinstance(node, ast.Assign) and isinstance(node.value, ast.JoinedStr)
         for target in node.targets
         if isinstance(target, ast.Name)
     }
     return [
         node.lineno
-        for node in ast.walk(tree)
+        for node in nodes
         if isinstance(node, ast.Call)
         and isinstance(node.func, ast.Attribute)
         and (node.func.attr in LOOK_UPS or ast.unparse(node.func).endswith("ledger.get"))
@@ -70,15 +66,18 @@ def test_a_key_can_be_made_without_its_event(event: events.Event) -> None:
 
 
 def test_the_scan_finds_a_key_that_is_spelt_out() -> None:
-    assert spelt_keys('journal.find(f"{candidate_id}/planned")') == [1]
-    assert spelt_keys('key = f"{candidate_id}/planned"\nledger.get(run_id, key)') == [2]
-    assert spelt_keys("journal.find(planned_key(candidate_id))") == []
+    def found(text: str) -> list[int]:
+        return spelt_keys(tuple(ast.walk(ast.parse(text))))
+
+    assert found('journal.find(f"{candidate_id}/planned")') == [1]
+    assert found('key = f"{candidate_id}/planned"\nledger.get(run_id, key)') == [2]
+    assert found("journal.find(planned_key(candidate_id))") == []
 
 
 def test_no_part_spells_an_event_key_out() -> None:
-    files = [path for root in ROOTS for path in sorted(root.rglob("*.py"))]
-    assert len(files) > 200
-    found = {str(path): lines for path in files if (lines := spelt_keys(path.read_text()))}
+    found = {
+        name_of(path): lines for path in product_files() if (lines := spelt_keys(nodes_of(path)))
+    }
     assert found == {}
 
 
@@ -91,10 +90,9 @@ def test_a_kind_is_asked_for_by_its_type() -> None:
 def test_no_part_spells_the_kind_of_an_event_out() -> None:
     kinds = {event.kind for event in one_of_each_kind()}
     spelt = {
-        f"{path}:{node.lineno}"
-        for root in ROOTS
-        for path in root.rglob("*.py")
-        for node in ast.walk(ast.parse(path.read_text()))
+        f"{name_of(path)}:{node.lineno}"
+        for path in product_files()
+        for node in nodes_of(path)
         if isinstance(node, ast.keyword | ast.Assign)
         and "kinds" in ast.unparse(node).partition("=")[0]
         for text in ast.walk(node.value)

@@ -2,10 +2,10 @@
 
 import ast
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import MISSING, fields, is_dataclass
+from functools import cache
 from operator import attrgetter
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
@@ -19,8 +19,7 @@ from evocodec.app.workspace import Workspace
 from evocodec.config import Settings, load_settings
 from evocodec.domain.vocabulary import ModelRole
 from evocodec.models.endpoint import endpoint_for
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support.source_trees import name_of, nodes_of, product_files
 
 
 class Feeds(NamedTuple):
@@ -200,9 +199,9 @@ def test_the_options_of_a_part_have_no_default_of_a_setting(fed: Feeds) -> None:
     assert field.default_factory is MISSING
 
 
-def defaults(tree: ast.AST) -> Iterator[tuple[str, ast.expr]]:
+def defaults(nodes: Iterable[ast.AST]) -> Iterator[tuple[str, ast.expr]]:
     """Names with a value that is written beside them: fields, parameters, constants of modules."""
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.ClassDef | ast.Module):
             for statement in node.body:
                 if isinstance(statement, ast.AnnAssign) and statement.value is not None:
@@ -239,33 +238,26 @@ def is_number(value: ast.expr) -> bool:
     )
 
 
-def second_defaults(text: str, names: set[str]) -> list[str]:
-    return [
-        name
-        for name, value in defaults(ast.parse(text))
-        if plain(name) in names
-        if is_number(value)
-    ]
+def second_defaults(nodes: Iterable[ast.AST], names: frozenset[str]) -> list[str]:
+    return [name for name, value in defaults(nodes) if plain(name) in names if is_number(value)]
 
 
-def numbers() -> set[str]:
+@cache
+def numbers() -> frozenset[str]:
     """The settings that are numbers, by the last part of their name."""
-    return {
+    return frozenset(
         plain(name.rpartition(".")[2])
         for name, value in leaves(Settings())
         if isinstance(value, int | float | None) and not isinstance(value, bool)
-    }
+    )
 
 
 def test_no_number_is_written_beside_the_name_of_a_setting() -> None:
-    rooms = ("evocodec", "agents", "graph")
-    paths = [path for room in rooms for path in ROOT.glob(f"{room}/**/*.py")]
-    assert len(paths) > 200
     found = {
-        f"{path.relative_to(ROOT).as_posix()}: {name}"
-        for path in paths
+        f"{name_of(path)}: {name}"
+        for path in product_files()
         if path.name not in {"config.py", "config_sections.py"} and "seeds" not in path.parts
-        for name in second_defaults(path.read_text(encoding="utf-8"), numbers())
+        for name in second_defaults(nodes_of(path), numbers())
     }
     assert found - ALLOWED == set()
 
@@ -283,4 +275,4 @@ def test_no_number_is_written_beside_the_name_of_a_setting() -> None:
     ],
 )
 def test_a_second_default_would_be_found(text: str, found: list[str]) -> None:
-    assert second_defaults(text, numbers()) == found
+    assert second_defaults(ast.walk(ast.parse(text)), numbers()) == found

@@ -1,12 +1,12 @@
 """The rules that every test keeps, checked in the text of the tests."""
 
 import ast
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterable, Iterator
 
 import pytest
 
-from tests.support.markers import MARKERS, NEEDS, ROOT, imported, module_markers
+from tests.support.markers import MARKERS, NEEDS, imported, module_markers
+from tests.support.source_trees import ROOT, name_of, nodes_of, tree_of
 
 TESTS = sorted(ROOT.glob("tests/**/*.py"))
 OURS = {
@@ -20,18 +20,10 @@ CLOCKS = {"monotonic", "perf_counter", "process_time", "time"}
 _NOT_IN_UNIT_TESTS = {"subprocess", "multiprocessing", "socket", "psutil", "ray", "boto3", "moto"}
 
 
-def _tree(path: Path) -> ast.Module:
-    return ast.parse(path.read_text(encoding="utf-8"))
-
-
-def _name(path: Path) -> str:
-    return str(path.relative_to(ROOT))
-
-
 def test_no_module_of_tests_or_tools_is_imported_by_a_bare_name() -> None:
     bare = {path.stem for path in OURS} - {"__init__"}
     assert "toy_laboratory" in bare
-    found = {_name(path): imported(path) & bare for path in OURS}
+    found = {name_of(path): imported(path) & bare for path in OURS}
     assert {path: names for path, names in found.items() if names} == {}
 
 
@@ -39,7 +31,7 @@ def test_unit_and_property_tests_start_no_process_and_no_server() -> None:
     files = [*ROOT.glob("tests/unit/test_*.py"), *ROOT.glob("tests/property/test_*.py")]
     assert files
     for path in files:
-        assert not imported(path) & _NOT_IN_UNIT_TESTS, _name(path)
+        assert not imported(path) & _NOT_IN_UNIT_TESTS, name_of(path)
 
 
 def _is_duration(node: ast.expr) -> bool:
@@ -51,11 +43,11 @@ def _reads_clock(node: ast.expr) -> bool:
     return isinstance(node, ast.Call) and getattr(node.func, "attr", "") in CLOCKS
 
 
-def _upper_bounds(tree: ast.Module) -> Iterator[int]:
+def _upper_bounds(nodes: Iterable[ast.AST]) -> Iterator[int]:
     """Yield the lines that assert that little time has passed."""
     compared = (
         found
-        for statement in ast.walk(tree)
+        for statement in nodes
         if isinstance(statement, ast.Assert)
         for found in ast.walk(statement.test)
         if isinstance(found, ast.Compare)
@@ -69,7 +61,7 @@ def _upper_bounds(tree: ast.Module) -> Iterator[int]:
 
 
 def test_no_test_fails_because_the_machine_is_slow() -> None:
-    found = [f"{_name(path)}:{line}" for path in TESTS for line in _upper_bounds(_tree(path))]
+    found = [f"{name_of(path)}:{line}" for path in TESTS for line in _upper_bounds(nodes_of(path))]
     assert found == []
 
 
@@ -84,7 +76,7 @@ def test_no_test_fails_because_the_machine_is_slow() -> None:
     ],
 )
 def test_an_upper_bound_in_seconds_is_seen(text: str, lines: list[int]) -> None:
-    assert list(_upper_bounds(ast.parse(text))) == lines
+    assert list(_upper_bounds(ast.walk(ast.parse(text)))) == lines
 
 
 def _asserts_something(statement: ast.stmt) -> bool:
@@ -131,9 +123,9 @@ def _vacuous(test: ast.FunctionDef) -> bool:
 
 def test_no_test_passes_because_a_loop_had_nothing_to_go_over() -> None:
     found = [
-        f"{_name(path)}::{each.name}"
+        f"{name_of(path)}::{each.name}"
         for path in TESTS
-        for each in _tree(path).body
+        for each in tree_of(path).body
         if isinstance(each, ast.FunctionDef) and each.name.startswith("test_") and _vacuous(each)
     ]
     assert found == []

@@ -1,18 +1,14 @@
 """What one part writes and another compares is a word of a type, never a text spelt twice."""
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import fields, is_dataclass
 from enum import StrEnum
 from functools import cache
-from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 import pytest
 
-import agents
-import evocodec
-import graph
 from evocodec.app.engine import make_policy
 from evocodec.cli.render.run_summary import EXIT_OF_OUTCOME, HEADLINES
 from evocodec.config import load_settings
@@ -20,6 +16,7 @@ from evocodec.domain.candidate import Origin
 from evocodec.domain.errors import ConfigError
 from evocodec.domain.events import Event
 from evocodec.domain.vocabulary import GateRule, Layer, RunOutcome
+from tests.support.source_trees import name_of, nodes_of, product_files
 
 WORDS = frozenset(
     {"rule", "reviewer", "role", "outcome", "proposer", "failure", "origin", "stage", "status"}
@@ -64,21 +61,10 @@ def test_no_field_of_an_event_is_a_bare_text_where_a_vocabulary_exists() -> None
     assert bare == set()
 
 
-@cache
-def sources() -> tuple[tuple[str, ast.Module], ...]:
-    """Every file of the product, parsed."""
-    roots = [Path(package.__path__[0]) for package in (evocodec, agents, graph)]
-    return tuple(
-        (str(path.relative_to(root.parent)), ast.parse(path.read_text()))
-        for root in roots
-        for path in sorted(root.rglob("*.py"))
-    )
-
-
-def spelt_words(tree: ast.Module) -> list[int]:
+def spelt_words(nodes: Iterable[ast.AST]) -> list[int]:
     """Lines that compare such a field with a text, or fill one in with a text."""
     lines = []
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.Compare):
             sides = (node.left, *node.comparators)
             asked = any(isinstance(side, ast.Attribute) and side.attr in WORDS for side in sides)
@@ -94,10 +80,13 @@ def spelt_words(tree: ast.Module) -> list[int]:
 
 
 def test_the_scan_sees_a_word_that_is_spelt_out() -> None:
-    assert spelt_words(ast.parse('if verdict.rule == "baseline": pass')) == [1]
-    assert spelt_words(ast.parse('call.outcome in {"ok", "empty"}')) == [1]
-    assert spelt_words(ast.parse('Reviewed(reviewer="gate")')) == [1]
-    assert spelt_words(ast.parse("verdict.rule is VerdictRule.BASELINE")) == []
+    def found(text: str) -> list[int]:
+        return spelt_words(ast.walk(ast.parse(text)))
+
+    assert found('if verdict.rule == "baseline": pass') == [1]
+    assert found('call.outcome in {"ok", "empty"}') == [1]
+    assert found('Reviewed(reviewer="gate")') == [1]
+    assert found("verdict.rule is VerdictRule.BASELINE") == []
 
 
 WORDS_OF_OTHERS = {
@@ -108,7 +97,9 @@ WORDS_OF_OTHERS = {
 
 
 def test_no_part_spells_a_word_of_a_vocabulary_out() -> None:
-    found = {file: lines for file, tree in sources() if (lines := spelt_words(tree))}
+    found = {
+        name_of(path): lines for path in product_files() if (lines := spelt_words(nodes_of(path)))
+    }
     assert found.keys() - WORDS_OF_OTHERS.keys() == set(), found
 
 
@@ -116,9 +107,9 @@ def test_no_part_spells_a_word_of_a_vocabulary_out() -> None:
 def members_named() -> frozenset[tuple[str, str]]:
     """File and ``Class.MEMBER``, wherever the product names one."""
     return frozenset(
-        (file, f"{node.value.id}.{node.attr}")
-        for file, tree in sources()
-        for node in ast.walk(tree)
+        (name_of(path), f"{node.value.id}.{node.attr}")
+        for path in product_files()
+        for node in nodes_of(path)
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)
     )
 
