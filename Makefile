@@ -15,7 +15,7 @@ ARGS ?=
 WANT_TORCH := $(if $(filter yes,$(TORCH)),yes,$(if $(filter auto,$(TORCH)),$(if $(shell command -v nvidia-smi),yes,),))
 
 .DEFAULT_GOAL := help
-.PHONY: always help run test check bench lint hooks history format install dashboards chart architecture clean distclean
+.PHONY: always help run test check quick bench lint types style hooks history format install dashboards chart architecture clean distclean
 
 help:  ## show this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -36,20 +36,28 @@ install: $(VENV)/.base  ## set up .venv
 run: $(VENV)/.base  ## evolve a codec on real video for five minutes
 	$(BIN)/evocodec run --minutes 3.5 $(ARGS)
 
-test: $(VENV)/.dev lint  ## set up everything and run all checks and tests
+test: lint  ## set up everything and run all checks and tests
 	$(BIN)/python -m pytest -q -n $(TEST_JOBS) --dist loadfile $(if $(MARK),-m "$(MARK)")
 
-check: $(VENV)/.dev lint  ## the quick half of it: no processes, no servers
+# The types are checked beside the tests: mypy uses one core, for most of a minute without its cache.
+check: style  ## the quick half of it: no processes, no servers
+	@$(MAKE) --no-print-directory -j2 types quick
+
+quick: $(VENV)/.dev
 	$(BIN)/python -m pytest -q -n $(TEST_JOBS) --dist worksteal tests/unit tests/property
 
 bench: $(VENV)/.dev  ## measure; the tables of docs/benchmarks.md
 	$(BIN)/python -m benchmarks.bench $(ARGS)
 
-lint: $(VENV)/.dev  ## types, style, layers
+lint: style types  ## types, style, layers
+
+style: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+types: $(VENV)/.dev
+	$(BIN)/mypy
 
 hooks:  ## let git refuse commits that do not parse or are not in the house style
 	git config core.hooksPath tools/hooks
