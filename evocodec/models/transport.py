@@ -10,6 +10,7 @@ from typing import Any
 
 import openai
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
+from langchain_core.outputs import ChatGeneration
 from langchain_openai import ChatOpenAI
 from pydantic import SecretStr
 
@@ -59,6 +60,26 @@ class CallFailed(Exception):  # noqa: N818 - private to this package: the gatewa
         self.retry_after = retry_after
 
 
+class _ChatModel(ChatOpenAI):
+    """ChatOpenAI without what costs most of a call's CPU here.
+
+    ``ainvoke`` asks callbacks that nobody has set, checks each message of the request against
+    openai's types, makes objects of the answer, and takes them apart again in another thread.
+    What langchain-openai knows of models stays in use: which parameters each one takes, and how
+    answers are read.
+    """
+
+    async def ask(self, messages: Sequence[ChatMessage]) -> Completion:
+        """Ask once; raises OpenAIError, and ValueError and its like for an answer of no form."""
+        payload = self._get_request_payload([_to_langchain(message) for message in messages])
+        payload |= payload.pop("extra_body", {})
+        answer = await self.root_async_client.post(
+            "/chat/completions", body=payload, cast_to=object
+        )
+        generation = self._create_chat_result(answer).generations[0]
+        return _completion(generation, answer["choices"][0]["message"].get("refusal"))
+
+
 class Transport:
     """Sends requests through langchain-openai; belongs to one event loop.
 
@@ -68,14 +89,14 @@ class Transport:
 
     def __init__(self) -> None:
         self._clients: dict[bool, openai.DefaultAsyncHttpxClient] = {}
-        self._models: dict[Endpoint, ChatOpenAI] = {}
+        self._models: dict[Endpoint, _ChatModel] = {}
 
     async def complete(self, endpoint: Endpoint, messages: Sequence[ChatMessage]) -> Completion:
         """Ask once; raises CallFailed."""
         model = self._model(endpoint)
         try:
             async with asyncio.timeout(endpoint.timeout_seconds):
-                answer = await model.ainvoke([_to_langchain(message) for message in messages])
+                return await model.ask(messages)
         except (TimeoutError, openai.APITimeoutError) as error:
             raise CallFailed(
                 CallOutcome.TIMEOUT,
@@ -90,7 +111,6 @@ class Transport:
                 _redacted(f"not an OpenAI chat completion: {error!r}", endpoint),
                 retriable=True,
             ) from error
-        return _completion(answer)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -99,14 +119,14 @@ class Transport:
         self._clients.clear()
         self._models.clear()
 
-    def _model(self, endpoint: Endpoint) -> ChatOpenAI:
+    def _model(self, endpoint: Endpoint) -> _ChatModel:
         if endpoint not in self._models:
             limit: dict[str, Any] = (
                 {"max_completion_tokens": endpoint.max_tokens}
                 if endpoint.of_openai
                 else {"extra_body": {"max_tokens": endpoint.max_tokens}}
             )
-            self._models[endpoint] = ChatOpenAI(
+            self._models[endpoint] = _ChatModel(
                 model=endpoint.model,
                 base_url=endpoint.base_url,
                 api_key=SecretStr(endpoint.api_key or "none"),
@@ -135,11 +155,11 @@ def _to_langchain(message: ChatMessage) -> BaseMessage:
     return kinds[message.role](content=message.content)
 
 
-def _completion(answer: BaseMessage) -> Completion:
-    usage = getattr(answer, "usage_metadata", None) or {}
-    finish = str(answer.response_metadata.get("finish_reason") or "")
-    refusal = answer.additional_kwargs.get("refusal")
-    text = str(answer.text) or (refusal if isinstance(refusal, str) else "")
+def _completion(generation: ChatGeneration, refusal: object) -> Completion:
+    message = generation.message
+    usage = getattr(message, "usage_metadata", None) or {}
+    finish = str((generation.generation_info or {}).get("finish_reason") or "")
+    text = str(message.text) or (refusal if isinstance(refusal, str) else "")
     return Completion(
         text=text,
         finish_reason=finish,
