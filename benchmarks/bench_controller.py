@@ -4,8 +4,9 @@ A run of the product's own command line: its graph, ledger, Git repository, Ray 
 Only what costs a worker is replaced: tasks sleep and give plausible points, and a chat server on
 loopback, in a process of its own, answers at once with the program and one integer changed.
 
-``python benchmarks/bench_controller.py`` prints both rows. With ``PYTHONPATH`` set to another tree
-it measures that one.
+``python -m benchmarks.bench_controller`` prints both rows, with eight Ray workers; ``--threads``
+has the tasks sleep in threads of the controller instead, which a machine of two cores bears better.
+``--tree`` measures another checkout, so that two of them can be compared in turns on the same hour.
 """
 
 import argparse
@@ -17,7 +18,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -33,7 +34,8 @@ TOY = ROOT / "tests" / "data" / "toy_codec.py"
 SLOTS = 8
 WARM, REST = 12, 6  # candidates at the beginning and at the end that are not counted
 CANDIDATES = {"toy": 90, "inter": 50}
-_SLEEP_SECONDS = {"smoke": 0.1, "screen": 0.9}
+SLEEP_SECONDS = {"smoke": 0.1, "screen": 0.9}
+THREADS = "EVOCODEC_BENCH_THREADS"  # set for the child: threads in place of Ray
 _INTEGER = re.compile(r"^(?P<name>[A-Z_]+) = (?P<value>\d+)(?=$| +#(?! evolve))", re.MULTILINE)
 
 
@@ -119,6 +121,11 @@ def run(arguments: Sequence[str]) -> None:
     from evocodec.execution import tasks
 
     os.cpu_count = lambda: SLOTS
+    if THREADS in os.environ:
+        from evocodec.app import runner
+        from evocodec.execution.engine import local_engine
+
+        vars(runner)["ray_engine"] = local_engine
     for name in ("encode_task", "decode_task", "verify_task"):
         setattr(tasks, name, globals()[f"sleeping_{name}"])
     sys.argv = ["evocodec", *arguments]
@@ -145,7 +152,7 @@ def sleeping_encode_task(frames: Any, program: str, spec: Any) -> Iterator[Any]:
 
     yield _started()
     frames_wanted = spec.stream.frame_count
-    time.sleep(0.1 if frames_wanted <= 3 else 0.9)
+    time.sleep(SLEEP_SECONDS["smoke" if frames_wanted <= 3 else "screen"])
     yield Encoded(_use())
     yield (b"packet",)
 
@@ -180,26 +187,32 @@ def sleeping_verify_task(program: str, packets: Any, digest: str, spec: Any) -> 
 # -- the measurement -------------------------------------------------------------------------------
 
 
-def controller_rows() -> list[Row]:
+def controller_rows(
+    tree: Path = ROOT, *, threads: bool = False, counts: Mapping[str, int] = CANDIDATES
+) -> list[Row]:
     """Both programs, one after the other."""
     rows = []
-    for name, count in CANDIDATES.items():
+    for name, count in counts.items():
         program = TOY if name == "toy" else _seed()
-        spent, seconds, counted = measure(program, count)
+        spent, seconds, counted = measure(program, count, tree, threads=threads)
         ms = 1e3 / counted
+        asleep = counted * sum(SLEEP_SECONDS.values())
         rows.append(
             Row(
                 f"controller CPU a candidate, {name} ({program.stat().st_size >> 10} KB)",
                 f"{ms * spent.python:.0f} ms",
                 f"Ray's threads {ms * spent.ray_threads:.0f}, Git {ms * spent.git:.0f}, parsers "
                 f"{ms * spent.parsers:.0f} ms; {60 * counted / seconds:.0f} candidates a minute, "
-                f"{SLOTS} slots, tasks that sleep 1 s a candidate, instant model",
+                f"{SLOTS} slots {asleep / seconds / SLOTS:.0%} busy with tasks that sleep 1 s a "
+                f"candidate, instant model; {'threads' if threads else 'Ray'}",
             )
         )
     return rows
 
 
-def measure(program: Path, candidates: int) -> tuple[Spent, float, int]:
+def measure(
+    program: Path, candidates: int, tree: Path, *, threads: bool
+) -> tuple[Spent, float, int]:
     """CPU and wall seconds between two candidates of one run, and how many lie between them."""
     with tempfile.TemporaryDirectory() as folder, _chat_server(program) as port:
         workspace = Path(folder)
@@ -207,7 +220,10 @@ def measure(program: Path, candidates: int) -> tuple[Spent, float, int]:
         log = workspace.with_suffix(".log")
         with log.open("wb") as output:
             process = subprocess.Popen(
-                [sys.executable, __file__, "--as-run", *arguments], stdout=output, stderr=output
+                [sys.executable, __file__, "--as-run", *arguments],
+                stdout=output,
+                stderr=output,
+                env=_environment(tree) | ({THREADS: "1"} if threads else {}),
             )
         try:
             begun, first = _when_closed(process, workspace, WARM)
@@ -223,6 +239,11 @@ def measure(program: Path, candidates: int) -> tuple[Spent, float, int]:
             log.unlink()
     spent = [after - before for after, before in zip(*map(_fields, (last, first)), strict=True)]
     return Spent(*spent), ended - begun, candidates - REST - WARM
+
+
+def _environment(tree: Path) -> dict[str, str]:
+    """The measured tree comes first; what it lacks of the benchmarks comes from here."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(dict.fromkeys([str(tree), str(ROOT)]))}
 
 
 def _fields(spent: Spent) -> tuple[float, ...]:
@@ -304,7 +325,9 @@ def _spent(pid: int) -> Spent:
 @contextmanager
 def _chat_server(program: Path) -> Iterator[int]:
     command = [sys.executable, __file__, "--as-server", str(program)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, env=_environment(ROOT)
+    ) as process:
         assert process.stdout is not None
         try:
             yield int(process.stdout.readline())
@@ -322,8 +345,13 @@ def main() -> None:
     elif sys.argv[1:2] == ["--as-server"]:
         serve(Path(sys.argv[2]))
     else:
-        argparse.ArgumentParser(description=__doc__).parse_args()
-        print(markdown(controller_rows()))
+        parser = argparse.ArgumentParser(description=__doc__)
+        parser.add_argument("--threads", action="store_true", help="no Ray: tasks sleep in threads")
+        parser.add_argument("--tree", type=Path, default=ROOT, help="the checkout to measure")
+        parser.add_argument("--program", choices=CANDIDATES, help="this one only")
+        asked = parser.parse_args()
+        counts = {n: c for n, c in CANDIDATES.items() if asked.program in (None, n)}
+        print(markdown(controller_rows(asked.tree, threads=asked.threads, counts=counts)))
 
 
 if __name__ == "__main__":
