@@ -102,6 +102,16 @@ class Laboratory:
             )
         return self._champions
 
+    def vouched_versions(self) -> frozenset[int]:
+        """Numbers of the versions whose commits the ledger has recorded.
+
+        A commit's hash covers its figures. Of any other version the repository alone says what it
+        is, and a repository may come from anybody.
+        """
+        from evocodec.app.champion_ledger import vouched
+
+        return vouched(self.ledger, self.champions.versions())
+
     # --- runs ---
 
     def run(

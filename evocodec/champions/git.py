@@ -1,8 +1,10 @@
-"""Git commands, run so that no user's configuration, hook or environment changes what they do.
+"""Git commands, run so that no configuration, hook or environment changes what they do.
 
-Local commands ignore the configuration of the user and the system. Only network commands read it,
-because credentials, proxies and host keys are there; even these cannot prompt, run hooks or sign,
-and they have a time limit.
+Each command gets a git folder of our own making (``git_folder.py``): what ``config``, attributes or
+hooks of a repository say is never read. Local commands ignore the user's and the system's
+configuration too, may use no protocol and get almost no environment. Only network commands read the
+configuration of the user, because credentials, proxies and host keys are there; even these cannot
+prompt, run hooks or sign, and they have a time limit.
 """
 
 import os
@@ -12,9 +14,10 @@ import signal
 import subprocess
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from evocodec.champions.git_folder import own_git_folder
 from evocodec.domain.errors import InfrastructureFailure, UserError
 
 _LOCAL_SECONDS = 60.0
@@ -23,15 +26,43 @@ _DRAIN_SECONDS = 5.0
 _SETTINGS = (
     "core.hooksPath=/dev/null",
     "core.fsmonitor=false",
+    "core.attributesFile=/dev/null",
+    "core.excludesFile=/dev/null",
+    "core.symlinks=false",
     "core.autocrlf=false",
+    "core.commitGraph=false",
+    "core.pager=cat",
     "core.fsync=all",
     "commit.gpgSign=false",
     "tag.gpgSign=false",
     "push.gpgSign=false",
+    "log.showSignature=false",
+    "submodule.recurse=false",
+    "fetch.recurseSubmodules=false",
     "gc.auto=0",
-    # Volumes of containers often belong to another user; no configured program is run anyway.
-    "safe.directory=*",
+    "maintenance.auto=false",
 )
+_NO_PROTOCOL = "protocol.allow=never"
+# Those of git that say what is read, whatever configuration there is.
+_VARIABLES = {
+    "LC_ALL": "C",
+    "GIT_TERMINAL_PROMPT": "0",
+    "SSH_ASKPASS_REQUIRE": "never",
+    "GIT_NO_REPLACE_OBJECTS": "1",
+    "GIT_NO_LAZY_FETCH": "1",
+    "GIT_ATTR_NOSYSTEM": "1",
+}
+_LOCAL = {
+    "GIT_CONFIG_GLOBAL": os.devnull,
+    "GIT_CONFIG_NOSYSTEM": "1",
+    "GIT_ALLOW_PROTOCOL": "",
+    "GIT_EDITOR": "false",
+    "GIT_ASKPASS": "false",
+    # The empty tree: attributes that a version carries would only change how files are written.
+    "GIT_ATTR_SOURCE": "4b825dc642cb6eb9a060e54bf8d69288fbee4904",
+}
+# What starting a program needs, and nothing of the user's: no key, no home folder.
+_KEPT = ("PATH", "LD_LIBRARY_PATH", "TMPDIR")
 # Set when git itself calls us, from a hook or an alias: they would redirect every command.
 _REDIRECTING = (
     "GIT_DIR",
@@ -52,8 +83,13 @@ class GitResult:
     """Result of a command; ``errors`` contains no credentials."""
 
     code: int
-    output: str
+    data: bytes
     errors: str
+
+    @property
+    def output(self) -> str:
+        """What the command printed, as text."""
+        return self.data.decode("utf-8", "replace")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,28 +122,42 @@ class Git:
 
         Raises InfrastructureFailure when it fails; explains a lock file that a dead process left.
         """
+        return self._required(arguments, stdin, variables).output
+
+    def run_bytes(self, *arguments: str, stdin: bytes = b"") -> bytes:
+        """Run a local command as ``run`` does, and return its output as it came."""
+        return self._required(arguments, stdin, None).data
+
+    def _required(
+        self, arguments: tuple[str, ...], stdin: bytes, variables: Mapping[str, str] | None
+    ) -> GitResult:
         result = self.attempt(*arguments, stdin=stdin, variables=variables)
         if result.code != 0:
             raise InfrastructureFailure(
                 f"git {arguments[0]} failed in {self.folder}: {explain(result.errors)}"
             )
-        return result.output
+        return result
 
     def attempt(
         self, *arguments: str, stdin: bytes = b"", variables: Mapping[str, str] | None = None
     ) -> GitResult:
         """Run a local command and return its result."""
-        environment = {key: v for key, v in os.environ.items() if not key.startswith("GIT_")}
-        environment |= {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
-        return self._start(arguments, stdin, environment | dict(variables or {}), _LOCAL_SECONDS)
+        environment = {name: os.environ[name] for name in _KEPT if name in os.environ}
+        environment |= _LOCAL | dict(variables or {})
+        return self._start((_NO_PROTOCOL,), arguments, stdin, environment, _LOCAL_SECONDS)
 
     def network(self, *arguments: str) -> GitResult:
         """Run a command that talks to a remote, with the user's own configuration."""
         environment = {k: v for k, v in os.environ.items() if k not in _REDIRECTING}
-        return self._start(arguments, b"", environment, _NETWORK_SECONDS)
+        return self._start((), arguments, b"", environment, _NETWORK_SECONDS)
 
     def _start(
-        self, arguments: tuple[str, ...], stdin: bytes, environment: dict[str, str], seconds: float
+        self,
+        settings: tuple[str, ...],
+        arguments: tuple[str, ...],
+        stdin: bytes,
+        environment: dict[str, str],
+        seconds: float,
     ) -> GitResult:
         program = shutil.which("git")
         if program is None:
@@ -115,19 +165,26 @@ class Git:
                 "git is not installed; adopted versions live in a git repository. "
                 "Install it, for example with: apt-get install git"
             )
-        settings = [part for setting in _SETTINGS for part in ("-c", setting)]
-        place = [f"--git-dir={self.folder / '.git'}", f"--work-tree={self.folder}"]
-        environment |= {
-            "LC_ALL": "C",
-            "GIT_TERMINAL_PROMPT": "0",
-            "SSH_ASKPASS_REQUIRE": "never",
+        environment |= _VARIABLES | {
             "GIT_AUTHOR_NAME": self.identity.name,
             "GIT_AUTHOR_EMAIL": self.identity.email,
             "GIT_COMMITTER_NAME": self.identity.name,
             "GIT_COMMITTER_EMAIL": self.identity.email,
         }
+        with own_git_folder(self.folder) as own:
+            command = [program]
+            for setting in (*_SETTINGS, *settings):
+                command += ["-c", setting]
+            command += [f"--git-dir={own}", f"--work-tree={self.folder}", *arguments]
+            result = self._wait(command, stdin, environment, seconds)
+        real = str(self.folder / ".git")
+        return replace(result, errors=result.errors.replace(str(own), real))
+
+    def _wait(
+        self, command: list[str], stdin: bytes, environment: dict[str, str], seconds: float
+    ) -> GitResult:
         process = subprocess.Popen(
-            [program, *settings, *place, *arguments],
+            command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -144,8 +201,8 @@ class Git:
                 # A daemon that ssh left behind may never close the pipes.
                 with suppress(subprocess.TimeoutExpired):
                     process.communicate(timeout=_DRAIN_SECONDS)
-                return GitResult(124, "", f"no answer within {seconds:g} seconds")
-        return GitResult(process.returncode, output.decode("utf-8", "replace"), redact(errors))
+                return GitResult(124, b"", f"no answer within {seconds:g} seconds")
+        return GitResult(process.returncode, output, redact(errors))
 
 
 def redact(errors: bytes) -> str:

@@ -22,6 +22,22 @@ README_FILE = "README.md"
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
 _MAX_TEXT = 2000
+_VERSION_NUMBER = re.compile(r"[1-9]\d{0,8}", re.ASCII)
+_DECIMAL = re.compile(r"-?\d{1,9}(?:\.\d{1,9})?", re.ASCII)
+# Figures of an adoption, and what each is above: bits and ratios are never zero or less.
+_FIGURES = {
+    "Bitrate-Mbps": 0.0,
+    "Compression-Ratio": 0.0,
+    "BD-Rate-Percent": -100.0,
+    "Improvement-Percent": -1e9,
+}
+_OURS = frozenset(
+    {
+        *("Evocodec-Version", "Evocodec-Run", "Evocodec-Candidate", "Evocodec-Parent"),
+        *("Evocodec-Origin", "Evocodec-Model", "Evocodec-Source-SHA256", "Compared-With"),
+        *("Evocodec-Rollback-To", "Evocodec-Reason", "Improvement", *_FIGURES),
+    }
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,17 +116,46 @@ def rollback_message(version: int, reason: str) -> str:
     return _message(f"Back to v{version}", [reason], trailers)
 
 
-def parse_trailers(text: str) -> dict[str, str]:
-    """Parse the output of ``%(trailers:only,unfold)``; the last value of a repeated key counts."""
-    pairs = (line.split(":", 1) for line in text.splitlines() if ":" in line)
-    return {key.strip(): value.strip() for key, value in pairs}
+def read_trailers(message: str) -> tuple[dict[str, str], tuple[str, ...]]:
+    """Read our trailers from a commit's message, and those of them that stand there twice.
+
+    They are the last paragraph; its first one is the title, and no trailer.
+    """
+    _, blank, block = message.rstrip().rpartition("\n\n")
+    found: dict[str, str] = {}
+    twice: list[str] = []
+    for line in re.sub(r"\n[ \t]+", " ", block).split("\n") if blank else ():
+        key, colon, value = line.partition(":")
+        if not colon or key not in _OURS:
+            continue
+        if key in found:
+            twice.append(key)
+        found[key] = one_line(value)
+    return found, tuple(dict.fromkeys(twice))
+
+
+def figure_problems(trailers: Mapping[str, str]) -> tuple[str, ...]:
+    """Say which figures of an adoption are none: not finite, or out of any range."""
+    problems = []
+    for key, floor in _FIGURES.items():
+        text = trailers.get(key, "")
+        if text and _figure(text, floor) is None:
+            problems.append(f"has {key} {text[:30]!r}, which is no such figure: it is left out")
+    return tuple(problems)
+
+
+def rollback_target(trailers: Mapping[str, str]) -> int:
+    """Return the number of the version that a commit goes back to; 0 for none."""
+    text = trailers.get("Evocodec-Rollback-To", "")
+    return int(text) if _VERSION_NUMBER.fullmatch(text) else 0
 
 
 def version_from(trailers: Mapping[str, str], commit: str, committed_at: str) -> Version | None:
     """Return the version that a commit adopted, or None when it adopted none."""
     number = trailers.get("Evocodec-Version", "")
-    if not re.fullmatch(r"[1-9]\d{0,8}", number):
+    if not _VERSION_NUMBER.fullmatch(number):
         return None
+    figures = {key: _figure(trailers.get(key), floor) for key, floor in _FIGURES.items()}
     return Version(
         version=int(number),
         tag=f"v{number}",
@@ -122,10 +167,10 @@ def version_from(trailers: Mapping[str, str], commit: str, committed_at: str) ->
         origin=trailers.get("Evocodec-Origin", ""),
         model=trailers.get("Evocodec-Model", ""),
         source_sha256=trailers.get("Evocodec-Source-SHA256", ""),
-        bitrate_mbps=_float(trailers.get("Bitrate-Mbps")),
-        compression_ratio=_float(trailers.get("Compression-Ratio")),
-        bd_rate_percent=_float(trailers.get("BD-Rate-Percent")),
-        improvement_percent=_float(trailers.get("Improvement-Percent")),
+        bitrate_mbps=figures["Bitrate-Mbps"],
+        compression_ratio=figures["Compression-Ratio"],
+        bd_rate_percent=figures["BD-Rate-Percent"],
+        improvement_percent=figures["Improvement-Percent"],
         compared_with=trailers.get("Compared-With", ""),
     )
 
@@ -215,8 +260,9 @@ def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.2f}"
 
 
-def _float(text: str | None) -> float | None:
-    try:
-        return float(text) if text else None
-    except ValueError:
+def _figure(text: str | None, floor: float) -> float | None:
+    """Return a decimal number above ``floor``; None for anything else."""
+    if not text or not _DECIMAL.fullmatch(text):
         return None
+    value = float(text)
+    return value if value > floor else None

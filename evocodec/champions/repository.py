@@ -17,7 +17,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from evocodec.champions import git_folder
 from evocodec.champions.git import Git, Identity, explain
+from evocodec.champions.history import History, read_history
 from evocodec.champions.messages import (
     METRICS_FILE,
     PROGRAM_FILE,
@@ -26,7 +28,7 @@ from evocodec.champions.messages import (
     Version,
     adoption_message,
     metrics_json,
-    parse_trailers,
+    read_trailers,
     readme,
     rollback_message,
     version_from,
@@ -37,9 +39,9 @@ from evocodec.domain.errors import InfrastructureFailure, UserError
 DEFAULT_AUTHOR = "Evocodec <evocodec@localhost>"
 
 _log = logging.getLogger(__name__)
-_BRANCH = "refs/heads/main"
+_BRANCH = git_folder.BRANCH
+_MOST_FILE_BYTES = 16 << 20
 _REFS = (f"{_BRANCH}:{_BRANCH}", "refs/tags/v*:refs/tags/v*")
-_LOG_FORMAT = "--format=%H%x1f%cI%x1f%(trailers:only=true,unfold=true)%x1e"
 _LOCK_SECONDS = 60.0
 
 
@@ -60,15 +62,6 @@ class Adoption:
     tag: str
     pushed: bool
     push_error: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class _History:
-    """Commits of the branch that concern versions, newest first."""
-
-    head: str = ""
-    versions: tuple[Version, ...] = ()
-    current: int = 0
 
 
 class ChampionRepository:
@@ -142,6 +135,10 @@ class ChampionRepository:
         """Return all adopted versions, oldest first."""
         return self._history().versions
 
+    def problems(self) -> tuple[str, ...]:
+        """Return what commits claim that is not counted, and why; for people."""
+        return self._history().problems
+
     def current(self) -> Version | None:
         """Return the current version: the newest, or one rolled back to; None before the first."""
         history = self._history()
@@ -159,7 +156,11 @@ class ChampionRepository:
                 f"the program of {found.tag} in {self.path} is not the one that was adopted: "
                 "its SHA-256 differs from the commit's trailer"
             )
-        return Program(data.decode("utf-8"))
+        try:
+            return Program(data.decode("utf-8"))
+        except UnicodeDecodeError as error:
+            message = f"the program of {found.tag} in {self.path} is not UTF-8 text"
+            raise InfrastructureFailure(message) from error
 
     def push(self) -> PushResult:
         """Push the branch and all tags to the remote, with what failed before.
@@ -180,13 +181,9 @@ class ChampionRepository:
             error = _first_complaint(result.errors)
         return PushResult(pushed=False, error=f"{error} (tried again at the next adoption)")
 
-    def _exists(self) -> bool:
-        # All three, because a killed "git init" leaves some.
-        return all((self.path / ".git" / name).exists() for name in ("HEAD", "objects", "refs"))
-
     def _prepare(self) -> None:
-        if not self._exists():
-            self._git.run("init", "-q", "--template=", "--initial-branch=main")
+        if not git_folder.exists(self.path):
+            git_folder.create(self.path)
         if self.remote is None or self._head():
             return
         # --update-head-ok: the branch is checked out, but has no commit and no files yet.
@@ -197,32 +194,19 @@ class ChampionRepository:
             _log.warning("the remote of champions gives no versions: %s", result.errors)
 
     def _head(self) -> str:
-        if not self._exists():
+        if not git_folder.exists(self.path):
             return ""
         return self._git.attempt("rev-parse", "--verify", "--quiet", _BRANCH).output.strip()
 
-    def _history(self) -> _History:
+    def _history(self) -> History:
         head = self._head()
-        if not head:
-            return _History()
-        versions: list[Version] = []
-        current = 0
-        for record in self._git.run("log", _LOG_FORMAT, head).split("\x1e"):
-            commit, _, rest = record.strip().partition("\x1f")
-            committed_at, _, text = rest.partition("\x1f")
-            trailers = parse_trailers(text)
-            version = version_from(trailers, commit, committed_at)
-            target = version.version if version else _rollback_target(trailers)
-            current = current or target
-            if version is not None:
-                versions.append(version)
-        return _History(head, tuple(reversed(versions)), current)
+        return read_history(self._git, head) if head else History()
 
-    def _commit_adoption(self, entry: AdoptionEntry, history: _History) -> Version:
+    def _commit_adoption(self, entry: AdoptionEntry, history: History) -> Version:
         number = max((version.version for version in history.versions), default=0) + 1
         data, source_sha256 = entry.program.data, entry.program.sha256
         message = adoption_message(entry, number, source_sha256)
-        preview = version_from(parse_trailers(message.rpartition("\n\n")[2]), "", entry.at)
+        preview = version_from(read_trailers(message)[0], "", entry.at)
         listed = (*history.versions, preview) if preview else history.versions
         files = {
             PROGRAM_FILE: data,
@@ -240,8 +224,8 @@ class ChampionRepository:
                 self._git.run("read-tree", head, variables=index)
             for name, data in files.items():
                 blob = self._git.run("hash-object", "-w", "--stdin", stdin=data).strip()
-                entry = f"100644,{blob},{name}"
-                self._git.run("update-index", "--add", "--cacheinfo", entry, variables=index)
+                named = ("--cacheinfo", f"100644,{blob},{name}")
+                self._git.run("update-index", "--add", "--replace", *named, variables=index)
             tree = self._git.run("write-tree", variables=index).strip()
         dates = {"GIT_AUTHOR_DATE": _git_date(at), "GIT_COMMITTER_DATE": _git_date(at)}
         parents = ("-p", head) if head else ()
@@ -264,21 +248,27 @@ class ChampionRepository:
 
     def _sync_work_tree(self) -> None:
         """Check out the current version in the work tree; it is only for people, so it may fail."""
-        branch = self._git.attempt("symbolic-ref", "--quiet", "HEAD").output.strip()
-        if branch != _BRANCH:
+        if not git_folder.shows_branch(self.path):
             _log.warning("%s shows another branch than main; its files are left alone", self.path)
             return
-        self._git.attempt("update-index", "-q", "--refresh")
-        if self._git.attempt("diff-files", "--quiet").code != 0:
+        index = {"GIT_INDEX_FILE": str(self.path / ".git" / "index")}
+        self._git.attempt("update-index", "-q", "--refresh", variables=index)
+        if self._git.attempt("diff-files", "--quiet", variables=index).code != 0:
             _log.warning("%s has changes that are not committed; they are kept", self.path)
             return
-        result = self._git.attempt("read-tree", "-u", "--reset", _BRANCH)
+        result = self._git.attempt("read-tree", "-u", "--reset", _BRANCH, variables=index)
         if result.code != 0:
             _log.warning("the files in %s are not current: %s", self.path, explain(result.errors))
 
     def _show(self, commit: str, name: str) -> bytes:
-        text = self._git.run("cat-file", "blob", f"{commit}:{name}")
-        return text.encode("utf-8")
+        place = f"{commit}:{name}\n".encode()
+        told = self._git.run("cat-file", "--batch-check=%(objecttype) %(objectsize)", stdin=place)
+        kind, _, size = told.strip().partition(" ")
+        if kind != "blob" or int(size) > _MOST_FILE_BYTES:
+            raise InfrastructureFailure(
+                f"commit {commit[:10]} in {self.path} has no {name} that can be read: {told[:80]!r}"
+            )
+        return self._git.run_bytes("cat-file", "blob", f"{commit}:{name}")
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -293,7 +283,9 @@ class ChampionRepository:
             )
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(folder / "evocodec.lock", os.O_RDWR | os.O_CREAT, 0o644)
+            git_folder.require_plain(folder)
+            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+            descriptor = os.open(folder / "evocodec.lock", flags, 0o644)
         except OSError as error:
             raise UserError(
                 f"champions cannot be kept in {self.path}: {error.strerror}. Choose another place "
@@ -320,7 +312,7 @@ def _try_lock(descriptor: int) -> bool:
     return True
 
 
-def _find(history: _History, entry: AdoptionEntry) -> Version | None:
+def _find(history: History, entry: AdoptionEntry) -> Version | None:
     wanted = (entry.run_id, entry.candidate_id)
     found = (v for v in history.versions if (v.run_id, v.candidate_id) == wanted)
     return next(found, None)
@@ -332,11 +324,6 @@ def _require(versions: tuple[Version, ...], number: int) -> Version:
             return version
     known = ", ".join(version.tag for version in versions) or "none yet"
     raise UserError(f"there is no version v{number}; the adopted ones are: {known}")
-
-
-def _rollback_target(trailers: Mapping[str, str]) -> int:
-    text = trailers.get("Evocodec-Rollback-To", "")
-    return int(text) if text.isascii() and text.isdigit() else 0
 
 
 def _git_date(at: str) -> str:

@@ -1,5 +1,6 @@
 """``evocodec champions``: the adopted versions, and how to go back to one."""
 
+from collections.abc import Collection
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from evocodec.champions.repository import ChampionRepository
 
 PANEL = "Use it"
+UNVOUCHED = "as its commit says; this workspace's ledger has not recorded that adoption"
 Number = Annotated[str, typer.Argument(metavar="VERSION", help="v3, 3 or current")]
 
 group = typer.Typer(
@@ -56,11 +58,14 @@ def list_versions(session: Session) -> None:
     with session.laboratory() as laboratory:
         champions = laboratory.champions
         versions, current = champions.versions(), champions.current()
-        path = champions.path
+        path, problems, known = champions.path, champions.problems(), laboratory.vouched_versions()
     if session.json:
-        rows = [version_payload(version, current) for version in versions]
-        session.emit_pretty({"repository": str(path), "versions": rows})
+        rows = [version_payload(version, current, known) for version in versions]
+        body = {"repository": str(path), "versions": rows, "problems": list(problems)}
+        session.emit_pretty(body)
         return
+    for problem in problems:
+        session.err.print(Text(f"warning: {clean(problem)}", style="yellow"), soft_wrap=True)
     if not versions:
         session.show(Text("No version has been adopted yet; begin with: evocodec run"))
         return
@@ -72,16 +77,21 @@ def list_versions(session: Session) -> None:
         used = current is not None and version.version == current.version
         add(
             table,
-            Text(f"{version.tag}{' ←' if used else ''}", style="bold green" if used else "default"),
+            Text(
+                f"{version.tag}{'' if version.version in known else ' ?'}{' ←' if used else ''}",
+                style="bold green" if used else "default",
+            ),
             number(version.bitrate_mbps),
             percent(versus_hevc(version.bitrate_mbps)),
             percent(version.improvement_percent),
             number(version.compression_ratio, 1),
             percent(version.bd_rate_percent),
-            f"{version.run_id}/{version.candidate_id}",
+            clean(f"{version.run_id}/{version.candidate_id}"),
             version.commit[:8],
         )
     session.show(spaced(table))
+    if any(version.version not in known for version in versions):
+        session.show(Text(f"? {UNVOUCHED}", "dim"))
     session.show(Text(f"← in use · {plural(len(versions), 'version')} in {path} (git)", "dim"))
 
 
@@ -94,13 +104,13 @@ def show_version(
     with session.laboratory() as laboratory:
         champions = laboratory.champions
         found = find_version(champions, version)
-        current = champions.current()
+        current, known = champions.current(), laboratory.vouched_versions()
         program = champions.program(found.version).text if source else ""
     if session.json:
-        body = version_payload(found, current)
+        body = version_payload(found, current, known)
         session.emit_pretty(body | ({"source": program} if source else {}))
         return
-    session.show(facts(version_rows(found, current)))
+    session.show(facts(version_rows(found, current, known)))
     if source:
         session.show()
         from rich.syntax import Syntax
@@ -141,8 +151,9 @@ def rollback(
     with session.laboratory() as laboratory:
         found = find_version(laboratory.champions, version)
         used = laboratory.champions.rollback(found.version, reason)
+        known = laboratory.vouched_versions()
     if session.json:
-        session.emit_pretty(version_payload(used, used))
+        session.emit_pretty(version_payload(used, used, known))
     else:
         session.show(Text(f"{used.tag} is the current version again", style="green"))
 
@@ -166,15 +177,27 @@ def find_version(champions: "ChampionRepository", ref: str) -> "Version":
     raise UserError(f"there is no version {ref!r}; choose one of: {known}")
 
 
-def version_payload(version: "Version", current: "Version | None") -> Json:
-    """Return one version of the repository, for ``--json``."""
+def version_payload(version: "Version", current: "Version | None", known: Collection[int]) -> Json:
+    """Return one version of the repository, for ``--json``; ``known`` are those of the ledger."""
     used = current is not None and version.version == current.version
-    return {**plain(asdict(version)), "writer_id": version.writer_id, "current": used}
+    return {
+        **plain(asdict(version)),
+        "writer_id": version.writer_id,
+        "current": used,
+        "in_ledger": version.version in known,
+    }
 
 
-def version_rows(version: "Version", current: "Version | None") -> list[tuple[str, str]]:
-    """Return a version as names and values."""
+def version_rows(
+    version: "Version", current: "Version | None", known: Collection[int]
+) -> list[tuple[str, str]]:
+    """Return a version as names and values; ``known`` are those of the ledger."""
     used = current is not None and version.version == current.version
+    rows = _version_rows(version, used=used)
+    return rows if version.version in known else [*rows, ("figures", UNVOUCHED)]
+
+
+def _version_rows(version: "Version", *, used: bool) -> list[tuple[str, str]]:
     return [
         ("version", f"{version.tag}{' (in use)' if used else ''}"),
         ("bitrate", f"{number(version.bitrate_mbps)} Mbit/s at equal quality; HEVC is 10"),

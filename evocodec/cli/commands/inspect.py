@@ -248,16 +248,16 @@ def _show_candidate(session: Session, laboratory: "Laboratory", ref: str) -> Non
 def _show_version(session: Session, laboratory: "Laboratory", ref: str) -> None:
     champions = laboratory.champions
     version, current = find_version(champions, ref), champions.current()
-    measured = None
-    if version.run_id in laboratory.runs():
+    measured, known = None, laboratory.vouched_versions()
+    if version.version in known:
         measured = laboratory.excerpt(f"{version.run_id}/{version.candidate_id}")
     if session.json:
-        body = version_payload(version, current)
+        body = version_payload(version, current, known)
         if measured is not None:
             body["candidate"] = candidate_payload(*measured, record="")
         session.emit_pretty(body)
         return
-    session.show(facts(version_rows(version, current)))
+    session.show(facts(version_rows(version, current, known)))
     if measured is not None:
         session.show()
         program = program_text(session)
