@@ -1,13 +1,14 @@
 """Settings: one typed, frozen tree; file < environment < flags.
 
-The file is ``evocodec.toml`` (or ``--config FILE``); the environment uses ``EVOCODEC_`` and ``__``
+The file is ``evocodec.toml`` in the current folder, believed as far as ``config_trust.py`` says, or
+``--config FILE``; the environment uses ``EVOCODEC_`` and ``__``
 between levels (``EVOCODEC_MODEL__BASE_URL``); flags are dotted names (``--set run.minutes=10``).
 """
 
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import (
     BaseModel,
@@ -18,10 +19,10 @@ from pydantic import (
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
+    InitSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     SettingsError,
-    TomlConfigSettingsSource,
 )
 
 from evocodec.config_sections import (
@@ -38,6 +39,13 @@ from evocodec.config_sections import (
     StoreSettings,
     TelemetrySettings,
 )
+from evocodec.config_trust import (
+    SettingsFile,
+    is_trusted,
+    protected_settings,
+    read_settings_file,
+    trusted_files,
+)
 from evocodec.domain.errors import ConfigError
 
 DEFAULT_FILE = "evocodec.toml"
@@ -52,6 +60,9 @@ class Settings(BaseSettings):
         env_prefix="EVOCODEC_",
         env_nested_delimiter="__",
     )
+
+    ANY_FILE: ClassVar[frozenset[str]] = frozenset()
+    OWN_FOLDER: ClassVar[frozenset[str]] = frozenset({"workspace"})
 
     workspace: Path = Field(Path(".evocodec"), description="everything a run writes is below this")
     run: RunSettings = RunSettings()
@@ -84,13 +95,15 @@ def _secrets(section: BaseModel) -> Iterator[str]:
 def load_settings(*, file: Path | None = None, flags: Mapping[str, Any] | None = None) -> Settings:
     """Merge file, environment and flags (dotted names), the last one winning.
 
+    A ``file`` that is given is believed; the one in the current folder as far as
+    ``config_trust.py`` says.
+
     Raises:
-        ConfigError: a file that is missing or not TOML, or a setting unknown or out of range.
+        ConfigError: a file that is missing, not TOML, or sets what it may not; or a setting
+            unknown or out of range.
     """
-    path = file or Path(DEFAULT_FILE)
-    if file is not None and not file.exists():
-        message = f"the settings file {file} does not exist; check --config"
-        raise ConfigError(message)
+    found = settings_file(file)
+    given = dict(found.tree) if found is not None else {}
 
     class Layered(Settings):
         """The tree with its three sources in order."""
@@ -104,7 +117,7 @@ def load_settings(*, file: Path | None = None, flags: Mapping[str, Any] | None =
             dotenv_settings: PydanticBaseSettingsSource,
             file_secret_settings: PydanticBaseSettingsSource,
         ) -> tuple[PydanticBaseSettingsSource, ...]:
-            return (init_settings, env_settings, TomlConfigSettingsSource(settings_cls, path))
+            return (init_settings, env_settings, InitSettingsSource(settings_cls, given))
 
     tree: dict[str, Any] = {}
     for name, value in (flags or {}).items():
@@ -116,9 +129,36 @@ def load_settings(*, file: Path | None = None, flags: Mapping[str, Any] | None =
     except SettingsError as error:
         message = f"a setting in the environment cannot be read: {error}"
         raise ConfigError(message) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
-        message = f"cannot read the settings file {path}: {error}"
-        raise ConfigError(message) from error
+
+
+def settings_file(file: Path | None = None) -> SettingsFile | None:
+    """Return the settings file that counts: the one given, or the one in the current folder.
+
+    Raises ``ConfigError`` when it cannot be read, or is not trusted and sets what it may not.
+    """
+    try:
+        found = read_settings_file(file or Path(DEFAULT_FILE))
+    except FileNotFoundError:
+        if file is None:
+            return None
+        message = f"the settings file {file} does not exist; check --config"
+        raise ConfigError(message) from None
+    if file is None:
+        _require_trust(found)
+    return found
+
+
+def _require_trust(found: SettingsFile) -> None:
+    names = protected_settings(found, Settings)
+    if not names or is_trusted(found):
+        return
+    changed = str(found.path) in trusted_files()
+    why = "has changed since you trusted it" if changed else "is not trusted"
+    raise ConfigError(
+        f"{found.path} was not asked for and {why}, but sets {', '.join(names)}. Nothing of it was "
+        f"used; run `evocodec trust` once if you have read it and agree, or give it with "
+        f"--config {DEFAULT_FILE}, or remove those lines"
+    )
 
 
 def origin_of(name: str, *, file: Path | None, flags: Mapping[str, Any]) -> str:
@@ -126,21 +166,21 @@ def origin_of(name: str, *, file: Path | None, flags: Mapping[str, Any]) -> str:
 
     The sources are those of ``load_settings``, which has found them to be readable.
     """
-    path = file or Path(DEFAULT_FILE)
+    found = settings_file(file)
     given: dict[str, Any] = {}
     for flag, value in flags.items():
         _put(given, flag.split("."), value)
-    sources: tuple[tuple[str, dict[str, Any]], ...] = (
+    sources: tuple[tuple[str, Mapping[str, Any]], ...] = (
         ("--set", given),
         ("environment", EnvSettingsSource(Settings)()),
-        (str(path), TomlConfigSettingsSource(Settings, path)()),
+        (str(file or DEFAULT_FILE), found.tree if found is not None else {}),
     )
     return next((label for label, tree in sources if _has(tree, name.split("."))), "")
 
 
 def _has(tree: Any, name: list[str]) -> bool:
     for part in name:
-        if not isinstance(tree, dict) or part not in tree:
+        if not isinstance(tree, Mapping) or part not in tree:
             return False
         tree = tree[part]
     return True

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -19,14 +19,37 @@ from evocodec.domain.vocabulary import ModelRole
 _logger = logging.getLogger(__name__)
 
 
+def names(text: str) -> frozenset[str]:
+    """Return the names of settings that a text lists."""
+    return frozenset(text.split())
+
+
 class Section(BaseModel):
-    """A frozen group of settings that refuses unknown names."""
+    """A frozen group of settings that refuses unknown names.
+
+    A settings file that merely lies in the current folder may be anybody's. Each section says, of
+    every setting, how far such a file is believed before ``evocodec trust``:
+
+    * ``ANY_FILE``: it may set these;
+    * ``TRUSTED_FILE``: it may not. They switch a protection off, say where a key, a program or a
+      record goes, or make numbers mean less;
+    * ``OWN_FOLDER``: paths that it may set to something inside its own folder;
+    * ``OWN_WORKSPACE``: paths that it may set to something inside the workspace.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    ANY_FILE: ClassVar[frozenset[str]] = frozenset()
+    TRUSTED_FILE: ClassVar[frozenset[str]] = frozenset()
+    OWN_FOLDER: ClassVar[frozenset[str]] = frozenset()
+    OWN_WORKSPACE: ClassVar[frozenset[str]] = frozenset()
 
 
 class RunSettings(Section):
     """How long a run goes on, and how wide."""
+
+    ANY_FILE = names("minutes candidates slots ahead seed max_revisions max_repairs replay history")
+    OWN_FOLDER = names("program")
 
     minutes: float = Field(15.0, gt=0, description="no new candidate is opened after that")
     candidates: int = Field(0, ge=0, description="stop after this many; 0 means no limit")
@@ -44,6 +67,11 @@ class RunSettings(Section):
 
 class EvaluationSettings(Section):
     """Clips and stages."""
+
+    ANY_FILE = names(
+        "clips screen_frames screen_keep_below smoke_qp max_points track anchors vmaf "
+        "chroma_margin_db worst_frame_margin_db confidence"
+    )
 
     clips: tuple[str, ...] = Field((), description="PATH[@START-END][:WxH]; none: built-in clips")
     screen_frames: int = Field(9, ge=1)
@@ -80,6 +108,9 @@ class EvaluationSettings(Section):
 class HeldOutSettings(Section):
     """The gate before an adoption: clips that no agent is told about."""
 
+    ANY_FILE = names("clips derived_most frames")
+    TRUSTED_FILE = names("enabled derived keep")
+
     enabled: bool = Field(True, description="off: adoption by the development clips alone")
     clips: tuple[str, ...] = Field(
         (), description="PATH[@START-END][:WxH], never shown to agents; besides the derived ones"
@@ -99,6 +130,9 @@ class HeldOutSettings(Section):
 class LimitSettings(Section):
     """What a candidate may cost; 0 means no limit."""
 
+    ANY_FILE = names("min_encode_fps min_decode_fps max_memory_mib")
+    TRUSTED_FILE = names("max_program_kib charge_program")
+
     min_encode_fps: float = Field(0.0, ge=0)
     min_decode_fps: float = Field(0.0, ge=0)
     max_memory_mib: float = Field(0.0, ge=0)
@@ -111,6 +145,9 @@ class LimitSettings(Section):
 class DataSettings(Section):
     """Where video comes from, and what is kept of it."""
 
+    ANY_FILE = names("cache_mib")
+    TRUSTED_FILE = names("s3_endpoint_url max_decode_mib")
+
     cache_mib: int = Field(4096, ge=16, description="size of the cache of fetched video")
     s3_endpoint_url: str = Field("", description="of an S3-compatible store; empty: AWS")
     max_decode_mib: float = Field(
@@ -120,6 +157,11 @@ class DataSettings(Section):
 
 class SandboxSettings(Section):
     """Limits of one encode or one decode."""
+
+    ANY_FILE = names("wall_seconds cpu_seconds memory_mib output_mib scratch_mib scratch_inodes")
+    TRUSTED_FILE = names(
+        "processes max_program_kib max_literal_kib allow_library_codecs mode provider floor unsafe"
+    )
 
     wall_seconds: float = Field(120.0, gt=0)
     cpu_seconds: float = Field(120.0, gt=0)
@@ -149,6 +191,12 @@ class SandboxSettings(Section):
 
 class RaySettings(Section):
     """The engine."""
+
+    ANY_FILE = names(
+        "cpus_per_task gpus_per_task sandboxes_per_task retries grace_seconds "
+        "first_worker_seconds head_seconds object_store_mib"
+    )
+    TRUSTED_FILE = names("address")
 
     address: str = Field(
         "", description="host:port of an existing cluster's head (its GCS); empty: a local one"
@@ -190,6 +238,12 @@ Key = Annotated[SecretStr, AfterValidator(_clean_key)]
 class RoleSettings(Section):
     """What one role has of its own; what is empty or not set is the common setting."""
 
+    ANY_FILE = names(
+        "model temperature max_tokens timeout_seconds "
+        "price_input_usd_per_million price_output_usd_per_million"
+    )
+    TRUSTED_FILE = names("base_url api_key")
+
     base_url: Trimmed = Field("", description="the role's own endpoint; empty: model.base_url")
     api_key: Key = Field(
         SecretStr(""),
@@ -211,6 +265,13 @@ class ModelSettings(Section):
     A request is tried at most ``1 + max_retries`` times within ``gone_after_seconds``. Budgets hold
     for the whole run, resumed or not.
     """
+
+    ANY_FILE = names(
+        "model temperature max_tokens timeout_seconds max_retries backoff_seconds "
+        "gone_after_seconds max_concurrent price_input_usd_per_million "
+        "price_output_usd_per_million budget_usd budget_tokens model_review model_judge"
+    )
+    TRUSTED_FILE = names("base_url api_key")
 
     base_url: Trimmed = Field("", description="usually ends in /v1; empty: OpenAI, with a key")
     api_key: Key = Field(SecretStr(""), description="sent to base_url and to no other server")
@@ -271,6 +332,11 @@ class ModelSettings(Section):
 class JudgeSettings(Section):
     """The adoption rules (M6, M7)."""
 
+    ANY_FILE = names(
+        "adopt_first_below_mbps chance_first_below_mbps bitrate_gain_percent "
+        "compression_gain_percent"
+    )
+
     adopt_first_below_mbps: float = Field(9.0, gt=0)
     chance_first_below_mbps: float = Field(15.0, gt=0)
     bitrate_gain_percent: float = Field(10.0, ge=0, lt=100)
@@ -280,12 +346,20 @@ class JudgeSettings(Section):
 class ChampionSettings(Section):
     """Where adopted versions live."""
 
+    TRUSTED_FILE = names("remote")
+    OWN_WORKSPACE = names("path")
+
     path: str = Field("", description="git repository of versions; empty: inside the workspace")
     remote: str = Field("", description="a URL or path that every adoption is pushed to")
 
 
 class StoreSettings(Section):
     """Where a run is kept; credentials are never settings: AWS's own chain finds them."""
+
+    TRUSTED_FILE = names(
+        "backend region dynamodb_endpoint_url s3_endpoint_url create_tables ledger_table "
+        "records_table bucket prefix encryption kms_key_id part_mib retry_seconds ttl_days"
+    )
 
     backend: Literal["sqlite", "dynamodb"] = Field(
         "sqlite", description="sqlite: files in the workspace; dynamodb: DynamoDB, and S3 by bucket"
@@ -328,6 +402,10 @@ class StoreSettings(Section):
 
 class TelemetrySettings(Section):
     """What a run tells about itself while it goes on."""
+
+    ANY_FILE = names("metrics_port log_format log_level")
+    TRUSTED_FILE = names("metrics_bind")
+    OWN_WORKSPACE = names("log_to")
 
     metrics_port: int = Field(
         0, ge=0, le=65535, description="serve /metrics for Prometheus there; 0: not at all"

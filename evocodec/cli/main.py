@@ -62,6 +62,7 @@ MODULES: Mapping[str, tuple[str, ...]] = {
     "codec": ("encode", "decode"),
     "champions": ("champions",),
     "config": ("config",),
+    "trust": ("trust",),
     "doctor": ("doctor",),
     "store": ("store",),
     "redteam": ("redteam",),

@@ -50,6 +50,7 @@ class Session:
     options: GlobalOptions = field(default_factory=GlobalOptions)
     _out: Console | None = None
     _err: Console | None = None
+    _named: bool = False
 
     @property
     def json(self) -> bool:
@@ -93,7 +94,20 @@ class Session:
         if self.options.workspace is not None:
             merged["workspace"] = self.options.workspace
         merged.update({name: value for name, value in (flags or {}).items() if value is not None})
+        self._name_file()
         return load_settings(file=self.options.config, flags=merged)
+
+    def _name_file(self) -> None:
+        """Say once which settings file is read that nobody has asked for."""
+        from evocodec.cli.render.text import clean
+        from evocodec.config import settings_file
+
+        if self.options.config is not None or self._named:
+            return
+        found = settings_file()
+        self._named = True
+        if found is not None:
+            self.err.print(Text(f"settings from {clean(str(found.path))}"), soft_wrap=True)
 
     @contextmanager
     def laboratory(self, flags: Mapping[str, Any] | None = None) -> Iterator["Laboratory"]:

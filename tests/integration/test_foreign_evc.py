@@ -142,6 +142,9 @@ FILE_ARGUMENTS = [
     ["clips", "describe", "NAME"],
     ["anchors", "--clip", "NAME"],
     ["anchors", "--clip", f"{CARPHONE}@0-2:96x80", "--baseline", "NAME"],
+    ["config", "--config", "NAME"],
+    ["status", "--config", "NAME"],
+    ["trust", "NAME"],
 ]
 
 

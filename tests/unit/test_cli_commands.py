@@ -24,7 +24,7 @@ APP = application()
 
 COMMANDS = (
     *("run", "status", "ls", "show", "log", "diff", "eval", "compare", "anchors"),
-    *("encode", "decode", "champions", "config", "doctor"),
+    *("encode", "decode", "champions", "config", "trust", "doctor"),
     *("brief", "submit", "redteam", "pareto", "metrics"),
 )
 NESTED = [
