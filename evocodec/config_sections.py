@@ -123,7 +123,12 @@ class HeldOutSettings(Section):
     )
     frames: int = Field(9, ge=2, description="frames of a derived clip")
     keep: float = Field(
-        0.5, ge=0, le=1, description="share of the development gain that must survive"
+        0.8, ge=0, le=1, description="share of the development gain that must survive"
+    )
+    excess_percent: float = Field(
+        15.0,
+        ge=0,
+        description="how many more bits than on development clips, relative to HEVC on both",
     )
 
 
@@ -137,9 +142,12 @@ class LimitSettings(Section):
     min_decode_fps: float = Field(0.0, ge=0)
     max_memory_mib: float = Field(0.0, ge=0)
     max_program_kib: float = Field(32.0, ge=0, description="source and weights, compressed")
-    charge_program: bool = Field(
-        False, description="count the compressed program's bytes in every stream"
+    charge_program: Literal["auto"] | bool = Field(
+        "auto",
+        description="count the compressed program in every stream: all of it, nothing, or auto: "
+        "what is beyond free_program_kib, where that is over 2 % of HEVC's bits",
     )
+    free_program_kib: float = Field(20.0, ge=0, description="of code that auto does not charge")
 
 
 class DataSettings(Section):

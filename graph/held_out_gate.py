@@ -5,7 +5,7 @@ Nothing of it may reach an agent but pass or fail: no node hands anything from h
 
 import itertools
 import statistics
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from evocodec.curves.confidence import gain_interval
 from evocodec.curves.gain import gain_over
@@ -16,7 +16,7 @@ from evocodec.domain.events import (
     HeldOutTested,
     held_out_key,
 )
-from evocodec.domain.results import HeldOutResult, Score
+from evocodec.domain.results import HEVC_BITRATE_MBPS, HeldOutResult, Interval, Score
 from evocodec.evaluation.held_out import HeldOutClip, HeldOutSample
 from evocodec.evaluation.staged import operating_qp
 from evocodec.rules.held_out import (
@@ -45,16 +45,23 @@ class _Sample:
 
     candidate: dict[str, float] = field(default_factory=dict)
     reference: dict[str, float] = field(default_factory=dict)
+    hevc: dict[str, float] = field(default_factory=dict)
+    expected: dict[str, float] = field(default_factory=dict)  # as on the development clips
     drawn: int = 0
 
     def measurement(self, seed_sha256: str, confidence: float) -> HeldOutMeasurement:
         shared = {clip: bits for clip, bits in self.candidate.items() if clip in self.reference}
+        over_hevc = gain_over(self.hevc, self.candidate).mean_percent
+        excess = gain_interval(self.candidate, self.expected, confidence)
         return HeldOutMeasurement(
             gain=gain_over(self.reference, shared) if shared else None,
             interval_percent=gain_interval(shared, self.reference, confidence),
             clips=len(shared),
             seed_sha256=seed_sha256,
             left_out=self.drawn - len(shared),
+            bitrate_mbps=HEVC_BITRATE_MBPS * (1.0 - over_hevc / 100.0),
+            excess_percent=-gain_over(self.expected, self.candidate).mean_percent,
+            excess_interval_percent=excess and _negated(excess),
         )
 
 
@@ -93,7 +100,6 @@ class HeldOutGate:
         """Measure on clips, and on more clips while the result is inconclusive."""
         config = self.config
         development = development_gain_percent(verdict, incumbent.compression_ratio)
-        min_retained_share, thresholds = config.min_retained_share, config.thresholds
         name = f"{state['candidate_id']}/{state['attempt']}/{verdict.compared_with}"
         sample = _Sample()
         for again in itertools.count():
@@ -110,22 +116,10 @@ class HeldOutGate:
                     nondeterministic=failure.kind is FailureKind.NONDETERMINISTIC,
                 )
                 break
-            measured = sample.measurement(draw.seed_sha256, config.thresholds.confidence)
-            if not is_inconclusive(
-                verdict,
-                development,
-                measured,
-                min_retained_share=min_retained_share,
-                thresholds=thresholds,
-            ):
+            measured = sample.measurement(draw.seed_sha256, config.terms.thresholds.confidence)
+            if not is_inconclusive(verdict, development, measured, config.terms):
                 break
-        return decide_held_out(
-            verdict,
-            development,
-            measured,
-            min_retained_share=min_retained_share,
-            thresholds=thresholds,
-        )
+        return decide_held_out(verdict, development, measured, config.terms)
 
     def _measure(
         self,
@@ -149,6 +143,8 @@ class HeldOutGate:
             announce=first,
         )
         sample.reference |= self._reference(incumbent, draw.clips)
+        sample.hevc |= {held.clip.name: held.anchor_bits for held in draw.clips}
+        sample.expected |= _expected(score, draw.clips)
         sample.drawn += len(draw.clips)
 
     def _reference(self, incumbent: Incumbent, clips: tuple[HeldOutClip, ...]) -> dict[str, float]:
@@ -181,6 +177,20 @@ class HeldOutGate:
                 except CandidateFailure:
                     continue
             return bits
+
+
+def _expected(score: Score, clips: tuple[HeldOutClip, ...]) -> dict[str, float]:
+    """Bits that a clip needs where it costs as much, relative to HEVC, as its source does.
+
+    Clips that come from no development clip are compared with the mean of those.
+    """
+    known = {clip_score.clip: clip_score.rate_ratio for clip_score in score.clips}
+    mean = score.bitrate_mbps / HEVC_BITRATE_MBPS
+    return {held.clip.name: held.anchor_bits * known.get(held.derived_from, mean) for held in clips}
+
+
+def _negated(interval: Interval) -> Interval:
+    return replace(interval, low=-interval.high, high=-interval.low)
 
 
 def _around(score: Score, clips: tuple[HeldOutClip, ...]) -> dict[str, float]:

@@ -9,7 +9,7 @@ from evocodec.champions.repository import ChampionRepository
 from evocodec.codec.program import Program
 from evocodec.evaluation.held_out import HeldOutSample
 from evocodec.evaluation.staged import StagedEvaluator
-from evocodec.rules.adoption import Thresholds
+from evocodec.rules.held_out import HeldOutTerms
 from evocodec.search.archive import Archive
 from evocodec.search.champion import CurrentChampion
 from evocodec.search.novelty import Novelty
@@ -27,12 +27,10 @@ class HeldOutConfig:
 
     ``draw`` gives the same clips for the same name within a run, and others for any other; the
     number says how often more were asked for, and none are given when there are no more.
-    ``min_retained_share`` is the share of a development gain that must survive.
     """
 
     draw: Callable[[str, int], HeldOutSample]
-    min_retained_share: float
-    thresholds: Thresholds
+    terms: HeldOutTerms
 
 
 @dataclass(frozen=True, slots=True)

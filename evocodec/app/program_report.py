@@ -81,7 +81,7 @@ def program_codec(label: str, program: Program, score: Score) -> Codec:
         name=label,
         kind=Kind.PROGRAM,
         curves={clip.clip: replace(clip.curve, codec=label) for clip in score.clips},
-        program=program_facts(program),
+        program=program_facts(program, score.charged_program_bytes),
         encode_time_ratio=score.encode_time_ratio,
         decode_time_ratio=score.decode_time_ratio,
     )

@@ -1,6 +1,7 @@
 """Run plan: name, limits and fixed settings of a run, before it starts."""
 
 import importlib.metadata
+import math
 import platform
 import secrets
 import time
@@ -214,9 +215,14 @@ def with_fixed(settings: Settings, fixed: FixedSettings) -> Settings:
         update={
             "evaluation": EvaluationSettings.model_validate(fixed.evaluation),
             "judge": JudgeSettings.model_validate(fixed.judge),
-            # Runs begun before these existed knew no gate, drew once for it, and knew no limits.
-            "held_out": HeldOutSettings.model_validate({"derived_most": 0, **held_out}),
-            "limits": LimitSettings.model_validate(fixed.limits or {}),
+            # Runs begun before these existed knew no gate, drew once for it, compared a version
+            # with its rule's line only, and knew no limits.
+            "held_out": HeldOutSettings.model_validate(
+                {"derived_most": 0, "excess_percent": math.inf, **held_out}
+            ),
+            "limits": LimitSettings.model_validate(
+                {"max_program_kib": 0, "charge_program": False, **(fixed.limits or {})}
+            ),
             "run": settings.run.model_copy(update={"seed": fixed.seed}),
         }
     )

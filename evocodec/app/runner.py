@@ -46,6 +46,7 @@ from evocodec.execution.contract import EngineInfo
 from evocodec.execution.engine import Engine, ray_engine
 from evocodec.report.run_plots import FaultPictures
 from evocodec.rules.adoption import Thresholds
+from evocodec.rules.held_out import HeldOutTerms
 from evocodec.sandbox.parser_pool import ParserPool
 from evocodec.sandbox.policy import available_imports
 from evocodec.sandbox.review.analysis import Analyser
@@ -307,8 +308,11 @@ class Runner:
         folder = self._plan.workspace.run(self._plan.run_id) / "held-out"
         return HeldOutConfig(
             draw=HeldOutMaterial(settings, folder, anchored, secret).draw,
-            min_retained_share=settings.held_out.keep,
-            thresholds=thresholds,
+            terms=HeldOutTerms(
+                min_retained_share=settings.held_out.keep,
+                max_excess_percent=settings.held_out.excess_percent,
+                thresholds=thresholds,
+            ),
         )
 
     def _record_stop(self, end: RunEnd) -> None:

@@ -15,6 +15,7 @@ from evocodec.evaluation.guards import Guards
 from evocodec.evaluation.staged import StageSettings
 from evocodec.rules.adoption import Thresholds
 from evocodec.rules.cost_limits import CostLimits
+from evocodec.rules.program_charge import ChargeMode, ProgramCharge
 
 _logger = logging.getLogger(__name__)
 
@@ -27,10 +28,17 @@ def stage_settings(settings: Settings) -> StageSettings:
         smoke_qp=evaluation.smoke_qp,
         screen_keep_below=evaluation.screen_keep_below,
         max_points=evaluation.max_points,
-        charge_program=settings.limits.charge_program,
+        charge=program_charge(settings),
         guards=Guards(evaluation.chroma_margin_db, evaluation.worst_frame_margin_db),
         thresholds=thresholds(settings),
     )
+
+
+def program_charge(settings: Settings) -> ProgramCharge:
+    """Return when a program's bytes are charged."""
+    limits = settings.limits
+    modes = {True: ChargeMode.ALWAYS, False: ChargeMode.NEVER, "auto": ChargeMode.AUTO}
+    return ProgramCharge(modes[limits.charge_program], bytes_of_kib(limits.free_program_kib))
 
 
 def thresholds(settings: Settings) -> Thresholds:

@@ -222,6 +222,7 @@ class Score:
     ``packed_program_bytes`` its size compressed, weights included. The intervals are bootstraps
     over clips, None with a single clip. ``encode_time_ratio`` and ``decode_time_ratio`` are CPU
     seconds over the anchor's, measured on the same machine; None where they are not known.
+    ``charged_program_bytes`` of the program are counted in every stream.
     """
 
     bitrate_mbps: float
@@ -239,6 +240,12 @@ class Score:
     bd_rate_interval_percent: Interval | None = None
     encode_time_ratio: float | None = None
     decode_time_ratio: float | None = None
+    charged_program_bytes: int = 0
+
+    @property
+    def verified(self) -> bool:
+        """Whether every point of every curve was decoded twice, with the same frames."""
+        return all(point.verified for clip in self.clips for point in clip.curve.points)
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,7 +271,10 @@ class HeldOutResult:
 
     Gains are per cent fewer bits than ``compared_with``, at equal quality, on the development and
     on the held-out clips. ``seed_sha256`` names the secret draw without giving it away.
-    ``nondeterministic``: a second decode of a held-out clip gave other frames.
+    ``nondeterministic``: a second decode of a held-out clip gave other frames. The bitrates are on
+    the scale on which HEVC is 10.00, on the held-out and on the development clips;
+    ``excess_percent`` is how many more bits the program needs on held-out clips than on the
+    development clips that they come from, relative to HEVC on both.
     """
 
     passed: bool
@@ -276,3 +286,6 @@ class HeldOutResult:
     clips: int
     seed_sha256: str
     nondeterministic: bool = False
+    bitrate_mbps: float | None = None
+    development_bitrate_mbps: float | None = None
+    excess_percent: float | None = None

@@ -28,17 +28,17 @@ def score_candidate(
     operating_db: Mapping[str, float],
     curves: Mapping[str, RdCurve],
     program_bytes: int,
-    charge_program: bool,
     confidence: float,
     packed_program_bytes: int = 0,
+    charged_program_bytes: int = 0,
     reference_costs: Mapping[str, Cost] | None = None,
 ) -> Score:
     """Compare a candidate's curves with the anchors', the first four mappings keyed by clip.
 
     ``bitrate_mbps`` is 10 × the geometric mean over clips of candidate bits ÷ anchor bits at the
     operating quality; ``compression_ratio`` is raw bits ÷ candidate bits there, all clips
-    together; ``bd_rate_percent`` is the mean over clips of the Akima BD-rate. With
-    ``charge_program`` every stream is as much longer as the packed program.
+    together; ``bd_rate_percent`` is the mean over clips of the Akima BD-rate. Every
+    stream is longer by ``charged_program_bytes``.
     ``reference_costs`` are the anchor's, of this machine, by clip. Raises
     ``CandidateFailure`` (quality) when a curve cannot be compared, and ``ValueError`` when the
     mappings or frame counts do not belong together.
@@ -48,8 +48,8 @@ def score_candidate(
             f"clips differ: streams {sorted(streams)}, anchors {sorted(anchors)}, operating "
             f"qualities {sorted(operating_db)}, curves {sorted(curves)}"
         )
-    if charge_program:
-        curves = {clip: charged(curve, packed_program_bytes) for clip, curve in curves.items()}
+    if charged_program_bytes:
+        curves = {clip: charged(curve, charged_program_bytes) for clip, curve in curves.items()}
     scores = tuple(
         _score_clip(streams[clip], anchors[clip], operating_db[clip], curves[clip])
         for clip in sorted(streams)
@@ -73,6 +73,7 @@ def score_candidate(
         program_bytes=program_bytes,
         clips=scores,
         packed_program_bytes=packed_program_bytes,
+        charged_program_bytes=charged_program_bytes,
         bitrate_interval_mbps=_bitrate_interval(ratios, confidence),
         bd_rate_interval_percent=mean_interval(bd_rates, confidence),
         encode_time_ratio=encode_ratio,

@@ -33,6 +33,7 @@ from evocodec.evaluation.screening import (
 from evocodec.execution.contract import JobRunner
 from evocodec.execution.jobs import RateJob, full_jobs, screen_jobs, smoke_jobs
 from evocodec.rules.adoption import Thresholds
+from evocodec.rules.program_charge import ProgramCharge
 from evocodec.video.clips import Clip
 
 ParentCurves = Mapping[str, Sequence[RatePoint]] | None
@@ -46,14 +47,14 @@ class StageSettings:
 
     A screened candidate goes on when its estimated rate ratio is at most ``screen_keep_below``, or
     when it could still be adopted by ``thresholds``.
-    ``charge_program`` counts the packed program in every stream.
+    ``charge`` says how much of the packed program every stream bears.
     """
 
     screen_frames: int
     smoke_qp: float
     screen_keep_below: float
     max_points: int
-    charge_program: bool
+    charge: ProgramCharge
     guards: Guards
     thresholds: Thresholds
 
@@ -186,7 +187,7 @@ class StagedEvaluator:
         self, points: Mapping[RateJob, RatePoint], program: Program
     ) -> dict[str, RatePoint]:
         """Points by clip, each with its frames' share of the program where that is charged."""
-        extra = 8 * program.facts.packed_bytes if self._settings.charge_program else 0
+        extra = 8 * self._charged_bytes(program)
         return {
             job.clip: replace(
                 point,
@@ -265,10 +266,15 @@ class StagedEvaluator:
 
         A held-out clip is shorter and smaller; the whole program would outweigh it.
         """
-        if not self._settings.charge_program:
-            return 0.0
         mean = fmean(known.stream.raw_bits for known in self._clips.values())
-        return 8 * program.facts.packed_bytes * clip.stream.raw_bits / mean
+        return 8 * self._charged_bytes(program) * clip.stream.raw_bits / mean
+
+    def _charged_bytes(self, program: Program) -> int:
+        mean = fmean(
+            bits_at_quality(anchor, self._operating_db[clip])
+            for clip, anchor in self._anchors.items()
+        )
+        return self._settings.charge.charged_bytes(program.facts.packed_bytes, mean)
 
     def _score(self, stage_attempt: StageAttempt, relative: ParentCurves) -> Score:
         measured: dict[str, list[RatePoint]] = {clip: [] for clip in self._clips}
@@ -296,7 +302,7 @@ class StagedEvaluator:
             curves=curves,
             program_bytes=len(stage_attempt.program.data),
             packed_program_bytes=stage_attempt.program.facts.packed_bytes,
-            charge_program=self._settings.charge_program,
+            charged_program_bytes=self._charged_bytes(stage_attempt.program),
             reference_costs=self._reference_costs(),
             confidence=self._settings.thresholds.confidence,
         )

@@ -21,13 +21,14 @@ from evocodec.video.ffmpeg import ffmpeg_version
 _LIBRARIES = ("numpy", "opencv-python-headless", "constriction", "scipy", "numba", "torch")
 
 
-def program_facts(program: Program) -> ReportedProgram:
-    """Size and identity of a program."""
+def program_facts(program: Program, charged_bytes: int = 0) -> ReportedProgram:
+    """Size and identity of a program, and how much of it every stream bears."""
     return ReportedProgram(
         sha256=program.sha256,
         source_bytes=len(program.data),
         packed_bytes=program.facts.packed_bytes,
         lines=len(program.text.splitlines()),
+        charged_bytes=charged_bytes,
     )
 
 
@@ -125,8 +126,11 @@ def notices_of(settings: Settings, subject: Codec) -> tuple[str, ...]:
             "Measured with --unsafe: layers of the sandbox were missing, so the program could "
             "have reached more than it should."
         )
-    if settings.limits.charge_program:
-        found.append("The compressed program's bytes are counted in every stream.")
+    if subject.program is not None and subject.program.charged_bytes:
+        found.append(
+            f"{subject.program.charged_bytes} bytes of the compressed program are counted in every "
+            "stream (limits.charge_program)."
+        )
     if settings.evaluation.track == "low_delay":
         found.append(
             "Low-delay track: the anchors do not look ahead. Nothing checks that the program does "

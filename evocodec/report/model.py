@@ -32,12 +32,16 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ReportedProgram:
-    """The program itself: SHA-256 of its source, and sizes in bytes."""
+    """The program itself: SHA-256 of its source, and sizes in bytes.
+
+    ``charged_bytes`` of the packed program are counted in every stream.
+    """
 
     sha256: str
     source_bytes: int
     packed_bytes: int
     lines: int
+    charged_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

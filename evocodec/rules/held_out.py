@@ -1,4 +1,4 @@
-"""Rules of the held-out gate: how much of a gain must remain on unseen clips."""
+"""Rules of the held-out gate: how much of a development figure must remain on unseen clips."""
 
 from dataclasses import dataclass, replace
 
@@ -13,6 +13,8 @@ from evocodec.domain.vocabulary import VerdictRule
 from evocodec.rules.adoption import Thresholds
 
 PASSED_MESSAGE = "The gain held on held-out clips."
+FIRST_PASSED_MESSAGE = "The bitrate held on held-out clips."
+UNCOMPARED_MESSAGE = "It ran on held-out clips, but there was nothing to compare it with."
 FAILED_MESSAGE = "The development gain did not survive on held-out clips."
 BROKEN_MESSAGE = "It failed on held-out material."
 UNSTABLE_MESSAGE = "A second decode of held-out material gave other frames."
@@ -20,12 +22,26 @@ _FIRST = frozenset({VerdictRule.FIRST_UNDER_ADOPT, VerdictRule.FIRST_CHANCE})
 
 
 @dataclass(frozen=True, slots=True)
+class HeldOutTerms:
+    """Terms of the gate, both in comparison with the development clips.
+
+    ``min_retained_share`` of a later version's gain must remain. The bits of any version, relative
+    to HEVC's, may be ``max_excess_percent`` more.
+    """
+
+    min_retained_share: float
+    max_excess_percent: float
+    thresholds: Thresholds
+
+
+@dataclass(frozen=True, slots=True)
 class HeldOutMeasurement:
     """Measurements for one decision; ``gain`` is over the version to beat, or over HEVC.
 
     ``broken`` says how the program failed on a held-out clip; there is no gain then.
-    ``nondeterministic``: it failed because two decodes differ.
-    ``left_out`` counts clips on which the version to beat itself fails.
+    ``nondeterministic``: it failed because two decodes differ. ``left_out`` counts clips on which
+    the version to beat itself fails. ``bitrate_mbps`` is on the scale on which HEVC is 10.00;
+    ``excess_percent`` how many more bits than on the development clips, relative to HEVC on both.
     """
 
     gain: Gain | None
@@ -35,6 +51,9 @@ class HeldOutMeasurement:
     broken: str = ""
     left_out: int = 0
     nondeterministic: bool = False
+    bitrate_mbps: float | None = None
+    excess_percent: float | None = None
+    excess_interval_percent: Interval | None = None
 
 
 def development_gain_percent(verdict: Verdict, champion_ratio: float | None) -> float:
@@ -52,18 +71,18 @@ def decide_held_out(
     verdict: Verdict,
     development_percent: float,
     measured: HeldOutMeasurement,
-    *,
-    min_retained_share: float,
-    thresholds: Thresholds,
+    terms: HeldOutTerms,
 ) -> HeldOutResult:
-    """Decide whether a gain remains on unseen clips; a pure function.
+    """Decide whether a development figure remains on unseen clips; a pure function.
 
-    A first version must stay below the bitrate that its rule allows. A later version must keep
-    ``min_retained_share`` of its development gain, and gain something at all. The interval does not
-    decide: over a few clips it is as wide as the gain itself, and would reject most good
-    candidates. It only says whether more clips should be drawn (``is_inconclusive``).
+    No version may need ``max_excess_percent`` more bits, relative to HEVC's, than on the
+    development clips. A first version must also stay below the bitrate that its rule allows. A
+    later version must keep ``min_retained_share`` of its development gain, and gain something at
+    all. The interval does not decide: over a few clips it is as wide as the gain itself, and would
+    reject most good candidates. It only says whether more clips should be drawn
+    (``is_inconclusive``).
     """
-    passed, reason = _decide(verdict, development_percent, measured, min_retained_share, thresholds)
+    passed, reason = _decide(verdict, development_percent, measured, terms)
     return HeldOutResult(
         passed=passed,
         reason=reason,
@@ -74,6 +93,9 @@ def decide_held_out(
         clips=measured.clips,
         seed_sha256=measured.seed_sha256,
         nondeterministic=measured.nondeterministic,
+        bitrate_mbps=measured.bitrate_mbps,
+        development_bitrate_mbps=verdict.bitrate_mbps,
+        excess_percent=measured.excess_percent,
     )
 
 
@@ -81,20 +103,21 @@ def is_inconclusive(
     verdict: Verdict,
     development_percent: float,
     measured: HeldOutMeasurement,
-    *,
-    min_retained_share: float,
-    thresholds: Thresholds,
+    terms: HeldOutTerms,
 ) -> bool:
-    """Whether the required gain lies within the interval of the measured one; a pure function.
+    """Whether what is required lies within the interval of what was measured; a pure function.
 
     A gain in all bits together (rule ``compression``) has no interval of its own: that of the
     mean is moved to it.
     """
+    excess, limit = measured.excess_interval_percent, terms.max_excess_percent
+    if excess is not None and excess.low <= limit < excess.high and not measured.broken:
+        return True
     gain, interval = measured.gain, measured.interval_percent
     figure = _figure(verdict, gain)
     if measured.broken or gain is None or figure is None or interval is None:
         return False
-    needed = _needed_percent(verdict, development_percent, min_retained_share, thresholds)
+    needed = _needed_percent(verdict, development_percent, terms)
     moved = figure - gain.mean_percent
     return interval.low + moved < needed <= interval.high + moved
 
@@ -102,7 +125,7 @@ def is_inconclusive(
 def apply_gate(verdict: Verdict, result: HeldOutResult) -> Verdict:
     """Return the verdict after the gate; a passed gate adds no number to it."""
     if result.passed:
-        return replace(verdict, reason=f"{verdict.reason} {PASSED_MESSAGE}")
+        return replace(verdict, reason=f"{verdict.reason} {_passed_message(verdict, result)}")
     rule = VerdictRule.NONDETERMINISTIC if result.nondeterministic else VerdictRule.OVERFITTED
     return replace(verdict, adopt=False, rule=rule, reason=result.reason)
 
@@ -116,25 +139,41 @@ def public_outcome(result: HeldOutResult) -> str:
     return BROKEN_MESSAGE if result.held_out_gain_percent is None else FAILED_MESSAGE
 
 
+def proven_percent(improvement_percent: float | None, result: HeldOutResult | None) -> float | None:
+    """Return the improvement to record: the smaller one of development and held-out clips."""
+    if improvement_percent is None or result is None or not result.passed:
+        return improvement_percent
+    held_out = result.held_out_gain_percent
+    return improvement_percent if held_out is None else min(improvement_percent, held_out)
+
+
+def _passed_message(verdict: Verdict, result: HeldOutResult) -> str:
+    if result.held_out_gain_percent is None:
+        return UNCOMPARED_MESSAGE
+    return FIRST_PASSED_MESSAGE if verdict.rule in _FIRST else PASSED_MESSAGE
+
+
 def _decide(
     verdict: Verdict,
     development_percent: float,
     measured: HeldOutMeasurement,
-    min_retained_share: float,
-    thresholds: Thresholds,
+    terms: HeldOutTerms,
 ) -> tuple[bool, str]:
     gain = _figure(verdict, measured.gain)
     if measured.broken:
         message = UNSTABLE_MESSAGE if measured.nondeterministic else BROKEN_MESSAGE
         return False, f"{message} {measured.broken}"
+    excess = measured.excess_percent
+    if excess is not None and excess > terms.max_excess_percent:
+        return False, f"{FAILED_MESSAGE} {_excess_text(verdict, measured, terms)}"
     if gain is None:
         return True, (
             f"{verdict.compared_with} itself fails on all {measured.left_out} held-out clips, and "
             "the candidate on none"
         )
     if verdict.rule in _FIRST:
-        return _decide_first(verdict, development_percent, gain, measured, thresholds)
-    needed = _needed_percent(verdict, development_percent, min_retained_share, thresholds)
+        return _decide_first(verdict, development_percent, gain, measured, terms)
+    needed = _needed_percent(verdict, development_percent, terms)
     passed = gain > 0.0 and gain >= needed
     outcome = PASSED_MESSAGE if passed else FAILED_MESSAGE
     return passed, (
@@ -144,30 +183,42 @@ def _decide(
     )
 
 
+def _excess_text(verdict: Verdict, measured: HeldOutMeasurement, terms: HeldOutTerms) -> str:
+    figures = ""
+    if measured.bitrate_mbps is not None and verdict.bitrate_mbps is not None:
+        figures = (
+            f"{measured.bitrate_mbps:.2f} Mbit/s on {measured.clips} held-out clips against "
+            f"{verdict.bitrate_mbps:.2f} on the development clips: "
+        )
+    return (
+        f"{figures}relative to HEVC it needs {measured.excess_percent:.1f} % more bits there; at "
+        f"most {terms.max_excess_percent:g} % more are allowed."
+    )
+
+
 def _decide_first(
     verdict: Verdict,
     development_percent: float,
     gain: float,
     measured: HeldOutMeasurement,
-    thresholds: Thresholds,
+    terms: HeldOutTerms,
 ) -> tuple[bool, str]:
-    line = _line_mbps(verdict, thresholds)
+    line = _line_mbps(verdict, terms.thresholds)
     bitrate = HEVC_BITRATE_MBPS * (1.0 - gain / 100.0)
     development = HEVC_BITRATE_MBPS * (1.0 - development_percent / 100.0)
     passed = bitrate < line
-    outcome = PASSED_MESSAGE if passed else FAILED_MESSAGE
+    outcome = FIRST_PASSED_MESSAGE if passed else FAILED_MESSAGE
     return passed, (
         f"{outcome} {bitrate:.2f} Mbit/s on {measured.clips} held-out clips against "
-        f"{development:.2f} on the development clips; it must stay under {line:g}."
+        f"{development:.2f} on the development clips; it must stay under {line:g}, and within "
+        f"{terms.max_excess_percent:g} % of its development figure."
     )
 
 
-def _needed_percent(
-    verdict: Verdict, development_percent: float, min_retained_share: float, thresholds: Thresholds
-) -> float:
+def _needed_percent(verdict: Verdict, development_percent: float, terms: HeldOutTerms) -> float:
     if verdict.rule in _FIRST:
-        return 100.0 * (1.0 - _line_mbps(verdict, thresholds) / HEVC_BITRATE_MBPS)
-    return max(min_retained_share * development_percent, 0.0)
+        return 100.0 * (1.0 - _line_mbps(verdict, terms.thresholds) / HEVC_BITRATE_MBPS)
+    return max(terms.min_retained_share * development_percent, 0.0)
 
 
 def _line_mbps(verdict: Verdict, thresholds: Thresholds) -> float:

@@ -117,7 +117,6 @@ def test_hevc_is_ten_megabits_by_definition(city: Clip, tmp_path: Path) -> None:
         operating_db={"city": operating_quality_db(curve, city.stream)},
         curves={"city": curve},
         program_bytes=0,
-        charge_program=False,
         confidence=0.9,
     )
     assert (score.bitrate_mbps, score.bd_rate_percent) == (10.0, 0.0)

@@ -31,6 +31,7 @@ from evocodec.domain.vocabulary import Proposer
 from evocodec.evaluation.staged import StagedEvaluator
 from evocodec.execution.engine import Engine, local_engine
 from evocodec.execution.jobs import RateJob
+from evocodec.rules.held_out import HeldOutTerms
 from evocodec.sandbox.policy import MEBIBYTE
 from evocodec.search.archive import Archive
 from evocodec.search.state import SearchState
@@ -218,7 +219,7 @@ def bench_of(course: Course, folder: Path, *, gate: bool, keep: float = 0.5) -> 
     )
     development = {course.anchored.clip.name: course.anchored}
     material = HeldOutMaterial(settings, folder / "held-out", development, b"secret of a test")
-    terms = HeldOutConfig(material.draw, min_retained_share=keep, thresholds=WIDE)
+    terms = HeldOutConfig(material.draw, HeldOutTerms(keep, 15.0, WIDE))
     ledger, search = MemoryLedger(), SearchState(Archive(seed=1))
     journal = Journal(ledger, RUN, search.observe)
     evaluator = course.evaluator(journal.publish, journal.find)

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from evocodec.config import Settings
 from evocodec.curves.gain import Gain, gain_over
 from evocodec.domain.candidate import Verdict
 from evocodec.domain.results import HeldOutResult, Interval
@@ -11,17 +12,22 @@ from evocodec.domain.vocabulary import VerdictRule
 from evocodec.rules.held_out import (
     BROKEN_MESSAGE,
     FAILED_MESSAGE,
+    FIRST_PASSED_MESSAGE,
     PASSED_MESSAGE,
+    UNCOMPARED_MESSAGE,
     UNSTABLE_MESSAGE,
     HeldOutMeasurement,
+    HeldOutTerms,
     apply_gate,
     decide_held_out,
     development_gain_percent,
     is_inconclusive,
+    proven_percent,
     public_outcome,
 )
 from tests.support.default_options import default_thresholds
 
+TERMS = HeldOutTerms(0.5, 15.0, default_thresholds())
 LATER = Verdict(True, VerdictRule.BITRATE, "12 % fewer bits.", "v1", 12.0, 8.0, 40.0)
 
 
@@ -45,8 +51,7 @@ def decide(
         verdict,
         development,
         measurement,
-        min_retained_share=min_retained_share,
-        thresholds=default_thresholds(),
+        HeldOutTerms(min_retained_share, 15.0, default_thresholds()),
     )
 
 
@@ -140,12 +145,7 @@ def test_more_clips_are_worth_drawing_while_what_is_needed_lies_within_the_inter
 ) -> None:
     gain = Gain((low + high) / 2, 0.0, (0.9, 0.95))
     measurement = HeldOutMeasurement(gain, Interval(low, high, 0.9, 2), 2, "5eed" * 16)
-    assert (
-        is_inconclusive(
-            LATER, 12.0, measurement, min_retained_share=0.5, thresholds=default_thresholds()
-        )
-        is is_open
-    )
+    assert is_inconclusive(LATER, 12.0, measurement, TERMS) is is_open
     moved = HeldOutMeasurement(
         replace(gain, total_percent=gain.mean_percent + 1),
         Interval(low - 1, high - 1, 0.9, 2),
@@ -153,12 +153,7 @@ def test_more_clips_are_worth_drawing_while_what_is_needed_lies_within_the_inter
         "",
     )
     by_total = replace(LATER, rule=VerdictRule.COMPRESSION)
-    assert (
-        is_inconclusive(
-            by_total, 12.0, moved, min_retained_share=0.5, thresholds=default_thresholds()
-        )
-        is is_open
-    )
+    assert is_inconclusive(by_total, 12.0, moved, TERMS) is is_open
 
 
 def test_a_first_version_is_left_open_around_its_line() -> None:
@@ -166,9 +161,7 @@ def test_a_first_version_is_left_open_around_its_line() -> None:
         gain = Gain((low + high) / 2, 0.0, (1.4, 1.5))
         measurement = HeldOutMeasurement(gain, Interval(low, high, 0.9, 2), 2, "")
         verdict = first(VerdictRule.FIRST_CHANCE, 13.5)
-        return is_inconclusive(
-            verdict, -35.0, measurement, min_retained_share=0.5, thresholds=default_thresholds()
-        )
+        return is_inconclusive(verdict, -35.0, measurement, TERMS)
 
     assert is_open(-51.0, -30.0)
     assert not is_open(-49.0, -30.0)
@@ -180,9 +173,7 @@ def test_nothing_is_left_open_without_an_interval_or_with_a_broken_program() -> 
     broken = measured(None, broken="exception: ValueError")
     unbeaten = HeldOutMeasurement(None, None, 0, "", left_out=3)
     for measurement in (one, broken, unbeaten):
-        assert not is_inconclusive(
-            LATER, 12.0, measurement, min_retained_share=0.5, thresholds=default_thresholds()
-        )
+        assert not is_inconclusive(LATER, 12.0, measurement, TERMS)
 
 
 def test_two_decodes_that_differ_are_no_overfitting_but_a_failure_of_their_own() -> None:
@@ -191,3 +182,66 @@ def test_two_decodes_that_differ_are_no_overfitting_but_a_failure_of_their_own()
     assert apply_gate(LATER, result).rule is VerdictRule.NONDETERMINISTIC
     assert "held-7 differs" in result.reason
     assert public_outcome(result) == UNSTABLE_MESSAGE
+
+
+def excess(percent: float, *, spread: float = 2.0, mean: float = -30.0) -> HeldOutMeasurement:
+    """A measurement of a program that needs so many per cent more bits than it promised."""
+    around = Interval(percent - spread, percent + spread, 0.9, 3)
+    return replace(
+        measured(mean),
+        bitrate_mbps=12.36,
+        excess_percent=percent,
+        excess_interval_percent=around,
+    )
+
+
+@pytest.mark.parametrize(("percent", "passed"), [(-8.0, True), (15.0, True), (15.1, False)])
+def test_a_first_version_keeps_its_promise_on_held_out_clips(
+    percent: float, *, passed: bool
+) -> None:
+    verdict = first(VerdictRule.FIRST_CHANCE, 9.62)
+    result = decide(verdict, excess(percent))
+    assert result.passed is passed
+    gated = apply_gate(verdict, result)
+    assert gated.rule is (VerdictRule.FIRST_CHANCE if passed else VerdictRule.OVERFITTED)
+    assert (FIRST_PASSED_MESSAGE in gated.reason) is passed
+    assert (result.bitrate_mbps, result.development_bitrate_mbps) == (12.36, 9.62)
+    if not passed:
+        assert "12.36 Mbit/s on 2 held-out clips against 9.62" in gated.reason
+        assert "held on" not in gated.reason
+
+
+def test_a_later_version_keeps_its_promise_even_where_its_gain_is_large() -> None:
+    assert decide(LATER, excess(14.0, mean=12.0)).passed
+    assert not decide(LATER, excess(16.0, mean=12.0)).passed
+
+
+def test_more_clips_are_drawn_while_the_promise_is_in_doubt() -> None:
+    verdict = first(VerdictRule.FIRST_CHANCE, 12.0)
+    assert is_inconclusive(verdict, -20.0, excess(14.0), TERMS)
+    assert is_inconclusive(verdict, -20.0, excess(16.0), TERMS)
+    assert not is_inconclusive(verdict, -20.0, excess(5.0), TERMS)
+
+
+def test_memory_cannot_make_much_of_a_true_gain() -> None:
+    """By default: a tenth that is true may be shown as 12.5 %, and no more."""
+    keep = Settings().held_out.keep
+    shown = replace(LATER, improvement_percent=12.5)
+    assert decide(shown, measured(10.0), min_retained_share=keep).passed
+    doubled = replace(LATER, improvement_percent=20.0)
+    assert not decide(doubled, measured(10.0), min_retained_share=keep).passed
+
+
+def test_the_smaller_gain_is_the_one_to_record() -> None:
+    result = decide(LATER, measured(9.5))
+    assert proven_percent(12.0, result) == 9.5
+    assert proven_percent(12.0, decide(LATER, measured(14.0))) == 12.0
+    assert proven_percent(12.0, decide(LATER, measured(1.0))) == 12.0  # refused: nothing to prove
+    assert proven_percent(12.0, None) == 12.0
+
+
+def test_a_gain_that_could_not_be_compared_is_not_said_to_have_held() -> None:
+    result = decide(LATER, HeldOutMeasurement(None, None, 0, "5eed" * 16, left_out=2))
+    reason = apply_gate(LATER, result).reason
+    assert UNCOMPARED_MESSAGE in reason
+    assert PASSED_MESSAGE not in reason

@@ -48,7 +48,6 @@ def score(factors: dict[str, float]) -> Score:
         operating_db={c: operating_quality_db(anchors[c], STREAM) for c in factors},
         curves={c: times(anchors[c], factor) for c, factor in factors.items()},
         program_bytes=1234,
-        charge_program=False,
         confidence=0.9,
     )
 
@@ -103,7 +102,6 @@ def test_throwing_quality_away_gains_nothing() -> None:
         operating_db={"a": operating_quality_db(anchor, STREAM)},
         curves={"a": worse},
         program_bytes=1,
-        charge_program=False,
         confidence=0.9,
     )
     assert result.bitrate_mbps == pytest.approx(10.0, rel=1e-3)
@@ -126,7 +124,6 @@ def test_a_curve_that_covers_too_little_of_the_anchor_is_refused() -> None:
             operating_db={"a": 36.0},
             curves={"a": narrow},
             program_bytes=1,
-            charge_program=False,
             confidence=0.9,
         )
     assert failure.value.kind is FailureKind.QUALITY
@@ -139,7 +136,6 @@ def test_curves_of_other_clips_or_lengths_are_a_mistake_of_the_caller() -> None:
         "anchors": {"a": anchor},
         "operating_db": {"a": 36.0},
         "program_bytes": 1,
-        "charge_program": False,
         "confidence": 0.9,
     }
     with pytest.raises(ValueError, match="clips differ"):
@@ -176,9 +172,10 @@ def test_the_program_is_charged_once_for_every_stream() -> None:
         "packed_program_bytes": 500,
         "confidence": 0.9,
     }
-    free = score_candidate(**arguments, charge_program=False)  # type: ignore[arg-type]
-    paid = score_candidate(**arguments, charge_program=True)  # type: ignore[arg-type]
+    free = score_candidate(**arguments)  # type: ignore[arg-type]
+    paid = score_candidate(**arguments, charged_program_bytes=500)  # type: ignore[arg-type]
     assert (free.bitrate_mbps, free.packed_program_bytes) == (10.0, 500)
+    assert (free.charged_program_bytes, paid.charged_program_bytes) == (0, 500)
     share = 8 * 500 / operating_bits(STREAM)
     assert paid.bitrate_mbps == pytest.approx(10 * (1 + share), rel=1e-2)
     assert paid.clips[0].curve == charged(anchor, 500)
@@ -195,7 +192,6 @@ def test_time_is_compared_with_the_anchors_own_frame_by_frame() -> None:
         operating_db={"a": 36.0},
         curves={"a": anchor},
         program_bytes=1,
-        charge_program=False,
         confidence=0.9,
         reference_costs={"a": Cost(9.0, 1.5, 9.0, 0.25, 0, 16)},
     )

@@ -67,7 +67,8 @@ FED = (
     Feeds("limits.min_decode_fps", 3.0, stage_settings, "thresholds.limits.min_decode_fps"),
     Feeds("limits.max_memory_mib", 3.0, stage_settings, "thresholds.limits.max_memory_bytes"),
     Feeds("limits.max_program_kib", 3.0, stage_settings, "thresholds.limits.max_program_bytes"),
-    Feeds("limits.charge_program", True, stage_settings, "charge_program"),
+    Feeds("limits.charge_program", True, stage_settings, "charge.mode"),
+    Feeds("limits.free_program_kib", 3.0, stage_settings, "charge.free_bytes"),
     Feeds("judge.adopt_first_below_mbps", 3.0, stage_settings, "thresholds.adopt_first_below_mbps"),
     Feeds(
         "judge.chance_first_below_mbps", 3.0, stage_settings, "thresholds.chance_first_below_mbps"
@@ -133,7 +134,7 @@ READ_IN_PLACE = frozenset(
         "run.history",
         *(f"evaluation.{name}" for name in ("clips", "track", "anchors")),
         *(f"held_out.{name}" for name in ("enabled", "clips", "derived", "derived_most")),
-        *(f"held_out.{name}" for name in ("frames", "keep")),
+        *(f"held_out.{name}" for name in ("frames", "keep", "excess_percent")),
         *(f"model.{name}" for name in ("max_retries", "backoff_seconds", "gone_after_seconds")),
         *(f"model.{name}" for name in ("max_concurrent", "budget_usd", "budget_tokens")),
         *(f"model.{name}" for name in ("model_review", "model_judge")),

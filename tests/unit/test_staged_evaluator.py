@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from itertools import count
+from typing import Any
 
 import numpy as np
 import pytest
@@ -118,7 +119,7 @@ class Bench:
     events: dict[str, Event] = field(default_factory=dict)
     stop: threading.Event = field(default_factory=threading.Event)
 
-    def evaluator(self, **settings: float) -> StagedEvaluator:
+    def evaluator(self, **settings: Any) -> StagedEvaluator:
         ticks = count()
         return StagedEvaluator(
             self.engine,

@@ -6,6 +6,7 @@ from evocodec.codec.program import Program, derive_facts
 from evocodec.domain.errors import CandidateFailure, FailureKind
 from evocodec.domain.results import Stage
 from evocodec.evaluation.held_out import HeldOutClip
+from evocodec.rules.program_charge import ChargeMode, ProgramCharge
 from tests.unit.test_staged_evaluator import PROGRAM, Bench, SimulatedEngine, anchor, clip, point
 
 HELD = tuple(
@@ -59,7 +60,7 @@ def test_a_gate_that_was_killed_measures_only_what_has_no_event(survived: int) -
 
 def test_a_charged_program_weighs_as_much_as_on_the_development_clips() -> None:
     free = Bench(SimulatedEngine()).evaluator().held_out("c1", 0, Program(PROGRAM), HELD, AROUND)
-    evaluator = Bench(SimulatedEngine()).evaluator(charge_program=True)
+    evaluator = Bench(SimulatedEngine()).evaluator(charge=ProgramCharge(ChargeMode.ALWAYS, 0))
     charged = evaluator.held_out("c1", 0, Program(PROGRAM), HELD, AROUND)
     development = (clip("big", 64, 48), clip("small", 35, 21))
     mean = sum(each.stream.raw_bits for each in development) / 2

@@ -112,6 +112,8 @@ def _cost(score: Score) -> Iterator[tuple[str, Cell]]:
     program = size(score.program_bytes)
     if score.packed_program_bytes:
         program += f" of program, {size(score.packed_program_bytes)} packed"
+    if score.charged_program_bytes:
+        program += f", {size(score.charged_program_bytes)} of it counted in every stream"
     yield "cost", f"{speed}, {size(score.peak_memory_bytes)} of memory, {program}"
     if score.encode_time_ratio is not None and score.decode_time_ratio is not None:
         encode, decode = score.encode_time_ratio, score.decode_time_ratio
