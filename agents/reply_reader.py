@@ -14,8 +14,9 @@ from evocodec.sandbox.review.analysis import (
     analyse,
     analysis_fields,
     analysis_from,
-    unreadable,
 )
+
+_SEARCH_SECONDS = 10.0  # of CPU time, for a program in a reply
 
 
 @dataclass(slots=True)
@@ -52,23 +53,28 @@ class ReplyReader:
         pool, policy = self.analyser.pool, self.analyser.policy
         try:
             answer = json.loads(pool.call(reading_task, reply, self.base.text, policy))
-        except ParserLimitError as error:
-            return self._extract_alone(reply, error)
+        except ParserLimitError:
+            return self._extract_alone(reply)
         if "message" in answer:
             return CandidateFailure(FailureKind.NO_CODE, answer["message"], detail=answer["detail"])
         analysis = analysis_from(answer["program"], answer["analysis"])
         self.analyser.remember(analysis)
         return Extracted(analysis.program, answer["how"])
 
-    def _extract_alone(self, reply: str, limit: ParserLimitError) -> Extracted | CandidateFailure:
-        """Where the analysis may have been too much: the program is there, and is refused."""
+    def _extract_alone(self, reply: str) -> Extracted | CandidateFailure:
+        """Where both together were too much: find the program, then analyse it by itself.
+
+        A long reply without fences is parsed many times before the program is found. That takes
+        the time of the search, and not that of the review.
+        """
         try:
-            text = self.analyser.pool.call(extraction_task, reply, self.base.text).decode()
+            text = self.analyser.pool.call(
+                extraction_task, reply, self.base.text, cpu_seconds=_SEARCH_SECONDS
+            ).decode()
         except ParserLimitError as error:
             return CandidateFailure(FailureKind.NO_CODE, f"The reply cannot be parsed: {error}.")
-        analysis = unreadable(Program(text), limit)
-        self.analyser.remember(analysis)
-        return Extracted(analysis.program, "a program that cannot be analysed")
+        analysis = self.analyser.analyse(Program(text))
+        return Extracted(analysis.program, "the program, after a long search")
 
 
 def extraction_task(reply: str, base: str) -> bytes:

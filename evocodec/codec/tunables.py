@@ -22,8 +22,10 @@ from typing import Literal
 from evocodec.codec.syntax import parse_literal
 from evocodec.domain.errors import UserError
 
+_MARK = "evolve:"
 _COMMENT = re.compile(r"#\s*evolve:\s*(?P<body>.*)$")
-_NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
+# Possessive: a text of digits that is no number is given up at once, and not tried in every split.
+_NUMBER = r"[+-]?(?:\d++(?:\.(?!\.(?!\.))\d*+)?|\.\d++)(?:[eE][+-]?\d++)?"
 _RANGE = re.compile(rf"(?P<low>{_NUMBER})\s*\.\.\s*(?P<high>{_NUMBER})")
 _LINE_END = re.compile(rb"(\r\n|\r|\n)")
 _OPENING, _CLOSING = "([{", ")]}"
@@ -120,6 +122,8 @@ def canonical(expression: str) -> str:
 
 
 def _find(text: str, tree: ast.Module) -> Iterator[Tunable]:
+    if _MARK not in text:
+        return
     try:
         comments = dict(_comments(text))
     except (SyntaxError, ValueError, tokenize.TokenError) as error:

@@ -84,6 +84,7 @@ class GateRule(StrEnum):
     PRIVATE = "private"
     LIBRARY_CODEC = "library_codec"  # the only rule that a policy may lift
     LIBRARY_VALUE = "library_value"
+    UNLISTED_NAME = "unlisted_name"  # no list of what programs may use of a library has it
     FILE_ACCESS = "file_access"
     NATIVE_CODE = "native_code"
     UNSAFE_LOADING = "unsafe_loading"

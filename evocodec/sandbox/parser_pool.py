@@ -1,7 +1,9 @@
 """A pool of processes that parse program texts, outside of the controller's interpreter lock.
 
 A program text is hostile: parsing or reviewing it may take for ever, exhaust memory or crash the
-interpreter. All that ends there, and is the program's own fault.
+interpreter. All that ends there, and is the program's own fault. What ends such a process from
+outside, such as a machine out of memory, is ours: the request is made again, and no program is
+blamed.
 """
 
 import os
@@ -18,11 +20,18 @@ from pathlib import Path
 
 from evocodec.domain.errors import InfrastructureFailure
 from evocodec.sandbox import parser_process
-from evocodec.sandbox.parser_process import ANSWER, OUT_OF_MEMORY, receive, send
+from evocodec.sandbox.parser_process import ANSWER, FAULT, OUT_OF_MEMORY, READY, receive, send
 
 _MOST_PROCESSES = 4
 _MOST_REPLY_BYTES = 64 << 20
-_WALL_PER_CPU = 20.0  # how many times its CPU limit a request may last on a machine that is busy
+_START_SECONDS = 60.0
+_WALL_PER_CPU = 60.0  # how many times its CPU limit a request may last on a machine that is busy
+_TRIES = 3  # of one request, while it fails by no fault of its own
+_CRASHES = 2  # of Python, after which the text is to blame
+# Signals that Python's own crashes end with; any other comes from outside.
+_CRASH_SIGNALS = frozenset(
+    {signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGSYS}
+)
 _KEPT_VARIABLES = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "HOME", "LANG", "LC_ALL")
 
 
@@ -32,10 +41,10 @@ class ParserLimitError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ParserLimits:
-    """Limits of one request."""
+    """Limits of one request; ``memory_bytes`` are of address space, Python's own included."""
 
-    cpu_seconds: float = 10.0
-    memory_bytes: int = 512 << 20
+    cpu_seconds: float = 2.0
+    memory_bytes: int = 384 << 20
 
 
 class ParserPool:
@@ -53,23 +62,33 @@ class ParserPool:
         self._idle: list[_Parser] = []
         self._closed = False
 
-    def call(self, task: Callable[..., bytes], *arguments: object) -> bytes:
+    def call(
+        self, task: Callable[..., bytes], *arguments: object, cpu_seconds: float | None = None
+    ) -> bytes:
         """Return ``task(*arguments)``; the task is found by its name in the other process.
 
+        ``cpu_seconds`` replaces the pool's limit for this request.
+
         Raises:
-            ParserLimitError: it took too much time or memory, or ended the process, twice.
-            InfrastructureFailure: no process can be started.
+            ParserLimitError: it took too much time or memory, or crashed Python, twice.
+            InfrastructureFailure: no process can be started, or something else ended each.
         """
-        request = pickle.dumps((task, arguments))
+        seconds = self._limits.cpu_seconds if cpu_seconds is None else cpu_seconds
+        request = pickle.dumps((seconds, task, arguments))
+        crashes = 0
         with self._free:
-            try:
-                return self._ask(request)
-            except _ParserDiedError:
-                # It may have been killed for another's sake, such as by a machine out of memory.
+            for _ in range(_TRIES):
                 try:
-                    return self._ask(request)
-                except _ParserDiedError as died:
-                    raise ParserLimitError(str(died)) from died
+                    return self._ask(request, seconds)
+                except _ParserCrashedError as error:
+                    crashes += 1
+                    if crashes == _CRASHES:
+                        raise ParserLimitError(str(error)) from error
+                except _ParserLostError as error:
+                    lost = error
+            raise InfrastructureFailure(
+                f"a process that parses programs was lost {_TRIES} times: {lost}"
+            ) from lost
 
     def close(self) -> None:
         """End the processes. Closing twice is allowed."""
@@ -79,7 +98,7 @@ class ParserPool:
         for parser in idle:
             parser.end()
 
-    def _ask(self, request: bytes) -> bytes:
+    def _ask(self, request: bytes, cpu_seconds: float) -> bytes:
         with self._lock:
             parser = self._idle.pop() if self._idle else None
         if parser is not None and not parser.alive:
@@ -87,7 +106,7 @@ class ParserPool:
             parser = None
         parser = parser or _Parser(self._limits)
         try:
-            reply = parser.ask(request)
+            reply = parser.ask(request, cpu_seconds)
         except BaseException:
             parser.end()
             raise
@@ -100,8 +119,12 @@ class ParserPool:
         return reply
 
 
-class _ParserDiedError(Exception):
-    """The process ended before it answered."""
+class _ParserCrashedError(Exception):
+    """Python crashed in the process before it answered."""
+
+
+class _ParserLostError(Exception):
+    """The process was ended from outside, could not do its work, or did not get to it."""
 
 
 class _Parser:
@@ -114,10 +137,9 @@ class _Parser:
         environment = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
         path = [root, *filter(None, [environment.get("PYTHONPATH")])]
         environment["PYTHONPATH"] = os.pathsep.join(path)
-        arguments = (str(limits.cpu_seconds), str(limits.memory_bytes))
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", parser_process.__name__, *arguments],
+                [sys.executable, "-P", "-m", parser_process.__name__, str(limits.memory_bytes)],
                 env=environment,
                 stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
@@ -132,28 +154,36 @@ class _Parser:
         finally:
             theirs.close()
         self._socket = ours
-        self._socket.settimeout(limits.cpu_seconds * _WALL_PER_CPU)
+        self._socket.settimeout(_START_SECONDS)
+        try:
+            if receive(self._socket, _MOST_REPLY_BYTES) != bytes([READY]):
+                raise EOFError
+        except (EOFError, OSError) as error:
+            self.end()
+            raise _ParserLostError(f"it did not start ({_ending(self._process.wait())})") from error
 
     @property
     def alive(self) -> bool:
         return self._process.poll() is None
 
-    def ask(self, request: bytes) -> bytes:
-        """Raises ParserLimitError for a limit that was reached, and _ParserDiedError."""
+    def ask(self, request: bytes, cpu_seconds: float) -> bytes:
+        """Raises ParserLimitError for a limit that was reached, or one of the two above."""
+        self._socket.settimeout(cpu_seconds * _WALL_PER_CPU)
         try:
             send(self._socket, request)
             return _result(receive(self._socket, _MOST_REPLY_BYTES), self._limits)
         except TimeoutError as error:
-            raise ParserLimitError(
-                f"reading it took more than {self._socket.gettimeout():g} s"
-            ) from error
+            # Its CPU time is limited, so it was not running: the machine is to blame.
+            raise _ParserLostError(f"no answer within {self._socket.gettimeout():g} s") from error
         except (EOFError, ConnectionError) as error:
             code = self._process.wait()
-            if code == -signal.SIGXCPU:
+            if code == -signal.SIGPROF:
                 raise ParserLimitError(
-                    f"reading it took more than {self._limits.cpu_seconds:g} s of CPU time"
+                    f"reading it took more than {cpu_seconds:g} s of CPU time"
                 ) from error
-            raise _ParserDiedError(f"reading it ended Python ({_ending(code)})") from error
+            if code > 0 or -code in _CRASH_SIGNALS:
+                raise _ParserCrashedError(f"reading it ended Python ({_ending(code)})") from error
+            raise _ParserLostError(f"it ended early ({_ending(code)})") from error
 
     def end(self) -> None:
         """Kill the process, whatever it does."""
@@ -175,4 +205,6 @@ def _result(reply: bytes, limits: ParserLimits) -> bytes:
         raise ParserLimitError(
             f"reading it took more than {limits.memory_bytes >> 20} MiB of memory"
         )
+    if reply[0] == FAULT:
+        raise _ParserLostError(reply[1:].decode(errors="replace"))
     raise ParserLimitError(f"reading it failed: {reply[1:].decode(errors='replace')}")

@@ -4,17 +4,19 @@ It executes no program. It reads its requests from the socket that is its standa
 when that closes. Both ends speak in frames: eight bytes of length, then the content.
 """
 
-import math
 import pickle
 import resource
+import signal
 import socket
 import struct
 import sys
-import time
 from collections.abc import Callable
 
-ANSWER, OUT_OF_MEMORY, BROKEN = 0, 1, 2
-"""The first byte of a reply: a result, or why there is none."""
+ANSWER, OUT_OF_MEMORY, BROKEN, FAULT, READY = 0, 1, 2, 3, 4
+"""The first byte of a reply: a result, or why there is none; the first reply of all is READY.
+
+BROKEN is the text's doing; FAULT is the machine's, such as a file that cannot be opened.
+"""
 
 _LENGTH = struct.Struct(">Q")
 
@@ -42,32 +44,40 @@ def _exactly(connection: socket.socket, count: int) -> bytes:
     return bytes(content)
 
 
-def main(cpu_seconds: float, memory_bytes: int) -> None:
-    """Serve until the socket closes; ``cpu_seconds`` hold for each request."""
+def main(memory_bytes: int) -> None:
+    """Serve until the socket closes."""
     connection = socket.socket(fileno=0)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
+    send(connection, bytes([READY]))
     while True:
         try:
             request = receive(connection, sys.maxsize)
         except (EOFError, ConnectionError):
             return
-        # SIGXCPU ends the process: a C loop in the parser would not notice anything milder.
-        seconds = math.ceil(time.process_time() + cpu_seconds)
-        resource.setrlimit(resource.RLIMIT_CPU, (seconds, resource.RLIM_INFINITY))
-        send(connection, _answer(request))
+        answer = _answer(request)
+        signal.setitimer(signal.ITIMER_PROF, 0.0)
+        send(connection, answer)
 
 
 def _answer(request: bytes) -> bytes:
     task: Callable[..., bytes]
     try:
-        task, arguments = pickle.loads(request)  # noqa: S301 - from our own controller
+        cpu_seconds, task, arguments = pickle.loads(request)  # noqa: S301 - from our controller
+        # SIGPROF ends the process: a C loop in the parser would not notice anything milder.
+        signal.setitimer(signal.ITIMER_PROF, cpu_seconds)
         return bytes([ANSWER]) + task(*arguments)
     except MemoryError:
         return bytes([OUT_OF_MEMORY])
+    except (OSError, ImportError) as error:
+        return bytes([FAULT]) + _said(error)
     except Exception as error:  # noqa: BLE001 - a process edge: the controller logs and refuses
-        return bytes([BROKEN]) + f"{type(error).__name__}: {error}"[:500].encode(errors="replace")
+        return bytes([BROKEN]) + _said(error)
+
+
+def _said(error: Exception) -> bytes:
+    return f"{type(error).__name__}: {error}"[:500].encode(errors="replace")
 
 
 if __name__ == "__main__":
-    main(float(sys.argv[1]), int(sys.argv[2]))
+    main(int(sys.argv[1]))

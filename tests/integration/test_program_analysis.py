@@ -4,6 +4,7 @@ import hashlib
 import os
 import re
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,14 +14,28 @@ import pytest
 
 from evocodec.app.programs import built_in
 from evocodec.codec.program import Program
+from evocodec.domain.errors import InfrastructureFailure
 from evocodec.domain.vocabulary import GateRule
 from evocodec.sandbox.parser_pool import ParserLimitError, ParserLimits, ParserPool
 from evocodec.sandbox.review.analysis import Analyser, analyse
 from tests.support.default_options import default_policy
 
 CODEC = (Path(__file__).parents[1] / "data" / "toy_codec.py").read_text()
-# Every assignment doubles the paths that a name may stand for.
-BOMB = "import numpy as np\nx = np.random\n" + "".join(f"x = x.a{i}\n" for i in range(12)) + CODEC
+# Python compares each function with all before it when it compiles them.
+SLOW = "lambda:0\n" * 20_000 + CODEC
+
+
+def facts_of(text: str) -> bytes:
+    return Program(text).facts.digest.encode()
+
+
+def read(path: str) -> bytes:
+    return Path(path).read_bytes()
+
+
+def killed_from_outside() -> bytes:
+    os.kill(os.getpid(), signal.SIGKILL)
+    return b""
 
 
 @pytest.fixture
@@ -54,16 +69,19 @@ def test_a_program_is_analysed_once_and_never_in_this_process(pool: ParserPool) 
     assert "_parsed" not in vars(first.program)
 
 
-def test_a_review_without_end_is_a_finding_and_the_next_program_is_reviewed(
+def test_an_analysis_without_end_is_a_finding_and_the_next_program_is_analysed(
     pool: ParserPool,
 ) -> None:
-    analyser = Analyser(default_policy(), pool)
-    found = analyser.analyse(Program(BOMB))
+    with pytest.raises(ParserLimitError):
+        pool.call(facts_of, SLOW)
+    hurried = ParserPool(ParserLimits(cpu_seconds=0.02), processes=1)
+    found = Analyser(default_policy(), hurried).analyse(Program(built_in("inter")))
+    hurried.close()
     (finding,) = found.review.findings
     assert finding.rule == "review_limit"
-    assert re.search(r"more than (2 s of CPU time|256 MiB of memory)", finding.message)
+    assert re.search(r"more than 0.02 s of CPU time", finding.message)
     assert len(found.program.facts.digest) == 64
-    assert analyser.analyse(Program(CODEC)).review.accepted
+    assert Analyser(default_policy(), pool).analyse(Program(CODEC)).review.accepted
 
 
 def test_a_limit_of_time_and_one_of_memory_say_which_it_was(pool: ParserPool) -> None:
@@ -96,6 +114,27 @@ def test_a_process_that_dies_is_replaced_and_its_request_made_again(pool: Parser
 def test_a_text_that_ends_python_twice_is_given_up(pool: ParserPool) -> None:
     with pytest.raises(ParserLimitError, match="SIGABRT"):
         pool.call(os.abort)
+
+
+def test_a_process_that_is_ended_from_outside_each_time_is_no_fault_of_the_text(
+    pool: ParserPool,
+) -> None:
+    with pytest.raises(InfrastructureFailure, match=r"lost 3 times.*SIGKILL"):
+        pool.call(killed_from_outside)
+    assert pool.call(bytes, 1) == b"\0"
+
+
+def test_a_machine_that_cannot_open_a_file_is_no_fault_of_the_text(pool: ParserPool) -> None:
+    with pytest.raises(InfrastructureFailure, match=r"lost 3 times.*FileNotFoundError"):
+        pool.call(read, "/nowhere")
+
+
+def test_a_process_that_cannot_start_is_no_fault_of_the_text(
+    pool: ParserPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    with pytest.raises(InfrastructureFailure, match=r"did not start .exit code 1"):
+        pool.call(bytes, 1)
 
 
 def test_an_error_in_a_task_is_told_and_the_next_request_is_answered(pool: ParserPool) -> None:

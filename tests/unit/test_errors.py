@@ -10,7 +10,9 @@ from tests.support.source_trees import name_of, nodes_of, product_files
 INSIDE_ONE_PACKAGE = {
     "evocodec/sandbox/jobs.py:ServerLostError": "the launcher tries again with a new fork server",
     "evocodec/sandbox/parser_pool.py:ParserLimitError": "the review makes a finding of it",
-    "evocodec/sandbox/parser_pool.py:_ParserDiedError": "the pool starts another process",
+    "evocodec/sandbox/parser_pool.py:_ParserCrashedError": "the pool starts another process",
+    "evocodec/sandbox/parser_pool.py:_ParserLostError": "the pool starts another process",
+    "evocodec/sandbox/review/step_budget.py:ReviewLimitError": "the review makes a finding of it",
     "evocodec/models/transport.py:CallFailed": "the gateway tries again, or translates it",
     "evocodec/store/aws/client.py:Refused": "an answer that the caller asked to be told",
     "evocodec/store/aws/client.py:_TryAgainError": "the call is repeated while there is time",

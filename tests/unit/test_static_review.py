@@ -107,7 +107,7 @@ REFUSED = [
     ("setattr(encode, 'x' * 2, 1)", "dynamic_attribute"),
     ("delattr(encode, chr(120))", "dynamic_attribute"),
     ("import numpy as np\ngetattr(np, 'load')", "dynamic_attribute"),
-    ("import cv2\ngetattr(cv2.cuda, 'x')", "dynamic_attribute"),
+    ("import cv2\ngetattr(cv2.fisheye, 'x')", "dynamic_attribute"),
     ("import operator\noperator.attrgetter('a')", "builtin"),
     ("from operator import methodcaller", "builtin"),
     # existing codecs
@@ -221,7 +221,8 @@ ACCEPTED = [
     "import torch\nF = torch.nn.functional\ny = F.pad\ntorch.backends.cudnn.deterministic = True",
     "import torch\nnet = torch.nn.Linear(1, 1)\nnet.eval()\nn = list(net.modules())",
     "from dataclasses import dataclass, field\n@dataclass(slots=True)\nclass A:\n    x: int = 0\n"
-    "    def __post_init__(self): self.y = field\n    def __len__(self): return 1",
+    "    z: list[int] = field(default_factory=list)\n"
+    "    def __post_init__(self): self.y = self.z\n    def __len__(self): return 1",
     "import io\nb = io.BytesIO()\nb.write(b'x')\nmemoryview(b.getvalue())",
     "x = getattr(encode, 'weights', None)\nif __name__ == '__main__':\n    print(x)",
     "import random\ndef f(random): return random.os_name, random",

@@ -17,6 +17,7 @@ from evocodec.sandbox.parser_pool import ParserLimitError, ParserPool
 from evocodec.sandbox.policy import Policy
 from evocodec.sandbox.review.static_review import review_program
 
+_UNREAD = frozenset({GateRule.SIZE, GateRule.REVIEW_LIMIT})
 _REMEMBERED = 64  # programs: parents, the version to beat, and the candidates in flight
 _log = logging.getLogger(__name__)
 
@@ -32,8 +33,9 @@ class Analysis:
 def analyse(program: Program, policy: Policy) -> Analysis:
     """Parse a program once and derive everything; for texts that are trusted to be harmless."""
     review = review_program(program, policy)
-    if len(program.data) > policy.max_program_bytes:
-        return Analysis(Program(program.text, unparsed_facts(program), Tunables()), review)
+    if any(finding.rule in _UNREAD for finding in review.findings):
+        none = Tunables(error="the program is not read any further, so it has no marks")
+        return Analysis(Program(program.text, unparsed_facts(program), none), review)
     return Analysis(Program(program.text, program.facts, program.tunables_or_error), review)
 
 

@@ -1,7 +1,9 @@
 """Rules of the static gate: what is refused, under which rule, and what to write instead.
 
-Dotted paths start at an imported library, whatever name the program gave it. The gate explains and
-saves time; the isolation layers of the kernel are what keeps a program in.
+What programs may use of each library stands in ``libraries/``; the tables here are about builtins
+and objects of unknown type, and say why a name of a library is refused. Dotted paths start at an
+imported library, whatever name the program gave it. The gate explains and saves time; the isolation
+layers of the kernel are what keeps a program in.
 """
 
 import re
@@ -38,6 +40,25 @@ DUNDER = Rule(
 )
 BUILTIN = Rule(GateRule.BUILTIN, "is not available to programs; write the operation out")
 PROCESSES = Rule(GateRule.PROCESSES, "starts processes or talks to others; stay in this one")
+UNLISTED = Rule(
+    GateRule.UNLISTED_NAME, "is not among the names that programs may use; write the operation out"
+)
+_ADVICE = {
+    rule.name: rule.advice
+    for rule in (CODEC, FILES, NATIVE, PICKLE, HOST, PRIVATE, DUNDER, BUILTIN, PROCESSES, UNLISTED)
+}
+FORMAT_ADVICE = (
+    "format reads attributes of what it prints; write an f-string, or .format on a plain text "
+    "without dots and brackets in its fields"
+)
+MOST_PARTS = 8
+"""Parts of a dotted import that are looked at; no library nests deeper."""
+
+
+def advice_of(rule: GateRule) -> str:
+    """What is wrong with a name that a list leaves out under a rule, and what to do instead."""
+    return _ADVICE[rule]
+
 
 FORBIDDEN_BUILTINS = frozenset(
     {
@@ -46,11 +67,14 @@ FORBIDDEN_BUILTINS = frozenset(
     }
 )  # fmt: skip
 ATTRIBUTE_BUILTINS = frozenset({"getattr", "setattr", "delattr", "hasattr"})
+GUARDED_BUILTINS = FORBIDDEN_BUILTINS | ATTRIBUTE_BUILTINS | {"type"}
 
 # Attributes refused on whatever object they are asked for.
 ANYWHERE: dict[str, Rule] = {
     **dict.fromkeys(
-        ("ctypes", "ctypeslib", "cpp_extension", "LowLevelCallable", "data_as"), NATIVE
+        ("ctypes", "ctypeslib", "cpp_extension", "LowLevelCallable", "data_as", "cffi", "capsule",
+         "targetctx", "typingctx", "targetdescr", "as_strided", "from_address"),
+        NATIVE,
     ),
     **dict.fromkeys(
         ("sys", "os", "builtins", "bltns", "importlib", "subprocess", "socket", "posix", "shutil"),
@@ -60,15 +84,20 @@ ANYWHERE: dict[str, Rule] = {
         (
             "fromfile", "tofile", "memmap", "open_memmap", "savez", "savez_compressed", "loadtxt",
             "savetxt", "genfromtxt", "from_file", "save_image", "FileStorage", "fromregex",
+            "readOpticalFlow", "writeOpticalFlow",
         ),
         FILES,
     ),
-    **dict.fromkeys(("pickle", "cPickle", "marshal", "get_type_hints", "ForwardRef"), PICKLE),
+    **dict.fromkeys(
+        ("pickle", "cPickle", "marshal", "get_type_hints", "ForwardRef", "read_array"), PICKLE
+    ),
+    **dict.fromkeys(("getCPUTickCount", "getTickCount", "getTickFrequency"), HOST),
     **dict.fromkeys(
         (
             "gi_frame", "gi_code", "gi_yieldfrom", "cr_frame", "cr_code", "ag_frame", "ag_code",
             "tb_frame", "tb_next", "f_back", "f_builtins", "f_code", "f_globals", "f_locals",
-            "func_globals", "func_code", "co_code", "co_consts", "mro",
+            "func_globals", "func_code", "co_code", "co_consts", "mro", "attrname", "get_field",
+            "vformat", "format_map", "format_field", "attrgetter", "methodcaller",
         ),
         DUNDER,
     ),
@@ -78,6 +107,18 @@ ANYWHERE: dict[str, Rule] = {
         CODEC,
     ),
 }  # fmt: skip
+# The same, unless the program gives an attribute of that name to a class or object of its own.
+OWN_ONLY: dict[str, Rule] = {
+    **dict.fromkeys(("load", "save", "dump", "dumps"), FILES),
+    "register": PICKLE,
+}
+# Private names that are documented; all others belong to the program's own objects.
+SAFE_PRIVATE = frozenset(
+    {
+        "_", "_replace", "_asdict", "_fields", "_make", "_field_defaults", "_value_", "_name_",
+        "_parameters", "_modules", "_buffers", "_num_batches_tracked",
+    }
+)  # fmt: skip
 # OpenCV's codec functions have distinctive names, so they are refused on any object too.
 CODEC_NAMES = re.compile(
     r"im(read|write|encode|decode|count)[A-Za-z]*|haveImage(Reader|Writer)"
@@ -116,8 +157,6 @@ ON_LIBRARIES: dict[str, Rule] = {
     ),
     **dict.fromkeys(("multiprocessing", "distributed"), PROCESSES),
 }  # fmt: skip
-# Of the above, real public names of one library.
-EXCEPTIONS = frozenset({"cv2.typing", "torch.types", "numba.types", "math.e", "re.compile"})
 
 # Whole paths, and everything below them.
 PATHS: dict[str, Rule] = {
@@ -164,29 +203,13 @@ PATHS: dict[str, Rule] = {
     "cv2.load_config_py3": HOST,
     "cv2.FileNode": FILES,
     "cv2.imshow": FILES,
-    "cv2.cuda.createVideoReader": CODEC,
-    "cv2.cuda.createVideoWriter": CODEC,
+    "cv2.cuda": NATIVE,
+    "cv2.ocl": NATIVE,
 }
-# Modules of which only these names may be used.
-ONLY: dict[str, frozenset[str]] = {
-    "io": frozenset({"BytesIO", "StringIO"}),
-    "bz2": frozenset({"compress", "decompress", "BZ2Compressor", "BZ2Decompressor"}),
-    "lzma": frozenset(
-        {
-            "compress", "decompress", "LZMACompressor", "LZMADecompressor", "LZMAError",
-            "FORMAT_RAW", "FORMAT_XZ", "FORMAT_ALONE", "FILTER_LZMA1", "FILTER_LZMA2",
-            "FILTER_DELTA", "CHECK_NONE", "CHECK_CRC32", "PRESET_DEFAULT", "PRESET_EXTREME",
-            "MODE_FAST", "MODE_NORMAL", "MF_BT2", "MF_BT3", "MF_BT4", "MF_HC3", "MF_HC4",
-        }
-    ),
-    "numpy.lib": frozenset({"stride_tricks", "scimath", "array_utils", "mixins"}),
-    "evocodec": frozenset({"codec"}),
-    "evocodec.codec": frozenset({"contract"}),
-}  # fmt: skip
 # Attributes of libraries that programs do set.
 SETTABLE = ("torch.backends.",)
 
-SAFE_DUNDER_NAMES = frozenset({"__name__", "__debug__", "__annotations__", "__doc__"})
+SAFE_DUNDER_NAMES = frozenset({"__name__", "__debug__", "__doc__"})
 SAFE_DUNDER_ATTRIBUTES = frozenset({"__init__", "__name__", "__doc__", "__len__", "__version__"})
 SAFE_DUNDER_TEXT = frozenset({"__main__", "__init__", "__name__", "__doc__"})
 SAFE_DUNDER_METHODS = frozenset(
