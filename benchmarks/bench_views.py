@@ -17,12 +17,12 @@ from pathlib import Path
 
 from benchmarks.bench_sandbox import Row, markdown
 from benchmarks.long_ledger import write_long_ledger
-from evocodec.cli.display.progress import Progress
 from evocodec.codec.program import derive_facts
 from evocodec.domain.events import Event
 from evocodec.domain.program import ProgramFacts
 from evocodec.search.state import SearchState, new_search_state
 from evocodec.store.sqlite.ledger import SqliteLedger
+from evocodec.views.progress import Progress
 from graph.history import planner_history
 
 TOY = Path(__file__).resolve().parents[1] / "tests" / "data" / "toy_codec.py"

@@ -7,7 +7,8 @@ from evocodec.rules.adoption import ChampionFacts
 from evocodec.rules.held_out import FAILED_MESSAGE, public_outcome
 from evocodec.search.archive import Archive
 from evocodec.views.candidate import CandidateView
-from evocodec.views.run import RunState, RunView
+from evocodec.views.run import RunView
+from evocodec.views.run_state import RunState
 
 _OF_THE_GATE = frozenset({VerdictRule.OVERFITTED, VerdictRule.NONDETERMINISTIC})
 _HEVC = f"{HEVC_BITRATE_MBPS:.2f}"

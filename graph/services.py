@@ -17,7 +17,7 @@ from evocodec.search.state import SearchState
 from evocodec.store.journal import Journal
 from evocodec.store.programs import ProgramStore
 from evocodec.store.records import RecordStore
-from evocodec.views.run import RunState
+from evocodec.views.run_state import RunState
 from graph.routing import LoopBounds
 
 

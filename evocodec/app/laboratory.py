@@ -19,7 +19,9 @@ from evocodec.store.ledger import Ledger
 from evocodec.store.records import RecordStore
 from evocodec.video.data_options import use_options
 from evocodec.views.candidate import CandidateView
+from evocodec.views.progress import Progress
 from evocodec.views.run import RunView
+from evocodec.views.snapshot import Snapshots
 
 if TYPE_CHECKING:  # Ray, LangGraph and OpenCV take seconds to import: only who needs them pays
     from evocodec.anchors.measure import AnchorEvent
@@ -57,7 +59,13 @@ class Laboratory:
         self.blobs = blobs
         self.records = records
         self._champions: ChampionRepository | None = None
-        self._resolver = Resolver(ledger, blobs, lambda: self.champions, self.workspace.root)
+        self._resolver = Resolver(
+            ledger,
+            blobs,
+            lambda: self.champions,
+            self.workspace.root,
+            Snapshots(self.workspace.view_snapshots),
+        )
 
     @classmethod
     def open(cls, settings: Settings) -> "Laboratory":
@@ -186,9 +194,9 @@ class Laboratory:
         """A run as it is now; the newest when none is named."""
         return self._resolver.view(run_id)
 
-    def outline(self, run_id: str | None = None) -> RunView:
-        """A run for a list of its candidates: without rate points and model calls."""
-        return self._resolver.outline(run_id)
+    def progress(self, run_id: str) -> tuple[Progress, int]:
+        """The progress of a run, by its whole id, and the position of its newest event."""
+        return self._resolver.progress(run_id)
 
     def run_id(self, run_id: str | None = None) -> str:
         """The whole id of a run, by a part of it; the newest when none is named."""

@@ -15,7 +15,10 @@ from evocodec.domain.events import (
 from evocodec.store.blobs import BlobStore
 from evocodec.store.ledger import Ledger
 from evocodec.views.candidate import CandidateFold, CandidateView
-from evocodec.views.run import RunView, fold
+from evocodec.views.progress import Progress
+from evocodec.views.run import RunView
+from evocodec.views.run_state import fold
+from evocodec.views.snapshot import Snapshots
 
 if TYPE_CHECKING:  # git's client takes its time to import
     from evocodec.champions.repository import ChampionRepository
@@ -23,11 +26,6 @@ if TYPE_CHECKING:  # git's client takes its time to import
 _HASH = re.compile(r"[0-9a-f]{64}")
 _CANDIDATE = re.compile(r"(?:(?P<run>[^/]+)/)?(?P<id>c\d+)")
 _VERSION = re.compile(r"v\d+|current")
-_OUTLINE = (
-    *("run_started", "run_stopped", "anchor_ready", "candidate_opened", "planned"),
-    *("code_written", "reviewed", "stage_started", "attempt_failed", "screened", "evaluated"),
-    *("held_out_tested", "judged", "adopted", "candidate_closed"),
-)
 
 
 class Resolver:
@@ -42,11 +40,13 @@ class Resolver:
         blobs: BlobStore,
         champions: "Callable[[], ChampionRepository]",
         place: Path,
+        snapshots: Snapshots,
     ) -> None:
         self._ledger = ledger
         self._blobs = blobs
         self._champions = champions
         self._place = place
+        self._snapshots = snapshots
 
     def run_id(self, run_id: str | None) -> str:
         """A run's whole id, from that, a part of it, or ``latest`` or None for the newest."""
@@ -69,15 +69,12 @@ class Resolver:
 
     def view(self, run_id: str | None) -> RunView:
         """A run as it is now."""
-        return fold(event for _, event in self._ledger.events(self.run_id(run_id)))
+        return self.progress(self.run_id(run_id))[0].view()
 
-    def outline(self, run_id: str | None) -> RunView:
-        """A run for a list of its candidates: without rate points and model calls.
-
-        They are half of a run's events, and nothing that ``ls`` shows is made from them.
-        """
-        events = self._ledger.events(self.run_id(run_id), kinds=_OUTLINE)
-        return fold(event for _, event in events)
+    def progress(self, run_id: str) -> tuple[Progress, int]:
+        """The progress of a run, by its whole id, and the position of its newest event."""
+        progress = Progress()
+        return progress, self._snapshots.follow(self._ledger, run_id, progress)
 
     def candidate(self, ref: str) -> CandidateView:
         """A candidate: ``c0007`` of the newest run, or ``RUN/c0007``; no other is read."""

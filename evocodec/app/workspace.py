@@ -42,8 +42,13 @@ class Workspace:
 
     @property
     def cache(self) -> Path:
-        """Anchor curves."""
+        """Anchor curves, and whatever else can be made again."""
         return self.root / "cache"
+
+    @property
+    def view_snapshots(self) -> Path:
+        """Snapshots of long runs' views."""
+        return self.cache / "views"
 
     @property
     def clip_sets(self) -> Path:

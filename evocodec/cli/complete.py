@@ -17,7 +17,7 @@ def references(incomplete: str) -> list[tuple[str, str]]:
     with _laboratory() as laboratory:
         if laboratory is None:
             return []
-        run = laboratory.outline()
+        run = laboratory.view()
         versions = [(v.tag, f"version, {v.bitrate_mbps or 0:.2f} Mbit/s") for v in run.versions]
         candidates = [(c.candidate_id, c.status.value) for c in run.candidates]
         return [pair for pair in versions + candidates if pair[0].startswith(incomplete)]

@@ -9,7 +9,7 @@ from evocodec.search.archive import Archive, SearchMode
 from evocodec.search.champion import CurrentChampion
 from evocodec.search.facts import FactsOfOldPrograms
 from evocodec.search.novelty import Novelty
-from evocodec.views.run import RunState
+from evocodec.views.run_state import RunState
 
 
 @dataclass(frozen=True, slots=True)

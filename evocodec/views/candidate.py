@@ -161,6 +161,16 @@ class CandidateFold:
         self._counts: Counter[tuple[int, Stage]] = Counter()
         self._stages: list[Stage] = []
         self._view: CandidateView | None = None
+        self._restored: CandidateView | None = None
+
+    @classmethod
+    def of(cls, view: CandidateView, *, place: int = 0) -> "CandidateFold":
+        """Return the fold of which this is the view, to go on from."""
+        fold = cls(view.candidate_id, place=place)
+        fold.status, fold.activity, fold.failure = view.status, view.activity, view.failure
+        fold.score, fold.adopted = view.score, view.adoption is not None
+        fold._view = fold._restored = view
+        return fold
 
     @property
     def running(self) -> bool:
@@ -169,6 +179,8 @@ class CandidateFold:
 
     def apply(self, event: ev.Event) -> None:
         """Apply one of its events, in the order of the ledger."""
+        if self._restored is not None:
+            self._take_up(self._restored)
         self._view = None
         self._fields.setdefault("started_at", event.at)
         apply = _APPLY.get(type(event))
@@ -195,6 +207,18 @@ class CandidateFold:
                 retries=self._retries,
             )
         return self._view
+
+    def _take_up(self, view: CandidateView) -> None:
+        """Take a view apart again: of thousands that are restored, few ever change."""
+        self._restored = None
+        self._fields = {name: getattr(view, name) for name in _FIELDS}
+        self._calls, self._retries, self._cost_usd = view.model_calls, view.retries, view.cost_usd
+        self._prompt_tokens = view.prompt_tokens
+        self._completion_tokens = view.completion_tokens
+        self._attempts = {attempt.attempt: attempt for attempt in view.attempts}
+        self._points = list(view.points)
+        self._counts.update((point.attempt, point.stage) for point in view.points)
+        self._stages = list(view.stages)
 
     def _opened(self, event: ev.CandidateOpened) -> None:
         self._fields.update(number=event.number, parent_id=event.parent_id)
@@ -289,6 +313,13 @@ class CandidateFold:
             AttemptView(number, **changes) if known is None else replace(known, **changes)
         )
 
+
+_FIELDS = (
+    *("candidate_id", "number", "parent_id", "reason", "experiment_id", "origin", "hypothesis"),
+    *("steps", "edits", "stage", "stage_points", "screen", "held_out", "verdict", "adoption"),
+    *("started_at", "ended_at"),
+)
+"""Fields of a view that the fold keeps as they are."""
 
 _APPLY: dict[type, Callable[[CandidateFold, Any], None]] = {
     ev.CandidateOpened: CandidateFold._opened,

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from evocodec.domain.clock import epoch_seconds
 from evocodec.domain.events import ModelCalled
 
 
@@ -44,3 +45,28 @@ class BestSoFar:
     def best(self) -> str:
         """The candidate's id; empty before the first score."""
         return self._best
+
+
+@dataclass(slots=True)
+class SessionTime:
+    """Seconds of a run's sessions: ``seconds`` of those that ended, and when one ``began``."""
+
+    seconds: float = 0.0
+    began: float | None = None
+
+    def begin(self, at: str) -> None:
+        """Begin a session at an event's time."""
+        self.began = epoch_seconds(at)
+
+    def end(self, at: str) -> None:
+        """End the session, if one is open, at an event's time."""
+        self.seconds += self._open(at)
+        self.began = None
+
+    def until(self, at: str) -> float:
+        """Return the seconds of all sessions, the open one until an event's time."""
+        return self.seconds + self._open(at)
+
+    def _open(self, at: str) -> float:
+        end = epoch_seconds(at)
+        return 0.0 if self.began is None or end is None else max(end - self.began, 0.0)

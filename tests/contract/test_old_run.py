@@ -24,7 +24,7 @@ from evocodec.domain.vocabulary import Proposer, ReviewerName, RunOutcome
 from evocodec.store.event_json import event_from_json, event_to_json
 from evocodec.store.sqlite.ledger import SqliteLedger
 from evocodec.telemetry.metrics import RunMetrics
-from evocodec.views.run import fold
+from evocodec.views.run_state import fold
 
 OLD = Path(__file__).parents[1] / "data" / "run_v0_1.sql"
 RUN = "run-20261130-152723-a060"

@@ -14,7 +14,6 @@ from evocodec.cli.display.json import JsonDisplay
 from evocodec.cli.display.lines import describe
 from evocodec.cli.display.live import LiveDisplay
 from evocodec.cli.display.plain import PlainDisplay
-from evocodec.cli.display.progress import Progress
 from evocodec.cli.payload.run import plain
 from evocodec.cli.render.event_log import EventLines, json_lines
 from evocodec.domain.clock import epoch_seconds
@@ -23,6 +22,7 @@ from evocodec.domain.results import Stage
 from evocodec.formatting import duration
 from evocodec.store.event_json import event_from_json, event_to_json
 from evocodec.views.candidate import CandidateFold, CandidateView
+from evocodec.views.progress import Progress
 from tests.support import sample_run as story
 
 

@@ -1,7 +1,7 @@
 """What looking at a run reads and makes: counted, so that it cannot grow with the run unnoticed."""
 
 import gc
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,32 +13,13 @@ from evocodec.domain.errors import UserError
 from evocodec.domain.events import CandidateOpened, Event
 from evocodec.domain.program import ProgramFacts
 from evocodec.search.state import new_search_state
-from evocodec.store.memory import MemoryBlobStore, MemoryLedger
+from evocodec.store.memory import MemoryBlobStore
 from evocodec.views.candidate import CandidateFold, CandidateView
-from evocodec.views.run import RunState, fold
+from evocodec.views.run_state import RunState, fold
+from evocodec.views.snapshot import Snapshots
 from graph.history import planner_history
 from tests.support import sample_run as story
-
-
-class CountingLedger(MemoryLedger):
-    """Counts the events that were read out of it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.read = 0
-
-    def events(
-        self,
-        run_id: str,
-        *,
-        after: int = 0,
-        candidate_id: str | None = None,
-        kinds: Sequence[str] = (),
-    ) -> Iterator[tuple[int, Event]]:
-        found = super().events(run_id, after=after, candidate_id=candidate_id, kinds=kinds)
-        for position, event in found:
-            self.read += 1
-            yield position, event
+from tests.support.counting_ledger import CountingLedger
 
 
 def recorded(candidates: int) -> CountingLedger:
@@ -59,7 +40,8 @@ def opened(number: int) -> CandidateOpened:
 
 
 def resolver(ledger: CountingLedger) -> Resolver:
-    return Resolver(ledger, MemoryBlobStore(), lambda: cast(Any, None), Path("w"))
+    snapshots = Snapshots(Path("/dev/null"))
+    return Resolver(ledger, MemoryBlobStore(), lambda: cast(Any, None), Path("w"), snapshots)
 
 
 def test_showing_a_candidate_reads_that_candidate_and_not_the_run() -> None:
@@ -86,24 +68,6 @@ def test_an_excerpt_says_of_a_candidate_what_the_whole_run_says() -> None:
 def test_a_candidate_that_is_not_there_is_told_with_the_last_one() -> None:
     with pytest.raises(UserError, match="its last is c0011"):
         resolver(recorded(5)).excerpt("c0099")
-
-
-def test_an_outline_lists_every_candidate_without_reading_points_and_calls() -> None:
-    ledger = recorded(5)
-    find = resolver(ledger)
-    outline = find.outline(None)
-    skipped = [
-        e
-        for e in story.story()
-        if e.kind in {"point_measured", "model_called", "infrastructure_retried"}
-    ]
-    assert skipped
-    assert ledger.read == len(story.story()) + 5 - len(skipped)
-    listed = [(c.candidate_id, c.status, c.score, c.screen, c.verdict) for c in outline.candidates]
-    whole = find.view(None)
-    assert listed == [
-        (c.candidate_id, c.status, c.score, c.screen, c.verdict) for c in whole.candidates
-    ]
 
 
 def test_a_view_makes_anew_only_the_candidates_that_changed(

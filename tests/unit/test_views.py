@@ -20,7 +20,8 @@ from evocodec.domain.vocabulary import (
     RunOutcome,
     VerdictRule,
 )
-from evocodec.views.run import RunState, RunView, fold
+from evocodec.views.run import RunView
+from evocodec.views.run_state import RunState, fold
 
 
 def at(second: float) -> str:

@@ -15,7 +15,6 @@ from rich.text import Text
 from evocodec.cli.command import command
 from evocodec.cli.commands.champions import find_version, version_payload, version_rows
 from evocodec.cli.complete import references, run_ids
-from evocodec.cli.display.progress import Progress
 from evocodec.cli.display.status_panel import status_panel
 from evocodec.cli.payload.run import (
     candidate_payload,
@@ -35,7 +34,6 @@ from evocodec.domain.errors import UserError
 from evocodec.domain.events import Event, RunStopped
 from evocodec.domain.vocabulary import RunPhase
 from evocodec.formatting import duration, plural
-from evocodec.views.bulk import collector_paused
 from evocodec.views.candidate import CandidateView
 from evocodec.views.run import RunView
 
@@ -123,26 +121,20 @@ class _Follower:
         self._session = session
         self._laboratory = laboratory
         self._run_id = run_id
-        self._position = 0
-        self._at = ""
-        self._now: float | None = None
-        self._progress = Progress(self._clock)
-        self.stopped = False
+        self._progress, self._position = laboratory.progress(run_id)
 
-    def _clock(self) -> float:
-        """The present, or the time of the event that is being read: parsed only when asked for."""
-        return self._now if self._now is not None else epoch_seconds(self._at) or 0.0
+    @property
+    def stopped(self) -> bool:
+        """Whether the run has stopped, as far as its events were read."""
+        return self._progress.phase is RunPhase.STOPPED
 
     def status_panel(self) -> RenderableType:
-        with collector_paused():
-            for position, event in self._laboratory.events(self._run_id, after=self._position):
-                self._position = position
-                self._at, self._now = event.at, None
-                self._progress.apply(event)
-                self.stopped = isinstance(event, RunStopped)
-        if not self.stopped:  # at a stop, time stood still for what is left open
-            self._now = time.time()
-        snapshot = self._progress.snapshot()
+        """Return the panel of this moment."""
+        for position, event in self._laboratory.events(self._run_id, after=self._position):
+            self._position = position
+            self._progress.apply(event)
+        # At a stop, time stood still for what is left open.
+        snapshot = self._progress.snapshot(now=None if self.stopped else time.time())
         run = snapshot.run
         return status_panel(
             snapshot,
@@ -183,7 +175,7 @@ def list_candidates(
     ~ marks an estimate of the screen stage. Failed candidates are never sorted first.
     """
     with session.laboratory() as laboratory:
-        view = laboratory.outline(run)
+        view = laboratory.view(run)
     found = [c for c in view.candidates if status is None or c.status is status]
     if sort is Sort.BITRATE:
         found.sort(key=lambda candidate: _rank(candidate, view))

@@ -11,11 +11,11 @@ from rich.text import Text
 
 from evocodec.cli.display.lines import Tone
 from evocodec.cli.display.plain import PREPARING
-from evocodec.cli.display.progress import Progress, Snapshot
 from evocodec.cli.display.status_panel import status_panel
 from evocodec.cli.render.text import clean
 from evocodec.domain import events as ev
 from evocodec.formatting import duration
+from evocodec.views.progress import Progress, Snapshot
 
 REFRESH_PER_SECOND: Final = 4
 HINT: Final = "  Ctrl-C stops cleanly; a stopped run can be resumed"

@@ -9,9 +9,9 @@ from typing import Final, Self
 from rich.console import Console
 
 from evocodec.cli.display.lines import Line, Tone, describe, introduce
-from evocodec.cli.display.progress import Progress
 from evocodec.domain import events as ev
 from evocodec.formatting import duration, plural
+from evocodec.views.progress import Progress
 
 PULSE_SECONDS: Final = 6.0
 PREPARING: Final = "starting Ray, reading the clips, measuring HEVC on them"

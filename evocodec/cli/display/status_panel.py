@@ -1,18 +1,19 @@
 """Status panel of a run, for the live display and for ``status``."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from evocodec.cli.display.lines import Line, Tone
-from evocodec.cli.display.progress import CandidateStep, Snapshot
+from evocodec.cli.display.lines import Tone, describe
 from evocodec.cli.render.text import clean, shorten, sparkline, versus_hevc
+from evocodec.domain.events import Event
 from evocodec.domain.results import HEVC_BITRATE_MBPS
 from evocodec.domain.vocabulary import Proposer, RunPhase
 from evocodec.formatting import amount, duration, money, number, percent, plural
+from evocodec.views.progress import CandidateStep, Snapshot
 from evocodec.views.run import RunView
 
 BAR_CELLS: Final = 10
@@ -165,10 +166,10 @@ def _bar(fraction: float | None) -> Text:
     return bar
 
 
-def _recent(lines: Iterable[Line], width: int) -> Iterator[RenderableType]:
-    for line in reversed(list(lines)):
+def _recent(events: Sequence[Event], width: int) -> Iterator[RenderableType]:
+    for event in reversed(events):
         text = Text("  ")
-        text.append_text(line.render())
+        text.append_text(describe(event).render())
         yield cut(text, width)
 
 

@@ -1,18 +1,20 @@
-"""Display state: the run's view, and the start time of each candidate's present step."""
+"""Progress of a run: its view, and since when each candidate has been at its present step."""
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 
-from evocodec.cli.display.lines import Line, describe
 from evocodec.domain import events as ev
+from evocodec.domain.clock import epoch_seconds
 from evocodec.domain.results import Stage
+from evocodec.domain.vocabulary import RunPhase
 from evocodec.views.candidate import CandidateView
-from evocodec.views.run import RunState, RunView
+from evocodec.views.run import RunView
+from evocodec.views.run_state import RunFacts, RunState
 
 FULL_POINTS_PER_CLIP = 4  # the fewest that make a usable curve
-RECENT_LINES = 12
+RECENT_EVENTS = 12
 _RECENT = frozenset({ev.CandidateClosed, ev.InfrastructureRetried})
 _SAME_STEP = frozenset({ev.PointMeasured, ev.ModelCalled, ev.InfrastructureRetried})
 LEFT_OPEN = "waiting to go on"  # nobody has taken it up since the run was resumed
@@ -32,38 +34,53 @@ class CandidateStep:
 class Snapshot:
     """A consistent picture of the run for one drawing.
 
-    ``begun`` is False while a resumed run has not gone on yet: what is known is of the past then.
-    ``points_before`` are the rate points of earlier sessions, of ``run.points``.
+    ``recent`` are the last candidates that were closed and tasks that were lost. ``begun`` is False
+    while a resumed run has not gone on yet: what is known is of the past then. ``points_before``
+    are the rate points of earlier sessions, of ``run.points``.
     """
 
     run: RunView
     steps: tuple[CandidateStep, ...]
-    recent: tuple[Line, ...]
+    recent: tuple[ev.Event, ...]
     seconds: float
     begun: bool = True
     points_before: int = 0
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
+class ProgressFacts:
+    """Everything that a Progress knows, to go on from later; ``since`` is in its clock's seconds.
+
+    ``left`` are the candidates that an earlier session left open.
+    """
+
+    run: RunFacts
+    since: Mapping[str, tuple[str, float]]
+    left: tuple[str, ...]
+    points_before: int
+    recent: tuple[ev.Event, ...]
+
+
 class Progress:
     """Follows events from any thread; ``clock`` is in seconds and only differences matter.
 
-    An event costs what it changes; a view of the whole run is made when one is drawn.
+    Without a clock it is the time of the newest event: for a run that is read from its ledger. An
+    event costs what it changes; a view of the whole run is made when one is drawn.
     """
 
-    clock: Callable[[], float]
-    began: float = 0.0
-    _state: RunState = field(default_factory=RunState)
-    _since: dict[str, tuple[str, float]] = field(default_factory=dict)
-    _left: set[str] = field(default_factory=set)
-    _begun: bool = True
-    _points: int = 0
-    _points_before: int = 0
-    _recent: deque[ev.Event] = field(default_factory=lambda: deque(maxlen=RECENT_LINES))
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def __post_init__(self) -> None:
-        self.began = self.clock()
+    def __init__(self, clock: Callable[[], float] | None = None) -> None:
+        self._clock = clock
+        self._at = ""
+        self._state = RunState()
+        self._since: dict[str, tuple[str, float]] = {}
+        self._left: set[str] = set()
+        self._begun = True
+        self._points = 0
+        self._points_before = 0
+        self._recent: deque[ev.Event] = deque(maxlen=RECENT_EVENTS)
+        # The display's thread takes a snapshot while candidates' threads report.
+        self._lock = threading.Lock()
+        self.began = self._now()
 
     def replay(self, events: Iterable[ev.Event]) -> None:
         """Take in what happened before this session: nothing of it is going on now."""
@@ -75,9 +92,9 @@ class Progress:
 
     def apply(self, event: ev.Event) -> None:
         """Take in one event."""
-        # The display's thread takes a snapshot while candidates' threads report.
         kind = type(event)
         with self._lock:
+            self._at = event.at
             if kind is ev.RunStarted:
                 self._leave_open()
                 self._begun = True
@@ -90,21 +107,54 @@ class Progress:
             if event.candidate_id and kind not in _SAME_STEP:
                 self._note_step(event.candidate_id)
 
-    def snapshot(self) -> Snapshot:
-        """Return the picture of this moment."""
+    @property
+    def phase(self) -> RunPhase:
+        """Whether the run is running, has stopped, or is empty."""
+        return self._state.phase
+
+    def view(self) -> RunView:
+        """Return the run as it is known so far."""
+        return self._state.view()
+
+    def snapshot(self, *, now: float | None = None) -> Snapshot:
+        """Return the picture of this moment, or of ``now`` on its clock."""
         with self._lock:
-            now = self.clock()
+            moment = self._now() if now is None else now
             run = self._state.view()
             clips = max(len(run.clips), 1)
-            steps = tuple(self._step(c, now, clips) for c in self._state.in_flight())
+            steps = tuple(self._step(c, moment, clips) for c in self._state.in_flight())
             return Snapshot(
                 run,
                 steps,
-                tuple(describe(event) for event in self._recent),
-                now - self.began,
+                tuple(self._recent),
+                moment - self.began,
                 begun=self._begun,
                 points_before=self._points_before,
             )
+
+    def facts(self) -> ProgressFacts:
+        """Return everything that is known, for ``restore``."""
+        with self._lock:
+            return ProgressFacts(
+                self._state.facts(),
+                dict(self._since),
+                tuple(sorted(self._left)),
+                self._points_before,
+                tuple(self._recent),
+            )
+
+    def restore(self, facts: ProgressFacts) -> None:
+        """Go on from what another knew; for one that has seen no event yet."""
+        with self._lock:
+            view = facts.run.view
+            self._state = RunState(facts.run)
+            self._at, self._points = view.last_at, view.points
+            self._since, self._left = dict(facts.since), set(facts.left)
+            self._points_before = facts.points_before
+            self._recent.extend(facts.recent)
+
+    def _now(self) -> float:
+        return self._clock() if self._clock is not None else epoch_seconds(self._at) or 0.0
 
     def _leave_open(self) -> None:
         """Whatever is in flight was left open by an earlier session."""
@@ -116,7 +166,7 @@ class Progress:
         if not activity:
             self._since.pop(candidate_id, None)
         elif self._since.get(candidate_id, ("", 0.0))[0] != activity:
-            self._since[candidate_id] = (activity, self.clock())
+            self._since[candidate_id] = (activity, self._now())
 
     def _step(self, candidate: CandidateView, now: float, clips: int) -> CandidateStep:
         since = self._since.get(candidate.candidate_id, ("", now))[1]
