@@ -1,21 +1,24 @@
 """The doctor: what this machine has, what is missing, and what to do about it."""
 
+import contextlib
 import importlib.metadata
 import importlib.util
 import os
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from evocodec.app.engine import make_policy
+from evocodec.app.engine import make_limits, make_policy
 from evocodec.app.workspace import Workspace
 from evocodec.config import Settings
 from evocodec.domain.check import Check
 from evocodec.domain.errors import ConfigError, EvocodecError
 from evocodec.domain.vocabulary import ModelRole
+from evocodec.execution.launchers import LauncherPool
 from evocodec.models.endpoint import endpoint_for
+from evocodec.sandbox.launcher import IsolationReport
 from evocodec.sandbox.policy import UNSAFE_FLOOR
 
 
@@ -100,24 +103,43 @@ def _ffmpeg() -> Check:
 
 
 def _sandbox(settings: Settings) -> Check:
-    from evocodec.sandbox.probe import probe
-
+    """Every launcher that a run uses here, each layer of each, and why one is off."""
     policy = make_policy(settings)
     # Without a floor, so that missing layers are reported instead of refused.
-    report = probe(
-        replace(policy, floor=UNSAFE_FLOOR, mode="pod" if policy.mode == "pod" else "auto")
+    open_policy = replace(
+        policy, floor=UNSAFE_FLOOR, mode="pod" if policy.mode == "pod" else "auto"
     )
-    layers = ", ".join(f"{name} {state}" for name, state in report.layers.items())
-    missing = report.missing_for(policy.required)
+    with contextlib.closing(LauncherPool()) as pool:
+        reports = pool.describe(open_policy, make_limits(settings))
+    weakest = IsolationReport.weakest(reports)
+    parts = _layer_states(reports)
+    missing = weakest.missing_for(policy.required)
     if missing:
         return Check(
             "sandbox",
             "fail",
-            f"below the floor, missing: {', '.join(missing)} ({layers})",
+            f"below the floor, missing: {', '.join(missing)}",
             "use a Linux kernel with seccomp (and user namespaces or Landlock, if you can), "
             "or --unsafe on a machine that has nothing to lose",
+            parts,
         )
-    return Check("sandbox", "ok", layers)
+    off = [layer for layer in weakest.layers if not weakest.holds(layer)]
+    on = len(weakest.layers) - len(off)
+    detail = f"{on} layers on" + (f", {len(off)} off: {', '.join(off)}" if off else "")
+    return Check("sandbox", "ok", detail, parts=parts)
+
+
+def _layer_states(reports: Mapping[str, IsolationReport]) -> dict[str, str]:
+    """Layer → state, once where all launchers agree."""
+    states = {}
+    for layer in sorted({layer for report in reports.values() for layer in report.layers}):
+        found = {use: report.layers.get(layer, "off") for use, report in reports.items()}
+        if len(set(found.values())) == 1:
+            states[str(layer)] = next(iter(found.values()))
+        else:
+            for use, state in found.items():
+                states[f"{layer} (launcher that {use})"] = state
+    return states
 
 
 def _clips() -> Check:

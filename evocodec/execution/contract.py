@@ -21,7 +21,7 @@ class EngineOptions:
     """Placement, limits and retries of tasks. An empty ``address`` starts a local cluster.
 
     ``writer_id`` is the name that every measured stream is packed under, so that its length counts
-    the same for all. ``grace_seconds`` beyond the sandbox's own wall limit is when a task counts as
+    the same for all. ``grace_seconds`` beyond the sandbox's own patience is when a task counts as
     lost; one that verifies has twice as long. ``sandboxes_per_task`` is of Ray's custom resource
     ``sandbox``, by which workers of the sandbox image are told from other nodes.
     ``first_worker_seconds`` is how long a cluster may need for its first node, ``head_seconds`` how

@@ -143,7 +143,7 @@ class Engine:
         dispatch = Dispatch(
             Submitter(self._workers, dict(self._frames), program, self._spec),
             retries=self._options.retries,
-            phase_seconds=self._options.limits.wall_seconds + self._options.grace_seconds,
+            phase_seconds=self._options.limits.patience_seconds + self._options.grace_seconds,
             on_point=on_point,
             on_retry=noted_retry,
             stops=(self._closing,) if stop is None else (self._closing, stop),

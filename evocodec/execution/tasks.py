@@ -37,7 +37,7 @@ from evocodec.execution.messages import (
 from evocodec.metrics.meter import measure
 from evocodec.sandbox.conformance import check_determinism, frames_digest
 from evocodec.sandbox.launcher import IsolationReport, Launcher
-from evocodec.sandbox.policy import Policy
+from evocodec.sandbox.policy import Limits, Policy
 from evocodec.video.frame_store import IN_MEMORY_BYTES, FrameWriter
 
 Packets = tuple[bytes, ...]
@@ -142,10 +142,10 @@ def verify_task(program: str, packed: bytes, digest: str, spec: TaskSpec) -> Ite
         yield Verified()
 
 
-def describe_task(policy: Policy) -> tuple[int, IsolationReport | InfraLoss]:
-    """Start this worker's fork server; return the process id, and which layers hold."""
+def describe_task(policy: Policy, limits: Limits) -> tuple[int, IsolationReport | InfraLoss]:
+    """Start this worker's fork servers; return the process id, and which layers hold in all."""
     try:
-        return os.getpid(), _launcher("", policy).describe()
+        return os.getpid(), IsolationReport.weakest(worker_pool().describe(policy, limits))
     except InfrastructureFailure as failure:
         return os.getpid(), InfraLoss(str(failure))
 

@@ -1,14 +1,15 @@
-"""The path broker: answers the system calls of a job that take paths.
+"""The path broker: answers the system calls of a job that take paths, and counts its threads.
 
 It is used where jobs have no root folder of their own. It is a process beside the fork server,
 behind the same Landlock rules as the jobs, without any privilege. It copies a path out of the
 caller's memory once, looks it up in the ``VirtualFs``, performs the call itself, and answers. The
 kernel never reads the caller's memory again, so a job gains nothing by changing the path meanwhile.
-No call continues without the broker; when the broker dies, these calls fail.
+No such call continues without the broker; when the broker dies, these calls fail. A new thread it
+leaves to the kernel, which reads nothing but registers then, up to the job's limit of threads.
 
-Each job, while it can still be trusted, sends its seccomp listener, its own memory as a file (which
-needs no permission to trace the job), and its descriptors. One thread; jobs take turns call by
-call.
+Each job, while it can still be trusted, sends its seccomp listener, its own memory and the folder
+of its threads as files (which needs no permission to trace the job), and its descriptors. One
+thread; jobs take turns call by call.
 """
 
 import contextlib
@@ -20,19 +21,21 @@ import platform
 import select
 import socket
 import stat
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from evocodec.isolation import linux, seccomp_notify
 from evocodec.isolation.seccomp_notify import Notification
-from evocodec.isolation.syscalls import ALLOWED, BROKERED, CONDITIONAL
+from evocodec.isolation.syscalls import ALLOWED, BROKERED, CONDITIONAL, COUNTED
 from evocodec.isolation.virtual_fs import VirtualFs, mode_of, status_of
 
 STANDARD_FDS = 5
-"""Number of a job's descriptors, 0 to 4, that it sends after its listener and its memory."""
+"""Number of a job's descriptors, 0 to 4, that it sends after its listener, memory and threads."""
 HEARTBEAT = b"H"
 """Sent by the fork server; the broker sends the same bytes back."""
+_STARTING_SECONDS = 1.0
 _MAX_PATH = 4096
 _AT_FDCWD = -100
 _AT_NO_FOLLOW, _AT_NO_AUTOMOUNT, _AT_EMPTY_PATH = 0x100, 0x800, 0x1000
@@ -55,7 +58,11 @@ class _Descriptor(NamedTuple):
 class _Job:
     listener: int
     memory: int
+    tasks: int
+    most_threads: int
     descriptors: dict[int, _Descriptor] = field(default_factory=dict)
+    # Threads that were allowed to start one, and when: the kernel may not have counted it yet.
+    starting: dict[int, float] = field(default_factory=dict)
 
 
 class Broker:
@@ -82,9 +89,10 @@ class Broker:
             "lstat": lambda job, call: self._lstat(job, *call.arguments[:2]),
             "newfstatat": lambda job, call: self._stat(job, *call.arguments[:4]),
             "fstat": lambda job, call: self._fstat(job, *call.arguments[:2]),
+            "clone": self._start_thread,
         }
         numbers = ALLOWED | CONDITIONAL
-        self._handlers = {numbers[name][column]: handlers[name] for name in BROKERED}
+        self._handlers = {numbers[name][column]: handlers[name] for name in (*BROKERED, *COUNTED)}
 
     def serve(self) -> None:
         """Run until the fork server is gone."""
@@ -99,18 +107,18 @@ class Broker:
                     self._drop(self._jobs.pop(fd))
 
     def _accept(self) -> bool:
-        message, fds, _flags, _address = socket.recv_fds(self._control, 16, 2 + STANDARD_FDS)
+        message, fds, _flags, _address = socket.recv_fds(self._control, 16, 3 + STANDARD_FDS)
         if not message:
             return False
         if message == HEARTBEAT:
             self._control.send(HEARTBEAT)
             return True
-        if len(fds) != 2 + STANDARD_FDS:  # out of descriptors: the job's calls then fail
+        if len(fds) != 3 + STANDARD_FDS:  # out of descriptors: the job's calls then fail
             for fd in fds:
                 os.close(fd)
             return True
-        listener, memory, *descriptors = fds
-        job = _Job(listener, memory)
+        listener, memory, tasks, *descriptors = fds
+        job = _Job(listener, memory, tasks, most_threads=int(message))
         for number, fd in enumerate(descriptors):
             job.descriptors[number] = _Descriptor(status_of(fd))
             os.close(fd)
@@ -124,11 +132,13 @@ class Broker:
         self._poller.unregister(job.listener)
         os.close(job.listener)
         os.close(job.memory)
+        os.close(job.tasks)
 
     def _answer(self, job: _Job) -> None:
         notification = seccomp_notify.receive(job.listener)
         if notification is None:
             return
+        job.starting.pop(notification.thread, None)  # it has come back from starting one
         try:
             value = self._handlers[notification.number](job, notification)
         except OSError as error:
@@ -202,6 +212,20 @@ class Broker:
     def _fstat(self, job: _Job, descriptor: int, buffer: int) -> int:
         self._write(job, buffer, _descriptor(job, descriptor).status)
         return 0
+
+    def _start_thread(self, job: _Job, notification: Notification) -> None:
+        """Let the kernel start a thread, unless the job has as many as it may.
+
+        The other filter has checked the flags, which are in registers and so cannot change.
+        """
+        now = time.monotonic()
+        job.starting = {k: at for k, at in job.starting.items() if now - at < _STARTING_SECONDS}
+        # A folder has two links more than it has folders in it, and here each thread is one.
+        threads = os.fstat(job.tasks).st_nlink - 2
+        if threads + len(job.starting) >= job.most_threads:
+            raise OSError(errno.EAGAIN, "too many threads")
+        job.starting[notification.thread] = now
+        seccomp_notify.let_continue(job.listener, notification)
 
     # -- the job's memory, and its paths        ------------------------------------------------
 

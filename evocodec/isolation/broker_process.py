@@ -93,8 +93,10 @@ class BrokerProcess:
             self.pid = self.fd = -1
 
 
-def enter(control_fd: int, memory_fd: int, *, devices: bool) -> str:
+def enter(control_fd: int, own_fds: Sequence[int], *, most_threads: int, devices: bool) -> str:
     """Let the broker answer the path calls of this process; returns ``on`` or ``off: reason``.
+
+    ``own_fds``: this process's memory, and the folder of its threads.
 
     Raises OSError when the broker is gone or hides nothing: the job must not run then.
     """
@@ -104,11 +106,12 @@ def enter(control_fd: int, memory_fd: int, *, devices: bool) -> str:
         return f"off: {error}"
     control = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, 0, control_fd)
     try:
-        socket.send_fds(control, [b"J"], [listener, memory_fd, *range(STANDARD_FDS)])
+        limit = str(most_threads).encode()
+        socket.send_fds(control, [limit], [listener, *own_fds, *range(STANDARD_FDS)])
     finally:
         control.close()
-        os.close(listener)
-        os.close(memory_fd)
+        for fd in (listener, *own_fds):
+            os.close(fd)
     # stat succeeds if the broker hides nothing, and fails with another error if it is dead.
     with contextlib.suppress(FileNotFoundError):
         os.stat("/proc/self")
@@ -149,7 +152,7 @@ def _confine(ruleset_fds: Sequence[int], *, user: int) -> None:
     linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
     linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1)
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # two for each job
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # three for each job
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     for fd in ruleset_fds:
         landlock.enter(fd)

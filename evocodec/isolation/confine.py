@@ -7,7 +7,7 @@ not offer is reported as ``off: reason``; whether that is enough is decided by t
 import os
 import resource
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from evocodec.domain.vocabulary import Layer
@@ -17,6 +17,18 @@ NOBODY = 65534
 POD_MODE = "off: pod mode"
 _OPEN_FILES = 64
 _STACK_BYTES = 8 << 20
+_ULIMITS = {
+    resource.RLIMIT_AS: "ulimit -v (RLIMIT_AS)",
+    resource.RLIMIT_CORE: "ulimit -c (RLIMIT_CORE)",
+    resource.RLIMIT_CPU: "ulimit -t (RLIMIT_CPU)",
+    resource.RLIMIT_DATA: "ulimit -d (RLIMIT_DATA)",
+    resource.RLIMIT_FSIZE: "ulimit -f (RLIMIT_FSIZE)",
+    resource.RLIMIT_MEMLOCK: "ulimit -l (RLIMIT_MEMLOCK)",
+    resource.RLIMIT_MSGQUEUE: "ulimit -q (RLIMIT_MSGQUEUE)",
+    resource.RLIMIT_NOFILE: "ulimit -n (RLIMIT_NOFILE)",
+    resource.RLIMIT_NPROC: "ulimit -u (RLIMIT_NPROC)",
+    resource.RLIMIT_STACK: "ulimit -s (RLIMIT_STACK)",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +92,7 @@ def enter(config: Confinement, prepared: Prepared, job: JobLimits) -> dict[Layer
     """Enter all other layers; returns the states of all: ``on``, ``abi N`` or ``off: reason``."""
     base_address_bytes = _address_space_bytes(config.proc_fd)
     layers = dict(prepared.layers)
-    memory_fd = _own_memory(config)
+    own_fds = _own_files(config)
     os.close(config.proc_fd)
     layers[Layer.CAPABILITIES] = _attempt(linux.drop_capabilities, "none")
     limits = _limits(config, job, base_address_bytes, _file_bytes(config, layers))
@@ -93,7 +105,9 @@ def enter(config: Confinement, prepared: Prepared, job: JobLimits) -> dict[Layer
     # After the last change of credentials, which would clear it.
     linux.prctl(linux.PR_SET_PDEATHSIG, 9)
     layers[Layer.NO_NEW_PRIVS] = _attempt(lambda: linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1))
-    layers |= _restrict_files_and_calls(config, memory_fd, prepared.filter)
+    layers |= _restrict_files_and_calls(config, own_fds, job, prepared.filter)
+    if resource.RLIMIT_NPROC not in limits and layers[Layer.PATH_BROKER] != "on":
+        layers[Layer.RLIMITS] += "; threads are counted from outside only"
     return layers
 
 
@@ -102,7 +116,7 @@ def _file_bytes(config: Confinement, layers: Mapping[Layer, str]) -> int:
 
 
 def _restrict_files_and_calls(
-    config: Confinement, memory_fd: int, calls: seccomp.Filter | None
+    config: Confinement, own_fds: Sequence[int], job: JobLimits, calls: seccomp.Filter | None
 ) -> dict[Layer, str]:
     landlock_state = config.landlock_state
     if config.ruleset_fd >= 0:
@@ -110,9 +124,10 @@ def _restrict_files_and_calls(
         os.close(config.ruleset_fd)
     files = not landlock_state.startswith("off")
     broker_state = config.broker_state
-    if memory_fd >= 0:
-        fds = (config.broker_fd, memory_fd)
-        broker_state = broker_process.enter(*fds, devices=config.devices)
+    if own_fds:
+        broker_state = broker_process.enter(
+            config.broker_fd, own_fds, most_threads=job.processes, devices=config.devices
+        )
     seccomp_state = "off: no system call table for this architecture"
     if calls is not None:
         if calls.files and not files:
@@ -146,11 +161,13 @@ def map_user(proc_fd: int, inside: int, outside_uid: int, outside_gid: int) -> N
             os.close(fd)
 
 
-def _own_memory(config: Confinement) -> int:
-    """Open the memory of this process as a file, for the broker; -1 without a broker."""
+def _own_files(config: Confinement) -> list[int]:
+    """Open the memory and the threads of this process, for the broker; none without a broker."""
     if config.broker_fd < 0:
-        return -1
-    return os.open("self/mem", os.O_RDWR | os.O_CLOEXEC, dir_fd=config.proc_fd)
+        return []
+    memory = os.open("self/mem", os.O_RDWR | os.O_CLOEXEC, dir_fd=config.proc_fd)
+    folder_flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+    return [memory, os.open("self/task", folder_flags, dir_fd=config.proc_fd)]
 
 
 def _attempt(action: Callable[[], object], done: str = "on") -> str:
@@ -227,10 +244,15 @@ def _limits(
 
 
 def _set_limits(limits: Mapping[int, int]) -> None:
+    """Raises ValueError where the caller's own limits leave a job less than it is promised."""
     for which, value in limits.items():
         _soft, hard = resource.getrlimit(which)
-        bounded = value if hard == resource.RLIM_INFINITY else min(value, hard)
-        resource.setrlimit(which, (bounded, bounded))
+        if hard != resource.RLIM_INFINITY and hard < value:
+            raise ValueError(
+                f"{_ULIMITS[which]} leaves {hard}, and a job may have {value}: "
+                "raise the limit of the shell or the service that started this"
+            )
+        resource.setrlimit(which, (value, value))
 
 
 def _address_space_bytes(proc_fd: int) -> int:

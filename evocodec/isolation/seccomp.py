@@ -54,6 +54,8 @@ _FCNTL_DESCRIPTORS = (0, 1, 2, 3, 4, 1030)  # duplicate, get and set flags; no s
 _IOCTL_HARMLESS = (0x5401, 0x5413, 0x5421, 0x541B, 0x5450, 0x5451)  # isatty, sizes, close-on-exec
 # Nothing that puts pages out of memory or merges equal ones: others could tell.
 _MADVISE_OWN = (0, 1, 2, 3, 4, 8, 10, 11, 14, 15, 16, 17, 18, 19, 22, 23)
+# None (to ask), SIGILL, SIGTRAP, SIGABRT, SIGBUS, SIGFPE, SIGSEGV; 32, 33: the C library's own.
+_OWN_SIGNALS = (0, 4, 5, 6, 7, 8, 11, 32, 33)
 _FUTEX_PRIVATE = 128
 _FUTEX_COMMAND = 0x7F
 _FUTEX_WAITS = (0, 9)
@@ -128,8 +130,8 @@ def _conditions(
             ALLOW,
             _DENY,
         ],
-        "kill": _if_argument_in(0, (own_pid,)),
-        "tgkill": _if_argument_in(0, (own_pid,)),
+        "kill": _own_signals(own_pid, signal_index=1),
+        "tgkill": _own_signals(own_pid, signal_index=2),
         "fcntl": _if_argument_in(1, _FCNTL_DESCRIPTORS),
         "prctl": _if_argument_in(0, _PRCTL_NAMES),
         "prlimit64": _own_limits_unchanged(own_pid),
@@ -145,6 +147,15 @@ def _if_argument_in(index: int, values: Iterable[int]) -> list[Instruction]:
     for value in values:
         block += [(IF_EQUAL, 0, 1, value), ALLOW]
     return [*block, _DENY]
+
+
+def _own_signals(own_pid: int, *, signal_index: int) -> list[Instruction]:
+    """Let a process signal itself only as a crash does: any other signal comes from outside.
+
+    It could neither stop itself and so its clock, nor pose as killed by somebody else.
+    """
+    send = _if_argument_in(signal_index, _OWN_SIGNALS)
+    return [load_argument(0), (IF_EQUAL, 1, 0, own_pid), _DENY, *send]
 
 
 def _own_limits_unchanged(own_pid: int) -> list[Instruction]:

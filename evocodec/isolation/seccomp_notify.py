@@ -14,7 +14,13 @@ import struct
 from dataclasses import dataclass
 
 from evocodec.isolation import bpf, linux
-from evocodec.isolation.syscalls import ALLOWED, BROKERED, CONDITIONAL, WITHOUT_BROKER
+from evocodec.isolation.syscalls import (
+    ALLOWED,
+    BROKERED,
+    CONDITIONAL,
+    COUNTED,
+    WITHOUT_BROKER,
+)
 
 _NR_SECCOMP = {"x86_64": 317, "aarch64": 277}
 _SET_MODE_FILTER, _GET_NOTIFICATION_SIZES = 1, 3
@@ -25,15 +31,17 @@ _ANSWER = struct.Struct("=QqiI")
 _ADD = struct.Struct("=QIIII")
 _RECEIVE, _SEND, _ADD_DESCRIPTOR, _SET_FLAGS = 0xC0502100, 0xC0182101, 0x40182103, 0x40082104
 _ADD_AND_SEND = 1 << 1
+_CONTINUE = 1 << 0
 _WAKE_ON_SAME_CPU = 1  # Linux 6.6; passed by value
 _SIZES = struct.pack("=3H", _NOTIFICATION.size, _ANSWER.size, 64)
 
 
 @dataclass(frozen=True, slots=True)
 class Notification:
-    """One waiting call: its number and its six arguments as the kernel received them."""
+    """One waiting call: its thread, its number, its six arguments as the kernel received them."""
 
     identity: int
+    thread: int
     number: int
     arguments: tuple[int, ...]
 
@@ -84,7 +92,7 @@ def build(machine: str, *, devices: bool) -> list[bpf.Instruction]:
         bpf.ALLOW,
         (bpf.LOAD, 0, 0, bpf.OFFSET_NUMBER),
     ]
-    for name in BROKERED:
+    for name in (*BROKERED, *COUNTED):
         program += bpf.when_number(numbers[name][column], [bpf.NOTIFY])
     for name in WITHOUT_BROKER:
         program += bpf.when_number(numbers[name][column], [bpf.answer_errno(errno.ENOSYS)])
@@ -113,15 +121,24 @@ def receive(listener: int) -> Notification | None:
         if error.errno in (errno.ENOENT, errno.EINTR):
             return None
         raise
-    identity, _pid, _flags, number, _arch, _pointer, *arguments = _NOTIFICATION.unpack(buffer)
-    return Notification(identity, number, tuple(arguments))
+    identity, thread, _flags, number, _arch, _pointer, *arguments = _NOTIFICATION.unpack(buffer)
+    return Notification(identity, thread, number, tuple(arguments))
 
 
 def answer(listener: int, notification: Notification, value: int) -> None:
     """Let the call return ``value``, or fail with ``-value``; a caller that has died is ignored."""
     fields = (value, 0) if value >= 0 else (0, value)
+    _send(listener, _ANSWER.pack(notification.identity, *fields, 0))
+
+
+def let_continue(listener: int, notification: Notification) -> None:
+    """Let the kernel perform the call; only for one whose arguments are all in registers."""
+    _send(listener, _ANSWER.pack(notification.identity, 0, 0, _CONTINUE))
+
+
+def _send(listener: int, packed: bytes) -> None:
     try:
-        fcntl.ioctl(listener, _SEND, _ANSWER.pack(notification.identity, *fields, 0))
+        fcntl.ioctl(listener, _SEND, packed)
     except OSError as error:
         if error.errno not in (errno.ENOENT, errno.EINPROGRESS):
             raise

@@ -135,5 +135,7 @@ BROKERED = (
     *("open", "openat", "access", "faccessat", "readlink", "readlinkat"),
     *("stat", "lstat", "fstat", "newfstatat"),
 )
+# Starts a thread: the path broker counts, and leaves the call to the kernel.
+COUNTED = ("clone",)
 # The C library, and others, fall back to the calls above.
 WITHOUT_BROKER = ("statx", "faccessat2")

@@ -108,6 +108,26 @@ class JobGroup:
             cpu = int(dict(zip(facts[::2], facts[1::2], strict=True)).get("usage_usec", 0)) / 1e6
         return ResourceUse(cpu_seconds=cpu, peak_memory_bytes=peak)
 
+    def was_full(self) -> bool:
+        """Whether processes were killed because the group's own limit of memory was reached.
+
+        Not so when the machine, or a group further up, was out of memory.
+        """
+        if self._version == 2:
+            return self._event("memory.events", "oom") > 0
+        return self._event("memory.oom_control", "oom_kill") > 0 and self._reached_limit()
+
+    def _event(self, file: str, name: str) -> int:
+        with contextlib.suppress(OSError, ValueError):
+            words = (self._places["memory"] / file).read_text().split()
+            return int(dict(zip(words[::2], words[1::2], strict=True)).get(name, 0))
+        return 0
+
+    def _reached_limit(self) -> bool:
+        with contextlib.suppress(OSError, ValueError):
+            return int((self._places["memory"] / "memory.failcnt").read_text()) > 0
+        return False
+
     def kill(self) -> None:
         """Kill every process in the group."""
         if self._version == 2:

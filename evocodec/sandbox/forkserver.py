@@ -124,10 +124,10 @@ class ForkServerLauncher:
         results, use = self._run(request, make_job, stream)
         return DecodedFrames(tuple(_frame_from(samples, stream) for samples in results), use)
 
-    def describe(self) -> IsolationReport:
+    def describe(self, limits: Limits = PROBE_LIMITS) -> IsolationReport:
         """Run one empty job and return the layers that it ran behind; the report is cached."""
         if self._report is None:
-            limits = replace(PROBE_LIMITS, wall_seconds=START_SECONDS)
+            limits = replace(limits, wall_seconds=START_SECONDS)
             request = _request("probe", None, limits, 0.0)
 
             def make_job(_shared: SharedFrames | None) -> Job:

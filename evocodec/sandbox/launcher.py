@@ -52,6 +52,20 @@ class IsolationReport:
             if not any(self.holds(layer) for layer in alternatives)
         )
 
+    @classmethod
+    def weakest(cls, reports: Mapping[str, "IsolationReport"]) -> "IsolationReport":
+        """Return what holds in all of several launchers, by their names; ``off`` names the one."""
+        names = iter(reports)
+        layers = dict(reports[next(names)].layers)
+        for name in names:
+            for layer in {**layers, **reports[name].layers}:
+                if layers.get(layer, "off").startswith("off"):
+                    layers.setdefault(layer, "off")
+                elif not reports[name].holds(layer):
+                    state = reports[name].layers.get(layer, "off")
+                    layers[layer] = f"{state} (in the launcher that {name})"
+        return cls(layers)
+
 
 class Launcher(Protocol):
     """Runs untrusted programs.

@@ -9,6 +9,7 @@ from evocodec.domain.vocabulary import Layer
 
 GIBIBYTE = 1 << 30
 MEBIBYTE = 1 << 20
+PATIENCE = 8.0
 
 Floor = tuple[frozenset[Layer], ...]
 """Layers without which nothing runs: of each set, at least one must be in force."""
@@ -71,7 +72,8 @@ class Limits:
 
     ``memory_bytes`` is on top of what the fork server has loaded. ``output_bytes`` limits the
     packets of an encode; the output of a decode is limited by the size of the stream. There is no
-    scratch folder if ``scratch_bytes`` or ``scratch_inodes`` is 0.
+    scratch folder if ``scratch_bytes`` or ``scratch_inodes`` is 0. ``wall_seconds`` counts what the
+    program had of the machine, and what it waited of its own accord.
     """
 
     wall_seconds: float
@@ -82,6 +84,11 @@ class Limits:
     scratch_bytes: int
     scratch_inodes: int
     stderr_bytes: int = 64 * 1024
+
+    @property
+    def patience_seconds(self) -> float:
+        """Time by the clock after which a job that the machine hardly ran is tried again."""
+        return PATIENCE * self.wall_seconds
 
 
 PROBE_LIMITS = Limits(

@@ -113,34 +113,29 @@ class ServerProcess:
         self.control.settimeout(None)
 
     def submit(self, request: Mapping[str, object], shared: SharedFrames | None) -> Pipes:
-        """Start a job; raises ServerLostError when the server is gone."""
-        job_source, source = os.pipe()
-        target, job_target = os.pipe()
-        errors, job_errors = os.pipe()
-        status, job_status = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        status.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
-        pipes = Pipes(source=source, target=target, errors=errors, status=status)
-        try:
+        """Start a job.
+
+        Raises ServerLostError when the server is gone, and OSError for a lack of descriptors;
+        nothing is left open then.
+        """
+        with contextlib.ExitStack() as ours, contextlib.ExitStack() as handed:
+            job_source, source = _pipe(handed, ours)
+            target, job_target = _pipe(ours, handed)
+            errors, job_errors = _pipe(ours, handed)
+            status, job_status = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            ours.enter_context(status)
+            handed.enter_context(job_status)
+            status.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
             _size_pipes(str(request["operation"]), source, target)
-        except OSError:
-            pipes.close()
-            for fd in (job_source, job_target, job_errors):
-                os.close(fd)
-            job_status.close()
-            raise
-        handed = [job_source, job_target, job_errors, job_status.fileno()]
-        if shared is not None:
-            handed.append(shared.fd)
-        try:
-            socket.send_fds(self.control, [json.dumps(request).encode()], handed)
-        except OSError as error:
-            pipes.close()
-            raise ServerLostError(str(error)) from error
-        finally:
-            job_status.close()
-            for fd in handed[:3]:
-                os.close(fd)
-        return pipes
+            fds = [job_source, job_target, job_errors, job_status.fileno()]
+            if shared is not None:
+                fds.append(shared.fd)
+            try:
+                socket.send_fds(self.control, [json.dumps(request).encode()], fds)
+            except OSError as error:
+                raise ServerLostError(str(error)) from error
+            ours.pop_all()
+        return Pipes(source=source, target=target, errors=errors, status=status)
 
     def make_group(self) -> tuple[JobGroup | None, str]:
         """Return a control group for one job, and its state for the isolation report."""
@@ -166,6 +161,14 @@ class ServerProcess:
         tail = self._stderr.read().decode("utf-8", "replace").strip()
         self.stop()
         return tail or "it wrote nothing to its standard error"
+
+
+def _pipe(reads: contextlib.ExitStack, writes: contextlib.ExitStack) -> tuple[int, int]:
+    """Make a pipe, each end of which closes with its owner; raises OSError."""
+    reader, writer = os.pipe()
+    reads.callback(os.close, reader)
+    writes.callback(os.close, writer)
+    return reader, writer
 
 
 def _preload_for_codecs(trees: Iterable[str]) -> list[str]:

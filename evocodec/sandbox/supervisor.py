@@ -11,7 +11,6 @@ import socket
 import struct
 import time
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from evocodec.domain.errors import CandidateFailure, FailureKind, InfrastructureFailure
 from evocodec.domain.results import ResourceUse
@@ -30,9 +29,12 @@ from evocodec.sandbox.outcome import (
     stderr_text,
 )
 from evocodec.sandbox.policy import Floor
+from evocodec.sandbox.watch import ProgramClock, look
 
 WATCH_SECONDS = 0.1
 _MAX_PASSES = 16  # reads or writes before looking at the other descriptors again
+_LATE_SECONDS = 1.0
+_MUCH_CPU = 0.5  # of the wall limit
 SETUP_SECONDS = 10.0
 EXIT_GRACE_SECONDS = 10.0
 _STDERR_FLOOD_BYTES = 64 << 20
@@ -49,7 +51,8 @@ class _Progress:
     stderr: bytearray = field(default_factory=bytearray)
     stderr_seen: int = 0
     layers: IsolationReport | None = None
-    entered: bool = False  # only what comes after this can be the candidate's fault
+    clock: ProgramClock | None = None  # runs since ENTERED
+    lost: str = ""  # why the machine, and not the program, is to blame
     ready_at: float = 0.0
     ended_at: float = 0.0
     setup_error: str = ""
@@ -59,6 +62,12 @@ class _Progress:
     exit_report: tuple[int, float, int] | None = None
     base_rss_bytes: int = -1
     group_use: ResourceUse = field(default_factory=ResourceUse)
+    group_was_full: bool | None = None  # None: not known
+
+    @property
+    def entered(self) -> bool:
+        """Whether the program runs: only what comes after can be the candidate's fault."""
+        return self.clock is not None
 
 
 class Supervisor:
@@ -80,6 +89,8 @@ class Supervisor:
         self._deadline = time.monotonic() + SETUP_SECONDS
         self._kill_deadline = 0.0
         self._next_watch = 0.0
+        self._last_pass = time.monotonic()
+        self._serving_seconds = 0.0  # since the last look: the program may have waited for us
 
     def run(self) -> tuple[list[Buffer], ResourceUse, IsolationReport]:
         """Run the job and return its results, resource use and isolation layers.
@@ -95,9 +106,13 @@ class Supervisor:
             self._selector.register(pipes.errors, selectors.EVENT_READ, self._receive_stderr)
             self._selector.register(pipes.status, selectors.EVENT_READ, self._receive_status)
             while self._progress.exit_report is None:
-                for key, _events in self._selector.select(self._pause()):
+                events = self._selector.select(self._pause())
+                began = time.monotonic()
+                for key, _events in events:
                     key.data()
-                self._watch()
+                now = time.monotonic()
+                self._serving_seconds += now - began
+                self._watch(now)
             self._drain()
         finally:
             self._selector.close()
@@ -111,38 +126,55 @@ class Supervisor:
         limit = self._kill_deadline or self._deadline
         return max(0.0, min(limit - time.monotonic(), WATCH_SECONDS))
 
-    def _watch(self) -> None:
-        now = time.monotonic()
+    def _watch(self, now: float) -> None:
+        late, self._last_pass = now - self._last_pass - WATCH_SECONDS, now
+        if late > _LATE_SECONDS:  # suspended, stopped or starved: the job may have been waiting
+            self._deadline += late
+            self._kill_deadline += late if self._kill_deadline else 0.0
         if self._kill_deadline:
             if now > self._kill_deadline:
                 raise ServerLostError("a killed job was not reported as ended")
-            return
-        if now >= self._deadline and not self._progress.entered:
-            raise ServerLostError(f"no process was ready within {SETUP_SECONDS:g} s")
-        if now >= self._deadline:
-            seconds = self._job.limits.wall_seconds
-            self._stop(FailureKind.TIMEOUT, f"took longer than {seconds:g} s of wall time")
+        elif now >= self._deadline:
+            self._give_up(now)
         elif self._pid and now >= self._next_watch:
             self._next_watch = now + WATCH_SECONDS
-            self._watch_process()
+            self._watch_process(now)
 
-    def _watch_process(self) -> None:
-        """Enforce what the kernel does not always count: resident memory and threads."""
-        try:
-            status = Path(f"/proc/{self._pid}/status").read_text(encoding="utf-8", errors="replace")
-        except OSError:
+    def _watch_process(self, now: float) -> None:
+        """Enforce what the kernel does not always count: resident memory, threads and time."""
+        progress, limits = self._progress, self._job.limits
+        brokered = progress.layers is not None and progress.layers.holds(Layer.PATH_BROKER)
+        glance = look(self._pid, brokered=brokered)
+        if progress.clock is not None:
+            progress.clock.advance(now, glance, serving_seconds=self._serving_seconds)
+            self._serving_seconds = 0.0
+            if progress.clock.seconds >= limits.wall_seconds:
+                seconds = f"{limits.wall_seconds:g} s of wall time"
+                self._stop(FailureKind.TIMEOUT, f"took longer than {seconds}")
+                return
+        if glance is None:
             return
-        facts = dict(line.partition(":")[::2] for line in status.splitlines())
-        resident = _kibibytes(facts, "VmRSS")
+        resident = glance.resident_bytes
         if self._job.shared is not None:
-            resident -= min(_kibibytes(facts, "RssShmem"), self._job.shared.size_bytes)
-        if self._progress.base_rss_bytes < 0:
-            self._progress.base_rss_bytes = resident
-        limits = self._job.limits
-        if resident - self._progress.base_rss_bytes > limits.memory_bytes:
+            resident -= min(glance.shared_bytes, self._job.shared.size_bytes)
+        if progress.base_rss_bytes < 0:
+            progress.base_rss_bytes = resident
+        if resident - progress.base_rss_bytes > limits.memory_bytes:
             self._stop(FailureKind.MEMORY, f"used more than {limits.memory_bytes >> 20} MiB")
-        elif int(facts.get("Threads", "1")) > limits.processes:
+        elif glance.threads > limits.processes:
             self._stop(FailureKind.FORBIDDEN, f"started more than {limits.processes} threads")
+
+    def _give_up(self, now: float) -> None:
+        """End a job for which the machine had too little time: that is not the program's fault."""
+        clock = self._progress.clock
+        if clock is None:
+            raise ServerLostError(f"no process was ready within {SETUP_SECONDS:g} s")
+        if not self._progress.complete:
+            self._progress.lost = (
+                f"the machine is too busy: of {now - self._progress.ready_at:.0f} s, "
+                f"{self._job.operation} could use {clock.seconds:.0f}"
+            )
+        self._kill(OUT_OF_TIME)
 
     def _stop(self, kind: FailureKind, message: str) -> None:
         """Blame whose turn it is and kill the job's processes; the first reason counts."""
@@ -178,6 +210,7 @@ class Supervisor:
         if self._group is not None:
             self._group.kill()
             self._progress.group_use = self._group.use()
+            self._progress.group_was_full = self._group.was_full()
             self._group.remove()
 
     def _unregister(self, fd: int) -> None:
@@ -271,9 +304,10 @@ class Supervisor:
         elif message.tag is Tag.SETUP_FAILED:
             progress.setup_error = message.payload.decode("utf-8", "replace")
         elif message.tag is Tag.ENTERED:
-            progress.entered = True
             progress.ready_at = time.monotonic()
-            self._deadline = progress.ready_at + self._job.limits.wall_seconds
+            progress.clock = ProgramClock(progress.ready_at)
+            self._deadline = progress.ready_at + self._job.limits.patience_seconds
+            self._serving_seconds = 0.0
         elif message.tag is self._job.result_tag:
             self._store_result(message)
         else:
@@ -307,8 +341,10 @@ class Supervisor:
         """Send the program, once the layers are known to hold."""
         missing = layers.missing_for(self._floor)
         if missing:
+            reasons = {name: layers.layers.get(name) for name in " or ".join(missing).split(" or ")}
+            why = "; ".join(f"{name} is {state}" for name, state in reasons.items() if state)
             raise InfrastructureFailure(
-                f"the sandbox lacks {', '.join(missing)} here; run `evocodec doctor` to see why, "
+                f"the sandbox lacks {', '.join(missing)} here ({why}); see `evocodec doctor`, "
                 "or pass --unsafe to run programs without it"
             )
         self._progress.layers = layers
@@ -378,19 +414,30 @@ class Supervisor:
             wall = progress.ended_at - progress.ready_at
             return progress.results, ResourceUse(wall, cpu_seconds, peak), progress.layers
         failure = progress.stopped or progress.reported
+        if failure is None and progress.lost:
+            raise InfrastructureFailure(progress.lost)
+        if failure is not None and self._timed_out_unseen(failure, cpu_seconds):
+            raise InfrastructureFailure(
+                f"{failure.message}, but used {cpu_seconds:.1f} s of CPU time, and /proc hides it "
+                "(mount option hidepid): nobody can tell whether the machine was too busy"
+            )
         tail = stderr_text(progress.stderr)
         if failure is None:
             ended = ProcessExit(
                 operation=self._job.operation,
                 wait_status=wait_status,
                 cpu_seconds=cpu_seconds,
-                peak_memory_bytes=peak,
+                peak_memory_bytes=peak - max(0, progress.base_rss_bytes),
+                signals_itself=not progress.layers.holds(Layer.SECCOMP),
                 is_namespace_init=progress.layers.holds(Layer.PID_NAMESPACE),
+                group_was_full=progress.group_was_full,
             )
             raise classify_exit(ended, self._job.limits, tail)
         detail = "\n".join(part for part in (failure.detail, tail) if part)
         raise CandidateFailure(failure.kind, failure.message, detail=detail)
 
-
-def _kibibytes(facts: dict[str, str], name: str) -> int:
-    return int(facts.get(name, "0 kB").split()[0]) * 1024
+    def _timed_out_unseen(self, failure: CandidateFailure, cpu_seconds: float) -> bool:
+        clock = self._progress.clock
+        little = cpu_seconds < _MUCH_CPU * self._job.limits.wall_seconds
+        blind = clock is not None and clock.blind
+        return failure.kind is FailureKind.TIMEOUT and blind and little

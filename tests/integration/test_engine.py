@@ -36,6 +36,7 @@ from evocodec.execution.contract import EngineInfo, EngineOptions
 from evocodec.execution.emulation import emulated_processor
 from evocodec.execution.engine import Engine, local_engine, ray_engine
 from evocodec.execution.jobs import RateJob
+from evocodec.sandbox import policy
 from evocodec.sandbox.policy import MEBIBYTE
 from evocodec.video.clip_spec import ClipSource
 from evocodec.video.clips import Clip, make_clip
@@ -304,8 +305,9 @@ def wait_for_worker(caplog: pytest.LogCaptureFixture, task: str) -> int:
 
 
 def test_a_worker_that_hangs_is_given_up_at_our_own_deadline(
-    lab: Lab, caplog: pytest.LogCaptureFixture
+    lab: Lab, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(policy, "PATIENCE", 1.0)  # how much longer a busy machine may take
     caplog.set_level(logging.DEBUG, logger="evocodec.execution")
     run = Run()
     thread = threading.Thread(

@@ -186,6 +186,24 @@ def test_jobs_leave_nothing_in_the_broker(launcher: ForkServerLauncher) -> None:
     assert broker.num_fds() == before
 
 
+MANY_THREADS = """
+    started = []
+    def grow():
+        try:
+            while True:
+                threading.Thread(target=grow, daemon=True).start()
+                started.append(1)
+        except RuntimeError: time.sleep(1)
+    grow()
+    result = len(started)
+"""
+
+
+def test_it_stops_a_job_at_its_own_limit_of_threads(launcher: ForkServerLauncher) -> None:
+    limits = default_limits(processes=9)
+    assert int(run(launcher, MANY_THREADS, limits)) == 7  # beside the first, and the watchdog's
+
+
 def test_it_holds_no_privilege_and_dies_with_the_fork_server() -> None:
     with ForkServerLauncher(NEEDS_BROKER) as launcher:
         launcher.describe()
@@ -252,9 +270,9 @@ from evocodec.isolation import broker_process, linux
 broker = broker_process.BrokerProcess()
 broker.set_up({"allowed_paths": ["/usr"], "listable": [], "links": {}, "devices": []}, -1, user=-1)
 linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1)
-memory = os.open("/proc/self/mem", os.O_RDWR)
+own = [os.open("/proc/self/mem", os.O_RDWR), os.open("/proc/self/task", os.O_DIRECTORY)]
 pid, fd = broker.pid, os.dup(broker.fd)
-print(broker.state, broker_process.enter(fd, memory, devices=False))
+print(broker.state, broker_process.enter(fd, own, most_threads=2, devices=False))
 print(os.path.isdir("/usr"), os.path.exists("/etc"))
 os.kill(pid, signal.SIGKILL)
 os.waitpid(pid, 0)

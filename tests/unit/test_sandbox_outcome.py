@@ -13,10 +13,20 @@ from tests.support.default_options import default_limits
 LIMITS = default_limits(cpu_seconds=10, memory_bytes=GIBIBYTE)
 
 
+FROM_OUTSIDE = (signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGUSR1)
+
+
 def exited(
-    status: int, cpu: float = 1.0, peak: int = 0, is_namespace_init: bool = True
+    status: int,
+    cpu: float = 1.0,
+    peak: int = 0,
+    *,
+    signals_itself: bool = False,
+    is_namespace_init: bool = True,
+    group_was_full: bool | None = None,
 ) -> ProcessExit:
-    return ProcessExit("encode", status, cpu, peak, is_namespace_init)
+    facts = (signals_itself, is_namespace_init, group_was_full)
+    return ProcessExit("encode", status, cpu, peak, *facts)
 
 
 @pytest.mark.parametrize(
@@ -29,7 +39,9 @@ def exited(
         (exited(signal.SIGKILL, cpu=10.0), FailureKind.TIMEOUT),
         (exited(signal.SIGKILL, peak=GIBIBYTE), FailureKind.MEMORY),
         (exited(signal.SIGSYS), FailureKind.FORBIDDEN),
-        (exited(signal.SIGKILL, is_namespace_init=False), FailureKind.CRASH),
+        (exited(signal.SIGKILL, group_was_full=True), FailureKind.MEMORY),
+        (exited(signal.SIGABRT, is_namespace_init=False), FailureKind.CRASH),
+        (exited(signal.SIGTERM, is_namespace_init=False, signals_itself=True), FailureKind.CRASH),
     ],
 )
 def test_endings_the_candidate_is_to_blame_for(how: ProcessExit, kind: FailureKind) -> None:
@@ -39,8 +51,24 @@ def test_endings_the_candidate_is_to_blame_for(how: ProcessExit, kind: FailureKi
     assert failure.detail == "tail"
 
 
-def test_a_kill_that_the_program_cannot_have_made_is_ours() -> None:
-    assert isinstance(classify_exit(exited(signal.SIGKILL), LIMITS, ""), InfrastructureFailure)
+@pytest.mark.parametrize(
+    "how",
+    [
+        *(exited(number, is_namespace_init=False) for number in FROM_OUTSIDE),
+        *(exited(number, signals_itself=True) for number in FROM_OUTSIDE),
+        exited(signal.SIGKILL, peak=GIBIBYTE - 1),  # before it had what it may have
+        exited(signal.SIGKILL, peak=2 * GIBIBYTE, group_was_full=False),
+    ],
+)
+def test_a_signal_that_the_program_cannot_have_made_is_ours(how: ProcessExit) -> None:
+    assert isinstance(classify_exit(how, LIMITS, ""), InfrastructureFailure)
+
+
+def test_an_abort_of_the_first_process_of_a_namespace_is_called_one() -> None:
+    tail = "Fatal Python error: Aborted\n\nCurrent thread: candidate.py, line 4"
+    failure = classify_exit(exited(signal.SIGSEGV), LIMITS, tail)
+    assert "SIGABRT" in str(failure)
+    assert "SIGSEGV" in str(classify_exit(exited(signal.SIGSEGV), LIMITS, "Fatal Python error: S"))
 
 
 @pytest.mark.parametrize(

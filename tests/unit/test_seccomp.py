@@ -166,12 +166,14 @@ def test_devices_may_be_written_and_controlled_but_nothing_created(machine: str)
 
 
 @machines
-def test_signals_reach_only_the_process_itself(machine: str) -> None:
-    for call in ("kill", "tgkill"):
-        assert decide(machine, call, OWN_PID, 9) == ALLOW
-        assert decide(machine, call, OWN_PID + 1, 9) == DENIED
-        assert decide(machine, call, 0, 9) == DENIED
-        assert decide(machine, call, -1, 9) == DENIED
+def test_signals_reach_only_the_process_itself_and_only_as_of_a_crash(machine: str) -> None:
+    for call, place in (("kill", ()), ("tgkill", (OWN_PID,))):
+        for abort in (4, 5, 6, 7, 8, 11):
+            assert decide(machine, call, OWN_PID, *place, abort) == ALLOW
+            for other in (OWN_PID + 1, 0, -1):
+                assert decide(machine, call, other, *place, abort) == DENIED
+        for from_outside in (1, 2, 9, 10, 14, 15, 19, 20, 34):
+            assert decide(machine, call, OWN_PID, *place, from_outside) == DENIED
 
 
 @machines

@@ -245,4 +245,7 @@ def decode_plan_payload(plan: "DecodePlan") -> Json:
 
 def check_payload(check: "Check") -> Json:
     """Return one line of the doctor."""
-    return {"name": check.name, "state": check.state, "detail": check.detail, "fix": check.fix}
+    payload: Json = {
+        **{"name": check.name, "state": check.state, "detail": check.detail, "fix": check.fix}
+    }
+    return payload | ({"parts": dict(check.parts)} if check.parts else {})

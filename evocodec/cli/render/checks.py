@@ -29,6 +29,8 @@ def checks_table(
             f"{mark} {state_labels[check.state]}  " if state_labels else f"{mark} ", style=style
         )
         line.append(clean(check.detail), style="default")
+        for part, state in check.parts.items():
+            line.append(f"\n  {clean(part)}: {clean(state)}", style="dim")
         if check.fix:
             line.append(f"\n  → {clean(check.fix)}", style="dim")
         rows.append((check.name, line))

@@ -162,9 +162,9 @@ class LocalWorkers:
                 thread.join(_CLOSE_SECONDS)
 
     def _warm_up(self, count: int) -> list[_Task]:
-        policy = self._options.policy
+        policy, limits = self._options.policy, self._options.limits
         return [
-            self.submit("warm-up", lambda: iter((tasks.describe_task(policy),)))
+            self.submit("warm-up", lambda: iter((tasks.describe_task(policy, limits),)))
             for _ in range(count)
         ]
 

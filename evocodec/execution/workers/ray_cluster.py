@@ -85,7 +85,8 @@ class RayCluster(RayWorkers):
         """Start the fork servers of all slots, and wait for the first to say how it isolates."""
         remote = ray.remote(max_calls=0, max_retries=0, **task_resources(self._options))
         describe = remote(tasks.describe_task).options(name="warm-up")
-        waiting = [describe.remote(self._options.policy) for _ in range(self.slots())]
+        arguments = (self._options.policy, self._options.limits)
+        waiting = [describe.remote(*arguments) for _ in range(self.slots())]
         first = self._first_ready(waiting)
         answer: tuple[int, IsolationReport | InfraLoss]
         try:

@@ -19,7 +19,7 @@ from evocodec.isolation.confine import NOBODY
 from evocodec.sandbox.allowed_paths import allowed_paths
 from evocodec.sandbox.forkserver import ForkServerLauncher
 from evocodec.sandbox.launcher import IsolationReport
-from evocodec.sandbox.policy import Policy
+from evocodec.sandbox.policy import PROBE_LIMITS, Limits, Policy
 from evocodec.sandbox.server_process import ServerProcess
 
 PROGRAM = "bwrap"
@@ -52,9 +52,9 @@ class BubblewrapLauncher(ForkServerLauncher):
             super().__init__(policy, preload=preload, env=env)
         self._bwrap = find()
 
-    def describe(self) -> IsolationReport:
+    def describe(self, limits: Limits = PROBE_LIMITS) -> IsolationReport:
         """The layers of a job, with bubblewrap as one of them."""
-        return IsolationReport({**super().describe().layers, Layer.BUBBLEWRAP: "on"})
+        return IsolationReport({**super().describe(limits).layers, Layer.BUBBLEWRAP: "on"})
 
     def _make_server(self) -> ServerProcess:
         return _WrappedServer(self._bwrap, self._policy, self._preload, self._environment)
