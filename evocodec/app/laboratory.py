@@ -1,7 +1,7 @@
 """The laboratory: one object, opened on a workspace, that all commands use."""
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -128,17 +128,19 @@ class Laboratory:
         resume: str | None = None,
         listeners: Sequence[Callable[[Event], None]] = (),
         stop: threading.Event | None = None,
+        replay: Callable[[Iterable[Event]], None] | None = None,
     ) -> RunView:
         """Start a run, or resume one (by id, or ``latest``), and return when it ends.
+
+        ``replay`` is given what a resumed run did before, once and before it goes on.
 
         Raises:
             UserError: there is nothing to resume, a clip cannot be read, or the sandbox is below
                 its floor.
             InfrastructureFailure: the engine does not start.
         """
-        return self._carry_out(
-            self._resumed_plan(resume) if resume else self._new_plan(), listeners, stop
-        )
+        plan = self._resumed_plan(resume) if resume else self._new_plan()
+        return self._carry_out(plan, listeners, stop, replay if resume else None)
 
     def submit(
         self,
@@ -163,12 +165,14 @@ class Laboratory:
         plan: "RunPlan",
         listeners: Sequence[Callable[[Event], None]],
         stop: threading.Event | None,
+        replay: Callable[[Iterable[Event]], None] | None = None,
     ) -> RunView:
-        from evocodec.app.logged_run import perform
+        from evocodec.app.logged_run import consume, perform
         from evocodec.app.runner import RunStores
 
         stores = RunStores(self.ledger, self.blobs, self.records, self.champions)
-        perform(plan, stores, listeners, stop or threading.Event())
+        stop = stop or threading.Event()
+        perform(plan, stores, listeners, stop, replay=replay or consume)
         return self.view(plan.run_id)
 
     def _new_plan(self) -> "RunPlan":

@@ -98,18 +98,16 @@ class RunWatch:
 
 
 @contextmanager
-def watched(
-    settings: Settings, ledger: Ledger, run_id: str, stop: threading.Event
-) -> Iterator[RunWatch]:
-    """Watch a run while the context lasts; what it did before is counted first.
+def served(
+    settings: Settings, watch: RunWatch, run_id: str, stop: threading.Event
+) -> Iterator[None]:
+    """Serve a run's metrics and collect its log while the context lasts.
 
+    The watch has counted what the run did before: a figure that begins at zero is an increase.
     A Prometheus that follows the run is given the time to see how it ended, until ``stop``.
 
     Raises UserError when metrics are to be served on an address that cannot be had.
     """
-    watch = RunWatch()
-    for _, event in ledger.events(run_id):
-        watch.observe(event)
     with ExitStack() as closing:
         telemetry = settings.telemetry
         if telemetry.log_to:
@@ -132,7 +130,7 @@ def watched(
             closing.enter_context(server)
             closing.callback(server.await_last_scrape, stop.is_set)
             _logger.info("metrics are served on %s", server.url)
-        yield watch
+        yield
 
 
 def redactor(settings: Settings) -> Redactor:

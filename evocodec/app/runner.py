@@ -1,7 +1,7 @@
 """Wires one run: clips, anchors, engine, team, graph, ledger, listeners."""
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 
@@ -57,6 +57,7 @@ from evocodec.store.ledger import Ledger
 from evocodec.store.programs import ProgramStore
 from evocodec.store.records import RecordStore
 from evocodec.telemetry.bus import EventBus
+from evocodec.views.bulk import collector_paused
 from graph.build import build_candidate_graph
 from graph.routing import LoopBounds
 from graph.services import HeldOutConfig, Services
@@ -108,14 +109,23 @@ class Runner:
             derive=lambda text: self._analyser.analyse(Program(text)).program.facts,
         )
         self._screen_errors = ScreenErrors()
-        for _, event in stores.ledger.events(plan.run_id):
-            self._search.observe(event)
-            self._screen_errors.observe(event)
         self._journal = Journal(stores.ledger, plan.run_id, self._tell)
         self._own_stop = threading.Event()
         self._closing = ExitStack()
         self._closing.callback(self._parsers.close)
         self._ours = False
+
+    def recall(self) -> Iterator[Event]:
+        """Take in what a resumed run did before, an event whenever one is asked for.
+
+        To be exhausted before ``run``: the ledger of a long run is decoded this once.
+        """
+        with collector_paused():
+            for _, event in self._stores.ledger.events(self._plan.run_id):
+                self._search.observe(event)
+                self._screen_errors.observe(event)
+                self._watch.observe(event)
+                yield event
 
     def run(self) -> RunEnd:
         """Do it all; the ledger has a RunStopped whatever happens short of a kill."""

@@ -1,4 +1,4 @@
-"""A run that version 0.1 recorded is read, shown and gone on with.
+"""A run that version 0.1 recorded is read and shown, and its resume is planned.
 
 ``tests/data/run_v0_1.sql`` is the ledger of a whole run of commit dea3821: a toy, one clip, three
 candidates by mutation. Only paths of the machine were changed.

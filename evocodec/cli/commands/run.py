@@ -1,7 +1,8 @@
 """``evocodec run``: the whole laboratory, shown while it works."""
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -150,11 +151,13 @@ def run(
     view, output_paths = watch(
         session,
         settings,
-        lambda laboratory, listeners, stop: laboratory.run(
-            resume=resume, listeners=listeners, stop=stop
+        lambda laboratory, watching: laboratory.run(
+            resume=resume,
+            listeners=watching.listeners,
+            stop=watching.stop,
+            replay=watching.replay,
         ),
         plain=plain,
-        resume=resume,
     )
     finish(session, settings, view, output_paths)
 
@@ -173,13 +176,21 @@ def finish(
     raise typer.Exit(exit_code(view))
 
 
+@dataclass(frozen=True, slots=True)
+class Watching:
+    """What a run is told of its watchers: who hears its events, its past, and when to stop."""
+
+    listeners: Sequence[Callable[[Event], None]]
+    replay: Callable[[Iterable[Event]], None]
+    stop: threading.Event
+
+
 def watch(
     session: Session,
     settings: "Settings",
-    execute: Callable[["Laboratory", Sequence[Callable[[Event], None]], threading.Event], RunView],
+    execute: Callable[["Laboratory", Watching], RunView],
     *,
     plain: bool,
-    resume: str | None = None,
 ) -> tuple[RunView, OutputPaths]:
     """Carry out a run under a display that shows it, and that a person can stop."""
     display = make_display(session, settings, plain=plain)
@@ -193,9 +204,7 @@ def watch(
 
     def work() -> tuple[RunView, OutputPaths]:
         with session.laboratory_of(settings) as laboratory:
-            if resume:
-                display.replay(event for _, event in laboratory.events(_named(resume)))
-            view = execute(laboratory, [listen], stop)
+            view = execute(laboratory, Watching([listen], display.replay, stop))
             return view, _places(session, laboratory, view)
 
     def on_stop() -> None:
@@ -235,10 +244,6 @@ def _places(session: Session, laboratory: "Laboratory", view: RunView) -> Output
         run=workspace.run(view.run_id),
         plots=plots,
     )
-
-
-def _named(resume: str) -> str | None:
-    return None if resume == NEWEST else resume
 
 
 def _resume_text(session: Session, run_id: str) -> str:

@@ -55,8 +55,8 @@ def submit(
     view, places = watch(
         session,
         settings,
-        lambda laboratory, listeners, stop: laboratory.submit(
-            program, hypothesis, listeners=listeners, stop=stop
+        lambda laboratory, watching: laboratory.submit(
+            program, hypothesis, listeners=watching.listeners, stop=watching.stop
         ),
         plain=plain,
     )
