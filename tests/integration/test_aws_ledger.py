@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -128,6 +129,50 @@ def test_a_run_is_read_over_many_pages_and_large_events_lie_beside_it(server: st
     assert ledger.get("run-1", "c0012/planned") == plans[12]
     found = ledger.events("run-1", after=11, candidate_id="c0013")
     assert [position for position, _ in found] == [14]
+
+
+class CountingClient(AwsClient):
+    """Counts the items that queries went through, filtered out or not."""
+
+    scanned = 0
+
+    def call(self, doing: str, operation: str, **more: Any) -> dict[str, Any]:
+        answer = super().call(doing, operation, **more)
+        self.scanned += answer.get("ScannedCount", 0)
+        return answer
+
+
+def test_a_candidate_is_read_without_the_rest_of_a_long_run(server: str) -> None:
+    client = CountingClient("dynamodb", options_for(server))
+    table = fresh_name("ledger")
+    ensure_table(client, ledger_table(table), default_table_options())
+    ledger = DynamoLedger(client, table, MemoryBlobStore(), ttl_days=0.0)
+    for number in range(150):
+        ledger.record(opened(number))
+        if number in {5, 6, 140}:
+            for task in (f"late {number}", "x" * 2000):
+                for name in ("c0005", "c00051"):
+                    ledger.record(retried(name, task))
+    everything = list(ledger.events("run-1"))
+    for after in (0, 20, 1000):
+        for kinds in ((), ("infrastructure_retried",)):
+            client.scanned = 0
+            found = list(ledger.events("run-1", candidate_id="c0005", kinds=kinds, after=after))
+            assert found == [
+                (position, event)
+                for position, event in everything
+                if event.candidate_id == "c0005"
+                and position > after
+                and (not kinds or event.kind in kinds)
+            ]
+            assert client.scanned < 50
+    assert list(ledger.events("run-1", candidate_id="c9999")) == []
+
+
+def retried(name: str, task: str) -> InfrastructureRetried:
+    return InfrastructureRetried(
+        run_id="run-1", at="t", candidate_id=name, task=task, retry=1, reason=""
+    )
 
 
 def test_keys_longer_than_a_sort_key_are_told_apart(server: str) -> None:

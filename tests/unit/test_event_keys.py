@@ -65,6 +65,16 @@ def test_a_key_can_be_made_without_its_event(event: events.Event) -> None:
     assert event.key == KEYS[event.kind]
 
 
+def test_the_key_of_a_candidates_event_begins_with_the_candidate() -> None:
+    """A ledger finds a candidate's events by their keys."""
+    of_candidates = [event for event in one_of_each_kind() if event.candidate_id]
+    assert len(of_candidates) >= 14
+    odd = [
+        event.kind for event in of_candidates if not event.key.startswith(f"{event.candidate_id}/")
+    ]
+    assert odd == []
+
+
 def test_the_scan_finds_a_key_that_is_spelt_out() -> None:
     def found(text: str) -> list[int]:
         return spelt_keys(tuple(ast.walk(ast.parse(text))))

@@ -12,7 +12,7 @@ import random
 import secrets
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeAlias
 
 from evocodec.domain.errors import InfrastructureFailure
@@ -26,6 +26,9 @@ Item: TypeAlias = dict[str, Any]
 
 _RUNS = "runs"
 _FIRST, _LAST = "E#", "E#~"
+_SHORT, _LONG = "K#", "H#"
+_HIGHEST = "\U0010ffff"  # after every other character, in UTF-8 too
+_NEAR = 100  # so many events of others are read in less time than another request takes
 _LONGEST_KEY = 900
 _RACES = 100
 
@@ -165,18 +168,46 @@ class DynamoLedger:
             filters.append(f"#kind IN ({', '.join(names)})")
             values |= names
         more: Item = {"FilterExpression": " AND ".join(filters)} if filters else {}
-        return self._pages(_partition(run_id), _place(max(after, 0) + 1), values, more)
+        partition, after = _partition(run_id), max(after, 0)
+        if not candidate_id:
+            return self._rows(partition, _place(after + 1), _LAST, values, more)
+        return self._rows_of(candidate_id, partition, after, values, more)
 
-    def _pages(
-        self, partition: str, first: str, values: Item, more: Item
+    def _rows_of(
+        self, candidate_id: str, partition: str, after: int, values: Item, more: Item
     ) -> Iterator[tuple[int, Event]]:
+        """Read the places where a candidate has events, and what others recorded between them."""
+        for low, high in _spans(self._places(candidate_id, partition), after):
+            yield from self._rows(partition, _place(low), _place(high), values, more)
+
+    def _places(self, candidate_id: str, partition: str) -> list[int]:
+        """Positions of a candidate's events, by their keys, which begin with its id.
+
+        Of keys that are too long only a digest is known: those of others are among them.
+        """
+        prefix = _key_name(f"{candidate_id}/")
+        ranges = ((prefix, f"{prefix}{_HIGHEST}"), (_LONG, f"{_LONG}~"))
+        return sorted(
+            int(item["position"]["N"])
+            for first, last in ranges
+            for item in self._items(partition, first, last, {}, {})
+        )
+
+    def _rows(
+        self, partition: str, first: str, last: str, values: Item, more: Item
+    ) -> Iterator[tuple[int, Event]]:
+        for item in self._items(partition, first, last, values, more):
+            event = event_from_json(self._body(item))
+            if event is not None:
+                yield int(item["item"]["S"].removeprefix(_FIRST)), event
+
+    def _items(
+        self, partition: str, first: str, last: str, values: Item, more: Item
+    ) -> Iterator[Item]:
         while True:
             self._check_open()
-            answer = self._query(partition, first, values, **more)
-            for item in answer["Items"]:
-                event = event_from_json(self._body(item))
-                if event is not None:
-                    yield int(item["item"]["S"].removeprefix(_FIRST)), event
+            answer = self._query(partition, first, values, last=last, **more)
+            yield from answer["Items"]
             if "LastEvaluatedKey" not in answer:
                 return
             more = {**more, "ExclusiveStartKey": answer["LastEvaluatedKey"]}
@@ -231,7 +262,13 @@ class DynamoLedger:
         return found
 
     def _query(
-        self, partition: str, first: str, values: Item | None = None, **more: Any
+        self,
+        partition: str,
+        first: str,
+        values: Item | None = None,
+        *,
+        last: str = _LAST,
+        **more: Any,
     ) -> dict[str, Any]:
         names = {"#run": "run", "#item": "item"}
         wanted = more.get("FilterExpression", "")
@@ -245,7 +282,7 @@ class DynamoLedger:
             ExpressionAttributeValues={
                 ":run": {"S": partition},
                 ":first": {"S": first},
-                ":last": {"S": _LAST},
+                ":last": {"S": last},
                 **(values or {}),
             },
             ConsistentRead=True,
@@ -265,5 +302,19 @@ def _key_name(key: str) -> str:
     data = key.encode("utf-8", "replace")
     # A sort key has at most 1,024 bytes, and a key of ours may name a file.
     if len(data) > _LONGEST_KEY:
-        return f"H#{hashlib.sha256(data).hexdigest()}"
-    return f"K#{data.decode()}"
+        return f"{_LONG}{hashlib.sha256(data).hexdigest()}"
+    return f"{_SHORT}{data.decode()}"
+
+
+def _spans(places: Iterable[int], after: int) -> Iterator[tuple[int, int]]:
+    """Yield the first and last of neighbouring places above ``after``, given in rising order."""
+    span: tuple[int, int] | None = None
+    for place in places:
+        if place <= after:
+            continue
+        if span is not None and place - span[1] > _NEAR:
+            yield span
+            span = None
+        span = (place if span is None else span[0], place)
+    if span is not None:
+        yield span
