@@ -289,3 +289,11 @@ class HeldOutResult:
     bitrate_mbps: float | None = None
     development_bitrate_mbps: float | None = None
     excess_percent: float | None = None
+
+
+def proven_percent(improvement_percent: float | None, result: HeldOutResult | None) -> float | None:
+    """Return the improvement to record: the smaller one of development and held-out clips."""
+    if improvement_percent is None or result is None or not result.passed:
+        return improvement_percent
+    held_out = result.held_out_gain_percent
+    return improvement_percent if held_out is None else min(improvement_percent, held_out)

@@ -139,14 +139,6 @@ def public_outcome(result: HeldOutResult) -> str:
     return BROKEN_MESSAGE if result.held_out_gain_percent is None else FAILED_MESSAGE
 
 
-def proven_percent(improvement_percent: float | None, result: HeldOutResult | None) -> float | None:
-    """Return the improvement to record: the smaller one of development and held-out clips."""
-    if improvement_percent is None or result is None or not result.passed:
-        return improvement_percent
-    held_out = result.held_out_gain_percent
-    return improvement_percent if held_out is None else min(improvement_percent, held_out)
-
-
 def _passed_message(verdict: Verdict, result: HeldOutResult) -> str:
     if result.held_out_gain_percent is None:
         return UNCOMPARED_MESSAGE
@@ -165,7 +157,8 @@ def _decide(
         return False, f"{message} {measured.broken}"
     excess = measured.excess_percent
     if excess is not None and excess > terms.max_excess_percent:
-        return False, f"{FAILED_MESSAGE} {_excess_text(verdict, measured, terms)}"
+        gains = "" if gain is None else f" {_gains_text(verdict, development_percent, gain)}."
+        return False, f"{FAILED_MESSAGE}{gains} {_excess_text(verdict, measured, terms)}"
     if gain is None:
         return True, (
             f"{verdict.compared_with} itself fails on all {measured.left_out} held-out clips, and "
@@ -176,10 +169,16 @@ def _decide(
     needed = _needed_percent(verdict, development_percent, terms)
     passed = gain > 0.0 and gain >= needed
     outcome = PASSED_MESSAGE if passed else FAILED_MESSAGE
+    gains = _gains_text(verdict, development_percent, gain)
     return passed, (
-        f"{outcome} {gain:+.2f} % fewer bits than {verdict.compared_with} on {measured.clips} "
-        f"held-out clips against {development_percent:+.2f} % on the development clips; at least "
-        f"{needed:.2f} % must survive."
+        f"{outcome} {gains} ({measured.clips} clips); at least {needed:.2f} % must survive."
+    )
+
+
+def _gains_text(verdict: Verdict, development_percent: float, gain: float) -> str:
+    return (
+        f"{gain:+.2f} % fewer bits than {verdict.compared_with} on held-out clips against "
+        f"{development_percent:+.2f} % on the development clips"
     )
 
 

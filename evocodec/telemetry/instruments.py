@@ -137,6 +137,9 @@ class Instruments:
         self.best = self._gauge("best_bitrate_mbps", "Lowest fully measured bitrate_mbps")
         self.version = self._gauge("champion_version", "Version number of the champion")
         self.bitrate = self._gauge("champion_bitrate_mbps", "bitrate_mbps of the champion")
+        self.held_out = self._gauge(
+            "champion_held_out_bitrate_mbps", "bitrate_mbps of the champion on held-out clips"
+        )
         self.ratio = self._gauge("champion_compression_ratio", "Compression ratio of the champion")
         self.bd_rate = self._per_anchor(
             "champion_bd_rate_percent",
@@ -151,8 +154,16 @@ class Instruments:
         self.improvement = self._gauge(
             "champion_improvement_percent", "Bits that the champion saves over the version before"
         )
-        for unknown in (self.best, self.bitrate, self.ratio, self.saving, self.improvement):
-            unknown.set(math.nan)  # nothing was measured yet, and 0 Mbit/s would be a sensation
+        unknown = (
+            self.best,
+            self.bitrate,
+            self.held_out,
+            self.ratio,
+            self.saving,
+            self.improvement,
+        )
+        for gauge in unknown:
+            gauge.set(math.nan)  # nothing was measured yet, and 0 Mbit/s would be a sensation
 
     def _add_run(self) -> None:
         self.state = self._gauges(

@@ -34,9 +34,11 @@ from evocodec.domain.events import (
 )
 from evocodec.domain.results import (
     HEVC_BITRATE_MBPS,
+    HeldOutResult,
     RatePoint,
     Score,
     Stage,
+    proven_percent,
 )
 from evocodec.domain.vocabulary import RunOutcome, RunPhase, VerdictRule
 from evocodec.telemetry import labels
@@ -69,6 +71,7 @@ class RunMetrics:
         self._scores: dict[str, Score] = {}
         self._lowest = math.inf
         self._verdicts: dict[str, Verdict] = {}
+        self._held_out: dict[str, HeldOutResult] = {}
         self._open: set[str] = set()
         self._gpus_per_task = 0.0
         self._live: list[Gauge] = []
@@ -180,6 +183,7 @@ class RunMetrics:
             case HeldOutTested(result=held_out):
                 self._end_stage(event.candidate_id, at=event.at)
                 self._end_as(Stage.HELD_OUT, _gate_outcome(held_out.passed))
+                self._held_out[event.candidate_id] = held_out
 
     def _begin(self, event: RunStarted) -> None:
         show = self._show
@@ -230,6 +234,7 @@ class RunMetrics:
         self._open.discard(candidate_id)
         self._scores.pop(candidate_id, None)
         self._verdicts.pop(candidate_id, None)
+        self._held_out.pop(candidate_id, None)
         self._show.in_flight.set(len(self._open))
 
     def _count_call(self, event: ModelCalled) -> None:
@@ -243,9 +248,12 @@ class RunMetrics:
 
     def _crown(self, candidate_id: str, version: str) -> None:
         self._show.version.set(_number(version.removeprefix("v")))
-        verdict = self._verdicts.get(candidate_id)
-        if verdict is not None and verdict.improvement_percent is not None:
-            self._show.improvement.set(verdict.improvement_percent)
+        verdict, held_out = self._verdicts.get(candidate_id), self._held_out.get(candidate_id)
+        improvement = proven_percent(verdict.improvement_percent if verdict else None, held_out)
+        if improvement is not None:
+            self._show.improvement.set(improvement)
+        unseen = held_out.bitrate_mbps if held_out else None
+        self._show.held_out.set(math.nan if unseen is None else unseen)
         score = self._scores.get(candidate_id)
         if score is not None:
             self._show.bitrate.set(score.bitrate_mbps)

@@ -8,7 +8,14 @@ from typing import Any
 from evocodec.domain import events as ev
 from evocodec.domain.candidate import CandidateStatus, Finding, Origin, Verdict
 from evocodec.domain.errors import FailureKind
-from evocodec.domain.results import HeldOutResult, RatePoint, Score, ScreenResult, Stage
+from evocodec.domain.results import (
+    HeldOutResult,
+    RatePoint,
+    Score,
+    ScreenResult,
+    Stage,
+    proven_percent,
+)
 from evocodec.domain.vocabulary import ReviewerName
 
 
@@ -122,6 +129,18 @@ class CandidateView:
     def reviews(self) -> tuple[ReviewView, ...]:
         """All reviews, of all attempts, in order."""
         return tuple(review for attempt in self.attempts for review in attempt.reviews)
+
+    @property
+    def improvement_percent(self) -> float | None:
+        """Bits saved over what it was compared with: the smaller one of both sets of clips."""
+        if self.verdict is None:
+            return None
+        return proven_percent(self.verdict.improvement_percent, self.held_out)
+
+    @property
+    def held_out_bitrate_mbps(self) -> float | None:
+        """``bitrate_mbps`` on held-out clips; None where that was not measured."""
+        return self.held_out.bitrate_mbps if self.held_out else None
 
     @property
     def running(self) -> bool:

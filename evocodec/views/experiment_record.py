@@ -95,9 +95,12 @@ def _held_out(result: HeldOutResult | None) -> JsonObject | None:
         "reason": result.reason,
         "compared_with": result.compared_with,
         "development_gain_percent": _finite(result.development_gain_percent),
-        "held_out_gain_percent": None if gain is None else _finite(gain),
+        "held_out_gain_percent": _finite_or_none(gain),
         "interval_percent": [_finite(interval.low), _finite(interval.high)] if interval else None,
         "interval_level": interval.level if interval else None,
+        "bitrate_mbps": _finite_or_none(result.bitrate_mbps),
+        "development_bitrate_mbps": _finite_or_none(result.development_bitrate_mbps),
+        "excess_percent": _finite_or_none(result.excess_percent),
         "clips": result.clips,
         "seed_sha256": result.seed_sha256,
     }
@@ -114,10 +117,9 @@ def _metrics(view: CandidateView) -> Metrics:
 
 
 def _improvement(view: CandidateView) -> str:
-    verdict = view.verdict
-    if verdict is None or verdict.improvement_percent is None or not _metrics(view):
+    verdict, percent = view.verdict, view.improvement_percent
+    if verdict is None or percent is None or not _metrics(view):
         return ""
-    percent = verdict.improvement_percent
     word = "better" if percent >= 0 else "worse"
     return f"{abs(percent):.1f}% {word} than {verdict.compared_with}"
 
@@ -131,6 +133,8 @@ def _summary(view: CandidateView) -> str:
             f"{score.bitrate_mbps:.2f} Mbit/s where HEVC needs {HEVC_BITRATE_MBPS:.2f} "
             "for the same quality"
         )
+        if view.held_out_bitrate_mbps is not None:
+            number += f" ({view.held_out_bitrate_mbps:.2f} on held-out clips)"
         return f"Adopted as v{adoption.version}: {number}{f', {gain}' if gain else ''}.{hypothesis}"
     texts = {
         CandidateStatus.REJECTED: "Rejected",
@@ -154,6 +158,8 @@ def _candidate(view: CandidateView) -> JsonObject:
         "model": view.model,
         "stages": [stage.value for stage in view.stages],
         "attempts": [_attempt(attempt) for attempt in view.attempts],
+        "verified": view.score.verified if view.score else None,
+        "charged_program_bytes": view.score.charged_program_bytes if view.score else None,
         "screen_rate_ratio": _finite(screen.rate_ratio) if screen else None,
         "model_calls": view.model_calls,
         "prompt_tokens": view.prompt_tokens,
@@ -187,6 +193,10 @@ def _opened(events: Sequence[Event]) -> CandidateOpened:
 
 def _utc_milliseconds(at: str) -> str:
     return parse_time(at).replace(tzinfo=None).isoformat(timespec="milliseconds")
+
+
+def _finite_or_none(value: float | None) -> float | None:
+    return None if value is None else _finite(value)
 
 
 def _finite(value: float) -> float | None:

@@ -25,7 +25,9 @@ class VersionView:
     """A version that this run adopted.
 
     ``improvement_percent`` is how many per cent fewer bits than ``compared_with`` (the version
-    before, or HEVC); ``hevc_percent`` the same against HEVC. More is better, below 0 is worse.
+    before, or HEVC), the smaller figure of development and held-out clips; ``hevc_percent`` is that
+    against HEVC on development clips. More is better, below 0 is worse. ``held_out_bitrate_mbps``
+    is None where the gate was off.
     """
 
     version: int
@@ -44,6 +46,7 @@ class VersionView:
     push_error: str
     adopted_at: str
     hypothesis: str
+    held_out_bitrate_mbps: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -316,7 +316,7 @@ def _version(view: CandidateView, event: ev.Adopted) -> VersionView:
         bd_rate_percent=score.bd_rate_percent if score else None,
         encode_fps=score.encode_fps if score else None,
         decode_fps=score.decode_fps if score else None,
-        improvement_percent=verdict.improvement_percent if verdict else None,
+        improvement_percent=view.improvement_percent,
         compared_with=verdict.compared_with if verdict else "",
         hevc_percent=hevc_saving_percent(score.bitrate_mbps) if score else None,
         commit=event.commit,
@@ -325,6 +325,7 @@ def _version(view: CandidateView, event: ev.Adopted) -> VersionView:
         push_error=event.push_error,
         adopted_at=event.at,
         hypothesis=view.hypothesis,
+        held_out_bitrate_mbps=view.held_out_bitrate_mbps,
     )
 
 

@@ -78,6 +78,7 @@ BOARD = Board(
                     "Mbits",
                     [
                         Query(of("champion_bitrate_mbps"), "current version"),
+                        Query(of("champion_held_out_bitrate_mbps"), "on held-out clips"),
                         Query(of("best_bitrate_mbps"), "best candidate"),
                         Query(f"vector({HEVC_MBPS:g})", "HEVC"),
                     ],

@@ -197,9 +197,8 @@ def test_a_memorised_clip_is_overfitted_where_the_development_clips_alone_would_
     course: Course, tmp_path: Path
 ) -> None:
     cheat = memorising(course)
-    assert [finding.rule for finding in review_source(cheat, default_policy()).findings] == [
-        GateRule.LITERAL
-    ]
+    refused = review_source(cheat, default_policy()).findings
+    assert {finding.rule for finding in refused} == {GateRule.LITERAL}
     trusting = bench_of(course, tmp_path / "trusting", gate=False)
     assert DecideNodes(trusting.services).judge(trusting.measured("c0001", cheat)) == {
         "outcome": "adopt"

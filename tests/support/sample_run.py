@@ -203,6 +203,7 @@ class Story:
             interval_percent=Interval(9.0, 13.5, 0.9, 2),
             clips=2,
             seed_sha256=sha256(candidate.encode()).hexdigest(),
+            bitrate_mbps=9.87,
         )
         yield self._make(ev.HeldOutTested, candidate, attempt=0, result=held_out)
         yield self._make(ev.Judged, candidate, verdict=verdict)

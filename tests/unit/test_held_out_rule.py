@@ -7,7 +7,7 @@ import pytest
 from evocodec.config import Settings
 from evocodec.curves.gain import Gain, gain_over
 from evocodec.domain.candidate import Verdict
-from evocodec.domain.results import HeldOutResult, Interval
+from evocodec.domain.results import HeldOutResult, Interval, proven_percent
 from evocodec.domain.vocabulary import VerdictRule
 from evocodec.rules.held_out import (
     BROKEN_MESSAGE,
@@ -22,7 +22,6 @@ from evocodec.rules.held_out import (
     decide_held_out,
     development_gain_percent,
     is_inconclusive,
-    proven_percent,
     public_outcome,
 )
 from tests.support.default_options import default_thresholds

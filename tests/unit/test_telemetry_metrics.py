@@ -268,7 +268,7 @@ STORY: tuple[Event, ...] = (
     Evaluated(run_id="r", at=AT, candidate_id="c0001", attempt=0, score=SCORE),
     HeldOutTested(
         run_id="r", at=AT, candidate_id="c0001", attempt=0,
-        result=HeldOutResult(True, "", "v1", 20.0, 18.0, None, 3, ""),
+        result=HeldOutResult(True, "", "v1", 20.0, 18.0, None, 3, "", bitrate_mbps=8.4),
     ),
     judged("c0001", VerdictRule.BITRATE, "v1", 20.0),
     Adopted(
@@ -305,7 +305,8 @@ def test_a_story_is_told_in_stages_money_and_versions() -> None:
     assert value("champion_version") == 2
     assert value("champion_bd_rate_percent", anchor="x265-medium") == -22
     assert value("champion_hevc_saving_percent") == pytest.approx(20)
-    assert value("champion_improvement_percent") == 20
+    assert value("champion_improvement_percent") == 18  # the smaller one: on held-out clips
+    assert value("champion_held_out_bitrate_mbps") == 8.4
     assert value("sandbox_layer", layer="seccomp") == 1
     assert value("sandbox_layer", layer="landlock") == 1
     assert value("sandbox_layer", layer="cgroup") == 0

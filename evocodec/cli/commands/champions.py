@@ -70,8 +70,9 @@ def list_versions(session: Session) -> None:
         session.show(Text("No version has been adopted yet; begin with: evocodec run"))
         return
     table = make_table(
-        "version", "Mbit/s", "vs HEVC", "gain", "ratio", "BD-rate", "candidate", "commit",
-        left=(0, 6, 7),
+        "version", "Mbit/s", "held-out", "vs HEVC", "gain", "ratio", "BD-rate", "candidate",
+        "commit",
+        left=(0, 7, 8),
     )  # fmt: skip
     for version in versions:
         used = current is not None and version.version == current.version
@@ -82,6 +83,7 @@ def list_versions(session: Session) -> None:
                 style="bold green" if used else "default",
             ),
             number(version.bitrate_mbps),
+            number(version.held_out_bitrate_mbps),
             percent(versus_hevc(version.bitrate_mbps)),
             percent(version.improvement_percent),
             number(version.compression_ratio, 1),
@@ -201,6 +203,7 @@ def _version_rows(version: "Version", *, used: bool) -> list[tuple[str, str]]:
     return [
         ("version", f"{version.tag}{' (in use)' if used else ''}"),
         ("bitrate", f"{number(version.bitrate_mbps)} Mbit/s at equal quality; HEVC is 10"),
+        ("held-out", held_out_text(version)),
         ("gain", fewer_text(version.improvement_percent, version.compared_with)),
         ("ratio", f"{number(version.compression_ratio, 1)} raw bits a bit"),
         ("BD-rate", f"{percent(version.bd_rate_percent)} against HEVC"),
@@ -210,6 +213,13 @@ def _version_rows(version: "Version", *, used: bool) -> list[tuple[str, str]]:
         ("commit", version.commit),
         ("program", f"sha256 {version.source_sha256}"),
     ]
+
+
+def held_out_text(version: "Version") -> str:
+    """Return the bitrate on held-out clips, or that there is none."""
+    if version.held_out_bitrate_mbps is None:
+        return "not recorded: adopted by the development clips alone, or before 0.2"
+    return f"{number(version.held_out_bitrate_mbps)} Mbit/s on clips that nobody tuned on"
 
 
 def fewer_text(improvement_percent: float | None, compared_with: str) -> str:

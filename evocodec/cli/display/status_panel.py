@@ -107,6 +107,9 @@ def _standing(run: RunView, width: int) -> Iterator[RenderableType]:
     else:
         line.append(f"{clean(leader[0]):<8}", style="bold green not dim")
         _append_rate(line, leader[1])
+        held_out = run.versions[-1].held_out_bitrate_mbps if run.versions else None
+        if held_out is not None:
+            line.append(f", {number(held_out)} on held-out clips", style="not dim")
     yield cut(line, width)
     best = run.best
     if best is not None and best.score is not None and best.adoption is None and leader is None:

@@ -88,7 +88,7 @@ def version_payload(version: VersionView) -> Json:
 
 def candidate_row(candidate: CandidateView, run: RunView) -> Json:
     """Return one candidate in brief: a row of ``ls``."""
-    score, verdict = candidate.score, candidate.verdict
+    score = candidate.score
     return {
         "run_id": run.run_id,
         "candidate_id": candidate.candidate_id,
@@ -102,7 +102,8 @@ def candidate_row(candidate: CandidateView, run: RunView) -> Json:
         "bitrate_mbps": plain(score.bitrate_mbps) if score else None,
         "estimated_bitrate_mbps": plain(estimated_mbps(candidate, run)),
         "compression_ratio": plain(score.compression_ratio) if score else None,
-        "improvement_percent": plain(verdict.improvement_percent) if verdict else None,
+        "held_out_bitrate_mbps": plain(candidate.held_out_bitrate_mbps),
+        "improvement_percent": plain(candidate.improvement_percent),
         "version": candidate.adoption.version if candidate.adoption else None,
         "failure": candidate.failure.kind if candidate.failure else None,
         "reason": candidate.reason,
@@ -157,6 +158,7 @@ def score_payload(score: Score) -> Json:
     """Return a full evaluation, without the rate points of each curve."""
     whole: Json = plain(score)
     whole["clips"] = [clip_payload(clip) for clip in score.clips]
+    whole["verified"] = score.verified
     return whole
 
 
@@ -178,6 +180,7 @@ def curve_payload(curve: RdCurve) -> list[Json]:
             "psnr_611_db": plain(point.quality.psnr_611_db),
             "ms_ssim": plain(point.quality.ms_ssim),
             "worst_frame_psnr_y_db": plain(point.quality.worst_frame_psnr_y_db),
+            "verified": point.verified,
         }
         for point in curve.points
     ]

@@ -93,8 +93,11 @@ def _held_out(candidate: CandidateView) -> str:
         return ""
     gains = f"{percent(found.development_gain_percent)} fewer bits than {found.compared_with}"
     held_out = percent(found.held_out_gain_percent)
+    bitrate = ""
+    if found.bitrate_mbps is not None:
+        bitrate = f"{number(found.bitrate_mbps)} Mbit/s, "
     return (
-        f"{'passed' if found.passed else 'not passed'}: {gains} on the development clips, "
+        f"{'passed' if found.passed else 'not passed'}: {bitrate}{gains} on the development clips, "
         f"{held_out}{_between(found.interval_percent, ' %')} on {plural(found.clips, 'clip')} "
         "that nobody tuned on"
     )

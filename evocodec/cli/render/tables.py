@@ -62,13 +62,14 @@ def versions_table(versions: Iterable[VersionView]) -> RenderableType:
         "version",
         "from",
         "Mbit/s",
+        "held-out",
         "vs HEVC",
         "gain",
         "ratio",
         "BD-rate",
         "enc/dec fps",
         "commit",
-        left=(0, 1, 8),
+        left=(0, 1, 9),
     )
     for version in versions:
         add(
@@ -76,6 +77,7 @@ def versions_table(versions: Iterable[VersionView]) -> RenderableType:
             Text(version.tag, style="bold green"),
             version.candidate_id,
             number(version.bitrate_mbps),
+            number(version.held_out_bitrate_mbps),
             percent(versus_hevc(version.bitrate_mbps)),
             percent(version.improvement_percent),
             number(version.compression_ratio, 1),
@@ -94,15 +96,14 @@ def candidates_table(
         LongCell("candidate"),
         LongCell("outcome"),
         LongCell("Mbit/s", right=True),
+        LongCell("held-out", right=True),
         LongCell("gain", right=True),
         LongCell("tried"),
     )
     return LongTable(heads, (_candidate_row(candidate, run, width) for candidate in candidates))
 
 
-def _candidate_row(
-    candidate: CandidateView, run: RunView, width: int
-) -> tuple[LongCell, LongCell, LongCell, LongCell, LongCell]:
+def _candidate_row(candidate: CandidateView, run: RunView, width: int) -> tuple[LongCell, ...]:
     word, tone = outcome_text(candidate)
     about = candidate.hypothesis
     if candidate.failure and candidate.status is CandidateStatus.TEST_FAILED:
@@ -111,8 +112,9 @@ def _candidate_row(
         LongCell(clean(candidate.candidate_id)),
         LongCell(clean(word), str(tone)),
         LongCell(bitrate_text(candidate, run), right=True),
+        LongCell(number(candidate.held_out_bitrate_mbps), right=True),
         LongCell(gain_text(candidate), right=True),
-        LongCell(shorten(about, max(width - 48, 24))),
+        LongCell(shorten(about, max(width - 58, 24))),
     )
 
 
@@ -138,8 +140,8 @@ def bitrate_text(candidate: CandidateView, run: RunView) -> str:
 
 def gain_text(candidate: CandidateView) -> str:
     """Return how many per cent fewer bits than what it was compared with; more is better."""
-    if candidate.verdict is not None and candidate.verdict.improvement_percent is not None:
-        return percent(candidate.verdict.improvement_percent)
+    if candidate.improvement_percent is not None:
+        return percent(candidate.improvement_percent)
     if candidate.screen is not None:
         return f"~{percent((1 - candidate.screen.rate_ratio) * 100)}"
     return DASH
