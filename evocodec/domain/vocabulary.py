@@ -159,5 +159,6 @@ class Layer(StrEnum):
     PIVOT_ROOT = "pivot_root"
     UNPRIVILEGED_USER = "unprivileged_user"
     PATH_BROKER = "path_broker"
+    PATH_LOCK = "path_lock"
     READ_ONLY_FILES = "read_only_files"
     BUBBLEWRAP = "bubblewrap"

@@ -22,6 +22,7 @@ class Tag(IntEnum):
     ERROR = 6  # guest → supervisor: kind, message and traceback, separated by NUL
     PROGRAM = 7  # supervisor → guest: the candidate's source
     ENTERED = 8  # guest → supervisor: from here on, what goes wrong is the candidate's
+    STARTED = 9  # guest → supervisor: libraries are loaded, paths locked: the first line runs now
 
 
 class FramingError(ValueError):

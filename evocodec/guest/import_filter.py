@@ -1,10 +1,11 @@
 """Import filter: makes libraries that a job may not read look as if they were not installed."""
 
+import _imp
 import importlib.abc
 import pkgutil
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 
@@ -35,6 +36,31 @@ class ImportFilter(importlib.abc.MetaPathFinder):
         hidden = self._hidden is not None and self._hidden.fullmatch(fullname)
         if hidden or fullname.partition(".")[0] not in self._visible:
             raise ModuleNotFoundError(f"no module {fullname!r} in the sandbox", name=fullname)
+
+
+class ClosedImports(importlib.abc.MetaPathFinder):
+    """Answers for every module that is not loaded, once nothing can be opened any more.
+
+    ``failures``: module → why it could not be loaded before.
+    """
+
+    def __init__(self, failures: Mapping[str, Exception]) -> None:
+        self._failures = failures
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> None:
+        """Raise the failure of before, or say what to do; modules of the interpreter pass."""
+        if fullname in sys.builtin_module_names or _imp.is_frozen(fullname):
+            return
+        failure = self._failures.get(fullname)
+        if failure is not None:
+            raise failure
+        raise ModuleNotFoundError(
+            f"the program imports {fullname} while it runs, when no file can be opened any more; "
+            f"write `import {fullname}` at its top",
+            name=fullname,
+        )
 
 
 def fill_import_caches() -> None:

@@ -9,12 +9,13 @@ import sys
 import traceback
 import types
 from collections.abc import Callable, Collection, Iterable, Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 from evocodec.domain.video import Frame, StreamInfo
-from evocodec.guest import native_calls, wire
+from evocodec.guest import native_calls, program_imports, wire
 from evocodec.guest.framing import Tag
 from evocodec.guest.ring import Ring
+from evocodec.isolation.path_lock import PathLock
 
 PROGRAM_NAME = "candidate.py"
 ERROR_KINDS = ("exception", "memory", "forbidden", "bad_output")
@@ -23,6 +24,7 @@ TRACEBACK_CHARACTERS = 6_000
 _OPENCV_NO_MEMORY = -4
 _REPORTING_BYTES = 2 << 20
 
+T = TypeVar("T")
 Encode = Callable[[Iterator[Frame], StreamInfo, float], Iterable[object]]
 Decode = Callable[[Iterator[bytes], StreamInfo], Iterable[object]]
 
@@ -34,20 +36,26 @@ def run(
     qp: float,
     ring: Ring,
     native: Collection[str],
+    path_lock: PathLock | None,
 ) -> None:
     """Run ``encode`` or ``decode``; an exception of the program becomes an ERROR message.
 
-    A program may use ctypes only if it imports one of the libraries in ``native``.
+    Its imports are loaded first; then ``path_lock`` is closed, and STARTED is sent before its first
+    line runs. None leaves paths open. A program may use ctypes only if it imports one of the
+    libraries in ``native``.
     """
     random.seed(0)  # Python reseeds it from the system in every forked child
     faulthandler.enable(file=2, all_threads=False)
     ballast = bytearray(_REPORTING_BYTES)
     wire.write_message(Tag.ENTERED)
+    prepare = _attempt(lambda: _prepare(bytes(source), close_imports=path_lock is not None))
+    if not _start(path_lock):
+        return
     try:
-        program = source.decode("utf-8")
+        program, code = prepare()
         if not native_calls.needed_by(program, native):
             native_calls.remove()
-        encode, decode = load(program)
+        encode, decode = load(program, code)
         if operation == "encode":
             for packet in encode(wire.read_frames(stream, ring), stream, qp):
                 wire.write_packet(packet)
@@ -64,6 +72,49 @@ def run(
         wire.write_message(Tag.END)
 
 
+def run_nothing(path_lock: PathLock | None) -> None:
+    """Run no program, but everything before its first line; to find out which layers there are."""
+    wire.write_message(Tag.ENTERED)
+    if _start(path_lock):
+        wire.write_message(Tag.END)
+
+
+def _start(path_lock: PathLock | None) -> bool:
+    """Lock paths and send STARTED; False if the lock failed, which is no fault of the program's."""
+    if path_lock is not None:
+        try:
+            path_lock.close()
+        except OSError as error:  # the supervisor believes it, since nothing has run yet
+            wire.write_message(Tag.SETUP_FAILED, f"paths cannot be locked: {error}".encode())
+            return False
+    wire.write_message(Tag.STARTED)
+    return True
+
+
+def _attempt(action: Callable[[], T]) -> Callable[[], T]:
+    """Run ``action`` now; the returned function returns what it returned, or raises its error."""
+    try:
+        result = action()
+    except BaseException as error:  # noqa: BLE001 - raised again, where it is reported
+        failure = error
+
+        def fail() -> T:
+            raise failure
+
+        return fail
+    return lambda: result
+
+
+def _prepare(source: bytes, *, close_imports: bool) -> tuple[str, types.CodeType]:
+    """Compile the program and load what it imports; nothing of it runs."""
+    program = source.decode("utf-8")
+    code = _compile(program)
+    closed = program_imports.load(code, program)
+    if close_imports:
+        sys.meta_path.insert(0, closed)
+    return program, code
+
+
 def _flush() -> None:
     """Flush output before the last message: the supervisor ends the process when it has that."""
     with contextlib.suppress(Exception):
@@ -71,15 +122,21 @@ def _flush() -> None:
         sys.stderr.flush()
 
 
-def load(source: str) -> tuple[Encode, Decode]:
-    """Execute the program in a new module, and return its two functions."""
+def _compile(source: str) -> types.CodeType:
+    return compile(source, PROGRAM_NAME, "exec", dont_inherit=True)
+
+
+def load(source: str, code: types.CodeType | None = None) -> tuple[Encode, Decode]:
+    """Execute the program in a new module, and return its two functions.
+
+    ``code``: the program, if it is compiled already.
+    """
     module = types.ModuleType("candidate")
     module.__file__ = PROGRAM_NAME
     sys.modules[module.__name__] = module
     # So that tracebacks quote the program's lines though no such file exists.
     linecache.cache[PROGRAM_NAME] = (len(source), None, source.splitlines(True), PROGRAM_NAME)
-    code = compile(source, PROGRAM_NAME, "exec", dont_inherit=True)
-    exec(code, module.__dict__)  # noqa: S102 - running the candidate is this process's purpose
+    exec(code or _compile(source), module.__dict__)  # noqa: S102 - that is this process's purpose
     return _find_codec(module.__dict__)
 
 

@@ -127,11 +127,12 @@ def _run_child(control_fd: int, context: ForkServerContext, scratch: Scratch) ->
     code = _NOT_ENTERED
     try:
         program = wire.read_message()[1]
+        lock = prepared.path_lock if layers[Layer.PATH_LOCK] == "on" else None
         if stream is None or ring is None:
-            wire.write_message(Tag.ENTERED)
-            wire.write_message(Tag.END)
+            job.run_nothing(lock)
         else:
-            job.run(operation, program, stream, request["qp"], ring, context.config["native"])
+            native = context.config["native"]
+            job.run(operation, program, stream, request["qp"], ring, native, lock)
         code = 0
     finally:
         os._exit(code)
@@ -166,6 +167,7 @@ def _keep_needed_fds(
         scratch_bytes=scratch.size_bytes,
         scratch_inodes=scratch.inodes,
         no_scratch="" if context.root_state == "on" else context.root_state,
+        paths_open=context.config["paths_open"],
     )
 
 

@@ -28,7 +28,7 @@ from typing import Any
 
 import numpy as np
 
-from evocodec.guest import codec_removal, import_filter
+from evocodec.guest import codec_removal, import_filter, program_imports
 from evocodec.guest.job_process import (
     JOB_FDS,
     MAX_REQUEST_BYTES,
@@ -137,6 +137,7 @@ class Server:
         for name in names:
             with contextlib.suppress(ImportError):
                 importlib.import_module(name)
+        program_imports.warm_up()  # here it is done once for all jobs
         if "cv2" in sys.modules:
             # The pool ignores OMP_NUM_THREADS, and would start one thread per core.
             sys.modules["cv2"].setNumThreads(1)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from evocodec.domain.vocabulary import Layer
 from evocodec.isolation import broker_process, landlock, linux, mounts, seccomp
+from evocodec.isolation.path_lock import PathLock
 
 NOBODY = 65534
 POD_MODE = "off: pod mode"
@@ -39,7 +40,8 @@ class Confinement:
     says why there is none. ``keeps_root`` says why a job of root stays root. ``proc_fd`` is the
     real /proc, which programs cannot see; it is closed before they run. ``address_limit`` is off
     with CUDA, which reserves terabytes of address space. ``scratch_bytes`` is 0
-    for no scratch folder; ``no_scratch`` says why there can be none.
+    for no scratch folder; ``no_scratch`` says why there can be none. ``paths_open`` leaves the
+    path lock out.
     """
 
     ruleset_fd: int
@@ -56,6 +58,7 @@ class Confinement:
     scratch_inodes: int = 0
     no_scratch: str = ""
     keeps_root: str = ""
+    paths_open: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +72,14 @@ class JobLimits:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """Layers entered so far (layer → state), and the seccomp filter to install later."""
+    """Layers entered so far (layer → state), and the filters to install later.
+
+    ``path_lock`` is for the caller, when the program's libraries are loaded.
+    """
 
     layers: Mapping[Layer, str]
     filter: seccomp.Filter | None
+    path_lock: PathLock | None = None
 
 
 def prepare(config: Confinement) -> Prepared:
@@ -85,7 +92,8 @@ def prepare(config: Confinement) -> Prepared:
         return Prepared(layers, None)
     files = config.ruleset_fd >= 0
     scratch = files and bool(_file_bytes(config, layers))
-    return Prepared(layers, seccomp.Filter(devices=config.devices, files=files, scratch=scratch))
+    calls = seccomp.Filter(devices=config.devices, files=files, scratch=scratch)
+    return Prepared(layers, calls, None if config.paths_open else PathLock())
 
 
 def enter(config: Confinement, prepared: Prepared, job: JobLimits) -> dict[Layer, str]:
@@ -108,7 +116,15 @@ def enter(config: Confinement, prepared: Prepared, job: JobLimits) -> dict[Layer
     layers |= _restrict_files_and_calls(config, own_fds, job, prepared.filter)
     if resource.RLIMIT_NPROC not in limits and layers[Layer.PATH_BROKER] != "on":
         layers[Layer.RLIMITS] += "; threads are counted from outside only"
+    layers[Layer.PATH_LOCK] = _path_lock_state(config, layers[Layer.SECCOMP])
     return layers
+
+
+def _path_lock_state(config: Confinement, seccomp_state: str) -> str:
+    """Return what will be so when the program's first line runs: it does not run otherwise."""
+    if config.paths_open:
+        return "off: left open"
+    return "on" if seccomp_state == "on" else "off: needs seccomp"
 
 
 def _file_bytes(config: Confinement, layers: Mapping[Layer, str]) -> int:

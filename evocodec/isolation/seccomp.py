@@ -11,7 +11,7 @@ import os
 import platform
 from collections.abc import Iterable
 
-from evocodec.isolation import bpf, linux
+from evocodec.isolation import bpf, linux, path_lock
 from evocodec.isolation.bpf import (
     ALLOW,
     AND,
@@ -35,6 +35,7 @@ from evocodec.isolation.syscalls import (
     CONDITIONAL,
     FOR_DEVICES,
     FOR_SCRATCH,
+    INSTALLS_FILTERS,
     PRETENDED_MISSING,
 )
 
@@ -107,6 +108,7 @@ def build(
         program += when_number(numbers[column], [_MISSING])
     for name, block in _conditions(own_pid, devices, files, scratch).items():
         program += when_number(CONDITIONAL[name][column], block)
+    program += when_number(INSTALLS_FILTERS["seccomp"][column], _path_lock())
     return [*program, _DENY]
 
 
@@ -136,6 +138,18 @@ def _conditions(
         "prctl": _if_argument_in(0, _PRCTL_NAMES),
         "prlimit64": _own_limits_unchanged(own_pid),
     }
+
+
+def _path_lock() -> list[Instruction]:
+    """Allow the path lock, which then refuses this call too; no program has run until then."""
+    return [
+        load_argument(0),
+        (IF_EQUAL, 0, 3, path_lock.SET_MODE_FILTER),
+        load_argument(1),
+        (IF_EQUAL, 0, 1, path_lock.FOR_ALL_THREADS),
+        ALLOW,
+        _DENY,
+    ]
 
 
 def _unless_any_bit(index: int, bits: int) -> list[Instruction]:

@@ -130,6 +130,18 @@ PRETENDED_MISSING: dict[str, tuple[int, int]] = {
     "openat2": (437, 437),
 }
 
+# Allowed until the path lock is on, and only to put it on.
+INSTALLS_FILTERS: dict[str, tuple[int, int]] = {"seccomp": (317, 277)}
+
+# Of the calls above, those that look a path up in the file system, or read a folder. newfstatat and
+# statx can be asked for an open file by an empty path, but a filter cannot see whether it is empty;
+# the kernel looks up any other, whatever the flags. fstat remains.
+TAKES_PATH = (
+    *("open", "openat", "openat2", "access", "faccessat", "faccessat2", "readlink", "readlinkat"),
+    *("stat", "lstat", "newfstatat", "statx", "getdents64"),
+    *("rename", "renameat", "renameat2", "mkdir", "mkdirat", "rmdir", "unlink", "unlinkat"),
+)
+
 # Where jobs see the machine's own files: answered by the path broker, for the paths they may know.
 BROKERED = (
     *("open", "openat", "access", "faccessat", "readlink", "readlinkat"),

@@ -113,7 +113,8 @@ class Policy:
 
     ``mode``: "auto" enters every layer that the machine offers; "namespaces" refuses to run without
     namespaces; "pod" leaves out namespaces and cgroups, which most containers do not allow.
-    ``provider`` is what surrounds the fork server: nothing, or bubblewrap.
+    ``provider`` is what surrounds the fork server: nothing, or bubblewrap. ``paths_open`` leaves
+    the path lock out, so that the layers below it can be attacked; no setting sets it.
 
     ``max_literal_bytes`` is what one literal may hold, compressed (``review/literal_size.py``).
     """
@@ -126,6 +127,7 @@ class Policy:
     provider: Provider
     devices: tuple[str, ...] = ()
     allowed_imports: frozenset[str] = DEFAULT_IMPORTS
+    paths_open: bool = False
 
     @property
     def required(self) -> Floor:

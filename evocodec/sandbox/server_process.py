@@ -96,6 +96,7 @@ class ServerProcess:
             "native": native_libraries(policy.allowed_imports),
             "links": dict(paths.links),
             "namespaces": policy.mode != "pod",
+            "paths_open": policy.paths_open,
             "groups_prefix": self._groups.prefix if self._groups else "",
             "groups_in": sorted({str(path) for path in self._groups.folders.values()})
             if self._groups

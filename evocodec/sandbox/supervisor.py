@@ -56,6 +56,7 @@ class _Progress:
     ready_at: float = 0.0
     ended_at: float = 0.0
     setup_error: str = ""
+    started: bool = False  # the program's first line may have run: nothing is believed any more
     reported: CandidateFailure | None = None
     stopped: CandidateFailure | None = None
     complete: bool = False
@@ -280,6 +281,10 @@ class Supervisor:
         elif not progress.entered:
             if tag is not Tag.ENTERED or length:
                 raise FramingError(f"unexpected {tag.name} of {length} bytes")
+        elif not progress.started:
+            refused = tag is Tag.SETUP_FAILED and length <= _MAX_SETUP_BYTES
+            if not refused and (tag is not Tag.STARTED or length):
+                raise FramingError(f"unexpected {tag.name} of {length} bytes")
         elif tag is job.result_tag:
             if progress.delivered >= job.max_messages:
                 kind = FailureKind.BAD_OUTPUT if job.exact_count else FailureKind.OUTPUT_LIMIT
@@ -308,6 +313,8 @@ class Supervisor:
             progress.clock = ProgramClock(progress.ready_at)
             self._deadline = progress.ready_at + self._job.limits.patience_seconds
             self._serving_seconds = 0.0
+        elif message.tag is Tag.STARTED:
+            progress.started = True
         elif message.tag is self._job.result_tag:
             self._store_result(message)
         else:
@@ -406,7 +413,7 @@ class Supervisor:
         wait_status, cpu_seconds, peak = progress.exit_report
         cpu_seconds = max(cpu_seconds, progress.group_use.cpu_seconds)
         peak = max(peak, progress.group_use.peak_memory_bytes)
-        if progress.layers is None or not progress.entered:
+        if progress.layers is None or not progress.entered or progress.setup_error:
             reason = progress.setup_error or describe_wait_status(wait_status)
             reason += f"; {tail}" if (tail := stderr_text(progress.stderr).strip()) else ""
             raise InfrastructureFailure(f"the sandbox could not be set up: {reason}")

@@ -9,6 +9,7 @@ import textwrap
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -35,8 +36,8 @@ pytestmark = [
 ]
 STREAM = StreamInfo(2, 2, Fraction(30), 1)
 FRAMES = [Frame(np.zeros((2, 2), np.uint8), *np.zeros((2, 1, 1), np.uint8))]
-POD = default_policy(mode="pod")
-NEEDS_BROKER = default_policy(mode="pod", floor=(frozenset({Layer.PATH_BROKER}),))
+POD = default_policy(mode="pod", paths_open=True)  # what is asked of it after the imports too
+NEEDS_BROKER = replace(POD, floor=(frozenset({Layer.PATH_BROKER}),))
 LIMITS = default_limits(wall_seconds=40, cpu_seconds=40)
 ENCODINGS = os.path.join(sysconfig.get_paths()["stdlib"], "encodings")
 
@@ -309,6 +310,6 @@ def test_it_comes_where_namespaces_are_refused(monkeypatch: pytest.MonkeyPatch) 
     )
     first, second, last = server_process._BOOT.split("; ", 2)
     monkeypatch.setattr(server_process, "_BOOT", "\n".join((first, second, lines + last)))
-    with ForkServerLauncher(default_policy()) as launcher:
+    with ForkServerLauncher(default_policy(paths_open=True)) as launcher:
         assert launcher.describe().layers["path_broker"] == "on"
         assert run(launcher, "result = os.path.exists('/etc/passwd')") == "False"

@@ -85,7 +85,7 @@ def test_torchvision_brings_pillow_in_but_none_of_its_codecs(mode: Mode) -> None
     assert [f"{r.finding.verdict} {r.finding.layer}" for r in report.results] == [
         "held disabled function"
     ]
-    allowed = default_policy(mode=mode, allow_library_codecs=True)
+    allowed = default_policy(mode=mode, allow_library_codecs=True, paths_open=True)
     report = run_attacks(lambda: ForkServerLauncher(allowed), attacks, allowed)
     assert report.results[0].finding.verdict is AttackOutcome.BROKEN
 

@@ -24,7 +24,7 @@ LIMITS = default_limits(wall_seconds=20, scratch_bytes=2 * MEBIBYTE, scratch_ino
 
 @pytest.fixture(scope="module")
 def launcher() -> Iterator[ForkServerLauncher]:
-    with ForkServerLauncher(default_policy()) as running:
+    with ForkServerLauncher(default_policy(paths_open=True)) as running:
         state = running.describe().layers["scratch"]
         if state.startswith("off"):
             pytest.skip(f"no scratch folder here: {state}")
@@ -137,7 +137,7 @@ def test_there_may_be_none(launcher: ForkServerLauncher, none: Limits) -> None:
 
 
 def test_there_is_none_without_a_mount_namespace() -> None:
-    with ForkServerLauncher(default_policy(mode="pod")) as pod:
+    with ForkServerLauncher(default_policy(mode="pod", paths_open=True)) as pod:
         assert pod.describe().layers["scratch"] == "off: pod mode"
         assert say(pod, "say = folder") == ""
         assert say(pod, "open('/tmp/evocodec-scratch', 'w')") == "EPERM"

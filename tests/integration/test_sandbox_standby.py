@@ -22,7 +22,7 @@ FRAMES = [Frame(np.zeros((16, 16), np.uint8), *(np.zeros((8, 8), np.uint8),) * 2
 
 @pytest.fixture(params=["auto", "pod"])
 def launcher(request: pytest.FixtureRequest) -> Iterator[ForkServerLauncher]:
-    with ForkServerLauncher(default_policy(mode=request.param)) as launcher:
+    with ForkServerLauncher(default_policy(mode=request.param, paths_open=True)) as launcher:
         run(launcher, "")
         yield launcher
 

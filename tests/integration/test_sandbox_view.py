@@ -50,7 +50,7 @@ def decode(packets, stream):
 
 @pytest.fixture(scope="module")
 def launcher() -> Iterator[ForkServerLauncher]:
-    with ForkServerLauncher(default_policy()) as running:
+    with ForkServerLauncher(default_policy(paths_open=True)) as running:
         if not running.describe().holds(Layer.PIVOT_ROOT):
             pytest.skip(f"no root folder of its own: {running.describe().layers['pivot_root']}")
         yield running
@@ -59,7 +59,7 @@ def launcher() -> Iterator[ForkServerLauncher]:
 @pytest.fixture(scope="module", params=[("auto", "pivot_root"), ("pod", "path_broker")])
 def hiding(request: pytest.FixtureRequest) -> Iterator[ForkServerLauncher]:
     mode, layer = request.param
-    with ForkServerLauncher(default_policy(mode=mode)) as running:
+    with ForkServerLauncher(default_policy(mode=mode, paths_open=True)) as running:
         if not (report := running.describe()).holds(layer):
             pytest.skip(f"{layer}: {report.layers[layer]}")
         yield running

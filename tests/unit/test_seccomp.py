@@ -5,6 +5,7 @@ import errno
 import pytest
 
 from evocodec.isolation.seccomp import build
+from tests.support.bpf_interpreter import decide as interpret
 
 ARCHITECTURE = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 ALLOW, KILL, ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
@@ -41,33 +42,9 @@ def decide(
     scratch: bool = False,
     architecture: int | None = None,
 ) -> int:
-    """Interpret the classic BPF program as the kernel would; linux/bpf_common.h."""
     number = call if isinstance(call, int) else NUMBERS[machine][call]
-    words = {0: number, 4: architecture or ARCHITECTURE[machine]}
-    for index in range(6):
-        value = arguments[index] if index < len(arguments) else 0
-        words[16 + 8 * index] = value & 0xFFFFFFFF
-        words[20 + 8 * index] = value >> 32 & 0xFFFFFFFF
     program = build(machine, own_pid=OWN_PID, devices=devices, files=files, scratch=scratch)
-    accumulator, at = 0, 0
-    while True:
-        code, jump_true, jump_false, operand = program[at]
-        at += 1
-        match code:
-            case 0x20:
-                accumulator = words[operand]
-            case 0x54:
-                accumulator &= operand
-            case 0x15:
-                at += jump_true if accumulator == operand else jump_false
-            case 0x35:
-                at += jump_true if accumulator >= operand else jump_false
-            case 0x45:
-                at += jump_true if accumulator & operand else jump_false
-            case 0x06:
-                return operand
-            case _:
-                raise AssertionError(f"unknown instruction {code:#x}")
+    return interpret(program, machine, number, *arguments, architecture=architecture)
 
 
 machines = pytest.mark.parametrize("machine", ["x86_64", "aarch64"])

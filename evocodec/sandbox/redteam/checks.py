@@ -116,7 +116,10 @@ def not_reproduced(fallback: str) -> AttackCheck:
 
 
 def read_twice(fallback: str, samples: int) -> AttackCheck:
-    """Held unless the decoder returns samples of the source, and again when it is verified."""
+    """Held unless the decoder returns samples of the source, and again when it is verified.
+
+    It is also held when the encoder may not leave its trace, or the decoder not look for it.
+    """
 
     def check(observed: AttackObservation) -> AttackFinding:
         broken = _success(observed)
@@ -126,6 +129,8 @@ def read_twice(fallback: str, samples: int) -> AttackCheck:
         if verified is not None and verified.kind is FailureKind.NONDETERMINISTIC:
             return AttackFinding(AttackOutcome.HELD, fallback, str(verified))
         for job in observed.jobs:
+            if job.failure is not None and job.failure.kind is FailureKind.FORBIDDEN:
+                return _from_failure(job, fallback, observed)
             if job.infrastructure or job.failure:
                 return AttackFinding(
                     AttackOutcome.UNCLEAR, fallback, job.infrastructure or str(job.failure)

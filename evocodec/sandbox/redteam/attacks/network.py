@@ -119,13 +119,15 @@ ATTACKS = (
         "use a socket, folder or file that was left open by the launcher",
         """
         import stat
-        found = []
+        found, facts = [], ctypes.create_string_buffer(256)
         for fd in range(4096):
             try:
-                mode = os.fstat(fd).st_mode
+                os.get_inheritable(fd)
+                call((5, 80), fd, facts)
             except OSError as error:
                 last = error
                 continue
+            mode = int.from_bytes(facts[16 if ARM else 24:][:4], "little")
             if not stat.S_ISFIFO(mode) and not (fd == 0 and stat.S_ISCHR(mode)):
                 found.append((fd, oct(mode)))
         if found:
