@@ -15,6 +15,7 @@ from evocodec.domain.video import Frame, StreamInfo
 from evocodec.guest import native_calls, program_imports, wire
 from evocodec.guest.framing import Tag
 from evocodec.guest.ring import Ring
+from evocodec.isolation import resident_libraries
 from evocodec.isolation.path_lock import PathLock
 
 PROGRAM_NAME = "candidate.py"
@@ -111,6 +112,7 @@ def _prepare(source: bytes, *, close_imports: bool) -> tuple[str, types.CodeType
     code = _compile(program)
     closed = program_imports.load(code, program)
     if close_imports:
+        resident_libraries.keep_resident()
         sys.meta_path.insert(0, closed)
     return program, code
 

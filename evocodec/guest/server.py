@@ -36,7 +36,7 @@ from evocodec.guest.job_process import (
     Scratch,
     WarmProcess,
 )
-from evocodec.isolation import confine, landlock, linux, mounts
+from evocodec.isolation import confine, landlock, linux, mounts, resident_libraries
 from evocodec.isolation.broker_process import BrokerProcess
 
 EXIT_REPORT = struct.Struct("<cidq")  # b"X", wait status, CPU seconds, peak memory in bytes
@@ -147,6 +147,7 @@ class Server:
             codec_removal.remove_modules(self._config["codec_modules"])
             self._import_filter.hide("cv2")
             self._import_filter.hide_all(self._config["codec_modules"])
+        resident_libraries.keep_resident()
         np.random.seed(0)  # programs may use it; it must be the same in every server
 
     def serve(self) -> None:

@@ -24,6 +24,7 @@ PR_CAP_AMBIENT = 47
 PR_CAP_AMBIENT_CLEAR_ALL = 4
 
 _M_ARENA_MAX = -8
+_MADV_POPULATE_READ = 22
 _CAPABILITY_VERSION_3 = 0x20080522
 _LAST_POSSIBLE_CAPABILITY = 63
 
@@ -99,6 +100,18 @@ def make_writable(address: int, length: int) -> None:
     size = ctypes.c_size_t(address + length - start)
     access = ctypes.c_int(mmap.PROT_READ | mmap.PROT_WRITE)
     _checked(_libc.mprotect(ctypes.c_void_p(start), size, access), "mprotect")
+
+
+def for_each_library(callback: object) -> None:
+    """Call ``callback``, a C function, for each loaded library; dl_iterate_phdr(3)."""
+    _libc.dl_iterate_phdr(callback, None)
+
+
+def populate(address: int, length: int) -> None:
+    """Map all pages there for reading, whether or not they are in memory yet; raises OSError."""
+    start = address // mmap.PAGESIZE * mmap.PAGESIZE
+    place, size = ctypes.c_void_p(start), ctypes.c_size_t(address + length - start)
+    _checked(_libc.madvise(place, size, ctypes.c_int(_MADV_POPULATE_READ)), "madvise")
 
 
 def prctl(option: int, argument: int = 0, argument3: int = 0) -> None:
