@@ -43,6 +43,7 @@ if TYPE_CHECKING:  # Ray, LangGraph and OpenCV take seconds to import: only who 
     from evocodec.report.model import Report
     from evocodec.sandbox.policy import Mode
     from evocodec.sandbox.redteam.attack import Attack
+    from evocodec.sandbox.redteam.capacity import Channel
     from evocodec.sandbox.redteam.report import AttackResult, RedTeamReport
 
 
@@ -409,6 +410,7 @@ class Laboratory:
         self,
         attacks: "Sequence[Attack]",
         *,
+        channels: "Sequence[Channel]" = (),
         mode: "Mode | None" = None,
         preload: "Sequence[str]" = (),
         on_result: "Callable[[AttackResult], None]" = lambda _result: None,
@@ -423,7 +425,12 @@ class Laboratory:
         from evocodec.app.red_team import mount_attacks
 
         return mount_attacks(
-            self.settings, attacks, mode=mode, preload=preload, on_result=on_result
+            self.settings,
+            attacks,
+            channels=channels,
+            mode=mode,
+            preload=preload,
+            on_result=on_result,
         )
 
     def plot(self, run_id: str | None = None) -> tuple[Path, Path]:

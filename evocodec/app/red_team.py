@@ -9,6 +9,7 @@ from evocodec.sandbox.forkserver import DEFAULT_PRELOAD
 from evocodec.sandbox.policy import Mode
 from evocodec.sandbox.providers import make_launcher
 from evocodec.sandbox.redteam.attack import Attack
+from evocodec.sandbox.redteam.capacity import Channel
 from evocodec.sandbox.redteam.report import AttackResult, RedTeamReport
 from evocodec.sandbox.redteam.runner import run_attacks
 
@@ -17,14 +18,19 @@ def mount_attacks(
     settings: Settings,
     attacks: Sequence[Attack],
     *,
+    channels: Sequence[Channel],
     mode: Mode | None,
     preload: Sequence[str],
     on_result: Callable[[AttackResult], None],
 ) -> RedTeamReport:
-    """Mount these attacks in ``mode``, or as configured; see ``Laboratory.redteam``."""
+    """Mount attacks and measure channels, in ``mode`` or as set; see ``Laboratory.redteam``."""
     policy = make_policy(settings)
     policy = replace(policy, mode=mode) if mode else policy
     loaded = (*DEFAULT_PRELOAD, *preload)
     return run_attacks(
-        lambda: make_launcher(policy, preload=loaded), attacks, policy, on_result=on_result
+        lambda: make_launcher(policy, preload=loaded),
+        attacks,
+        policy,
+        channels=channels,
+        on_result=on_result,
     )

@@ -19,6 +19,7 @@ from evocodec.sandbox.policy import LIBRARY_IMPORTS, Mode
 
 if TYPE_CHECKING:
     from evocodec.sandbox.redteam.attack import Attack
+    from evocodec.sandbox.redteam.capacity import Capacity, Channel, ChannelResult
     from evocodec.sandbox.redteam.report import AttackResult, RedTeamReport
 
 STYLES = {"held": "green", "BROKEN": "bold red", "unclear": "bold yellow", "documented": "yellow"}
@@ -33,6 +34,7 @@ def register(app: typer.Typer) -> None:
         examples=[
             "evocodec redteam",
             "evocodec redteam --only files --only fork",
+            "evocodec redteam --only capacity",
             "evocodec redteam --mode pod --json",
             "evocodec redteam --preload torch",
             "evocodec redteam --list",
@@ -62,21 +64,23 @@ def attack_the_sandbox(
     from outside. Exit 1 when one gets through, or proves nothing.
     """
     from evocodec.sandbox.redteam.attacks import select_attacks
+    from evocodec.sandbox.redteam.capacity_channels import select_channels
 
-    attacks = select_attacks(only or ())
+    attacks, channels = select_attacks(only or ()), select_channels(only or ())
     for name in preload or ():
         if name not in LIBRARY_IMPORTS or find_spec(name) is None:
             known = ", ".join(sorted(LIBRARY_IMPORTS))
             raise UserError(f"--preload {name}: not installed, or none of {known}")
     if list_attacks:
-        show_list(session, attacks)
+        show_list(session, attacks, channels)
         return
+    options: Any = {"channels": channels, "mode": mode, "preload": preload or ()}
     with session.laboratory() as laboratory:
         if session.live and not session.json:
             with session.err.status(f"mounting {plural(len(attacks), 'attack')}"):
-                report = laboratory.redteam(attacks, mode=mode, preload=preload or ())
+                report = laboratory.redteam(attacks, **options)
         else:
-            report = laboratory.redteam(attacks, mode=mode, preload=preload or ())
+            report = laboratory.redteam(attacks, **options)
     if session.json:
         session.emit_pretty(report_payload(report))
     else:
@@ -85,14 +89,21 @@ def attack_the_sandbox(
         raise typer.Exit(ExitCode.FAILED)
 
 
-def show_list(session: Session, attacks: "tuple[Attack, ...]") -> None:
+def show_list(
+    session: Session, attacks: "tuple[Attack, ...]", channels: "tuple[Channel, ...]"
+) -> None:
     """Print names and what must not be possible."""
     if session.json:
         keys = ("name", "theme", "what", "layer")
-        session.emit_pretty({"attacks": [{k: str(getattr(a, k)) for k in keys} for a in attacks]})
+        payload = {"attacks": [{k: str(getattr(a, k)) for k in keys} for a in attacks]}
+        listed = [{k: getattr(c, k) for k in ("name", "what", "limit_bits")} for c in channels]
+        session.emit_pretty(payload | {"channels": listed})
         return
-    session.show(facts([(f"{attack.theme}/{attack.name}", attack.what) for attack in attacks]))
-    session.show(Text(f"\n{plural(len(attacks), 'attack')}", style="dim"))
+    names = [(f"{attack.theme}/{attack.name}", attack.what) for attack in attacks]
+    names += [(f"capacity/{channel.name}", channel.what) for channel in channels]
+    session.show(facts(names))
+    counts = f"{plural(len(attacks), 'attack')}, {plural(len(channels), 'channel')}"
+    session.show(Text(f"\n{counts}", style="dim"))
 
 
 def show_report(session: Session, report: "RedTeamReport") -> None:
@@ -118,7 +129,37 @@ def show_report(session: Session, report: "RedTeamReport") -> None:
     for row in report.results:
         if row.finding.verdict != "held":
             show_trouble(session, row)
+    if report.channels:
+        show_channels(session, report.channels)
     show_summary(session, report)
+
+
+def show_channels(session: Session, channels: "tuple[ChannelResult, ...]") -> None:
+    """Print what each channel carries: an estimate, and in brackets its bounds of 95 %."""
+    left = (0, 1, 2, 6)
+    table = make_table(
+        *("capacity", "", "errors", "bits an encode", "when verified", "s", "an encoder could"),
+        left=left,
+    )
+    for row in channels:
+        verdict = row.verdict
+        add(
+            table,
+            row.channel.name,
+            Text(verdict, style=STYLES[verdict]),
+            f"{row.first.errors}/{row.first.sent}",
+            describe_capacity(row.first),
+            describe_capacity(row.repeated),
+            f"{row.seconds:.1f}",
+            shorten(row.channel.what, max(24, session.out.width - 90)),
+        )
+    session.show(spaced(table))
+
+
+def describe_capacity(capacity: "Capacity") -> str:
+    """Return mutual information and the bounds of the symmetric channel."""
+    low, high = capacity.interval_bits()
+    return f"{capacity.mutual_information_bits:.1f} [{low:.1f}–{high:.1f}]"
 
 
 def show_trouble(session: Session, row: "AttackResult") -> None:
@@ -149,6 +190,10 @@ def show_summary(session: Session, report: "RedTeamReport") -> None:
     )
     counts = [(count, name) for name in STYLES if (count := report.count_of(name))]
     message = ", ".join(f"{count} {name}" for count, name in counts)
+    if report.channels:
+        open_ones = [row.channel.name for row in report.channels if row.verdict != "held"]
+        message += f"{', ' if message else ''}{plural(len(report.channels), 'channel')} measured"
+        message += f" (open: {', '.join(open_ones)})" if open_ones else ""
     session.show(Text(f"\n{message}", style="bold green" if report.ok else "bold red"))
 
 
@@ -172,4 +217,32 @@ def report_payload(report: "RedTeamReport") -> dict[str, Any]:
             }
             for row in report.results
         ],
+        "channels": [
+            {
+                "name": row.channel.name,
+                "what": row.channel.what,
+                "verdict": str(row.verdict),
+                "layer": row.layer,
+                "refusal": row.refusal,
+                "bits_sent_per_encode": row.channel.bits,
+                "accepted_bits_per_encode": row.channel.limit_bits,
+                "first": capacity_payload(row.first),
+                "repeated": capacity_payload(row.repeated),
+                "seconds": round(row.seconds, 3),
+            }
+            for row in report.channels
+        ],
+    }
+
+
+def capacity_payload(capacity: "Capacity") -> dict[str, Any]:
+    """Return a measured capacity for machines; bits are bits an encode."""
+    low, high = capacity.interval_bits()
+    return {
+        "bits": capacity.sent,
+        "errors": capacity.errors,
+        "mutual_information_bits": round(capacity.mutual_information_bits, 3),
+        "symmetric_channel_bits": round(capacity.symmetric_bits, 3),
+        "lower_bound_bits": round(low, 3),
+        "upper_bound_bits": round(high, 3),
     }

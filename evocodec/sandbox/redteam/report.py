@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from evocodec.sandbox.launcher import IsolationReport
 from evocodec.sandbox.redteam.attack import Attack, AttackFinding, AttackOutcome
+from evocodec.sandbox.redteam.capacity import Channel, ChannelResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,11 +21,12 @@ class AttackResult:
 
 @dataclass(frozen=True, slots=True)
 class RedTeamReport:
-    """All results, and the isolation layers that were on."""
+    """All results, the isolation layers that were on, and the channels that were measured."""
 
     results: tuple[AttackResult, ...]
     layers: IsolationReport
     seconds: float
+    channels: tuple[ChannelResult, ...] = ()
 
     @property
     def failed(self) -> tuple[AttackResult, ...]:
@@ -34,8 +36,9 @@ class RedTeamReport:
 
     @property
     def ok(self) -> bool:
-        """Whether every attack was held, or is documented to succeed on this machine."""
-        return not self.failed
+        """Whether every attack was held or is documented to succeed here, and so every channel."""
+        broken = AttackOutcome.BROKEN
+        return not self.failed and all(one.verdict is not broken for one in self.channels)
 
     def count_of(self, verdict: str) -> int:
         """Return the number of attacks with this outcome."""
@@ -45,6 +48,15 @@ class RedTeamReport:
         """Return layers and the number of attacks that each stopped, highest first."""
         held = (r.finding.layer for r in self.results if r.finding.verdict is AttackOutcome.HELD)
         return Counter(held).most_common()
+
+
+def channel_table(channels: Iterable[Channel]) -> str:
+    """Return the table for the documentation: what an encoder could do, and how much it may say."""
+    lines = ["| channel | an encoder could | bits an encode that are accepted |", "|---|---|---:|"]
+    for channel in channels:
+        limit = f"{channel.limit_bits:g}" if channel.limit_bits else "0: closed"
+        lines.append(f"| `capacity/{channel.name}` | {channel.what} | {limit} |")
+    return "\n".join(lines) + "\n"
 
 
 def markdown_table(attacks: Iterable[Attack]) -> str:

@@ -26,6 +26,7 @@ from evocodec.sandbox.redteam.attack import (
     JobResult,
     Operation,
 )
+from evocodec.sandbox.redteam.capacity import Channel, measure
 from evocodec.sandbox.redteam.decoys import CANARY_VARIABLE, Decoys
 from evocodec.sandbox.redteam.report import AttackResult, RedTeamReport
 from evocodec.sandbox.review.static_review import review_program
@@ -45,9 +46,10 @@ def run_attacks(
     attacks: Sequence[Attack],
     policy: Policy,
     *,
+    channels: Sequence[Channel] = (),
     on_result: Callable[[AttackResult], None] = lambda _result: None,
 ) -> RedTeamReport:
-    """Run every attack through a launcher that is opened and closed here.
+    """Run every attack, then measure every channel, through a launcher opened and closed here.
 
     The launcher is opened after a canary (a secret) is set in this process's environment: whatever
     inherits the environment then inherits the canary. ``on_result`` is called from several threads.
@@ -71,10 +73,12 @@ def run_attacks(
                     threads.map(run_and_report, (a for a in attacks if not a.afterwards))
                 )
             results += [run_and_report(attack) for attack in attacks if attack.afterwards]
+            # One at a time: they time things.
+            measured = tuple(measure(channel, launcher, verifying.get()) for channel in channels)
         finally:
             launcher.close()
             verifying.close()
-    return RedTeamReport(tuple(results), layers, time.monotonic() - began)
+    return RedTeamReport(tuple(results), layers, time.monotonic() - began, measured)
 
 
 class _VerifyingLauncher:

@@ -19,6 +19,7 @@ from evocodec.sandbox.redteam.attacks import (
     results,
     scratch,
 )
+from evocodec.sandbox.redteam.capacity_channels import channel_names
 
 ALL_ATTACKS: tuple[Attack, ...] = (
     *network.ATTACKS,
@@ -40,12 +41,19 @@ ALL_ATTACKS: tuple[Attack, ...] = (
 def select_attacks(wanted: Sequence[str]) -> tuple[Attack, ...]:
     """Return the attacks of these themes or names (``files``, ``fork``); all for no name.
 
+    Names of channels are known, but belong to ``select_channels``.
+
     Raises:
         UserError: nothing is called that.
     """
     if not wanted:
         return ALL_ATTACKS
-    known = {*Theme, *(a.name for a in ALL_ATTACKS), *(f"{a.theme}/{a.name}" for a in ALL_ATTACKS)}
+    known = {
+        *Theme,
+        *channel_names(),
+        *(a.name for a in ALL_ATTACKS),
+        *(f"{a.theme}/{a.name}" for a in ALL_ATTACKS),
+    }
     for word in wanted:
         if word not in known:
             message = f"there is no attack or theme {word!r}; `evocodec redteam --list` shows them"
