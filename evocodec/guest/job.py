@@ -112,7 +112,7 @@ def _prepare(source: bytes, *, close_imports: bool) -> tuple[str, types.CodeType
     code = _compile(program)
     closed = program_imports.load(code, program)
     if close_imports:
-        resident_libraries.keep_resident()
+        resident_libraries.read_all(keep_mapped=False)
         sys.meta_path.insert(0, closed)
     return program, code
 

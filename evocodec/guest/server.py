@@ -147,7 +147,7 @@ class Server:
             codec_removal.remove_modules(self._config["codec_modules"])
             self._import_filter.hide("cv2")
             self._import_filter.hide_all(self._config["codec_modules"])
-        resident_libraries.keep_resident()
+        resident_libraries.read_all(keep_mapped=True)
         np.random.seed(0)  # programs may use it; it must be the same in every server
 
     def serve(self) -> None:

@@ -25,6 +25,7 @@ PR_CAP_AMBIENT_CLEAR_ALL = 4
 
 _M_ARENA_MAX = -8
 _MADV_POPULATE_READ = 22
+_POPULATED_AT_A_TIME = 8 << 20
 _CAPABILITY_VERSION_3 = 0x20080522
 _LAST_POSSIBLE_CAPABILITY = 63
 
@@ -107,11 +108,20 @@ def for_each_library(callback: object) -> None:
     _libc.dl_iterate_phdr(callback, None)
 
 
-def populate(address: int, length: int) -> None:
-    """Map all pages there for reading, whether or not they are in memory yet; raises OSError."""
-    start = address // mmap.PAGESIZE * mmap.PAGESIZE
-    place, size = ctypes.c_void_p(start), ctypes.c_size_t(address + length - start)
-    _checked(_libc.madvise(place, size, ctypes.c_int(_MADV_POPULATE_READ)), "madvise")
+def populate(address: int, length: int, *, keep: bool) -> None:
+    """Map all pages there for reading, whether or not they are in memory yet; raises OSError.
+
+    Without ``keep`` they are mapped piece by piece and released again, but stay in memory: for
+    pages of a file that were not written.
+    """
+    end = address + length
+    address = address // mmap.PAGESIZE * mmap.PAGESIZE
+    step = end - address if keep else _POPULATED_AT_A_TIME
+    for start in range(address, end, step):
+        place, size = ctypes.c_void_p(start), ctypes.c_size_t(min(step, end - start))
+        _checked(_libc.madvise(place, size, ctypes.c_int(_MADV_POPULATE_READ)), "madvise")
+        if not keep:
+            _checked(_libc.madvise(place, size, ctypes.c_int(mmap.MADV_DONTNEED)), "madvise")
 
 
 def prctl(option: int, argument: int = 0, argument3: int = 0) -> None:

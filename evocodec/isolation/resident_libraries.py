@@ -2,8 +2,9 @@
 
 A page of a library that no process has used yet comes from the disk, a thousand times slower than
 one in memory. So an encoder could tell its decoder something by which parts of a library it uses.
-Pages that are mapped stay in memory, also when the page cache is dropped; so every page is mapped,
-once by the fork server, and by a job for the libraries that its program adds.
+So all of them are read before a program runs: once by the fork server, which keeps them mapped, so
+that they stay in memory when the page cache is dropped; and by each job for the libraries that its
+program adds, which must not count as the program's memory.
 Interface: dl_iterate_phdr(3), elf(5), madvise(2) with MADV_POPULATE_READ, Linux 5.14.
 """
 
@@ -12,7 +13,7 @@ import ctypes
 
 from evocodec.isolation import linux
 
-_LOADABLE, _READABLE = 1, 4
+_LOADABLE, _READABLE, _WRITABLE = 1, 4, 2
 # GPU libraries have gigabytes of code for processors that are not there.
 _LARGEST_BYTES = 640 << 20
 
@@ -45,9 +46,9 @@ _known: set[int] = set()
 _loads = [0]
 
 
-def keep_resident() -> None:
-    """Map every page of the libraries that were loaded since the last call; never fails."""
-    found: list[tuple[int, int]] = []
+def read_all(*, keep_mapped: bool) -> None:
+    """Read the libraries that were loaded since the last call into memory; never fails."""
+    found: list[tuple[int, int, bool]] = []
 
     def look(place: int, _size: int, _data: int | None) -> int:
         facts = _Library.from_address(place)
@@ -62,14 +63,19 @@ def keep_resident() -> None:
     found_loads = list(_loads)
     linux.for_each_library(_CALLBACK(look))
     _loads[0] = found_loads[0]
-    for address, length in found:
+    for address, length, writable in found:
         with contextlib.suppress(OSError):  # an older kernel, or code that was unmapped
-            linux.populate(address, length)
+            linux.populate(address, length, keep=keep_mapped or writable)
 
 
-def _readable(library: _Library) -> list[tuple[int, int]]:
+def _readable(library: _Library) -> list[tuple[int, int, bool]]:
+    """Return address, length and whether it can be written, of each part."""
     parts = [library.segments[index] for index in range(library.segment_count)]
     parts = [part for part in parts if part.kind == _LOADABLE and part.flags & _READABLE]
     if sum(part.file_bytes for part in parts) > _LARGEST_BYTES:
         return []
-    return [(library.base + part.address, part.file_bytes) for part in parts if part.file_bytes]
+    return [
+        (library.base + part.address, part.file_bytes, bool(part.flags & _WRITABLE))
+        for part in parts
+        if part.file_bytes
+    ]
