@@ -24,8 +24,8 @@ from evocodec.sandbox.policy import DEFAULT_IMPORTS
 from evocodec.sandbox.redteam.attack import SMALL_LIMITS, AttackOutcome
 
 _STREAM = StreamInfo(64, 48, Fraction(30), 1)
-_CONFIDENCE = 0.95
-_CERTAINTY = 0.9999  # of a verdict: a suite of many channels must not fail by chance
+_SHOWN_COVERAGE = 0.95
+_JUDGED_COVERAGE = 0.9999  # of a verdict: a suite of many channels must not fail by chance
 REFUSED = b"REFUSED "
 
 
@@ -86,9 +86,9 @@ class Capacity:
         """Capacity in bits an encode of a binary symmetric channel with this rate of errors."""
         return self.bits * _symmetric(self.errors / self.sent) if self.sent else 0.0
 
-    def interval_bits(self, confidence: float = _CONFIDENCE) -> tuple[float, float]:
+    def interval_bits(self, coverage: float = _SHOWN_COVERAGE) -> tuple[float, float]:
         """Bounds of ``symmetric_bits`` (exact: Clopper and Pearson, 1934)."""
-        low, high = error_interval(self.errors, self.sent, confidence)
+        low, high = error_interval(self.errors, self.sent, coverage)
         ends = (_symmetric(low), _symmetric(high))
         least = 0.0 if low <= 0.5 <= high else min(ends)
         return self.bits * least, self.bits * max(ends)
@@ -113,7 +113,7 @@ class ChannelResult:
 
         It is documented when it is open, and no more than that.
         """
-        surely = min(c.interval_bits(_CERTAINTY)[0] for c in (self.first, self.repeated))
+        surely = min(c.interval_bits(_JUDGED_COVERAGE)[0] for c in (self.first, self.repeated))
         if surely > self.channel.limit_bits:
             return AttackOutcome.BROKEN
         return AttackOutcome.DOCUMENTED if self.channel.limit_bits else AttackOutcome.HELD
@@ -126,11 +126,11 @@ class ChannelResult:
         return "documented" if self.channel.limit_bits else "nothing arrives"
 
 
-def error_interval(errors: int, count: int, confidence: float) -> tuple[float, float]:
+def error_interval(errors: int, count: int, coverage: float) -> tuple[float, float]:
     """Return exact bounds of a rate of which ``errors`` of ``count`` were seen."""
     if not count:
         return 0.0, 1.0
-    tail = (1 - confidence) / 2
+    tail = (1 - coverage) / 2
     low = 0.0 if not errors else _root(lambda p: 1 - _at_most(errors - 1, count, p) - tail)
     high = 1.0 if errors == count else _root(lambda p: tail - _at_most(errors, count, p))
     return low, high
