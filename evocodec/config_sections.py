@@ -109,7 +109,7 @@ class HeldOutSettings(Section):
     """The gate before an adoption: clips that no agent is told about."""
 
     ANY_FILE = names("clips derived_most frames")
-    TRUSTED_FILE = names("enabled derived keep")
+    TRUSTED_FILE = names("enabled derived keep excess_percent")
 
     enabled: bool = Field(True, description="off: adoption by the development clips alone")
     clips: tuple[str, ...] = Field(
@@ -136,7 +136,7 @@ class LimitSettings(Section):
     """What a candidate may cost; 0 means no limit."""
 
     ANY_FILE = names("min_encode_fps min_decode_fps max_memory_mib")
-    TRUSTED_FILE = names("max_program_kib charge_program")
+    TRUSTED_FILE = names("max_program_kib charge_program free_program_kib")
 
     min_encode_fps: float = Field(0.0, ge=0)
     min_decode_fps: float = Field(0.0, ge=0)

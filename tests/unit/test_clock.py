@@ -16,6 +16,7 @@ ELSEWHERE = {
     "evocodec/views/experiment_record.py": "records leave the offset out, as their readers expect",
     "evocodec/cluster/probe_session.py": "a time that Kubernetes wrote",
     "evocodec/app/run_plan.py": "the name of a run",
+    "evocodec/champions/history.py": "the time of a commit, as git prints it",
 }
 
 
