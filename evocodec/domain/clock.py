@@ -19,6 +19,8 @@ def parse_time(at: str) -> datetime:
         ValueError: the text is no time.
     """
     moment = datetime.fromisoformat(at)
+    if moment.tzinfo is UTC:
+        return moment
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 

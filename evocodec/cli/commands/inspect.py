@@ -4,6 +4,7 @@ import difflib
 import re
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -34,6 +35,7 @@ from evocodec.domain.errors import UserError
 from evocodec.domain.events import Event, RunStopped
 from evocodec.domain.vocabulary import RunPhase
 from evocodec.formatting import duration, plural
+from evocodec.views.bulk import collector_paused
 from evocodec.views.candidate import CandidateView
 from evocodec.views.run import RunView
 
@@ -288,11 +290,13 @@ def log(
         if candidate is not None:
             laboratory.candidate(f"{run_id}/{candidate}")  # raises, with what there is
         began = next((epoch_seconds(event.at) for _, event in laboratory.events(run_id)), None)
-        for events in _batches(laboratory, run_id, candidate, follow=follow):
-            if session.json:
-                session.write_lines(json_lines(events))
-            else:
-                session.show(EventLines(events, began), soft_wrap=True)
+        # While a run is followed, there is time for the collector.
+        with nullcontext() if follow else collector_paused():
+            for events in _batches(laboratory, run_id, candidate, follow=follow):
+                if session.json:
+                    session.write_lines(json_lines(events))
+                else:
+                    session.show(EventLines(events, began), soft_wrap=True)
 
 
 def _batches(

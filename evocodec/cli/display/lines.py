@@ -1,8 +1,10 @@
 """Text lines of events, for the plain renderer, the log and the live display."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import singledispatch
+from typing import Any
 
 from rich.text import Text
 
@@ -68,7 +70,14 @@ STATUS_WORDS = {
 
 def describe(event: ev.Event) -> Line:
     """Return the line for any event, of a kind known here or not."""
-    return _describe(event)
+    kind = type(event)
+    function = _BY_TYPE.get(kind)
+    if function is None:  # looked up once: a log has a hundred thousand lines
+        function = _BY_TYPE[kind] = _describe.dispatch(kind)
+    return function(event)
+
+
+_BY_TYPE: dict[type, Callable[[Any], Line]] = {}
 
 
 @singledispatch

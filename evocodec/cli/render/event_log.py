@@ -7,7 +7,7 @@ from typing import Final
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.segment import Segment
 
-from evocodec.cli.display.lines import LONGEST, describe
+from evocodec.cli.display.lines import LONGEST, Line, Tone, describe
 from evocodec.cli.payload.run import plain
 from evocodec.cli.render.text import clean, shorten
 from evocodec.domain.clock import epoch_seconds
@@ -30,22 +30,22 @@ class EventLines:
         self._began = began
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """Yield the segments of each line."""
-        styled = console.color_system is not None
-        style = {name: console.get_style(name) for name in ("dim", "bold")} if styled else {}
+        """Yield the segments of all lines; where nothing is styled, one segment."""
+        if console.color_system is None:
+            parts = (self._parts(event) for event in self._events)
+            yield Segment("".join(lead + who + text for _, lead, who, text in parts))
+            return
+        style = {name: console.get_style(name) for name in ("dim", "bold", *map(str, Tone))}
         for event in self._events:
-            line = describe(event)
-            lead, who = f"{self._lead(event):>7}  ", f"{clean(line.who):<7}"
-            text = f" {shorten(line.text, LONGEST)}\n"
-            if not styled:
-                yield Segment(lead + who + text)
-                continue
-            tone = str(line.tone)
-            if tone not in style:
-                style[tone] = console.get_style(tone)
+            line, lead, who, text = self._parts(event)
             yield Segment(lead, style["dim"])
             yield Segment(who, style["bold"] if line.good else None)
-            yield Segment(text, style[tone])
+            yield Segment(text, style[str(line.tone)])
+
+    def _parts(self, event: Event) -> tuple[Line, str, str, str]:
+        line = describe(event)
+        text = f" {shorten(line.text, LONGEST)}\n"
+        return line, f"{self._lead(event):>7}  ", f"{clean(line.who):<7}", text
 
     def _lead(self, event: Event) -> str:
         now = epoch_seconds(event.at)
