@@ -10,9 +10,10 @@ import logging
 import os
 import re
 import threading
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import cache
+from io import BytesIO
 from pathlib import Path
 from typing import Final
 
@@ -24,6 +25,7 @@ from evocodec.domain.events import Event
 from evocodec.store.event_json import event_from_json, event_to_json
 from evocodec.store.ledger import Ledger
 from evocodec.views.bulk import collector_paused
+from evocodec.views.candidate import CandidateView
 from evocodec.views.progress import Progress, ProgressFacts
 from evocodec.views.run_state import RunFacts
 
@@ -32,6 +34,7 @@ WORTH_EVENTS: Final = 5000
 
 _log = logging.getLogger(__name__)
 _SAFE_NAME = re.compile(r"\w[\w.-]{0,120}", re.ASCII)
+_NUMBERS = ConfigDict(ser_json_inf_nan="strings")
 _PACKAGE = Path(__file__).parents[1]
 _CODE = ("domain", "store", "views")
 
@@ -115,23 +118,43 @@ def _facts(known: _Snapshot) -> ProgressFacts:
 
 def _read(path: Path) -> _Snapshot | None:
     try:
-        head, _, body = path.read_bytes().partition(b"\n")
+        with path.open("rb") as file:
+            head, body = file.readline(), file.read()
         if head != _head(body):
             return None
-        return _adapter().validate_json(body)[0]
-    except (OSError, ValueError) as error:  # a ValidationError is a ValueError
+        return _parsed(BytesIO(body))
+    except (OSError, ValueError, StopIteration) as error:  # a ValidationError is a ValueError
         _log.debug("no snapshot in %s: %s", path, error)
         return None
+
+
+def _parsed(lines: Iterator[bytes]) -> _Snapshot:
+    """Read the run, and a line for each candidate: at once they would take twice the memory."""
+    (known,) = _adapter().validate_json(next(lines))
+    candidates = tuple(_candidate_adapter().validate_json(line)[0] for line in lines)
+    return _with_candidates(known, candidates)
+
+
+def _with_candidates(known: _Snapshot, candidates: tuple[CandidateView, ...]) -> _Snapshot:
+    view = replace(known.run.view, candidates=candidates)
+    return replace(known, run=replace(known.run, view=view))
+
+
+def _content(snapshot: _Snapshot) -> bytes:
+    lines = [_adapter().dump_json((_with_candidates(snapshot, ()),))]
+    dump = _candidate_adapter().dump_json
+    lines += [dump((candidate,)) for candidate in snapshot.run.view.candidates]
+    return b"\n".join(lines)
 
 
 def _write(path: Path, snapshot: _Snapshot) -> None:
     """Replace the file as a whole; where that is not allowed there is none, and nothing is lost."""
     try:
-        body = _adapter().dump_json((snapshot,))
+        body = _content(snapshot)
         path.parent.mkdir(parents=True, exist_ok=True)
         beside = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}")
         try:
-            beside.write_bytes(_head(body) + b"\n" + body)
+            beside.write_bytes(_head(body) + body)
             beside.replace(path)
         finally:
             beside.unlink(missing_ok=True)
@@ -141,7 +164,7 @@ def _write(path: Path, snapshot: _Snapshot) -> None:
 
 def _head(body: bytes) -> bytes:
     """First line of the file: what wrote it, and what follows."""
-    return f"views of {_code_digest()}, content {hashlib.sha256(body).hexdigest()}".encode()
+    return f"views of {_code_digest()}, content {hashlib.sha256(body).hexdigest()}\n".encode()
 
 
 def code_files() -> list[Path]:
@@ -161,4 +184,9 @@ def _code_digest() -> str:
 @cache
 def _adapter() -> TypeAdapter[tuple[_Snapshot]]:
     # In a tuple, because a dataclass alone takes no config from outside.
-    return TypeAdapter(tuple[_Snapshot], config=ConfigDict(ser_json_inf_nan="strings"))
+    return TypeAdapter(tuple[_Snapshot], config=_NUMBERS)
+
+
+@cache
+def _candidate_adapter() -> TypeAdapter[tuple[CandidateView]]:
+    return TypeAdapter(tuple[CandidateView], config=_NUMBERS)
