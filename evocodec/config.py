@@ -47,6 +47,7 @@ from evocodec.config_trust import (
     trusted_files,
 )
 from evocodec.domain.errors import ConfigError
+from evocodec.keys import environment_with_keys, remember
 
 DEFAULT_FILE = "evocodec.toml"
 
@@ -117,18 +118,27 @@ def load_settings(*, file: Path | None = None, flags: Mapping[str, Any] | None =
             dotenv_settings: PydanticBaseSettingsSource,
             file_secret_settings: PydanticBaseSettingsSource,
         ) -> tuple[PydanticBaseSettingsSource, ...]:
+            if isinstance(env_settings, EnvSettingsSource):
+                env_settings.env_vars = _variables()
             return (init_settings, env_settings, InitSettingsSource(settings_cls, given))
 
     tree: dict[str, Any] = {}
     for name, value in (flags or {}).items():
         _put(tree, name.split("."), value)
     try:
-        return Layered(**tree)
+        settings = Layered(**tree)
     except ValidationError as error:
         raise ConfigError(_explain(error)) from error
     except SettingsError as error:
         message = f"a setting in the environment cannot be read: {error}"
         raise ConfigError(message) from error
+    remember(settings.secrets())
+    return settings
+
+
+def _variables() -> dict[str, str | None]:
+    """Return the environment with its keys, by lower-case names as pydantic looks them up."""
+    return {name.lower(): value for name, value in environment_with_keys().items()}
 
 
 def settings_file(file: Path | None = None) -> SettingsFile | None:
@@ -168,11 +178,13 @@ def origin_of(name: str, *, file: Path | None, flags: Mapping[str, Any]) -> str:
     """
     found = settings_file(file)
     given: dict[str, Any] = {}
+    environment = EnvSettingsSource(Settings)
+    environment.env_vars = _variables()
     for flag, value in flags.items():
         _put(given, flag.split("."), value)
     sources: tuple[tuple[str, Mapping[str, Any]], ...] = (
         ("--set", given),
-        ("environment", EnvSettingsSource(Settings)()),
+        ("environment", environment()),
         (str(file or DEFAULT_FILE), found.tree if found is not None else {}),
     )
     return next((label for label, tree in sources if _has(tree, name.split("."))), "")

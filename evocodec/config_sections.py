@@ -236,6 +236,8 @@ def _clean_key(key: SecretStr) -> SecretStr:
     text = key.get_secret_value().strip()
     if any(not character.isprintable() or character.isspace() for character in text):
         raise ValueError("the key has white space or control characters inside: copy it again")
+    if not text.isascii():
+        raise ValueError("the key has characters besides ASCII, which no header carries: copy it")
     return SecretStr(text)
 
 

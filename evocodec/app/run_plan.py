@@ -40,6 +40,7 @@ from evocodec.execution.contract import EngineInfo
 from evocodec.models.replay import replay_from
 from evocodec.store.blobs import BlobStore
 from evocodec.store.ledger import Ledger
+from evocodec.telemetry.redact import Redactor
 
 LIBRARY_CODECS_NOTICE = "Candidates may call existing codecs in this run: its numbers say so."
 
@@ -151,11 +152,13 @@ def conflict_error(plan: RunPlan) -> UserError:
 def flat_settings(settings: Settings) -> dict[str, str]:
     """Return all settings as texts by their full names, as the run's first event lists them."""
     flat: dict[str, str] = {}
+    # A URL may carry a password or a token.
+    hide = Redactor(settings.secrets())
     for section, values in settings.model_dump(mode="json").items():
         if isinstance(values, dict):
-            flat.update({f"{section}.{name}": str(value) for name, value in values.items()})
+            flat.update({f"{section}.{name}": hide(str(value)) for name, value in values.items()})
         else:
-            flat[section] = str(values)
+            flat[section] = hide(str(values))
     return flat
 
 

@@ -1,7 +1,6 @@
 """Run monitoring: metrics of a run, the server that serves them, and its log."""
 
 import logging
-import os
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -11,6 +10,7 @@ from evocodec.config import Settings
 from evocodec.domain.errors import InfrastructureFailure
 from evocodec.domain.events import Event
 from evocodec.execution.engine import Engine
+from evocodec.keys import known_keys
 from evocodec.store.blobs import BlobStore
 from evocodec.store.ledger import Ledger
 from evocodec.store.records import RecordStore
@@ -24,10 +24,6 @@ from evocodec.telemetry.structured import collected_log
 
 _logger = logging.getLogger(__name__)
 _SLOTS_SECONDS = 5.0
-_SECRET_VARIABLES = (
-    *("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "RAY_AUTH_TOKEN"),
-    *("OPENAI_API_KEY", "GIT_TOKEN", "GITHUB_TOKEN"),
-)
 
 
 class RunWatch:
@@ -135,5 +131,4 @@ def served(
 
 def redactor(settings: Settings) -> Redactor:
     """Hides the secrets that this process was given, in everything that is logged."""
-    environment = (os.environ.get(name, "") for name in _SECRET_VARIABLES)
-    return Redactor((*settings.secrets(), *environment))
+    return Redactor((*settings.secrets(), *known_keys()))

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from evocodec.champions.git_folder import own_git_folder
 from evocodec.domain.errors import InfrastructureFailure, UserError
+from evocodec.keys import environment_of_the_users_tools
 
 _LOCAL_SECONDS = 60.0
 _NETWORK_SECONDS = 120.0
@@ -148,7 +149,8 @@ class Git:
 
     def network(self, *arguments: str) -> GitResult:
         """Run a command that talks to a remote, with the user's own configuration."""
-        environment = {k: v for k, v in os.environ.items() if k not in _REDIRECTING}
+        inherited = environment_of_the_users_tools()
+        environment = {k: v for k, v in inherited.items() if k not in _REDIRECTING}
         return self._start((), arguments, b"", environment, _NETWORK_SECONDS)
 
     def _start(

@@ -20,6 +20,8 @@ from evocodec.domain.errors import (
     SupersededError,
     UserError,
 )
+from evocodec.keys import known_keys
+from evocodec.telemetry.redact import Redactor
 
 ERROR_LOG: Final = "errors.log"
 _ADVICE: Final = re.compile(
@@ -28,7 +30,13 @@ _ADVICE: Final = re.compile(
     re.IGNORECASE,
 )
 _LEAD_IN: Final = re.compile(r"^(?:try|begin with|start (?:a run |anew )?with):? +", re.IGNORECASE)
+_KEY_SETTING: Final = re.compile(r"(?i)(\b[\w.]*api_key\s*=\s*)\S+")
 _log = logging.getLogger(__name__)
+
+
+def without_keys(text: str) -> str:
+    """Return a text without any key that this process was given; libraries put them into errors."""
+    return _KEY_SETTING.sub(r"\1[hidden]", Redactor(known_keys())(text))
 
 
 def report(session: Session, error: BaseException) -> ExitCode:
@@ -57,7 +65,7 @@ def split_advice(message: str) -> tuple[str, str]:
     Messages end in a clause such as ``try …``, ``check …`` or ``Name another …`` where there is
     something to do.
     """
-    message = clean(message)
+    message = clean(without_keys(message))
     found = _ADVICE.search(message)
     if found is None:
         return message, ""
@@ -65,21 +73,24 @@ def split_advice(message: str) -> tuple[str, str]:
 
 
 def _candidate(session: Session, error: CandidateFailure) -> ExitCode:
+    message, detail = without_keys(error.message), without_keys(error.detail)
     if session.json:
-        return _say(session, ExitCode.CANDIDATE, str(error.kind), error.message, "", error.detail)
+        return _say(session, ExitCode.CANDIDATE, str(error.kind), message, "", detail)
     line = Text("candidate failed", style="bold red")
     line.append(f" ({clean(str(error.kind))}): ", style="default not bold")
-    line.append(clean(error.message), style="default not bold")
+    line.append(clean(message), style="default not bold")
     session.err.print(line)
-    if error.detail:
-        session.err.print(Text(fence(error.detail), style="dim"))
+    if detail:
+        session.err.print(Text(fence(detail), style="dim"))
     return ExitCode.CANDIDATE
 
 
 def _unexpected(session: Session, error: BaseException) -> ExitCode:
     path = _keep(session, error)
     _trace(session, error)
-    what = f"something unexpected happened: {type(error).__name__}: {clean(str(error))}"
+    what = (
+        f"something unexpected happened: {type(error).__name__}: {clean(without_keys(str(error)))}"
+    )
     advice = f"the same with -v; the traceback is in {path}"
     return _say(session, ExitCode.FAILED, "Unexpected", what, advice)
 
@@ -103,7 +114,7 @@ def _say(
 
 def _trace(session: Session, error: BaseException) -> None:
     if session.options.verbose:
-        lines = "".join(traceback.format_exception(error))
+        lines = without_keys("".join(traceback.format_exception(error)))
         session.err.print(Text(clean(lines, lines=True)), soft_wrap=True)
 
 
@@ -113,7 +124,7 @@ def _keep(session: Session, error: BaseException) -> Path:
     if not folder.is_dir():
         folder = Path(tempfile.gettempdir())
     path = folder / ERROR_LOG
-    lines = "".join(traceback.format_exception(error))
+    lines = without_keys("".join(traceback.format_exception(error)))
     try:
         with path.open("a", encoding="utf-8", errors="replace") as file:
             file.write(f"{datetime.now(UTC).isoformat(timespec='seconds')}\n{lines}\n")

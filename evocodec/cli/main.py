@@ -22,6 +22,7 @@ from evocodec.cli.command import (
     global_options,
 )
 from evocodec.cli.session import Session
+from evocodec.keys import hide_keys
 
 EXIT_CODES = """
 [dim]Exit codes[/dim]
@@ -133,6 +134,7 @@ def needed(arguments: Sequence[str]) -> list[str]:
 
 def entry() -> None:
     """Run the command line of this process."""
+    hide_keys()
     completing = any(name.startswith("_EVOCODEC_COMPLETE") for name in os.environ)
     modules = list(MODULES) if completing else needed(sys.argv[1:])
     application(modules)(prog_name="evocodec")

@@ -4,7 +4,7 @@ import asyncio
 import re
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 from typing import Any
 
@@ -15,8 +15,10 @@ from langchain_openai import ChatOpenAI
 from pydantic import SecretStr
 
 from evocodec.domain.vocabulary import CallOutcome
+from evocodec.keys import known_keys
 from evocodec.models.contract import ChatMessage
 from evocodec.models.endpoint import Endpoint
+from evocodec.telemetry.redact import Redactor
 
 _TOO_LONG = re.compile(
     r"context[_ ]length[_ ]exceeded|maximum context length|context window|prompt is too long|"
@@ -96,7 +98,7 @@ class Transport:
         model = self._model(endpoint)
         try:
             async with asyncio.timeout(endpoint.timeout_seconds):
-                return await model.ask(messages)
+                answer = await model.ask(messages)
         except (TimeoutError, openai.APITimeoutError) as error:
             raise CallFailed(
                 CallOutcome.TIMEOUT,
@@ -111,6 +113,8 @@ class Transport:
                 _redacted(f"not an OpenAI chat completion: {error!r}", endpoint),
                 retriable=True,
             ) from error
+        # A reply is recorded, and its server knows the key.
+        return replace(answer, text=_without_keys(answer.text, endpoint))
 
     async def close(self) -> None:
         """Close the connections."""
@@ -202,9 +206,13 @@ def _root_cause(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"
 
 
+def _without_keys(text: str, endpoint: Endpoint) -> str:
+    return Redactor.of_secrets((endpoint.api_key, *known_keys()))(text)
+
+
 def _redacted(message: str, endpoint: Endpoint) -> str:
     """A server may echo the key in its error; it must not reach a log."""
-    return message.replace(endpoint.api_key, "***") if endpoint.api_key else message
+    return Redactor((endpoint.api_key, *known_keys()))(message)
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:

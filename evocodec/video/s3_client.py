@@ -8,11 +8,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import boto3
 from boto3.exceptions import S3UploadFailedError
 from botocore import exceptions as aws
 from botocore.config import Config
 
+from evocodec.aws_session import aws_session
 from evocodec.domain.errors import EvocodecError, InfrastructureFailure, SourceError
 from evocodec.video.data_options import S3_SCHEME
 
@@ -67,7 +67,7 @@ class S3Client:
             read_timeout=60,
         )
         try:
-            self._client = boto3.session.Session().client(
+            self._client = aws_session().client(
                 "s3", endpoint_url=endpoint_url or None, config=config
             )
         except (aws.BotoCoreError, ValueError) as error:

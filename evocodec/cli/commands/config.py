@@ -8,6 +8,7 @@ import typer
 from rich.text import Text
 
 from evocodec.cli.command import command
+from evocodec.cli.errors import without_keys
 from evocodec.cli.render.tables import add, make_table, spaced
 from evocodec.cli.session import Session
 
@@ -68,6 +69,8 @@ def leaves(model: "BaseModel", prefix: str = "") -> Iterator[Setting]:
         changed = value != field.get_default(call_default_factory=True)
         if isinstance(value, SecretStr):
             value = "(set)" if value.get_secret_value() else ""
-        elif not isinstance(value, bool | int | float | str | None):
+        elif isinstance(value, str):
+            value = without_keys(value)  # a URL may carry a password
+        elif not isinstance(value, bool | int | float | None):
             value = [*value] if isinstance(value, tuple) else str(value)
         yield Setting(prefix + name, value, changed, field.description or "")

@@ -13,6 +13,7 @@ from rich.text import Text
 from evocodec.cli.command import command
 from evocodec.cli.complete import references
 from evocodec.cli.display.plain import PlainDisplay
+from evocodec.cli.errors import without_keys
 from evocodec.cli.exits import ExitCode
 from evocodec.cli.payload.report import evaluation_payload
 from evocodec.cli.render.tables import clips_table
@@ -226,7 +227,7 @@ def show_written(session: Session, written: tuple[Path, ...]) -> None:
 
 def typed_command() -> tuple[str, ...]:
     """Return the command line as it was typed, with our name for the program."""
-    return ("evocodec", *sys.argv[1:])
+    return ("evocodec", *(without_keys(word) for word in sys.argv[1:]))
 
 
 Work = Callable[[Any, threading.Event, Callable[[str, str, float], None]], T]

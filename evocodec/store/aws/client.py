@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal
 
-import boto3
 from botocore import exceptions as aws
 from botocore.config import Config
 from tenacity import (
@@ -24,6 +23,7 @@ from tenacity import (
     wait_random_exponential,
 )
 
+from evocodec.aws_session import aws_session
 from evocodec.domain.errors import EvocodecError, InfrastructureFailure, UserError
 
 Service = Literal["dynamodb", "s3"]
@@ -134,7 +134,7 @@ class AwsClient:
             s3={"addressing_style": "path" if options.endpoint_url else "auto"},
         )
         try:
-            self.raw: Any = boto3.session.Session().client(
+            self.raw: Any = aws_session().client(
                 service,
                 region_name=options.region or os.environ.get("AWS_REGION") or None,
                 endpoint_url=options.endpoint_url or None,
@@ -160,7 +160,7 @@ class AwsClient:
 
     def credential_source(self) -> str:
         """Source of the credentials as boto3 names it (``env``, ``assume-role-with-…``)."""
-        found = boto3.session.Session().get_credentials()
+        found = aws_session().get_credentials()
         return "" if found is None else str(found.method)
 
     def call(
