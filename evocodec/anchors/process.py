@@ -22,6 +22,7 @@ from evocodec.domain.errors import InfrastructureFailure, SourceError
 from evocodec.domain.results import ResourceUse
 from evocodec.domain.video import Frame, Plane, StreamInfo
 from evocodec.video.ffmpeg import ffmpeg_exe
+from evocodec.video.ffmpeg_input import open_input
 from evocodec.video.y4m import Y4mReader, pack_frame
 
 _POLL_SECONDS = 0.01
@@ -34,7 +35,12 @@ class MeteredProcess:
     """
 
     def __init__(
-        self, command: list[str], *, feed: bool, cancelled: Callable[[], bool] | None = None
+        self,
+        command: list[str],
+        *,
+        feed: bool,
+        cancelled: Callable[[], bool] | None = None,
+        descriptors: tuple[int, ...] = (),
     ) -> None:
         self._cancelled = cancelled
         self._complaints = tempfile.TemporaryFile()  # noqa: SIM115 - closed in __exit__
@@ -44,6 +50,7 @@ class MeteredProcess:
             stdin=subprocess.PIPE if feed else subprocess.DEVNULL,
             stdout=subprocess.DEVNULL if feed else subprocess.PIPE,
             stderr=self._complaints,
+            pass_fds=descriptors,
         )
         self._peak_bytes = 0
 
@@ -149,14 +156,15 @@ class AnchorDecoding:
 
         Raises ``InfrastructureFailure`` when ffmpeg fails, ``SourceError`` when sizes differ.
         """
-        command = [
-            *(ffmpeg_exe(), "-v", "error", "-nostdin", "-threads", "1"),
-            *("-protocol_whitelist", "file,pipe", "-i", f"file:{self._bitstream}"),
-            *("-map", "0:V:0", "-fps_mode", "passthrough", "-sws_dither", "none"),
-            *(("-vf", self._filters) if self._filters else ()),
-            *("-pix_fmt", "yuv420p", "-f", "yuv4mpegpipe", "-"),
-        ]
-        with MeteredProcess(command, feed=False) as process:
+        with open_input(self._bitstream) as source:
+            command = [
+                *(ffmpeg_exe(), "-v", "error", "-threads", "1", *source.options),
+                *("-map", "0:V:0", "-fps_mode", "passthrough", "-sws_dither", "none"),
+                *(("-vf", self._filters) if self._filters else ()),
+                *("-pix_fmt", "yuv420p", "-f", "yuv4mpegpipe", "-"),
+            ]
+            process = MeteredProcess(command, feed=False, descriptors=source.descriptors)
+        with process:
             if process.output.peek(1):
                 reader = Y4mReader(process.output, self._bitstream.name)
                 self._check_size(reader.width, reader.height)

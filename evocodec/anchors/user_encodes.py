@@ -18,6 +18,7 @@ from evocodec.domain.results import Cost, Metric, RatePoint, RdCurve
 from evocodec.video.clip_spec import ClipSource
 from evocodec.video.clips import Clip
 from evocodec.video.ffmpeg import ffmpeg_exe, probe
+from evocodec.video.ffmpeg_input import open_input
 from evocodec.video.sources import opened
 
 BASELINE = "baseline"
@@ -100,13 +101,14 @@ def _measure_file(clip: Clip, path: str, index: int, *, vmaf: bool) -> RatePoint
 
 
 def _codec_of(local: str, path: str) -> str:
-    command = [ffmpeg_exe(), "-hide_banner", "-nostdin", "-protocol_whitelist", "file,pipe"]
-    done = subprocess.run(
-        [*command, "-i", f"file:{Path(local).absolute()}"],
-        capture_output=True,
-        timeout=_COPY_SECONDS,
-        check=False,
-    )
+    with open_input(Path(local)) as source:
+        done = subprocess.run(
+            [ffmpeg_exe(), "-hide_banner", *source.options],
+            capture_output=True,
+            timeout=_COPY_SECONDS,
+            check=False,
+            pass_fds=source.descriptors,
+        )
     report = done.stderr.decode("utf-8", "replace")
     match = re.search(r"^\s*Stream #\S+: Video: (\w+)", report, flags=re.MULTILINE)
     codec = match[1] if match else "nothing"
@@ -119,16 +121,17 @@ def _codec_of(local: str, path: str) -> str:
 
 
 def _copy_stream(local: str, raw: Path, path: str) -> None:
-    done = subprocess.run(
-        [
-            *(ffmpeg_exe(), "-v", "error", "-nostdin", "-protocol_whitelist", "file,pipe"),
-            *("-i", f"file:{Path(local).absolute()}", "-map", "0:V:0", "-c", "copy"),
-            *("-f", raw.suffix[1:], str(raw)),
-        ],
-        capture_output=True,
-        timeout=_COPY_SECONDS,
-        check=False,
-    )
+    with open_input(Path(local)) as source:
+        done = subprocess.run(
+            [
+                *(ffmpeg_exe(), "-v", "error", *source.options),
+                *("-map", "0:V:0", "-c", "copy", "-f", raw.suffix[1:], str(raw)),
+            ],
+            capture_output=True,
+            timeout=_COPY_SECONDS,
+            check=False,
+            pass_fds=source.descriptors,
+        )
     if done.returncode != 0 or not raw.exists() or raw.stat().st_size == 0:
         fields = done.stderr.decode("utf-8", "replace").strip()[-300:]
         raise SourceError(f"{path}: its video stream cannot be copied out: {fields}")

@@ -11,7 +11,7 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from io import BufferedReader
@@ -23,6 +23,7 @@ import imageio_ffmpeg
 from evocodec.domain.errors import InfrastructureFailure, SourceError
 from evocodec.domain.video import Frame
 from evocodec.regular_files import why_not_regular
+from evocodec.video.ffmpeg_input import open_input, piped_input
 from evocodec.video.y4m import Y4mReader
 
 _SAME_MATRIX = ("", "bt709", "unknown")
@@ -101,12 +102,14 @@ def check_readable(path: str) -> Path:
 def probe(path: str) -> Probe:
     """Read the declaration of the first video stream; raises ``SourceError`` when there is none."""
     file = check_readable(path)
-    done = subprocess.run(
-        [*_input_command(file), "-hide_banner"],
-        capture_output=True,
-        timeout=_PROBE_SECONDS,
-        check=False,
-    )
+    with open_input(file) as source:
+        done = subprocess.run(
+            [ffmpeg_exe(), *source.options, "-hide_banner"],
+            capture_output=True,
+            timeout=_PROBE_SECONDS,
+            check=False,
+            pass_fds=source.descriptors,
+        )
     report = done.stderr.decode("utf-8", "replace")
     streams = re.findall(r"^\s*Stream #\S+: Video: (.*)$", report, flags=re.MULTILINE)
     streams = [line for line in streams if "(attached pic)" not in line]
@@ -195,46 +198,48 @@ def decoding(
     damage that ffmpeg conceals into an error. With a ``feed``, ``path`` is only the name in
     messages. Raises ``SourceError``.
     """
-    command = [
-        *_decoder_input(path, feed),
+    command = (
         *("-v", "error", "-map", "0:V:0", "-fps_mode", "passthrough", "-vf", filters),
         *("-pix_fmt", "yuv420p", "-f", "yuv4mpegpipe", "-"),
-    ]
+    )
     with (
         tempfile.TemporaryFile() as complaints,
-        _running(command, feed, subprocess.PIPE, complaints) as process,
+        _running(path, feed, command, complaints) as process,
     ):
         yield Decoding(process, complaints, path, strict=strict)
 
 
 def count_frames(path: str, filters: str, *, feed: Feed | None = None) -> int:
     """Count the frames that ``decoding`` yields, by decoding."""
-    command = [
-        *_decoder_input(path, feed),
+    command = (
         *("-v", "error", "-map", "0:V:0", "-fps_mode", "passthrough", "-vf", filters),
         *("-f", "null", "-progress", "pipe:1", "-"),
-    ]
+    )
     with (
         tempfile.TemporaryFile() as complaints,
-        _running(command, feed, subprocess.PIPE, complaints) as process,
+        _running(path, feed, command, complaints) as process,
     ):
         report = cast(BinaryIO, process.stdout).read().decode("ascii", "replace")
     counts: list[str] = re.findall(r"^frame=\s*(\d+)", report, flags=re.MULTILINE)
     return int(counts[-1]) if counts else 0
 
 
-def _decoder_input(path: str, feed: Feed | None) -> list[str]:
-    if feed is None:
-        return _input_command(check_readable(path))
-    return [ffmpeg_exe(), "-protocol_whitelist", "file,pipe", *feed.options, "-i", "pipe:0"]
-
-
 @contextmanager
 def _running(
-    command: list[str], feed: Feed | None, stdout: int, stderr: BinaryIO
+    path: str, feed: Feed | None, command: tuple[str, ...], stderr: BinaryIO
 ) -> Iterator[subprocess.Popen[bytes]]:
     stdin = subprocess.DEVNULL if feed is None else subprocess.PIPE
-    with subprocess.Popen(command, stdin=stdin, stdout=stdout, stderr=stderr) as process:
+    opening = nullcontext(piped_input(feed.options)) if feed else open_input(check_readable(path))
+    with (
+        opening as source,
+        subprocess.Popen(
+            [ffmpeg_exe(), *source.options, *command],
+            stdin=stdin,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            pass_fds=source.descriptors,
+        ) as process,
+    ):
         feeder = None
         if feed is not None:
             feeder = threading.Thread(target=_pour, args=(feed, process.stdin), daemon=True)
@@ -259,12 +264,6 @@ def _pour(feed: Feed, pipe: BinaryIO) -> None:
                     return
                 pipe.write(data)
                 place += len(data)
-
-
-def _input_command(file: Path) -> list[str]:
-    # A playlist must not reach beyond this machine, nor a file name be read as a protocol.
-    options = ["-nostdin", "-protocol_whitelist", "file,pipe"]
-    return [ffmpeg_exe(), *options, "-i", f"file:{file.absolute()}"]
 
 
 def _last_line(report: str) -> str:
