@@ -2,6 +2,7 @@
 
 import importlib.resources
 import textwrap
+from pathlib import Path
 
 import pytest
 
@@ -261,6 +262,17 @@ def seeds() -> list[str]:
 def test_the_seed_programs_are_accepted(name: str) -> None:
     source = importlib.resources.files("evocodec.codec").joinpath("seeds", name).read_text()
     assert review_source(source, default_policy()).findings == ()
+
+
+def test_ordinary_idioms_of_every_library_are_accepted() -> None:
+    source = (Path(__file__).parents[1] / "data" / "honest_idioms.py").read_text(encoding="utf-8")
+    assert review_source(source, default_policy()).findings == ()
+
+
+@pytest.mark.parametrize("name", ["open", "input", "help", "type", "dir", "compile"])
+def test_a_parameter_may_have_the_name_of_a_builtin(name: str) -> None:
+    assert rules_broken(f"def f({name}): return {name}") == set()
+    assert rules_broken(f"def f({name}): return {name}\ndef g(): return {name}") != set()
 
 
 @pytest.mark.parametrize(
