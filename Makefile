@@ -37,7 +37,7 @@ run: $(VENV)/.base  ## evolve a codec on real video for five minutes
 	$(BIN)/evocodec run --minutes 3.5 $(ARGS)
 
 test: lint  ## set up everything and run all checks and tests
-	$(BIN)/python -m pytest -q -n $(TEST_JOBS) --dist loadfile $(if $(MARK),-m "$(MARK)")
+	$(BIN)/python -m pytest -q -n $(TEST_JOBS) --dist loadfile --no-loadscope-reorder $(if $(MARK),-m "$(MARK)")
 
 # The types are checked beside the tests: mypy uses one core, for most of a minute without its cache.
 check: style  ## the quick half of it: no processes, no servers

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.support.long_files import SECONDS
 from tests.support.markers import MARKERS, module_markers
 
 # Properties hold on a busy machine too: no example is too slow, and none is drawn too slowly. What
@@ -44,7 +45,8 @@ def _ray_is_left_alone(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark tests by what their modules import, so that no list of files has to be kept."""
+    """Mark tests by what their modules import, and put the modules that take longest first."""
     for item in items:
         for name in module_markers(item.path):
             item.add_marker(name)
+    items.sort(key=lambda item: -SECONDS.get(item.path.stem, 0))

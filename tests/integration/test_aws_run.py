@@ -13,7 +13,7 @@ from evocodec.domain.events import Event
 from evocodec.views.run import RunView
 from tests.support.persistent_aws import Cloud, persisting_cloud
 from tests.support.persisting_servers import Server
-from tests.support.toy_laboratory import laboratory
+from tests.support.toy_laboratory import local_laboratory
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,7 @@ def check_nothing_lost_or_doubled(lab: Any, view: RunView, candidates: int) -> N
 def test_a_run_outlives_the_death_of_both_stores(cloud: Cloud, tmp_path: Path) -> None:
     killer = Killer([cloud.dynamodb, cloud.s3], "point_measured", after_seconds=0.5)
     changes = cloud.settings(run__candidates=3, store__retry_seconds=90.0)
-    with laboratory(tmp_path / "w", **changes) as lab:
+    with local_laboratory(tmp_path / "w", **changes) as lab:
         view = lab.run(listeners=[killer])
         assert killer.restarting is not None, [c.reason for c in view.candidates]
         killer.restarting.join()
@@ -79,13 +79,13 @@ def test_a_run_outlives_the_death_of_both_stores(cloud: Cloud, tmp_path: Path) -
 def test_a_run_whose_store_stays_away_ends_and_resumes(cloud: Cloud, tmp_path: Path) -> None:
     killer = Killer([cloud.dynamodb], "screened", after_seconds=None)
     changes = cloud.settings(run__candidates=3, store__retry_seconds=1.0)
-    with laboratory(tmp_path / "w", **changes) as lab:
+    with local_laboratory(tmp_path / "w", **changes) as lab:
         with pytest.raises(InfrastructureFailure, match=r"did not do it in 1 s.*--resume"):
             lab.run(listeners=[killer])
         assert killer.done
         killer.restart()
         before = list(lab.events())
-    with laboratory(tmp_path / "w", **changes) as lab:
+    with local_laboratory(tmp_path / "w", **changes) as lab:
         view = lab.run(resume="latest")
         assert view.outcome == "finished"
         assert view.resumed == 1
@@ -101,12 +101,12 @@ def test_a_run_begun_on_files_goes_on_in_the_cloud(cloud: Cloud, tmp_path: Path)
             stop.set()
 
     changes = cloud.settings(run__candidates=3, run__slots=1)
-    with laboratory(tmp_path / "w", **changes | {"store__backend": "sqlite"}) as lab:
+    with local_laboratory(tmp_path / "w", **changes | {"store__backend": "sqlite"}) as lab:
         begun = lab.run(listeners=[stop_at], stop=stop)
         assert begun.outcome == "interrupted"
         before = [event for _, event in lab.events()]
         migrate_stores(lab.settings, lab.workspace, origin="sqlite", runs=(begun.run_id,))
-    with laboratory(tmp_path / "w", **changes) as lab:
+    with local_laboratory(tmp_path / "w", **changes) as lab:
         view = lab.run(resume=begun.run_id)
         assert view.outcome == "finished"
         assert [event for _, event in lab.events(begun.run_id)][: len(before)] == before

@@ -14,7 +14,7 @@ from evocodec.domain.events import Event, ModelCalled
 from evocodec.domain.vocabulary import ModelRole
 from evocodec.views.run import RunView
 from tests.support import scripted_model as scripted
-from tests.support.toy_laboratory import TOY, laboratory
+from tests.support.toy_laboratory import TOY, local_laboratory
 
 TOY_SOURCE = TOY.read_text()
 BETTER = TOY_SOURCE.replace('PREDICTION = "none"', 'PREDICTION = "left"')
@@ -67,7 +67,7 @@ def run_with(
         "run__max_revisions": 0,
         "sandbox__wall_seconds": 4.0,
     }
-    with laboratory(workspace, **(options | changes)) as lab:
+    with local_laboratory(workspace, **(options | changes)) as lab:
         view = lab.run(resume=resume, listeners=listeners)
         calls = [event for _, event in lab.events() if isinstance(event, ModelCalled)]
     return view, tuple(calls)

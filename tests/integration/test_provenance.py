@@ -15,7 +15,7 @@ from evocodec.domain.events import CodeWritten, Event, Planned, Reviewed
 from evocodec.domain.vocabulary import ReviewerName
 from evocodec.views.run import RunView
 from tests.support import scripted_model as scripted
-from tests.support.toy_laboratory import TOY, git, laboratory
+from tests.support.toy_laboratory import TOY, git, local_laboratory
 
 SOURCE = TOY.read_text()
 BETTER = SOURCE.replace('PREDICTION = "none"', 'PREDICTION = "left"')
@@ -65,7 +65,7 @@ def told(workspace: Path, **changes: Any) -> Told:
         "run__max_repairs": 0,
         "run__max_revisions": 0,
     }
-    with laboratory(workspace, **(options | changes)) as lab:
+    with local_laboratory(workspace, **(options | changes)) as lab:
         view = lab.run()
         exposition = lab.metrics().exposition().decode()
         records = {

@@ -2,8 +2,10 @@
 
 One run is recorded whose candidates are refused, revised, repaired, duplicates, screened out,
 vetoed and adopted. At each event the workspace is copied, as a SIGKILL would leave it; each copy is
-then resumed by a new laboratory. Model, stores and git are real; programs run in this process, and
-what a job gave is remembered: sandboxes have tests of their own, and this takes a hundred resumes.
+then resumed by a new laboratory, some to the end of the run, most to the end of the candidate that
+was under way: from there on a copy is one of the others. Model, stores and git are real; programs
+run in this process, and what a job gave is remembered: sandboxes have tests of their own, and this
+takes a hundred resumes.
 """
 
 import hashlib
@@ -28,6 +30,7 @@ from evocodec.domain.events import (
     Adopted,
     AttemptFailed,
     CandidateClosed,
+    CandidateOpened,
     Event,
     HeldOutTested,
     InfrastructureRetried,
@@ -69,6 +72,7 @@ PROGRAMS: dict[tuple[int, int], str] = {
 """What the model writes, by candidate and attempt; the fourth candidate gets no plan."""
 CANDIDATES = 6
 PARTS = 8  # of the resumes, so that none takes minutes
+TO_THE_END = 15  # every so many copies one goes on to the end of the run
 
 
 def answer(prompt: str) -> str:
@@ -173,13 +177,13 @@ def engine() -> Iterator[InProcess]:
         yield engine
 
 
-def settings(base_url: str) -> dict[str, Any]:
+def settings(base_url: str, *, candidates: int = CANDIDATES) -> dict[str, Any]:
     return {
         "model__base_url": base_url,
         "model__model": "scripted",
         "model__model_review": True,
         "model__model_judge": True,
-        "run__candidates": CANDIDATES,
+        "run__candidates": candidates,
         "run__slots": 1,
         "run__ahead": 0,
         "run__max_repairs": 2,
@@ -287,6 +291,26 @@ def lasting(events: Sequence[Event]) -> dict[str, dict[str, Any]]:
     }
 
 
+def count(events: Sequence[Event], kind: type[Event]) -> int:
+    return sum(isinstance(event, kind) for event in events)
+
+
+def candidates_until_settled(before: Sequence[Event]) -> int:
+    """How many candidates there are when the one under way has ended, or else the next one."""
+    opened, closed = count(before, CandidateOpened), count(before, CandidateClosed)
+    return min(opened + (opened == closed), CANDIDATES)
+
+
+def until(events: Sequence[Event], candidates: int) -> tuple[Event, ...]:
+    """The events of the first candidates, one of which ends before the next one begins."""
+    closed = 0
+    for index, event in enumerate(events):
+        closed += isinstance(event, CandidateClosed)
+        if closed == candidates:
+            return tuple(events[: index + 1])
+    raise AssertionError(f"{candidates} candidates did not end")
+
+
 def test_the_recorded_run_has_all_that_can_happen(recorded: Recorded) -> None:
     kinds = {type(event) for event in recorded.events}
     assert {Adopted, AttemptFailed, HeldOutTested, ModelCalled, PointMeasured} <= kinds
@@ -298,19 +322,25 @@ def test_the_recorded_run_has_all_that_can_happen(recorded: Recorded) -> None:
     ]
     closed = [event for event in recorded.events if isinstance(event, CandidateClosed)]
     assert len(closed) == CANDIDATES
+    assert recorded.asked == count(recorded.events, ModelCalled)
 
 
 @pytest.mark.parametrize("part", range(PARTS))
 def test_a_run_cut_anywhere_resumes_to_the_same_end(
     recorded: Recorded, engine: InProcess, part: int
 ) -> None:
-    wanted = lasting(recorded.events)
     assert len(recorded.copies) > len(recorded.events) > PARTS
-    for copy in recorded.copies[part::PARTS]:
+    for number in range(part, len(recorded.copies), PARTS):
+        copy = recorded.copies[number]
         before = recorded.events[: copy.events]
+        whole = number % TO_THE_END == 0
+        candidates = CANDIDATES if whole else candidates_until_settled(before)
+        to_come = until(recorded.events, candidates)
+        wanted = lasting(to_come)
         with scripted.scripted_endpoint([behave]) as endpoint:
             engine.asked.clear()
-            with laboratory(copy.workspace, **settings(endpoint.base_url)) as lab:
+            changes = settings(endpoint.base_url, candidates=candidates)
+            with laboratory(copy.workspace, **changes) as lab:
                 view = lab.run(resume="latest" if before else None)
                 events = tuple(event for _, event in lab.events())
                 records = [lab.records.get(c.experiment_id) for c in view.candidates]
@@ -324,8 +354,7 @@ def test_a_run_cut_anywhere_resumes_to_the_same_end(
         different = {key for key in found.keys() | wanted if found.get(key) != wanted.get(key)}
         assert different == set(), copy.after
         assert len({event.key for event in events}) == len(events), copy.after
-        calls = sum(isinstance(event, ModelCalled) for event in before)
-        assert asked == recorded.asked - calls, copy.after
+        assert asked == count(to_come, ModelCalled) - count(before, ModelCalled), copy.after
         points = {
             (e.candidate_id, e.point.clip, e.stage, e.point.qp)
             for e in before

@@ -10,7 +10,7 @@ import pytest
 from evocodec.app import Laboratory
 from evocodec.domain.events import PointMeasured
 from evocodec.views.run import RunView
-from tests.support.toy_laboratory import CARPHONE, git, laboratory
+from tests.support.toy_laboratory import CARPHONE, git, laboratory, local_laboratory
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +118,7 @@ def test_the_next_run_goes_on_from_the_current_version(
 ) -> None:
     opened, view = finished
     newest = view.versions[-1]
-    with laboratory(opened.workspace.root, run__program="", run__candidates=2) as again:
+    with local_laboratory(opened.workspace.root, run__program="", run__candidates=2) as again:
         second = again.run()
     first = second.candidates[0]
     assert first.verdict

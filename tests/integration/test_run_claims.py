@@ -12,12 +12,12 @@ from evocodec.app.runner import Runner, RunStores
 from evocodec.domain.errors import SupersededError, UserError
 from evocodec.domain.events import CandidateClosed, Event, RunStarted
 from evocodec.domain.vocabulary import Proposer
-from tests.support.toy_laboratory import laboratory
+from tests.support.toy_laboratory import local_laboratory
 
 
 def test_a_resume_that_cannot_begin_leaves_the_run_as_it_is(tmp_path: Path) -> None:
     missing = tmp_path / "gone.y4m"
-    with laboratory(tmp_path / "w", evaluation__clips=[str(missing)]) as opened:
+    with local_laboratory(tmp_path / "w", evaluation__clips=[str(missing)]) as opened:
         started = RunStarted(
             run_id="run-20261017-013635-4f0c", at="2026-10-17T01:36:35.000",
             proposer=Proposer.MUTATION, seed=1, clips=(), settings={}, software={}, isolation={},
@@ -37,7 +37,7 @@ def test_a_resume_that_cannot_begin_leaves_the_run_as_it_is(tmp_path: Path) -> N
 
 def test_a_controller_whose_run_was_resumed_elsewhere_lets_go_of_it(tmp_path: Path) -> None:
     """As one that was thought dead, behind a network that has come back."""
-    with laboratory(tmp_path / "w", run__candidates=6) as opened:
+    with local_laboratory(tmp_path / "w", run__candidates=6) as opened:
 
         def take_over(event: Event) -> None:
             if isinstance(event, CandidateClosed):

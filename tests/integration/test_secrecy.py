@@ -26,7 +26,7 @@ from evocodec.views.run import RunView
 from graph.history import planner_history
 from tests.integration.test_model_run import BETTER, PLAN, TOY_SOURCE
 from tests.support import scripted_model as scripted
-from tests.support.toy_laboratory import CARPHONE, laboratory
+from tests.support.toy_laboratory import CARPHONE, local_laboratory
 
 DEVELOPMENT = f"{CARPHONE}@0-8:96x80"
 WIDTH, HEIGHT = 118, 70
@@ -99,7 +99,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Finished]:
     programs = [OVERFITTED, BROKEN, BETTER, BETTER + "\nEXTRA = 1\n"]
     with (
         scripted.scripted_endpoint([behaviour(programs)]) as endpoint,
-        laboratory(
+        local_laboratory(
             folder / "w",
             held_out__enabled=True,
             held_out__derived=0,

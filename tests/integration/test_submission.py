@@ -4,7 +4,7 @@ from pathlib import Path
 
 from evocodec.domain.candidate import CandidateStatus, Origin
 from evocodec.domain.errors import FailureKind
-from tests.support.toy_laboratory import TOY, git, laboratory
+from tests.support.toy_laboratory import TOY, git, local_laboratory
 
 
 def test_a_submitted_program_is_adopted_or_not_by_the_same_rules(tmp_path: Path) -> None:
@@ -12,10 +12,10 @@ def test_a_submitted_program_is_adopted_or_not_by_the_same_rules(tmp_path: Path)
     text = TOY.read_text()
     better.write_text(text.replace('PREDICTION = "none"', 'PREDICTION = "left"'))
     bad.write_text("import os\n" + text)
-    with laboratory(tmp_path / "w") as lab:
+    with local_laboratory(tmp_path / "w") as lab:
         first = lab.submit(str(better), "neighbours are alike")
         brief = lab.brief()
-        with laboratory(tmp_path / "w", run__program="") as again:
+        with local_laboratory(tmp_path / "w", run__program="") as again:
             refused = again.submit(str(bad), "reads the clock")
         commits = git(lab.workspace.champions, "log", "--format=%H").splitlines()
     assert [c.status for c in first.candidates] == [CandidateStatus.ADOPTED] * 2

@@ -7,6 +7,7 @@ import ast
 from functools import cache
 from pathlib import Path
 
+from tests.support.long_files import SECONDS
 from tests.support.source_trees import ROOT, nodes_of
 
 # What somebody may want to leave out: `make test MARK="not ray"`.
@@ -15,8 +16,8 @@ MARKERS = {
     "images": "builds or runs container images; needs root, podman and buildah",
     "chaos": "kills parts of a whole run",
     "cluster": "reads or renders what is deployed to Kubernetes",
-    "browser": "drives a web browser",
-    "slow": "takes more than ten seconds by itself",
+    "browser": "drives a web browser (nothing does, as long as there are no pages)",
+    "slow": "stands in a module of more than a minute: tests/support/long_files.py",
 }
 # A module or name of a module, and what whoever imports it needs.
 NEEDS = {
@@ -26,13 +27,13 @@ NEEDS = {
     "tests.support.ray_nodes.Nodes": {"ray"},
     "tests.support.ray_nodes.ray_nodes": {"ray"},
     "tests.support.toy_laboratory.laboratory": {"ray"},
-    "tests.support.container_images": {"images", "slow"},
-    "tests.support.chaos_run": {"ray", "chaos", "slow"},
+    "tests.support.container_images": {"images"},
+    "tests.support.chaos_run": {"ray", "chaos"},
     "tests.support.persistent_aws": {"chaos"},
     "tests.support.chart_tools": {"cluster"},
     "tests.support.fake_kubernetes_api": {"cluster"},
     "tests.support.fake_helm_api": {"cluster"},
-    "playwright": {"browser", "slow"},
+    "playwright": {"browser"},
 }
 
 
@@ -50,7 +51,7 @@ def imported(path: Path) -> frozenset[str]:
 
 def module_markers(path: Path) -> frozenset[str]:
     """Return the markers of a test module."""
-    marks: set[str] = set()
+    marks: set[str] = {"slow"} if path.stem in SECONDS else set()
     seen, waiting = set(), [path]
     while waiting:
         each = waiting.pop()

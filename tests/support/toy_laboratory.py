@@ -6,8 +6,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from evocodec.app import Laboratory
+import pytest
+
+from evocodec.app import Laboratory, runner
 from evocodec.config import Settings, load_settings
+from evocodec.execution.engine import local_engine
 from evocodec.video.clips import default_clips
 
 TOY = Path(__file__).parents[1] / "data" / "toy_codec.py"
@@ -41,8 +44,19 @@ def settings_for(workspace: Path, **changes: Any) -> Settings:
 
 @contextmanager
 def laboratory(workspace: Path, **changes: Any) -> Iterator[Laboratory]:
-    """A laboratory of its own, closed afterwards."""
+    """A laboratory of its own, closed afterwards; its runs start Ray."""
     with Laboratory.open(settings_for(workspace, **changes)) as opened:
+        yield opened
+
+
+@contextmanager
+def local_laboratory(workspace: Path, **changes: Any) -> Iterator[Laboratory]:
+    """The same, but its runs use threads in place of Ray, which takes seconds to start.
+
+    For tests of what a run decides and keeps; the engines are alike (test_engine.py).
+    """
+    with pytest.MonkeyPatch.context() as patch, laboratory(workspace, **changes) as opened:
+        patch.setattr(runner, "ray_engine", local_engine)
         yield opened
 
 

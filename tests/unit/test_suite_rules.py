@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 
 import pytest
 
+from tests.support.long_files import SECONDS
 from tests.support.markers import MARKERS, NEEDS, imported, module_markers
 from tests.support.source_trees import ROOT, name_of, nodes_of, tree_of
 
@@ -147,6 +148,11 @@ def test_a_test_that_asserts_only_in_a_loop_is_seen(body: str, vacuous: bool) ->
     assert _vacuous(test) is vacuous
 
 
+def test_files_that_take_long_are_there() -> None:
+    modules = {path.stem for path in TESTS}
+    assert SECONDS.keys() - modules == set()
+
+
 @pytest.mark.parametrize("name", sorted(NEEDS))
 def test_what_gives_a_marker_is_there(name: str) -> None:
     if name in {"ray", "playwright"}:
@@ -163,7 +169,7 @@ def test_what_gives_a_marker_is_there(name: str) -> None:
 @pytest.mark.parametrize(
     ("module", "markers"),
     [
-        ("test_ray_cluster", {"ray"}),
+        ("test_ray_cluster", {"ray", "slow"}),
         ("test_chart_drain", {"ray", "cluster"}),  # by way of another test module
         ("test_sandbox_image", {"images", "slow"}),
         ("test_chaos", {"chaos", "ray", "slow"}),
