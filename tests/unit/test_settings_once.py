@@ -146,6 +146,12 @@ READ_IN_PLACE = frozenset(
 )
 """Settings that ``app`` and the model gateway read where they need them, from the tree itself."""
 
+SETTINGS_OF_ONE_SECTION = {
+    "evocodec/app/held_out_clips.py": "held_out",
+    "evocodec/models/gateway.py": "model",
+}
+"""Files in which ``settings`` is one section of them."""
+
 OF_ROLES = re.compile(r"model\.(planner|coder|reviewer|judge)\.")
 """A role's own settings are those of the model: tests/unit/test_model_settings.py."""
 
@@ -181,6 +187,41 @@ def test_every_setting_is_accounted_for() -> None:
     names = {name for name, _ in leaves(Settings()) if not OF_ROLES.match(name)}
     assert names == {fed.setting for fed in FED} | READ_IN_PLACE
     assert not READ_IN_PLACE & {fed.setting for fed in FED}
+
+
+def settings_read(nodes: Iterable[ast.AST], one_section: str) -> Iterator[str]:
+    """Yield ``section.name`` of what is read: of ``settings.run.seed`` and of ``run.seed``."""
+    for node in nodes:
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
+            owner = node.value
+            named = owner.attr if isinstance(owner, ast.Attribute) else getattr(owner, "id", "")
+            section = named.lstrip("_")
+            section = one_section if section == "settings" else section
+            yield f"{section}.{node.attr}" if section else node.attr
+
+
+def test_a_setting_that_feeds_no_part_is_read_from_its_section() -> None:
+    found = {
+        name
+        for path in product_files()
+        if path.name not in {"config.py", "config_sections.py"}
+        for name in settings_read(nodes_of(path), SETTINGS_OF_ONE_SECTION.get(name_of(path), ""))
+    }
+    assert READ_IN_PLACE - found == set()
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("settings.run.seed", {"run.seed", "run"}),
+        ("self._settings.seed", {"model.seed", "self._settings"}),
+        ("settings.run.seed = 1", {"run"}),
+        ("other.seed", {"other.seed"}),
+    ],
+)
+def test_a_reading_is_of_a_section(text: str, names: set[str]) -> None:
+    section = "" if "run" in text else "model"
+    assert set(settings_read(ast.walk(ast.parse(text)), section)) == names
 
 
 @pytest.mark.parametrize("fed", FED, ids=lambda fed: f"{fed.setting}-{fed.field}")
