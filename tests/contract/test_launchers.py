@@ -23,6 +23,7 @@ from evocodec.sandbox.forkserver import ForkServerLauncher
 from evocodec.sandbox.policy import DEFAULT_FLOOR, MEBIBYTE, Limits
 from evocodec.sandbox.providers.bubblewrap import BubblewrapLauncher
 from tests.support.default_options import default_limits, default_policy
+from tests.support.sandbox_jobs import until
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the sandbox is made of Linux")
 
@@ -129,9 +130,11 @@ def test_the_launcher_outlives_the_thread_that_first_used_it(provider: Provider)
     with provider() as launcher:
         thread = threading.Thread(target=encode, args=(launcher, ""))
         thread.start()
+        of_thread = Path(f"/proc/self/task/{thread.native_id}")
         thread.join()
+        # Linux kills what should die with a thread before it forgets the thread.
+        until(lambda: not of_thread.exists())
         server = psutil.Process(launcher.server_pid)
-        time.sleep(0.2)  # what would die with its thread does so within milliseconds
         before = {process.pid for process in server.children(recursive=True)}
         assert encode(launcher, "") == b"done"
         gone = before - {process.pid for process in server.children(recursive=True)}

@@ -1,19 +1,24 @@
 """The champion repository, with real git: adoption, repair, rollback, lookups."""
 
+import contextlib
 import json
+import os
 import shutil
 import subprocess
 import sys
 import threading
 import time
+from functools import partial
 from pathlib import Path
 
+import psutil
 import pytest
 
 from evocodec.champions.publish import resolve
 from evocodec.champions.repository import ChampionRepository
 from evocodec.domain.errors import InfrastructureFailure, UserError
 from tests.support.adoption_entries import entry, git
+from tests.support.sandbox_jobs import until
 
 pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
 
@@ -328,23 +333,36 @@ for number in range(1, 1000):
 """
 
 
+def session_is_over(session: int) -> bool:
+    """Whether no process of it is left."""
+    return all(session_of(pid) != session for pid in psutil.pids())
+
+
+def session_of(pid: int) -> int | None:
+    with contextlib.suppress(ProcessLookupError):
+        return os.getsid(pid)
+    return None
+
+
 def test_a_kill_at_any_moment_leaves_a_repository_that_goes_on(tmp_path: Path) -> None:
     champions = ChampionRepository(tmp_path / "champions")
     promised: dict[str, int] = {}
     for milliseconds in (5, 20, 35, 50, 65, 80, 95, 130):
         command = [sys.executable, "-c", ADOPT, str(champions.path)]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        with subprocess.Popen(
+            command, stdout=subprocess.PIPE, text=True, start_new_session=True
+        ) as process:
             assert process.stdout is not None
             assert process.stdout.readline() == "ready\n"
-            time.sleep(milliseconds / 1000)
+            time.sleep(milliseconds / 1000)  # the moment is what is tried
             process.kill()
             said = process.stdout.read()
+        # A git command of it may still be at work.
+        until(partial(session_is_over, process.pid))
         for line in said.splitlines():
             name, _, version = line.partition(" ")
             if version:
                 assert promised.setdefault(name, int(version)) == int(version)
-    # A git command of the last process may still be at work.
-    time.sleep(0.5)
     for lock in (champions.path / ".git").rglob("*.lock"):
         if lock.name != "evocodec.lock":
             lock.unlink()

@@ -1,6 +1,7 @@
 """The controller's end of the pipe to a driver, with a real process at the other end."""
 
 import os
+import select
 import signal
 import threading
 import time
@@ -12,6 +13,7 @@ import pytest
 from evocodec.execution.workers import driver_client as driver_link
 from evocodec.execution.workers.driver_client import DriverClient, LinkLostError
 from evocodec.execution.workers.driver_messages import Put
+from tests.support.sandbox_jobs import until
 
 BIGGER_THAN_A_PIPE = bytes(8 << 20)
 
@@ -48,7 +50,9 @@ def test_a_link_that_ends_while_something_is_sent_is_lost_and_nothing_else(
     def meanwhile() -> None:
         sending.set()
         wait_until_lost(link)
-        time.sleep(0.5)  # time for the other thread to close what this one is about to use
+        # That nobody closes what is about to be used is shown by time alone: half a second is a
+        # thousand times what a close takes.
+        time.sleep(0.5)
 
     with ThreadPoolExecutor(1) as other:
         told = other.submit(link.tell, Put(1, SlowToPickle(meanwhile)))
@@ -67,7 +71,8 @@ def test_a_driver_that_takes_nothing_in_is_ended_all_the_same(
     os.kill(link._process.pid, signal.SIGSTOP)
     with ThreadPoolExecutor(2) as others:
         told = others.submit(link.tell, Put(1, BIGGER_THAN_A_PIPE))
-        time.sleep(0.2)  # now the pipe is full, and the sender waits
+        pipe = link._connection.fileno()
+        until(lambda: not select.select([], [pipe], [], 0)[1])  # it is full, and the sender waits
         ended = others.submit(link.end, "the engine is closed", graceful=True)
         try:
             ended.result(10)

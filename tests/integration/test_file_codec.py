@@ -103,7 +103,7 @@ def test_an_interrupted_encode_leaves_no_file(folder: Path, number: signal.Signa
         part = folder / "out.evc.part"
         while not part.exists() and time.monotonic() < deadline and process.poll() is None:
             time.sleep(0.05)
-        time.sleep(0.5)
+        time.sleep(0.5)  # some frames further: any moment will do
         process.send_signal(number)
         assert process.wait(timeout=30) == 130
     assert sorted(folder.glob("out*")) == []

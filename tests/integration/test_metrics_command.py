@@ -152,7 +152,7 @@ def test_who_follows_a_run_is_waited_for_once_more_and_people_are_not() -> None:
         read(server.url)
         assert not waits(server)
         scrape(server.url)
-        time.sleep(1)
+        time.sleep(1)  # the interval that the server is to learn: time is what is tested
         scrape(server.url)
         again = threading.Timer(0.5, scrape, [server.url])
         again.start()

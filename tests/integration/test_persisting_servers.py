@@ -3,7 +3,6 @@
 import hashlib
 import stat
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,6 +14,7 @@ from evocodec.domain.events import CandidateOpened
 from tests.support import persisting_servers
 from tests.support.aws_servers import aws_environment, dynamo_ledger
 from tests.support.persisting_servers import Server, dynamodb_local, fetch, localbucket
+from tests.support.sandbox_jobs import until
 
 
 def fake_npm(folder: Path, *lines: str) -> None:
@@ -119,7 +119,7 @@ def test_what_dynamodb_local_answered_is_there_after_it_was_killed(dynamodb: Ser
 
         with ThreadPoolExecutor() as pool:
             writing = [pool.submit(record, run_id) for run_id in recorded]
-            time.sleep(1.0)
+            until(lambda: all(len(numbers) >= 20 for numbers in recorded.values()))
             dynamodb.kill()
             killed.set()
             dynamodb.start()

@@ -26,6 +26,7 @@ from evocodec.sandbox.forkserver import ForkServerLauncher
 from evocodec.sandbox.policy import Limits
 from evocodec.sandbox.probe import probe
 from tests.support.default_options import default_limits, default_policy
+from tests.support.sandbox_jobs import settle, until, until_a_job_runs
 
 pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="the sandbox is made of Linux"),
@@ -163,8 +164,10 @@ def test_a_flood_of_one_job_does_not_starve_the_others(launcher: ForkServerLaunc
     """
     counts: list[int] = []
     flooding = threading.Thread(target=lambda: counts.append(int(run(launcher, flood))))
+    broker = broker_of(launcher)
+    before = sum(broker.cpu_times()[:2])
     flooding.start()
-    time.sleep(0.5)
+    until(lambda: sum(broker.cpu_times()[:2]) > before + 0.1)
     calm = "for _ in range(300): os.stat(os.__file__)\nresult = 'done'"
     assert run(launcher, calm) == "done"
     assert flooding.is_alive()
@@ -221,11 +224,12 @@ def test_it_holds_no_privilege_and_dies_with_the_fork_server() -> None:
 def test_a_killed_broker_costs_a_retry_and_blames_nobody() -> None:
     with ForkServerLauncher(NEEDS_BROKER) as launcher:
         launcher.describe()
+        idle = settle(launcher, 2)  # the broker, and one that waits for a job
         results: list[str] = []
         body = "time.sleep(1.5)\nos.stat(os.__file__)\nresult = 'survived'"
         thread = threading.Thread(target=lambda: results.append(run(launcher, body)))
         thread.start()
-        time.sleep(0.5)
+        until_a_job_runs(launcher, idle)
         broker = broker_of(launcher)
         broker.kill()
         thread.join(timeout=30)
@@ -235,12 +239,13 @@ def test_a_killed_broker_costs_a_retry_and_blames_nobody() -> None:
 def test_a_stopped_broker_costs_a_retry_and_blames_nobody() -> None:
     with ForkServerLauncher(NEEDS_BROKER) as launcher:
         launcher.describe()
+        idle = settle(launcher, 2)  # the broker, and one that waits for a job
         results: list[str] = []
         body = "time.sleep(0.8)\nos.stat(os.__file__)\nresult = 'survived'"
         limits = default_limits(wall_seconds=2)
         thread = threading.Thread(target=lambda: results.append(run(launcher, body, limits)))
         thread.start()
-        time.sleep(0.3)
+        until_a_job_runs(launcher, idle)
         broker = broker_of(launcher)
         broker.suspend()
         thread.join(timeout=40)

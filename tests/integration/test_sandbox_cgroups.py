@@ -209,8 +209,10 @@ def test_groups_of_a_killed_controller_go_too(groups: cgroups.Cgroups) -> None:
         name = f"evocodec-*-{controller.pid}-*"
         return [path for folder in groups.folders.values() for path in folder.glob(name)]
 
-    assert eventually(lambda: bool(found()), 20)
-    time.sleep(0.3)
+    def inside() -> list[str]:
+        return [(folder / "cgroup.procs").read_text().strip() for folder in found()]
+
+    assert eventually(lambda: any(inside()), 20)
     controller.kill()
     controller.wait()
     assert eventually(lambda: not found())

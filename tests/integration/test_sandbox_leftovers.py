@@ -23,6 +23,8 @@ from tests.support.sandbox_jobs import (
     encoder,
     failure,
     settle,
+    until,
+    until_a_job_runs,
 )
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the sandbox is made of Linux")
@@ -117,6 +119,7 @@ def test_jobs_leave_no_descriptors_behind(launcher: ForkServerLauncher) -> None:
 def test_closing_the_launcher_ends_the_server_and_running_jobs() -> None:
     launcher = ForkServerLauncher(default_policy())
     server = psutil.Process(launcher.server_pid)
+    idle = settle(launcher, 2)
     errors: list[Exception] = []
 
     def sleep() -> None:
@@ -127,7 +130,7 @@ def test_closing_the_launcher_ends_the_server_and_running_jobs() -> None:
 
     thread = threading.Thread(target=sleep)
     thread.start()
-    time.sleep(0.3)
+    until_a_job_runs(launcher, idle)
     family = [server, *server.children(recursive=True)]
     launcher.close()
     launcher.close()
@@ -153,9 +156,8 @@ def test_a_killed_controller_leaves_nothing_running(tmp_path: Path) -> None:
     )
     controller = psutil.Popen([sys.executable, str(script)], stdout=-1)
     server = psutil.Process(int(controller.stdout.readline()))
-    time.sleep(0.5)
+    until(lambda: len(server.children(recursive=True)) > 2)  # a job, beside what is always there
     family = [server, *server.children(recursive=True)]
-    assert len(family) >= 2
     controller.kill()
     controller.wait()
     controller.stdout.close()
@@ -178,8 +180,9 @@ def test_a_server_killed_under_a_running_job_costs_only_a_retry(
     body = "import time; time.sleep(1.5); result = b'survived'"
     results: list[bytes] = []
     thread = threading.Thread(target=lambda: results.append(encode(launcher, encoder(body))))
+    idle = settle(launcher, 2)
     thread.start()
-    time.sleep(0.5)
+    until_a_job_runs(launcher, idle)
     os.kill(launcher.server_pid, signal.SIGKILL)
     thread.join(timeout=20)
     assert results == [b"survived"]

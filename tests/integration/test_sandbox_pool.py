@@ -8,7 +8,6 @@ import signal
 import sys
 import textwrap
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
@@ -29,6 +28,7 @@ from evocodec.sandbox.policy import MEBIBYTE
 from evocodec.video.clip_spec import ClipSource
 from evocodec.video.clips import Clip, make_clip
 from tests.support.default_options import default_engine_options, default_limits, default_policy
+from tests.support.sandbox_jobs import until
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the sandbox is made of Linux")
 
@@ -134,11 +134,10 @@ def test_a_pool_with_half_its_candidates_misbehaving_scores_the_healthy_ones(
     assert failures == expected
     assert retries == []
     # Fork servers stay warm, each with its one inner process, and one more that waits for a job.
-    time.sleep(0.5)
     servers = fork_servers()
     assert servers
     tops = [server for server in servers if server.parent() not in servers]
-    assert all(len(top.children(recursive=True)) <= 2 for top in tops)
+    until(lambda: all(len(top.children(recursive=True)) <= 2 for top in tops))
     engine.close()
     _gone, alive = psutil.wait_procs(servers, timeout=10)
     assert alive == []

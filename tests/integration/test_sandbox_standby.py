@@ -75,6 +75,8 @@ def test_none_is_made_in_the_place_of_one_that_dies_without_a_job(
     process = waiting(launcher)
     process.kill()
     process.wait(5)
+    # The server knows, because it has taken the dead one away; another one would be there at once,
+    # and nothing but time shows that none comes.
     time.sleep(0.3)
     assert len(psutil.Process(launcher.server_pid).children(recursive=True)) == 1
 

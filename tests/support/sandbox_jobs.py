@@ -2,6 +2,7 @@
 
 import textwrap
 import time
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
@@ -78,6 +79,19 @@ def same(left: tuple[Frame, ...] | list[Frame], right: tuple[Frame, ...] | list[
 
 def descendants(launcher: ForkServerLauncher) -> list[psutil.Process]:
     return psutil.Process(launcher.server_pid).children(recursive=True)
+
+
+def until(condition: Callable[[], object], seconds: float = 20.0) -> None:
+    """Wait for a condition; what never comes fails."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {seconds:g} s"
+        time.sleep(0.01)
+
+
+def until_a_job_runs(launcher: ForkServerLauncher, idle: int) -> None:
+    """Wait until there are more processes than the ``idle`` ones: a job, and the next to wait."""
+    until(lambda: len(descendants(launcher)) > idle)
 
 
 def settle(launcher: ForkServerLauncher, expected: int) -> int:
