@@ -172,8 +172,8 @@ class Runner:
             self._announce(info, anchored)
             self._bus.subscribe(
                 FaultPictures(
-                    {name: one.curve for name, one in anchored.items()},
-                    {name: one.clip.stream for name, one in anchored.items()},
+                    {name: anchored_clip.curve for name, anchored_clip in anchored.items()},
+                    {name: anchored_clip.clip.stream for name, anchored_clip in anchored.items()},
                     self._plan.workspace.run(self._plan.run_id) / "curves",
                 )
             )
@@ -205,35 +205,39 @@ class Runner:
         if not self._ours:
             raise conflict_error(plan)
         self._journal.next_resume_key = run_started_key(plan.resumed + 1)
-        for one in anchored.values():
-            self._journal.publish(self._ready(one, one.curve, cached=one.cached, primary=True))
+        for anchored_clip in anchored.values():
+            self._journal.publish(
+                self._ready(
+                    anchored_clip, anchored_clip.curve, cached=anchored_clip.cached, primary=True
+                )
+            )
         others = OtherAnchors(
             settings,
             plan.workspace.cache,
             anchored,
             recorded=self._has_anchor,
-            on_curve=lambda one, curve, cached: self._journal.publish(
-                self._ready(one, curve, cached=cached, primary=False)
+            on_curve=lambda anchored_clip, curve, cached: self._journal.publish(
+                self._ready(anchored_clip, curve, cached=cached, primary=False)
             ),
         )
         self._closing.callback(others.close)
 
     def _ready(
-        self, one: AnchoredClip, curve: RdCurve, *, cached: bool, primary: bool
+        self, anchored_clip: AnchoredClip, curve: RdCurve, *, cached: bool, primary: bool
     ) -> AnchorReady:
         return AnchorReady(
             run_id=self._plan.run_id,
             at=utc_now(),
             curve=curve,
-            stream=one.clip.stream,
-            operating_psnr_y_db=one.operating_psnr_y_db,
+            stream=anchored_clip.clip.stream,
+            operating_psnr_y_db=anchored_clip.operating_psnr_y_db,
             cached=cached,
-            clip_sha256=one.clip.sha256,
+            clip_sha256=anchored_clip.clip.sha256,
             primary=primary,
         )
 
-    def _has_anchor(self, codec: str, one: AnchoredClip) -> bool:
-        key = anchor_key(codec, one.clip.name, one.clip.sha256)
+    def _has_anchor(self, codec: str, anchored_clip: AnchoredClip) -> bool:
+        key = anchor_key(codec, anchored_clip.clip.name, anchored_clip.clip.sha256)
         return self._journal.find(key) is not None
 
     def _evolve(self, engine: Engine, anchored: Mapping[str, AnchoredClip]) -> RunEnd:
@@ -295,9 +299,11 @@ class Runner:
         return StagedEvaluator(
             engine,
             run_id=self._plan.run_id,
-            clips={name: one.clip for name, one in anchored.items()},
-            anchors={name: one.curve for name, one in anchored.items()},
-            operating_db={name: one.operating_psnr_y_db for name, one in anchored.items()},
+            clips={name: anchored_clip.clip for name, anchored_clip in anchored.items()},
+            anchors={name: anchored_clip.curve for name, anchored_clip in anchored.items()},
+            operating_db={
+                name: anchored_clip.operating_psnr_y_db for name, anchored_clip in anchored.items()
+            },
             record=self._journal.publish,
             recorded=self._journal.find,
             now=utc_now,

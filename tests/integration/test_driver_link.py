@@ -55,13 +55,13 @@ def test_a_link_that_ends_while_something_is_sent_is_lost_and_nothing_else(
         time.sleep(0.5)
 
     with ThreadPoolExecutor(1) as other:
-        told = other.submit(link.tell, Put(1, SlowToPickle(meanwhile)))
+        told = other.submit(link.send, Put(1, SlowToPickle(meanwhile)))
         assert sending.wait(10)
         link.end("its head has not answered")
         with pytest.raises(LinkLostError, match="its head has not answered"):
             told.result(10)
     with pytest.raises(LinkLostError, match="its head has not answered"):
-        link.tell(Put(2, 0))
+        link.send(Put(2, 0))
 
 
 def test_a_driver_that_takes_nothing_in_is_ended_all_the_same(
@@ -70,7 +70,7 @@ def test_a_driver_that_takes_nothing_in_is_ended_all_the_same(
     monkeypatch.setattr(driver_link, "_END_SECONDS", 0.5)
     os.kill(link._process.pid, signal.SIGSTOP)
     with ThreadPoolExecutor(2) as others:
-        told = others.submit(link.tell, Put(1, BIGGER_THAN_A_PIPE))
+        told = others.submit(link.send, Put(1, BIGGER_THAN_A_PIPE))
         pipe = link._connection.fileno()
         until(lambda: not select.select([], [pipe], [], 0)[1])  # it is full, and the sender waits
         ended = others.submit(link.end, "the engine is closed", graceful=True)

@@ -14,11 +14,11 @@ from multiprocessing import Pipe
 
 from evocodec.execution.workers.driver_messages import (
     Answer,
-    Ask,
     Close,
     Heartbeat,
     Opened,
     Order,
+    Question,
     Ready,
     Take,
 )
@@ -104,7 +104,7 @@ class DriverClient:
                 self._beat_at = time.monotonic()
                 return answer
 
-    def tell(self, order: Order) -> None:
+    def send(self, order: Order) -> None:
         """Send an order; no reply is awaited."""
         self._require()
         try:
@@ -113,12 +113,12 @@ class DriverClient:
         except OSError as error:
             raise LinkLostError(self._lost or str(error)) from error
 
-    def ask(self, request: Ready | Take, seconds: float) -> object:
+    def request(self, request: Ready | Take, seconds: float) -> object:
         """Return the answer; raises ``LinkLostError``, and ``TimeoutError`` after ``seconds``."""
         number = new_number()
         answer = self._question(number)
         try:
-            self.tell(Ask(number, request))
+            self.send(Question(number, request))
             return answer.result(seconds)
         finally:
             with self._waiting_lock:
@@ -127,7 +127,7 @@ class DriverClient:
     def end(self, reason: str, *, graceful: bool = False) -> None:
         """End the process; ``graceful``: let it leave the cluster first."""
         if graceful:
-            self._ask_to_leave()
+            self._request_leave()
         self._give_up(reason)
         self._process.kill()
         self._process.wait()
@@ -143,12 +143,12 @@ class DriverClient:
         lines = self._output.read().decode(errors="replace").strip().splitlines()
         return lines[-1][:_WORDS] if lines else "it printed nothing"
 
-    def _ask_to_leave(self) -> None:
+    def _request_leave(self) -> None:
         # A driver that hangs takes nothing in: telling it may wait as long as it lives.
         limit = threading.Timer(_END_SECONDS, self._process.kill)
         limit.start()
         with suppress(LinkLostError):
-            self.tell(Close())
+            self.send(Close())
             self._process.wait()
         limit.cancel()
 

@@ -70,7 +70,7 @@ class Drop:
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """Request for the streams that have a message; answered by their numbers."""
+    """Question for the streams that have a message; answered by their numbers."""
 
     numbers: tuple[int, ...]
     seconds: float
@@ -88,7 +88,7 @@ class Take:
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class Question:
     """A request that is answered under its number."""
 
     number: int
@@ -122,7 +122,7 @@ class TaskGone:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """To the Ask of that number."""
+    """To the Question of that number."""
 
     number: int
     value: object
@@ -135,5 +135,5 @@ class Heartbeat:
     slots: int
 
 
-Order: TypeAlias = Open | Put | PutClip | Start | Cancel | Drop | Ask | Close
+Order: TypeAlias = Open | Put | PutClip | Start | Cancel | Drop | Question | Close
 Report: TypeAlias = Opened | Answer | Heartbeat

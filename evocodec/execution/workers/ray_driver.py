@@ -20,7 +20,6 @@ from evocodec.domain.errors import EvocodecError
 from evocodec.execution.dispatch import TaskLostError
 from evocodec.execution.workers.driver_messages import (
     Answer,
-    Ask,
     Cancel,
     Close,
     Drop,
@@ -32,6 +31,7 @@ from evocodec.execution.workers.driver_messages import (
     Order,
     Put,
     PutClip,
+    Question,
     Ready,
     Report,
     Start,
@@ -62,7 +62,7 @@ class Driver:
                 match order:
                     case Close():
                         break
-                    case Ask():
+                    case Question():
                         aside.submit(self._answer, order)
                     case _:
                         self._obey(order)
@@ -132,12 +132,12 @@ class Driver:
             raise TaskLostError("what the task needs is no longer there", with_node=True)
         return value
 
-    def _answer(self, ask: Ask) -> None:
-        request = ask.request
+    def _answer(self, question: Question) -> None:
+        request = question.request
         if isinstance(request, Ready):
-            self._send(Answer(ask.number, self._ready(request)))
+            self._send(Answer(question.number, self._ready(request)))
         else:
-            self._send(Answer(ask.number, self._take(request)))
+            self._send(Answer(question.number, self._take(request)))
 
     def _ready(self, request: Ready) -> tuple[int, ...]:
         held = {number: self._held.get(number) for number in request.numbers}

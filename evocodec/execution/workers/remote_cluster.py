@@ -141,7 +141,7 @@ class RemoteCluster:
                 self._changed.wait(seconds)
             return []
         try:
-            numbers = link.ask(Ready(tuple(there), seconds), seconds + _READY_GRACE_SECONDS)
+            numbers = link.request(Ready(tuple(there), seconds), seconds + _READY_GRACE_SECONDS)
         except (LinkLostError, TimeoutError):
             return []
         assert isinstance(numbers, tuple)  # noqa: S101 - the answer to Ready
@@ -166,7 +166,7 @@ class RemoteCluster:
         stream.cancelled = True
         if stream.link is not None:
             try:
-                stream.link.tell(Cancel(stream.number, force))
+                stream.link.send(Cancel(stream.number, force))
             except LinkLostError as lost:
                 _logger.debug("%s needs no cancelling: %s", stream.name, lost)
 
@@ -186,7 +186,7 @@ class RemoteCluster:
         if stream.link is None:
             raise TaskLostError("the task never began", with_node=True)
         try:
-            answer = stream.link.ask(Take(stream.number, keep_as), _TAKE_SECONDS)
+            answer = stream.link.request(Take(stream.number, keep_as), _TAKE_SECONDS)
         except LinkLostError as lost:
             raise TaskLostError(f"the cluster was lost: {lost}", with_node=True) from lost
         except TimeoutError as late:
@@ -209,7 +209,7 @@ class RemoteCluster:
                 return
         try:
             arguments = tuple(self._placed(argument, link) for argument in stream.arguments)
-            link.tell(Start(stream.number, stream.step, stream.name, arguments))
+            link.send(Start(stream.number, stream.step, stream.name, arguments))
             stream.link = link
             weakref.finalize(stream, self._dropped.append, stream.number)
             self._send_drops(link)
@@ -224,7 +224,7 @@ class RemoteCluster:
         with self._placing:
             if argument.link is not link:
                 number, value = new_number(), argument.value
-                link.tell(PutClip(number, value) if isinstance(value, Clip) else Put(number, value))
+                link.send(PutClip(number, value) if isinstance(value, Clip) else Put(number, value))
                 weakref.finalize(argument, self._dropped.append, number)
                 argument.number, argument.link = number, link
             return Handle(argument.number)
@@ -234,7 +234,7 @@ class RemoteCluster:
         while self._dropped:
             numbers.append(self._dropped.popleft())
         if numbers:
-            link.tell(Drop(tuple(numbers)))
+            link.send(Drop(tuple(numbers)))
 
     def _first_connect(self) -> tuple[DriverClient, object]:
         """Waiting for a first node may take long enough to see a head come and go."""
@@ -263,7 +263,7 @@ class RemoteCluster:
         """Raises what Open came to, and ``LinkLostError``."""
         link = DriverClient(self._wake)
         try:
-            link.tell(Open(self._options, wait_for_worker))
+            link.send(Open(self._options, wait_for_worker))
             more = self._options.first_worker_seconds if wait_for_worker else 0.0
             answer = link.opened(_JOIN_SECONDS + more, self._closing)
             if isinstance(answer, EvocodecError):
