@@ -61,7 +61,7 @@ def program_report(
         references=references,
         score=score,
         request=request,
-        notices=(*notices, *baseline_notices(subject, baseline)),
+        notices=(*held_out_notices(origin), *notices, *baseline_notices(subject, baseline)),
         others=run_trade_offs(*origin, anchors[0].curves) if origin else (),
     )
     if not request.pictures:
@@ -73,6 +73,19 @@ def program_report(
             anchor_renderer(references[0], encoders[0]),
             program_renderer(subject, program, launcher, make_limits(setup.settings)),
         )
+
+
+def held_out_notices(origin: tuple[RunView, str] | None) -> tuple[str, ...]:
+    """The figure on held-out clips, where the program comes from a run that measured it."""
+    candidate = origin[0].candidate(origin[1]) if origin else None
+    result = candidate.held_out if candidate else None
+    if result is None or result.bitrate_mbps is None:
+        return ()
+    word = "passed" if result.passed else "did not pass"
+    return (
+        f"On {result.clips} held-out clips, which nobody tuned on, it needed "
+        f"{result.bitrate_mbps:.2f} Mbit/s where HEVC needs 10; it {word} that gate in its run.",
+    )
 
 
 def program_codec(label: str, program: Program, score: Score) -> Codec:

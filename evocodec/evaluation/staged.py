@@ -6,6 +6,7 @@ Each stage can be asked for again after a crash: what was measured is not measur
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import pairwise
 from statistics import fmean
 
@@ -21,6 +22,7 @@ from evocodec.domain.results import Cost, RatePoint, RdCurve, Score, ScreenResul
 from evocodec.evaluation.guards import Guards, check_guards
 from evocodec.evaluation.held_out import HeldOutClip, first_qps, more_qps
 from evocodec.evaluation.points import PointMeasurer, Record, Recorded, StageAttempt
+from evocodec.evaluation.probe import Probe, make_probe
 from evocodec.evaluation.rate_plan import initial_qps, next_qps
 from evocodec.evaluation.scoring import score_candidate
 from evocodec.evaluation.screening import (
@@ -31,7 +33,7 @@ from evocodec.evaluation.screening import (
     screen,
 )
 from evocodec.execution.contract import JobRunner
-from evocodec.execution.jobs import RateJob, full_jobs, screen_jobs, smoke_jobs
+from evocodec.execution.jobs import RateJob, full_jobs, screen_jobs, smoke_job
 from evocodec.rules.adoption import Thresholds
 from evocodec.rules.program_charge import ProgramCharge
 from evocodec.video.clips import Clip
@@ -112,12 +114,17 @@ class StagedEvaluator:
         for clip in self._clips.values():
             engine.put_clip(clip)
 
+    @cached_property
+    def _probe(self) -> Probe:
+        # Made when a program is there: what draws it takes a while to import.
+        return make_probe(self._clips, self._run_id)
+
     def smoke(self, candidate_id: str, attempt: int, program: Program) -> None:
-        """Does it run, does it decode, twice alike: 3 frames of one or two clips."""
+        """Does it run, does it decode, twice alike: 3 frames of the smallest clip, and a probe."""
         stage_attempt = StageAttempt(candidate_id, attempt, Stage.SMOKE, program)
-        self._measuring.points(
-            stage_attempt, smoke_jobs(self._clips, self._settings.smoke_qp), verify=True
-        )
+        self._engine.put_clip(self._probe.clip)
+        jobs = (smoke_job(self._clips, self._settings.smoke_qp), self._probe.job)
+        self._measuring.points(stage_attempt, jobs, verify=True)
 
     def screen(
         self, candidate_id: str, attempt: int, program: Program, reference: ScreenReference | None

@@ -23,15 +23,10 @@ class RateJob:
         return f"{candidate_id}/{self.clip}/q{self.qp:g}"
 
 
-def smoke_jobs(clips: Mapping[str, Clip], qp: float) -> tuple[RateJob, ...]:
-    """Three frames of the smallest clip, and of an odd-sized one if there is another.
-
-    Size is what a program most often gets wrong, and the smallest clip is the quickest to fail.
-    """
-    by_size = sorted(clips.values(), key=lambda clip: (clip.stream.frame_bytes, clip.name))
-    odd = [clip for clip in by_size if clip.stream.width % 2 or clip.stream.height % 2]
-    chosen = {clip.name: clip for clip in (*by_size[:1], *odd[:1])}
-    return tuple(_job(Stage.SMOKE, clip, SMOKE_FRAMES, qp) for clip in chosen.values())
+def smoke_job(clips: Mapping[str, Clip], qp: float) -> RateJob:
+    """Three frames of the smallest clip: the quickest to fail."""
+    smallest = min(clips.values(), key=lambda clip: (clip.stream.frame_bytes, clip.name))
+    return _job(Stage.SMOKE, smallest, SMOKE_FRAMES, qp)
 
 
 def screen_jobs(

@@ -55,8 +55,8 @@ def derive_clip(
     """Derive one clip of ``frames`` frames; ``attempt`` counts redraws of the same index.
 
     It is either a window of real frames, played at normal or double speed, forwards or backwards;
-    or a camera moved over a still picture. It is cropped, mirrored or turned upside down, and has
-    an odd size half of the time. Clips of the pool that are too short serve as stills. Raises
+    or a camera moved over a still picture. It is cropped, mirrored, turned upside down or both, and
+    has an odd size half of the time. Clips of the pool that are too short serve as stills. Raises
     ``ValueError`` for an empty pool.
     """
     if not pool:
@@ -74,7 +74,8 @@ def derive_clip(
         made = film(still, camera, (width, height), frames, rng)
     else:
         made = _window(rng, source, frames, width, height)
-    mirrored, upside_down = rng.random() < 0.5, rng.random() < 0.5
+    # Never as filmed: what a program remembers of the scene fits no held-out clip as it is.
+    mirrored, upside_down = _choice(rng, ((True, False), (False, True), (True, True)))
     made = tuple(_trim(_flip(frame, mirrored, upside_down), *trimmed) for frame in made)
     stream = StreamInfo(*trimmed, source.stream.fps, frames)
     return make_clip(ClipSource(name or f"derived-{index}", ""), stream, made)

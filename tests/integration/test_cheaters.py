@@ -19,7 +19,7 @@ from evocodec.evaluation.guards import Guards
 from evocodec.sandbox.policy import Policy
 from evocodec.sandbox.review.static_review import review_program
 from graph.decide import DecideNodes
-from tests.support.default_options import default_policy
+from tests.support.default_options import default_policy, default_stage_settings
 from tests.support.small_course import (
     HONEST,
     PLAIN,
@@ -204,6 +204,17 @@ def test_a_memorised_clip_is_overfitted_where_the_development_clips_alone_would_
         "outcome": "adopt"
     }
     assert trusting.verdict("c0001").rule == "first_under_adopt"
+
+    charged = course.score(cheat, charge=default_stage_settings().charge)
+    assert charged.charged_program_bytes > 0
+    assert charged.bitrate_mbps > 100  # it pays for its memory, by default
+
+    first_of_all = bench_of(course, tmp_path / "first", gate=True)
+    assert DecideNodes(first_of_all.services).judge(first_of_all.measured("c0001", cheat)) == {
+        "outcome": "rejected"
+    }
+    assert first_of_all.verdict("c0001").rule == "overfitted"
+    assert "at most 15 % more are allowed" in first_of_all.verdict("c0001").reason
 
     gated = bench_of(course, tmp_path / "gated", gate=True)
     nodes = DecideNodes(gated.services)

@@ -52,6 +52,7 @@ SOURCES = {
     "address": "(id(packet) >> 5) ^ (id(planes) >> 9) ^ (id(stream) >> 12)",
     "memory that nobody wrote": "(np.empty(1 << 12, np.uint8).ctypes.data >> 12)",
 }
+UNSEEN_SIZE = "(stream.width, stream.height) != (96, 80)"
 CASES = {
     "at good quality only": f"step < {2 ** (36 / 9):.4f}",
     "in the last frame only": "number == stream.frame_count - 1",
@@ -78,6 +79,15 @@ def test_whatever_makes_a_decoder_differ_it_has_no_score(course: Course, source:
     assert caught.value.kind is FailureKind.NONDETERMINISTIC, caught.value
 
 
+def test_a_decoder_that_differs_at_sizes_of_no_development_clip_fails_its_smoke_test(
+    course: Course,
+) -> None:
+    with pytest.raises(CandidateFailure) as caught:
+        course.evaluator().smoke("c0001", 0, Program(flipping(UNSEEN_SIZE, RANDOM)))
+    assert caught.value.kind is FailureKind.NONDETERMINISTIC, caught.value
+    course.evaluator().smoke("c0001", 0, Program(HONEST))
+
+
 def test_every_point_of_an_honest_score_says_that_it_was_verified(course: Course) -> None:
     score: Score = course.score(HONEST)
     points = [point for clip in score.clips for point in clip.curve.points]
@@ -88,7 +98,7 @@ def test_every_point_of_an_honest_score_says_that_it_was_verified(course: Course
 def test_a_decoder_that_differs_on_held_out_clips_only_fails_as_nondeterministic(
     course: Course, tmp_path: Path
 ) -> None:
-    held_out_only = flipping("(stream.width, stream.height) != (96, 80)", RANDOM)
+    held_out_only = flipping(UNSEEN_SIZE, RANDOM)
     assert review_program(Program(held_out_only), default_policy()).accepted
     bench = bench_of(course, tmp_path, gate=True)
     nodes = DecideNodes(bench.services)

@@ -32,6 +32,7 @@ from evocodec.evaluation.staged import StagedEvaluator
 from evocodec.execution.engine import Engine, local_engine
 from evocodec.execution.jobs import RateJob
 from evocodec.rules.held_out import HeldOutTerms
+from evocodec.rules.program_charge import ChargeMode, ProgramCharge
 from evocodec.sandbox.policy import MEBIBYTE
 from evocodec.search.archive import Archive
 from evocodec.search.state import SearchState
@@ -56,6 +57,7 @@ from tests.support.toy_laboratory import CARPHONE, TOY, settings_for
 RUN = "run-1"
 LIMITS = default_limits(wall_seconds=20, cpu_seconds=20, memory_bytes=512 * MEBIBYTE)
 FRAMES = 8
+FREE = ProgramCharge(ChargeMode.NEVER, 0)
 QP = 26.0
 WIDE = default_thresholds(
     chance_first_below_mbps=1000.0, limits=replace(default_thresholds().limits, max_program_bytes=0)
@@ -104,7 +106,7 @@ class Course:
             record=services_record or (lambda event: None),
             recorded=found or (lambda key: None),
             now=utc_now,
-            settings=default_stage_settings(**settings),
+            settings=default_stage_settings(**{"charge": FREE, **settings}),
         )
 
     def score(self, source: str, **settings: Any) -> Score:

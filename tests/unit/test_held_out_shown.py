@@ -8,6 +8,7 @@ import pytest
 from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
+from evocodec.app.program_report import held_out_notices
 from evocodec.champions.messages import (
     adoption_message,
     metrics_json,
@@ -96,3 +97,10 @@ def test_the_experiment_record_has_it(events: Sequence[Event], run: RunView) -> 
     assert evolution["held_out"]["bitrate_mbps"] == 9.87
     assert evolution["improvement"].startswith("11.2% better")
     assert "9.87 on held-out clips" in evolution["summary"]
+
+
+def test_a_report_on_a_version_of_a_run_says_it(run: RunView) -> None:
+    adopted = next(each for each in reversed(run.candidates) if each.adoption)
+    (notice,) = held_out_notices((run, adopted.candidate_id))
+    assert "9.87 Mbit/s" in notice
+    assert held_out_notices(None) == ()

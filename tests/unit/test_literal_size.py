@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import evocodec.codec.seeds
+from evocodec.app.stage_settings import program_charge, thresholds
 from evocodec.codec.program import Program, derive_facts
 from evocodec.config import Settings
 from evocodec.domain.candidate import Review
@@ -30,6 +31,7 @@ SEEDS = [
     for path in Path(evocodec.codec.seeds.__file__).parent.glob("*.py")
     if "__" not in path.name
 ]
+HEVC_BITS = 8 * 13_133.0  # of a built-in clip at the operating quality, the mean of three
 STREAM = random.Random(1).randbytes(24_000)
 
 
@@ -100,6 +102,28 @@ def test_the_seed_programs_are_below_every_limit_on_size(seed: Path) -> None:
     assert review(seed.read_text()).accepted
     packed = derive_facts(seed.read_text()).packed_bytes
     assert packed < 1024 * Settings().limits.max_program_kib
+
+
+CARPHONE = random.Random(2).randbytes(48_000)
+"""As many bytes as the four bitstreams of the seed's carphone curve, and as hard to compress."""
+
+
+@pytest.mark.parametrize("piece", [len(CARPHONE), 40])
+def test_the_seed_with_its_own_bitstreams_beside_it_is_refused_and_pays_for_them(
+    piece: int,
+) -> None:
+    parts = [CARPHONE[at : at + piece].hex() for at in range(0, len(CARPHONE), piece)]
+    memo = "".join(f'MEMO_{number} = "{part}"\n' for number, part in enumerate(parts))
+    seed = next(path for path in SEEDS if path.stem == "inter").read_text()
+    text = f"{seed}\n{memo}"
+    assert GateRule.LITERAL in {finding.rule for finding in review(text).findings}
+
+    packed = derive_facts(text).packed_bytes
+    limits = thresholds(Settings()).limits
+    assert packed > limits.max_program_bytes > 0
+    charged = program_charge(Settings()).charged_bytes(packed, HEVC_BITS)
+    # On top of 13.6 Mbit/s: what the streams of the built-in clips bear, as they are charged it.
+    assert 80 * charged / HEVC_BITS > 10
 
 
 def test_who_embeds_trained_weights_raises_the_limit() -> None:

@@ -3,10 +3,12 @@
 from fractions import Fraction
 
 import numpy as np
+import pytest
 
 from evocodec.domain.results import Stage
 from evocodec.domain.video import Frame, StreamInfo
-from evocodec.execution.jobs import RateJob, full_jobs, screen_jobs, smoke_jobs
+from evocodec.evaluation.probe import make_probe
+from evocodec.execution.jobs import RateJob, full_jobs, screen_jobs, smoke_job
 from evocodec.video.clip_spec import ClipSource
 from evocodec.video.clips import Clip, make_clip
 
@@ -26,16 +28,23 @@ def test_a_task_is_named_after_candidate_clip_and_rate() -> None:
     assert RateJob(Stage.FULL, "carphone", 32, 26.5).task_name("c0007") == "c0007/carphone/q26.5"
 
 
-def test_smoke_takes_three_frames_of_the_smallest_and_of_an_odd_clip() -> None:
-    assert smoke_jobs(CLIPS, 30.0) == (
-        RateJob(Stage.SMOKE, "small", 3, 30.0),
-        RateJob(Stage.SMOKE, "odd", 3, 30.0),
-    )
+def test_smoke_takes_three_frames_of_the_smallest_clip() -> None:
+    assert smoke_job(CLIPS, 30.0) == RateJob(Stage.SMOKE, "small", 3, 30.0)
 
 
-def test_smoke_runs_a_clip_once_when_the_smallest_is_odd() -> None:
-    clips = {name: CLIPS[name] for name in ("big", "odd")}
-    assert smoke_jobs(clips, 30.0) == (RateJob(Stage.SMOKE, "odd", 3, 30.0),)
+@pytest.mark.parametrize("run_id", ["run-1", "run-2", "run-3"])
+def test_the_probe_is_small_odd_sized_and_the_same_when_a_run_resumes(run_id: str) -> None:
+    large = {c.name: c for c in (clip("wide", 96, 80), clip("tall", 80, 100))}
+    probe, again = make_probe(large, run_id), make_probe(large, run_id)
+    assert (probe.clip.sha256, probe.job) == (again.clip.sha256, again.job)
+    stream = probe.clip.stream
+    assert stream.width % 2 or stream.height % 2
+    assert (stream.width, stream.height) not in {(96, 80), (80, 100)}
+    assert (probe.job.frames, stream.frame_count) == (3, 3)
+
+
+def test_a_clip_of_one_frame_has_a_probe_too() -> None:
+    assert make_probe({"one": clip("one", 64, 48, frames=1)}, "run").job.frames == 1
 
 
 def test_screen_takes_one_rate_of_a_few_frames_of_every_clip() -> None:
@@ -46,7 +55,7 @@ def test_screen_takes_one_rate_of_a_few_frames_of_every_clip() -> None:
 
 def test_no_job_asks_for_more_frames_than_a_clip_has() -> None:
     short = {"short": clip("short", 16, 16, frames=2)}
-    assert smoke_jobs(short, 30.0)[0].frames == 2
+    assert smoke_job(short, 30.0).frames == 2
     assert screen_jobs(short, {"short": 30.0}, 9)[0].frames == 2
 
 

@@ -142,12 +142,16 @@ class Bench:
         return [event.kind for event in self.events.values()]
 
 
-def test_smoke_measures_three_frames_of_the_smallest_clip_and_verifies_it() -> None:
+def test_smoke_measures_three_frames_of_the_smallest_clip_and_of_a_probe_and_verifies_both() -> (
+    None
+):
     bench = Bench(SimulatedEngine())
     bench.evaluator().smoke("c1", 0, Program(PROGRAM))
-    assert bench.engine.asked == [("c1", RateJob(Stage.SMOKE, "small", 3, 30.0))]
-    assert bench.engine.verified == [RateJob(Stage.SMOKE, "small", 3, 30.0)]
-    assert bench.kinds() == ["stage_started", "point_measured"]
+    smallest, probe = (job for _, job in bench.engine.asked)
+    assert smallest == RateJob(Stage.SMOKE, "small", 3, 30.0)
+    assert (probe.stage, probe.clip, probe.frames) == (Stage.SMOKE, "probe", 3)
+    assert bench.engine.verified == [smallest, probe]
+    assert bench.kinds() == ["stage_started", "point_measured", "point_measured"]
 
 
 def test_full_scores_a_codec_that_needs_half_the_bits_at_five() -> None:
@@ -208,7 +212,7 @@ def test_another_attempt_measures_everything_again() -> None:
     bench = Bench(SimulatedEngine())
     bench.evaluator().smoke("c1", 0, Program(PROGRAM))
     bench.evaluator().smoke("c1", 1, Program(PROGRAM))
-    assert len(bench.engine.asked) == 2
+    assert len(bench.engine.asked) == 4
 
 
 def test_screen_compares_at_the_qp_where_the_reference_crosses_the_operating_quality() -> None:
@@ -303,4 +307,8 @@ def test_lost_tasks_are_recorded_as_retried() -> None:
 
     bench.engine.run_jobs = run_jobs  # type: ignore[method-assign]
     bench.evaluator().smoke("c1", 0, Program(PROGRAM))
-    assert bench.kinds() == ["stage_started", "infrastructure_retried", "point_measured"]
+    assert bench.kinds() == [
+        "stage_started",
+        "infrastructure_retried",
+        *(2 * ["point_measured"]),
+    ]
