@@ -18,14 +18,14 @@ _LEAST_SIDE = 16  # of what can be cropped
 
 
 @dataclass(frozen=True, slots=True)
-class Probe:
+class SmokeProbe:
     """The clip, and the job that codes it."""
 
     clip: Clip
     job: RateJob
 
 
-def make_probe(clips: Mapping[str, Clip], run_id: str) -> Probe:
+def make_probe(clips: Mapping[str, Clip], run_id: str) -> SmokeProbe:
     """Cut a probe from the smallest clip: cropped, turned, of odd width or height.
 
     A program that behaves at the development clips' sizes only is found before it is measured. A
@@ -39,7 +39,7 @@ def make_probe(clips: Mapping[str, Clip], run_id: str) -> Probe:
     if min(clip.stream.width, clip.stream.height) >= _LEAST_SIDE:
         clip = _odd_sized(source, seed, frames)
     qp = _LOWEST_QP + seed[0] % (_HIGHEST_QP - _LOWEST_QP + 1)
-    return Probe(clip, RateJob(Stage.SMOKE, PROBE, frames, float(qp)))
+    return SmokeProbe(clip, RateJob(Stage.SMOKE, PROBE, frames, float(qp)))
 
 
 def _odd_sized(source: Clip, seed: bytes, frames: int) -> Clip:

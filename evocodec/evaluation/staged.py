@@ -22,7 +22,7 @@ from evocodec.domain.results import Cost, RatePoint, RdCurve, Score, ScreenResul
 from evocodec.evaluation.guards import Guards, check_guards
 from evocodec.evaluation.held_out import HeldOutClip, first_qps, more_qps
 from evocodec.evaluation.points import PointMeasurer, Record, Recorded, StageAttempt
-from evocodec.evaluation.probe import Probe, make_probe
+from evocodec.evaluation.probe import SmokeProbe, make_probe
 from evocodec.evaluation.rate_plan import initial_qps, next_qps
 from evocodec.evaluation.scoring import score_candidate
 from evocodec.evaluation.screening import (
@@ -115,7 +115,7 @@ class StagedEvaluator:
             engine.put_clip(clip)
 
     @cached_property
-    def _probe(self) -> Probe:
+    def _probe(self) -> SmokeProbe:
         # Made when a program is there: what draws it takes a while to import.
         return make_probe(self._clips, self._run_id)
 
