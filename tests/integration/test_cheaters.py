@@ -216,7 +216,9 @@ def test_a_memorised_clip_is_overfitted_where_the_development_clips_alone_would_
     assert first_of_all.verdict("c0001").rule == "overfitted"
     assert "at most 15 % more are allowed" in first_of_all.verdict("c0001").reason
 
-    gated = bench_of(course, tmp_path / "gated", gate=True)
+    # Previous-sample prediction promises little of other motion, and a single clip promises less:
+    # here the gain alone has to stop the cheat.
+    gated = bench_of(course, tmp_path / "gated", gate=True, excess=1000.0)
     nodes = DecideNodes(gated.services)
     first = gated.measured("c0001", HONEST)
     assert nodes.judge(first)["outcome"] == "adopt"

@@ -211,7 +211,9 @@ class Bench:
         return [event for _, event in events if isinstance(event, HeldOutTested)][-1]
 
 
-def bench_of(course: Course, folder: Path, *, gate: bool, keep: float = 0.5) -> Bench:
+def bench_of(
+    course: Course, folder: Path, *, gate: bool, keep: float = 0.5, excess: float = 15.0
+) -> Bench:
     settings = settings_for(
         folder,
         held_out__enabled=True,
@@ -221,7 +223,7 @@ def bench_of(course: Course, folder: Path, *, gate: bool, keep: float = 0.5) -> 
     )
     development = {course.anchored.clip.name: course.anchored}
     material = HeldOutMaterial(settings, folder / "held-out", development, b"secret of a test")
-    terms = HeldOutConfig(material.draw, HeldOutTerms(keep, 15.0, WIDE))
+    terms = HeldOutConfig(material.draw, HeldOutTerms(keep, excess, WIDE))
     ledger, search = MemoryLedger(), SearchState(Archive(seed=1))
     journal = Journal(ledger, RUN, search.observe)
     evaluator = course.evaluator(journal.publish, journal.find)
