@@ -145,7 +145,7 @@ class Supervisor:
         """Enforce what the kernel does not always count: resident memory, threads and time."""
         progress, limits = self._progress, self._job.limits
         brokered = progress.layers is not None and progress.layers.holds(Layer.PATH_BROKER)
-        glance = look(self._pid, brokered=brokered)
+        glance = look(self._pid, timed=progress.entered, brokered=brokered)
         if progress.clock is not None:
             progress.clock.advance(now, glance, serving_seconds=self._serving_seconds)
             self._serving_seconds = 0.0
@@ -211,7 +211,8 @@ class Supervisor:
         if self._group is not None:
             self._group.kill()
             self._progress.group_use = self._group.use()
-            self._progress.group_was_full = self._group.was_full()
+            if not self._progress.complete:
+                self._progress.group_was_full = self._group.was_full()
             self._group.remove()
 
     def _unregister(self, fd: int) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 _TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
 _ASLEEP = frozenset("SI")
+_UNTIMED = ["R", *["0"] * 12]
 # Of one look to the next. A supervisor that comes later than this has not run itself, and may have
 # kept the program waiting.
 _MOST_IDLE_SECONDS = 0.3
@@ -29,16 +30,17 @@ class Glance:
     asleep: bool
 
 
-def look(pid: int, *, brokered: bool = False) -> Glance | None:
+def look(pid: int, *, timed: bool = True, brokered: bool = False) -> Glance | None:
     """Return the state of a process; None when it is gone, or hidden from this user.
 
-    With ``brokered``, waiting for the path broker is no wait for the disk, though it looks alike.
+    Without ``timed``, which costs several files, its time is not looked at. With ``brokered``,
+    waiting for the path broker is no wait for the disk, though it looks alike.
     """
     asleep = _ASLEEP | {"D"} if brokered else _ASLEEP
     folder = Path("/proc", str(pid))
     try:
         status = (folder / "status").read_text(encoding="utf-8", errors="replace")
-        state, *numbers = _fields(folder / "stat")
+        state, *numbers = _fields(folder / "stat") if timed else _UNTIMED
     except OSError:
         return None
     facts = dict(line.partition(":")[::2] for line in status.splitlines())

@@ -1,11 +1,13 @@
 """The same wall for everybody: ordinary users, every launcher of a run, and machines in use."""
 
 import json
+import os
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
@@ -66,3 +68,27 @@ def many_processes_of_nobody() -> Iterator[None]:
 def test_threads_of_others_do_not_count_against_a_job_of_root_in_pod_mode() -> None:
     done = run_as(0, [sys.executable, "-c", ONE_JOB_IN_POD_MODE])
     assert done.stdout.split() == ["on", "b'done'"], done.stderr
+
+
+def test_an_ordinary_users_doctor_finds_the_namespaces_a_run_may_need(
+    tmp_path: Path,
+) -> None:
+    lab = [sys.executable, "-c", "from evocodec.cli.main import entry; entry()"]
+    words = ["-w", str(tmp_path), "--set", "sandbox.mode=namespaces", "doctor", "--json"]
+    tmp_path.chmod(0o777)
+    for parent in tmp_path.parents[:2]:
+        parent.chmod(0o755)
+    done = run_as(SOMEBODY, [*lab, *words])
+    found = {check["name"]: check for check in json.loads(done.stdout)["checks"]}["sandbox"]
+    if found["parts"].get(Layer.USER_NAMESPACE) != "on":
+        pytest.skip(f"no user namespaces here: {found['parts'].get(Layer.USER_NAMESPACE)}")
+    assert (found["state"], found["parts"][Layer.PID_NAMESPACE]) == ("ok", "on")
+
+
+def test_what_a_launcher_promises_holds_for_an_ordinary_user_too() -> None:
+    if os.getuid() != 0:
+        pytest.skip("its tests have run as an ordinary user already")
+    options = ["-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-k", "not bubblewrap"]
+    words = [sys.executable, "-m", "pytest", *options, "tests/contract/test_launchers.py"]
+    done = run_as(SOMEBODY, words)
+    assert done.returncode == 0, done.stdout[-3000:]

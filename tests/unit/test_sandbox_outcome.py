@@ -5,6 +5,7 @@ import signal
 import pytest
 
 from evocodec.domain.errors import CandidateFailure, FailureKind, InfrastructureFailure
+from evocodec.domain.vocabulary import Layer
 from evocodec.sandbox.launcher import IsolationReport
 from evocodec.sandbox.outcome import ProcessExit, classify_exit, failure_from_error
 from evocodec.sandbox.policy import DEFAULT_FLOOR, GIBIBYTE, UNSAFE_FLOOR
@@ -93,3 +94,16 @@ def test_a_layer_that_is_off_does_not_count_for_the_floor() -> None:
     assert weak.missing_for(UNSAFE_FLOOR) == ()
     with_namespace = IsolationReport({**weak.layers, "net_namespace": "on"})
     assert with_namespace.missing_for(DEFAULT_FLOOR) == ()
+
+
+def test_of_several_launchers_the_weakest_counts_and_is_named() -> None:
+    plain = {"no_new_privs": "on", "pid_namespace": "on", "scratch": "off: none is allowed"}
+    emulated = {"no_new_privs": "on", "pid_namespace": "off: EINVAL", "scratch": "on"}
+    both = {"measures": IsolationReport(plain), "verifies": IsolationReport(emulated)}
+    found = IsolationReport.weakest(both)
+    assert found.layers == {
+        "no_new_privs": "on",
+        "pid_namespace": "off: EINVAL (in the launcher that verifies)",
+        "scratch": "off: none is allowed",
+    }
+    assert found.missing_for((frozenset({Layer.PID_NAMESPACE}),)) == ("pid_namespace",)
