@@ -62,6 +62,7 @@ MEANINGS = (
 FULL: dict[str, Callable[[], str]] = {
     "many constants": partial(repeated, "1,", "x = "),
     "many functions": lambda: "lambda: 0\n" * 5000,
+    "many classes": lambda: "class A: 0\n" * 5000,
     "functions in one another": lambda: "lambda: " * 200 + "0\n",
     "many meanings": lambda: "import numpy as np\n" + "".join(f"f = np.{m}\n" for m in MEANINGS),
 }

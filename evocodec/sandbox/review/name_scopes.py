@@ -159,12 +159,12 @@ def _cached_children() -> _Children:
                     f"the program has more than {MOST_NODES} names, constants and operations; "
                     f"write large tables as bytes, or compute them"
                 )
-            if isinstance(node, _FunctionNode | _Comprehension):
+            if isinstance(node, _FunctionNode | _Comprehension | ast.ClassDef):
                 functions += 1
                 if functions > MOST_FUNCTIONS:
                     raise ReviewLimitError(
-                        f"the program has more than {MOST_FUNCTIONS} functions, lambdas and "
-                        f"comprehensions"
+                        f"the program has more than {MOST_FUNCTIONS} functions, classes "
+                        f"and comprehensions"
                     )
         return found
 

@@ -8,7 +8,7 @@ MOST_NODES = 80_000
 half of that; what has more is a table, and belongs into a string of bytes."""
 
 MOST_FUNCTIONS = 4_000
-"""Functions, lambdas and comprehensions. Python compares each of them with all before."""
+"""Functions, classes and comprehensions. Python compares each of them with all before."""
 
 
 class ReviewLimitError(Exception):
