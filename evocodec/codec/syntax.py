@@ -9,7 +9,9 @@ from types import CodeType
 UNPARSABLE = (SyntaxError, ValueError, RecursionError, MemoryError)
 """What ``parse`` and ``compile_tree`` raise for a text that is no program."""
 
-_DOCUMENTED = ast.Module | ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+_FUNCTION = ast.FunctionDef | ast.AsyncFunctionDef
+_DOCUMENTED = ast.Module | _FUNCTION | ast.ClassDef
+_HOLD_STATEMENTS = ("body", "orelse", "finalbody", "handlers", "cases")
 
 # CPython 3.11 keeps the recursion depth of the syntax tree's constructor in one place for all
 # threads: two that parse at once can fail with "AST constructor recursion depth mismatch".
@@ -38,11 +40,24 @@ def compile_tree(tree: ast.Module) -> CodeType:
         return compile(tree, "candidate", "exec", dont_inherit=True)
 
 
+def statements(tree: ast.Module) -> Iterator[ast.AST]:
+    """The module, and every statement in it at any depth, its handlers and cases too.
+
+    Expressions hold no statements, and most nodes of a tree are expressions: they are not visited.
+    """
+    stack: list[ast.AST] = [tree]
+    while stack:
+        node = stack.pop()
+        yield node
+        for name in _HOLD_STATEMENTS:
+            stack += getattr(node, name, ())
+
+
 @contextmanager
 def without_docstrings(tree: ast.Module) -> Iterator[None]:
     """Take the docstrings out of a tree, and put them back at the end."""
     taken: list[tuple[list[ast.stmt], ast.stmt, list[ast.stmt]]] = []
-    for node in ast.walk(tree):
+    for node in statements(tree):
         if isinstance(node, _DOCUMENTED) and ast.get_docstring(node, clean=False) is not None:
             body, docstring = node.body, node.body[0]
             left: list[ast.stmt] = []
@@ -61,15 +76,18 @@ def without_docstrings(tree: ast.Module) -> Iterator[None]:
 @contextmanager
 def without_annotations(tree: ast.Module) -> Iterator[None]:
     """Take the annotations of functions out of a tree, and put them back at the end."""
-    returns: list[tuple[ast.FunctionDef | ast.AsyncFunctionDef, ast.expr]] = []
+    returns: list[tuple[_FUNCTION, ast.expr]] = []
     arguments: list[tuple[ast.arg, ast.expr]] = []
-    for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.returns is not None:
+    for node in statements(tree):
+        if not isinstance(node, _FUNCTION):
+            continue
+        if node.returns is not None:
             returns.append((node, node.returns))
             node.returns = None
-        elif isinstance(node, ast.arg) and node.annotation is not None:
-            arguments.append((node, node.annotation))
-            node.annotation = None
+        for argument in _arguments(node):
+            if argument.annotation is not None:
+                arguments.append((argument, argument.annotation))
+                argument.annotation = None
     try:
         yield
     finally:
@@ -77,3 +95,9 @@ def without_annotations(tree: ast.Module) -> Iterator[None]:
             function.returns = annotation
         for argument, annotation in arguments:
             argument.annotation = annotation
+
+
+def _arguments(function: _FUNCTION) -> Iterator[ast.arg]:
+    every = function.args
+    yield from (*every.posonlyargs, *every.args, *every.kwonlyargs)
+    yield from (star for star in (every.vararg, every.kwarg) if star is not None)

@@ -51,6 +51,21 @@ def test_marks_are_found_in_the_order_of_the_program() -> None:
     assert layers.line == 6
 
 
+@pytest.mark.parametrize(
+    ("text", "marked"),
+    [
+        ("A = 1  # evolve: int 1..8\nS = '# evolve: int 1..8'", ["A"]),
+        ('A = 1  # evolve: int 1..8\nS = """\nB = 1  # evolve: int 1..8\n"""', ["A"]),
+        ("A = 1  # evolve: int 1..8\nB = (2)  # evolve: int 1..8", ["A", "B"]),
+        ("A = 1; B = 2  # evolve: int 1..8", ["B"]),
+        ("A = 1  # see # evolve: int 1..8", []),
+        ("S = 'ä€'; A = 1\t#evolve:int 1..8\r\nB = 2  # evolve: int 1..8\r", ["A", "B"]),
+    ],
+)
+def test_only_a_comment_right_after_its_assignment_is_a_mark(text: str, marked: list[str]) -> None:
+    assert [tunable.name for tunable in Program(text + "\n").tunables] == marked
+
+
 def test_editing_changes_the_expressions_and_nothing_else() -> None:
     edited = Program(PROGRAM).edited(
         [("NAME", '"adaptive"'), ("LAMBDA", "0.4"), ("SIZES", "(8,16,32)")]
