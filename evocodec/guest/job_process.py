@@ -19,10 +19,10 @@ from typing import Any, NoReturn
 
 from evocodec.domain.video import StreamInfo
 from evocodec.domain.vocabulary import Layer
-from evocodec.guest import job, native_calls, wire
+from evocodec.guest import job, native_calls, program_imports, wire
 from evocodec.guest.framing import Tag
 from evocodec.guest.ring import Ring, ring_bytes
-from evocodec.isolation import confine, linux
+from evocodec.isolation import confine, linux, resident_libraries
 
 MAX_REQUEST_BYTES = 128 * 1024
 JOB_FDS = 5  # input, output, standard error, status; shared memory for frames, except to probe
@@ -207,7 +207,9 @@ def _warm_up() -> None:
     _stream_from(_WARM_UP_STREAM)
     native_calls.prepare()
     native_calls.needed_by(_WARM_UP_PROGRAM, ())
-    compile(_WARM_UP_PROGRAM, job.PROGRAM_NAME, "exec", dont_inherit=True)
+    code = compile(_WARM_UP_PROGRAM, job.PROGRAM_NAME, "exec", dont_inherit=True)
+    program_imports.load(code, _WARM_UP_PROGRAM)
+    resident_libraries.read_all(keep_mapped=False)
 
 
 def _map_ring(stream: StreamInfo, *, writable: bool) -> Ring:

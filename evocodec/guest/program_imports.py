@@ -138,6 +138,8 @@ def warm_up() -> None:
     for name in sorted(_WARM_UPS.keys() & sys.modules.keys() - _warm):
         _warm.add(name)
         _WARM_UPS[name]()
+    for name in _WITH_LAZY_PARTS & sys.modules.keys():
+        _lazy_parts(name)  # their folders are listed once, and not by each job
 
 
 def _warm_up_numba() -> None:
@@ -179,4 +181,5 @@ _WARM_UPS: Mapping[str, Callable[[], None]] = {
     "numba": _warm_up_numba,
     "scipy": _warm_up_scipy,
 }
+_WITH_LAZY_PARTS = {"numpy", "scipy", "torch"}
 _warm: set[str] = set()

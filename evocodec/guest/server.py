@@ -36,7 +36,15 @@ from evocodec.guest.job_process import (
     Scratch,
     WarmProcess,
 )
-from evocodec.isolation import confine, landlock, linux, mounts, resident_libraries
+from evocodec.isolation import (
+    confine,
+    landlock,
+    linux,
+    mounts,
+    path_lock,
+    resident_libraries,
+    seccomp,
+)
 from evocodec.isolation.broker_process import BrokerProcess
 
 EXIT_REPORT = struct.Struct("<cidq")  # b"X", wait status, CPU seconds, peak memory in bytes
@@ -148,6 +156,8 @@ class Server:
             self._import_filter.hide("cv2")
             self._import_filter.hide_all(self._config["codec_modules"])
         resident_libraries.read_all(keep_mapped=True)
+        if seccomp.supported():
+            path_lock.prepare()
         np.random.seed(0)  # programs may use it; it must be the same in every server
 
     def serve(self) -> None:

@@ -8,6 +8,7 @@ Interface: seccomp(2), SECCOMP_SET_MODE_FILTER with SECCOMP_FILTER_FLAG_TSYNC; L
 
 import ctypes
 import errno
+import functools
 import platform
 
 from evocodec.isolation import bpf, linux
@@ -43,13 +44,18 @@ def build(machine: str) -> list[bpf.Instruction]:
     return [*program, bpf.ALLOW]
 
 
+@functools.cache
+def prepare() -> bpf.Packed:
+    """Return the filter in the kernel's format; made once, before the forks that install it."""
+    return bpf.Packed(build(platform.machine()))
+
+
 class PathLock:
-    """The lock of this process, in the kernel's format; ``close`` works once."""
+    """The lock of this process; ``close`` works once."""
 
     def __init__(self) -> None:
-        machine = platform.machine()
-        self._number = INSTALLS_FILTERS["seccomp"][bpf.COLUMN[machine]]
-        self._packed = bpf.Packed(build(machine))
+        self._number = INSTALLS_FILTERS["seccomp"][bpf.COLUMN[platform.machine()]]
+        self._packed = prepare()
 
     def close(self) -> None:
         """Lock every thread of this process for good; raises OSError.

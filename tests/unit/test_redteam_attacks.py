@@ -24,8 +24,9 @@ from evocodec.sandbox.redteam.attack import (
     Theme,
 )
 from evocodec.sandbox.redteam.attacks import ALL_ATTACKS, select_attacks
+from evocodec.sandbox.redteam.capacity_channels import CHANNELS
 from evocodec.sandbox.redteam.decoys import Decoys
-from evocodec.sandbox.redteam.report import markdown_table
+from evocodec.sandbox.redteam.report import channel_table, markdown_table
 
 APP = application()
 
@@ -176,3 +177,4 @@ def test_the_help_has_examples() -> None:
 def test_the_documentation_has_the_table_of_these_attacks() -> None:
     page = Path(__file__).parents[2] / "docs" / "redteam.md"
     assert markdown_table(ALL_ATTACKS) in page.read_text(encoding="utf-8")
+    assert channel_table(CHANNELS) in page.read_text(encoding="utf-8")

@@ -263,7 +263,7 @@ CHANNELS: tuple[Channel, ...] = (
         "clock",
         "end at a moment of its choice, as may its decoder",
         """
-        SLOT, LAUNCH, REPEAT = 0.04, 0.02, 0.2  # seconds
+        SLOT, LAUNCH, REPEAT = 0.25, 0.03, 0.4  # seconds
         def slot(moment): return int(moment / SLOT) % (1 << BITS)
         def send(bits):
             value = number(bits)
@@ -273,9 +273,9 @@ CHANNELS: tuple[Channel, ...] = (
             while slot(time.time() + REPEAT - SLOT / 2) != value: time.sleep(0.001)
             return bits_of(value)
         """,
-        bits=5,
+        bits=3,
         trials=6,
-        limit_bits=5.0,
+        limit_bits=3.0,
     ),
     _channel(
         "contention",
