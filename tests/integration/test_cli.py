@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from evocodec.cli.main import application
 from evocodec.cli.session import GlobalOptions, Session
 from evocodec.codec.program import Program
 from evocodec.domain.candidate import Verdict
-from evocodec.domain.events import Event
+from evocodec.domain.events import Adopted, Event
 from evocodec.domain.vocabulary import VerdictRule
 from evocodec.store.blobs import FileBlobStore
 from evocodec.store.sqlite.ledger import SqliteLedger
@@ -52,7 +53,20 @@ def record(workspace: Path, events: Sequence[Event]) -> None:
     ledger.close()
 
 
-def adopt(workspace: Path, number: int, mbps: float, before: str) -> None:
+def record_with_versions(workspace: Path) -> None:
+    """Make a workspace with two versions whose commits its ledger has recorded."""
+    commits = {1: adopt(workspace, 1, 11.24, "HEVC (v0)"), 2: adopt(workspace, 4, 9.6, "v1")}
+    record(
+        workspace,
+        [
+            replace(event, commit=commits[event.version]) if isinstance(event, Adopted) else event
+            for event in story.finished()
+        ],
+    )
+
+
+def adopt(workspace: Path, number: int, mbps: float, before: str) -> str:
+    """Commit a version, and return the commit's name."""
     verdict = Verdict(
         adopt=True,
         rule=VerdictRule.BITRATE,
@@ -71,25 +85,21 @@ def adopt(workspace: Path, number: int, mbps: float, before: str) -> None:
         verdict=verdict,
         hypothesis="quarter-pel motion",
     )
-    ChampionRepository(workspace / "champions").adopt(entry)
+    return ChampionRepository(workspace / "champions").adopt(entry).commit
 
 
 @pytest.fixture(scope="module")
 def told(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a workspace with a run that was interrupted, and its two versions."""
     workspace = tmp_path_factory.mktemp("told")
-    record(workspace, story.finished())
-    adopt(workspace, 1, 11.24, "HEVC (v0)")
-    adopt(workspace, 4, 9.6, "v1")
+    record_with_versions(workspace)
     return workspace
 
 
 @pytest.fixture
 def versions(tmp_path: Path) -> Path:
     """Return a workspace of its own for commands that change it."""
-    record(tmp_path, story.finished())
-    adopt(tmp_path, 1, 11.24, "HEVC (v0)")
-    adopt(tmp_path, 4, 9.6, "v1")
+    record_with_versions(tmp_path)
     return tmp_path
 
 
@@ -199,7 +209,7 @@ def test_show_a_version_and_a_run(told: Path) -> None:
     assert "c0004  adopted as v2" in version
     assert ok_json(told, "show", "v2")["candidate"]["candidate_id"] == "c0004"
     run = ok(told, "show", story.RUN)
-    assert re.search(r"v1 +c0001 +11\.24 +\+12\.4 % ", run)
+    assert re.search(r"v1 +c0001 +11\.24 +9\.87 +\+12\.4 % ", run)
     assert "run --resume" in run
 
 
@@ -255,7 +265,7 @@ def test_diff_of_a_first_program_asks_for_a_second(told: Path) -> None:
 
 
 def test_champions_are_listed_shown_exported_and_rolled_back(versions: Path) -> None:
-    assert re.search(r"v2 ← +9\.60 +−4\.0 %", ok(versions, "champions", "list"))
+    assert re.search(r"v2 ← +9\.60 +– +−4\.0 %", ok(versions, "champions", "list"))
     assert "DEBLOCK_STRENGTH = 4" in ok(versions, "champions", "show", "v2", "--source")
     target = versions / "codec.py"
     ok(versions, "champions", "export", str(target), "--version", "v1")
