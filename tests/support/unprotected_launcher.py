@@ -33,7 +33,7 @@ from evocodec.sandbox.launcher import (
 )
 from evocodec.sandbox.policy import Limits
 
-PATIENCE_SECONDS = 9.0
+PATIENCE_SECONDS = 14.0
 USE = ResourceUse(0.0, 0.0, 0)
 
 JOB = """

@@ -5,9 +5,17 @@ from functools import partial
 
 from evocodec.domain.errors import FailureKind
 from evocodec.sandbox.redteam.attack import ROOMY_LIMITS, Theme
-from evocodec.sandbox.redteam.checks import RLIMITS, SUPERVISOR, fails_with
+from evocodec.sandbox.redteam.checks import (
+    RLIMITS,
+    SECCOMP,
+    SUPERVISOR,
+    blames_the_candidate,
+    fails_with,
+)
 from evocodec.sandbox.redteam.programs import attempt
 
+# A program is charged for its processor time and its sleep, not by the clock: on a busy machine a
+# loop that looks at the clock would end before its limit.
 _WALL = replace(ROOMY_LIMITS, wall_seconds=1.0, cpu_seconds=20)
 _CPU = replace(ROOMY_LIMITS, wall_seconds=30, cpu_seconds=1)
 _attack = partial(
@@ -23,27 +31,27 @@ ATTACKS = (
         "python-loop",
         "loop in Python past the limit",
         """
-        end = time.monotonic() + 4
-        while time.monotonic() < end: pass
-        return "ran 4 s under a limit of 1"
+        end = time.process_time() + 3
+        while time.process_time() < end: pass
+        return "ran 3 s under a limit of 1"
         """,
     ),
     _attack(
         "sleep",
         "sleep past the limit, using no processor time",
         """
-        time.sleep(4)
-        return "slept 4 s under a limit of 1"
+        time.sleep(8)
+        return "slept 8 s under a limit of 1"
         """,
     ),
     _attack(
         "native-loop",
         "stay in native code, where Python hears no signal",
         """
-        end = time.monotonic() + 4
+        end = time.process_time() + 3
         matrix = np.ones((900, 900))
-        while time.monotonic() < end: matrix @ matrix
-        return "ran 4 s under a limit of 1"
+        while time.process_time() < end: matrix @ matrix
+        return "ran 3 s under a limit of 1"
         """,
     ),
     _attack(
@@ -65,9 +73,9 @@ ATTACKS = (
             try: signal.signal(number, signal.SIG_IGN)
             except (OSError, ValueError): pass
         signal.pthread_sigmask(signal.SIG_BLOCK, range(1, 65))
-        end = time.monotonic() + 4
-        while time.monotonic() < end: pass
-        return "ran 4 s under a limit of 1"
+        end = time.process_time() + 3
+        while time.process_time() < end: pass
+        return "ran 3 s under a limit of 1"
         """,
     ),
     _attack(
@@ -89,21 +97,23 @@ ATTACKS = (
         """
         import signal
         os.kill(os.getpid(), signal.SIGSTOP)
-        time.sleep(4)
+        time.sleep(8)
         return "was not ended"
         """,
+        layer=SECCOMP,
+        check=blames_the_candidate(SECCOMP),
     ),
     _attack(
         "swallow-everything",
         "swallow every exception in a loop",
         """
-        end = time.monotonic() + 4
+        end = time.monotonic() + 8
         while time.monotonic() < end:
             try:
                 time.sleep(0.05)
                 raise KeyboardInterrupt
             except BaseException: continue
-        return "ran 4 s under a limit of 1"
+        return "slept 8 s under a limit of 1"
         """,
     ),
     _attack(
@@ -113,8 +123,8 @@ ATTACKS = (
         import threading
         lock = threading.Lock()
         lock.acquire()
-        lock.acquire(timeout=4)
-        return "waited 4 s under a limit of 1"
+        lock.acquire(timeout=8)
+        return "waited 8 s under a limit of 1"
         """,
         operation="decode",
     ),
@@ -122,12 +132,12 @@ ATTACKS = (
         "trickle",
         "keep the supervisor busy with a byte now and then",
         """
-        end = time.monotonic() + 4
+        end = time.monotonic() + 8
         os.write(4, b"\\x03" + (4000).to_bytes(4, "little"))
         while time.monotonic() < end:
             os.write(4, b"x")
             time.sleep(0.05)
-        return "trickled for 4 s under a limit of 1"
+        return "trickled for 8 s under a limit of 1"
         """,
     ),
     _attack(
