@@ -7,7 +7,8 @@ started; settings and boto3 get them from here.
 
 import os
 import re
-from collections.abc import Iterable, MutableMapping
+from collections.abc import Collection, Iterable, MutableMapping
+from pathlib import Path
 
 _OF_AWS = frozenset(
     {
@@ -30,8 +31,33 @@ _remembered: set[str] = set()
 
 def hide_keys(environment: MutableMapping[str, str] = os.environ) -> None:
     """Take the keys out of the environment; call it before any process is started."""
-    for name in [name for name in environment if is_key(name)]:
+    names = [name for name in environment if is_key(name)]
+    for name in names:
         _held[name] = environment.pop(name)
+    if names and environment is os.environ:
+        _wipe_initial_environment({os.fsencode(name) for name in names})
+
+
+def _wipe_initial_environment(names: Collection[bytes]) -> None:
+    """Overwrite variables in the memory that ``/proc/PID/environ`` shows, where there is one.
+
+    It holds what the process was started with, and each child has it between fork and exec. Nothing
+    else reads it any more: the variables have left the C library's table. Its place is told by
+    proc_pid_stat(5), fields 50 and 51.
+    """
+    try:
+        fields = Path("/proc/self/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+        start, end = int(fields[47]), int(fields[48])
+        with Path("/proc/self/mem").open("r+b", buffering=0) as memory:
+            memory.seek(start)
+            variables = memory.read(end - start).split(b"\0")
+            for number, variable in enumerate(variables):
+                if variable.partition(b"=")[0] in names:
+                    variables[number] = bytes(len(variable))
+            memory.seek(start)
+            memory.write(b"\0".join(variables))
+    except (OSError, ValueError, IndexError):
+        return  # another system, or a kernel that does not allow it: the threat model names it
 
 
 def is_key(name: str) -> bool:
