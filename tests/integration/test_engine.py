@@ -253,7 +253,7 @@ def test_the_first_failure_ends_the_other_tasks_of_the_candidate(each: Lab) -> N
         IN_ENCODER,
         "    import time\n"
         "    if stream.width == 35: raise ValueError('odd sizes')\n"
-        f"    time.sleep(5)\n{IN_ENCODER}",
+        f"    time.sleep(30)\n{IN_ENCODER}",
     )
     run = Run()
     with pytest.raises(CandidateFailure, match="odd sizes"):

@@ -9,6 +9,7 @@ import pytest
 
 from evocodec.app import Laboratory
 from evocodec.domain.events import PointMeasured
+from evocodec.evaluation.probe import PROBE
 from evocodec.views.run import RunView
 from tests.support.toy_laboratory import CARPHONE, git, laboratory, local_laboratory
 
@@ -85,8 +86,10 @@ def test_tasks_are_named_after_candidate_clip_and_rate(
     opened, view = finished
     points = [event for _, event in opened.events() if isinstance(event, PointMeasured)]
     assert points
-    clip = view.clips[0]
-    assert all(p.task == f"{p.candidate_id}/{clip}/q{p.point.qp:g}" for p in points)
+    assert {p.point.clip for p in points} == {view.clips[0], PROBE}
+    assert [p.task for p in points] == [
+        f"{p.candidate_id}/{p.point.clip}/q{p.point.qp:g}" for p in points
+    ]
 
 
 def test_the_champion_round_trips_a_file_to_what_the_run_reported(

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -70,15 +71,13 @@ def test_threads_of_others_do_not_count_against_a_job_of_root_in_pod_mode() -> N
     assert done.stdout.split() == ["on", "b'done'"], done.stderr
 
 
-def test_an_ordinary_users_doctor_finds_the_namespaces_a_run_may_need(
-    tmp_path: Path,
-) -> None:
+def test_an_ordinary_users_doctor_finds_the_namespaces_a_run_may_need() -> None:
     lab = [sys.executable, "-c", "from evocodec.cli.main import entry; entry()"]
-    words = ["-w", str(tmp_path), "--set", "sandbox.mode=namespaces", "doctor", "--json"]
-    tmp_path.chmod(0o777)
-    for parent in tmp_path.parents[:2]:
-        parent.chmod(0o755)
-    done = run_as(SOMEBODY, [*lab, *words])
+    # pytest's own folders are closed to others.
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o777)
+        words = ["-w", folder, "--set", "sandbox.mode=namespaces", "doctor", "--json"]
+        done = run_as(SOMEBODY, [*lab, *words])
     found = {check["name"]: check for check in json.loads(done.stdout)["checks"]}["sandbox"]
     if found["parts"].get(Layer.USER_NAMESPACE) != "on":
         pytest.skip(f"no user namespaces here: {found['parts'].get(Layer.USER_NAMESPACE)}")
