@@ -4,7 +4,6 @@ import importlib.util
 import json
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 from dataclasses import replace
@@ -23,6 +22,7 @@ from evocodec.sandbox.redteam.attack import HIDING_LAYERS, AttackOutcome
 from evocodec.sandbox.redteam.attacks import ALL_ATTACKS, select_attacks
 from evocodec.sandbox.redteam.runner import run_attacks
 from tests.support.default_options import default_policy
+from tests.support.other_user import SOMEBODY, run_as
 from tests.support.unprotected_launcher import SharedLauncher, WeakLauncher
 
 APP = application()
@@ -118,23 +118,11 @@ def test_what_large_libraries_might_loosen_is_held_with_torch_loaded() -> None:
 
 @pytest.mark.parametrize("mode", ["auto", "pod"])
 def test_everything_is_held_for_an_ordinary_user(mode: Mode) -> None:
-    setpriv = shutil.which("setpriv")
-    if os.getuid() != 0 or setpriv is None:
-        pytest.skip("needs root and setpriv, to become somebody else")
-    become = [setpriv, "--reuid=12345", "--regid=12345", "--clear-groups"]
     lab = [sys.executable, "-c", "from evocodec.cli.main import entry; entry()"]
-    # The first program may still be started with privileges; the one that it starts is not.
-    again = (
-        "import subprocess, sys; sys.exit(subprocess.call([sys.executable, '-c', 'import numpy']))"
-    )
-    trial = subprocess.run([*become, sys.executable, "-c", again], capture_output=True, check=False)
-    if trial.returncode != 0:
-        pytest.skip(f"other users may not read {sys.executable}, or a library that it needs")
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o777)
-        environment = {**os.environ, "HOME": folder, "PYTHONDONTWRITEBYTECODE": "1"}
-        words = [*become, *lab, "-w", f"{folder}/w", "redteam", "--mode", mode, "--json"]
-        done = subprocess.run(words, env=environment, capture_output=True, check=False)
+        words = [*lab, "-w", f"{folder}/w", "redteam", "--mode", mode, "--json"]
+        done = run_as(SOMEBODY, words)
     report = json.loads(done.stdout)
     hides = [layer for layer in HIDING_LAYERS if not report["layers"][layer].startswith("off")]
     accepted = {"held"} if hides else {"held", "documented"}
