@@ -129,7 +129,8 @@ def each(work: Callable[[], object]) -> float:
 def rows_of(size: int, folder: Path) -> list[Row]:
     """Everything about one ledger."""
     run = write_long_ledger(folder, TOY.read_text(), size)
-    command_cost(folder, ("--json", "clips"))  # whatever the first start of all is slower by
+    # Whatever the first start of all is slower by.
+    command_cost(folder, ("--json", "clips", "list"))
     found = [Row(f"{size}: status, the first look", command_cost(folder, ("status",)))]
     found += [
         Row(f"{size}: {' '.join(arguments)}", command_cost(folder, arguments))

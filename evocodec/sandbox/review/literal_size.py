@@ -23,6 +23,12 @@ TOTAL_FACTOR = 8
 _MAX_NAME = 200  # characters
 _COMMENT = re.compile(r"#.*")
 _DISPLAYS = (ast.List, ast.Tuple, ast.Set, ast.Dict)
+_NAMED = frozenset(
+    {
+        *(ast.arg, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.keyword, ast.Global),
+        *(ast.Nonlocal, ast.alias, ast.MatchAs, ast.MatchStar, ast.ExceptHandler, ast.MatchClass),
+    }
+)
 _SHORTEST = 64  # a text of so few bytes holds no clip, and is not worth compressing
 
 
@@ -38,8 +44,13 @@ def check_literals(
     literals: list[bytes] = []
     inside: set[int] = set()
     for node in nodes:
-        names.update(_names(node))
-        if isinstance(node, _DISPLAYS) and id(node) not in inside:
+        if isinstance(node, ast.Name):
+            names.add(node.id)
+        elif isinstance(node, ast.Attribute):
+            names.add(node.attr)
+        elif type(node) in _NAMED:
+            names.update(_names(node))
+        elif isinstance(node, _DISPLAYS) and id(node) not in inside:
             found, below = _contents(node)
             inside |= below
             yield from _too_large(
@@ -112,7 +123,7 @@ def _written(value: object) -> bytes:
 
 def _names(node: ast.AST) -> Iterator[str]:
     match node:
-        case ast.Name(id=name) | ast.Attribute(attr=name) | ast.arg(arg=name):
+        case ast.arg(arg=name):
             yield name
         case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
             yield name
