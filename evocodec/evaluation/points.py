@@ -64,8 +64,8 @@ class PointMeasurer:
         """Return a point for every job, measuring those that have no event yet.
 
         With ``verify`` every stream is decoded a second time, by a fresh decoder in other
-        surroundings, before its point is believed. ``announce`` records that the stage began, where
-        anything is missing.
+        surroundings, before its point is believed; a recorded point that was not is no such point.
+        ``announce`` records that the stage began, where anything is missing.
 
         Raises:
             CandidateFailure: the program failed.
@@ -74,7 +74,7 @@ class PointMeasurer:
         """
         points: dict[RateJob, RatePoint] = {}
         for job in jobs:
-            known = self.recorded(_key(stage_attempt, job))
+            known = self.recorded(_key(stage_attempt, job, verified=verify))
             if isinstance(known, PointMeasured):
                 points[job] = known.point
         missing = [job for job in jobs if job not in points]
@@ -146,7 +146,12 @@ class PointMeasurer:
         )
 
 
-def _key(stage_attempt: StageAttempt, job: RateJob) -> str:
+def _key(stage_attempt: StageAttempt, job: RateJob, *, verified: bool) -> str:
     return point_key(
-        stage_attempt.candidate_id, stage_attempt.attempt, stage_attempt.stage, job.clip, job.qp
+        stage_attempt.candidate_id,
+        stage_attempt.attempt,
+        stage_attempt.stage,
+        job.clip,
+        job.qp,
+        verified=verified,
     )

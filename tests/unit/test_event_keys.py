@@ -23,7 +23,7 @@ KEYS = {
     "code_written": events.code_key("c0001", 0),
     "reviewed": events.review_key("c0001", 0),
     "stage_started": events.stage_started_key("c0001", 0, Stage.FULL, 2),
-    "point_measured": events.point_key("c0001", 0, Stage.FULL, "city", 30.5),
+    "point_measured": events.point_key("c0001", 0, Stage.FULL, "city", 30.5, verified=False),
     "attempt_failed": events.failed_key("c0001", 0),
     "screened": events.screened_key("c0001", 0),
     "evaluated": events.evaluated_key("c0001", 0),

@@ -19,7 +19,7 @@ from evocodec.domain.errors import (
     InfrastructureFailure,
     Interrupted,
 )
-from evocodec.domain.events import Event
+from evocodec.domain.events import Event, PointMeasured
 from evocodec.domain.results import Cost, Quality, RatePoint, RdCurve, Stage
 from evocodec.domain.video import Frame, StreamInfo
 from evocodec.evaluation.staged import StagedEvaluator
@@ -312,3 +312,17 @@ def test_lost_tasks_are_recorded_as_retried() -> None:
         "infrastructure_retried",
         *(2 * ["point_measured"]),
     ]
+
+
+def test_a_point_that_was_recorded_unverified_is_measured_again_and_verified() -> None:
+    bench = Bench(SimulatedEngine())
+    bench.evaluator().smoke("c1", 0, Program(PROGRAM))
+    of_an_older_version = [
+        replace(event, point=replace(event.point, verified=False))
+        for event in bench.events.values()
+        if isinstance(event, PointMeasured)
+    ]
+    again = Bench(SimulatedEngine(), {event.key: event for event in of_an_older_version})
+    again.evaluator().smoke("c1", 0, Program(PROGRAM))
+    assert again.engine.verified == bench.engine.verified != []
+    assert len(again.events) == len(of_an_older_version) + len(bench.events)

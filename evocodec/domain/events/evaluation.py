@@ -27,9 +27,16 @@ class StageStarted(EventBase):
         return stage_started_key(self.candidate_id, self.attempt, self.stage, self.resumed)
 
 
-def point_key(candidate_id: str, attempt: int, stage: Stage, clip: str, qp: float) -> str:
-    """Return the key of the PointMeasured event for one clip at one qp."""
-    return f"{candidate_id}/point/{attempt}/{stage}/{clip}/{qp:g}"
+def point_key(
+    candidate_id: str, attempt: int, stage: Stage, clip: str, qp: float, *, verified: bool
+) -> str:
+    """Return the key of the PointMeasured event for one clip at one qp.
+
+    A point that was verified is another event than one that was not: ledgers before 0.2 have some
+    of those, and what rests on verified points measures them again.
+    """
+    key = f"{candidate_id}/point/{attempt}/{stage}/{clip}/{qp:g}"
+    return f"{key}/verified" if verified else key
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +52,14 @@ class PointMeasured(EventBase):
     @property
     def key(self) -> str:
         point = self.point
-        return point_key(self.candidate_id, self.attempt, self.stage, point.clip, point.qp)
+        return point_key(
+            self.candidate_id,
+            self.attempt,
+            self.stage,
+            point.clip,
+            point.qp,
+            verified=point.verified,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
