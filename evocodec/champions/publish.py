@@ -88,7 +88,8 @@ def _file(text: str) -> Published:
         raise UserError(
             f"{text!r} is no version (v1, current) and no readable file: "
             f"{error.strerror or error}. "
-            "List versions with: evocodec champions list"
+            "Check the spelling and the current directory, or list versions with: "
+            "evocodec champions list"
         ) from error
     except UnicodeDecodeError as error:
         raise UserError(f"{text} is no program: it is not UTF-8 text") from error
