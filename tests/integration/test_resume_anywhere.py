@@ -137,7 +137,7 @@ class InProcess:
             self.asked.append((candidate_id, job))
             if (source, job) not in self.points:
                 self.points[source, job] = self._measure(source, job)
-            on_point(job, self.points[source, job])
+            on_point(job, replace(self.points[source, job], verified=verify))
 
     def _measure(self, source: str, job: RateJob) -> RatePoint:
         clip = self.clips[job.clip]
