@@ -11,9 +11,10 @@ from evocodec.domain.errors import (
 )
 from evocodec.domain.results import Stage
 from evocodec.execution.contract import EngineInfo, EngineOptions, OnPoint, OnRetry
-from evocodec.execution.dispatch import Dispatch, ObjectRef, Submitter, Workers
+from evocodec.execution.dispatch import Dispatch, Submitter
 from evocodec.execution.jobs import RateJob
 from evocodec.execution.messages import TaskSpec
+from evocodec.execution.worker_contract import ObjectRef, Workers
 from evocodec.video.clips import Clip
 
 OnGivenUp: TypeAlias = Callable[[str, InfrastructureFailure], None]  # candidate id, and why

@@ -9,9 +9,10 @@ import pytest
 from evocodec.domain.errors import InfrastructureFailure
 from evocodec.domain.results import Cost, Quality, RatePoint, ResourceUse, Stage
 from evocodec.domain.video import StreamInfo
-from evocodec.execution.dispatch import Dispatch, Step, Submitter, TaskLostError
+from evocodec.execution.dispatch import Dispatch, Submitter
 from evocodec.execution.jobs import RateJob
 from evocodec.execution.messages import Encoded, Scored, TaskItem, TaskSpec, TaskStarted, Verified
+from evocodec.execution.worker_contract import Step, TaskLostError
 from tests.support.default_options import default_limits, default_policy
 
 JOB = RateJob(Stage.SMOKE, "clip", 1, 30.0)

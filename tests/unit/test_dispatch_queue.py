@@ -8,9 +8,10 @@ import pytest
 
 from evocodec.domain.errors import Interrupted
 from evocodec.domain.results import Stage
-from evocodec.execution.dispatch import Dispatch, Step, Submitter
+from evocodec.execution.dispatch import Dispatch, Submitter
 from evocodec.execution.jobs import RateJob
 from evocodec.execution.messages import TaskStarted
+from evocodec.execution.worker_contract import Step
 
 
 class OneSlot:

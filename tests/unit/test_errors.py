@@ -17,7 +17,7 @@ INSIDE_ONE_PACKAGE = {
     "evocodec/store/aws/client.py:Refused": "an answer that the caller asked to be told",
     "evocodec/store/aws/client.py:_TryAgainError": "the call is repeated while there is time",
     "evocodec/video/s3_client.py:BrokenAnswerError": "the rest is requested again",
-    "evocodec/execution/dispatch.py:TaskLostError": "the dispatch tries the task again",
+    "evocodec/execution/worker_contract.py:TaskLostError": "the dispatch tries the task again",
     "evocodec/execution/workers/driver_client.py:LinkLostError": "the cluster reconnects",
     "evocodec/guest/framing.py:FramingError": "the supervisor names what broke the protocol",
     "evocodec/guest/wire.py:BadOutputError": "the job tells it to the supervisor as bad output",

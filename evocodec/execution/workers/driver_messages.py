@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from evocodec.execution.contract import EngineOptions
-from evocodec.execution.dispatch import Step
+from evocodec.execution.worker_contract import Step
 from evocodec.video.clips import Clip
 
 

@@ -18,9 +18,9 @@ from evocodec.domain.errors import InfrastructureFailure
 from evocodec.domain.video import Frame
 from evocodec.execution import tasks
 from evocodec.execution.contract import EngineInfo, EngineOptions
-from evocodec.execution.dispatch import Step, TaskLostError
 from evocodec.execution.launchers import LauncherPool
 from evocodec.execution.messages import InfraLoss, TaskItem
+from evocodec.execution.worker_contract import Step, TaskLostError
 from evocodec.sandbox.launcher import IsolationReport
 from evocodec.video.clips import Clip
 

@@ -9,8 +9,8 @@ from ray.exceptions import RayError
 from evocodec.domain.errors import InfrastructureFailure
 from evocodec.execution import tasks
 from evocodec.execution.contract import EngineInfo, EngineOptions
-from evocodec.execution.dispatch import ObjectRef
 from evocodec.execution.messages import InfraLoss
+from evocodec.execution.worker_contract import ObjectRef
 from evocodec.execution.workers.frame_transfer import sendable
 from evocodec.execution.workers.ray_connection import RaySession, open_session
 from evocodec.execution.workers.ray_tasks import RayWorkers, task_resources

@@ -17,7 +17,7 @@ from multiprocessing.connection import Connection
 from ray.exceptions import RayError
 
 from evocodec.domain.errors import EvocodecError
-from evocodec.execution.dispatch import TaskLostError
+from evocodec.execution.worker_contract import TaskLostError
 from evocodec.execution.workers.driver_messages import (
     Answer,
     Cancel,

@@ -17,8 +17,8 @@ from ray.exceptions import (
 
 from evocodec.execution import tasks
 from evocodec.execution.contract import EngineOptions
-from evocodec.execution.dispatch import ObjectRef, Step, TaskLostError, TaskStream
 from evocodec.execution.messages import TaskItem, TaskStarted
+from evocodec.execution.worker_contract import ObjectRef, Step, TaskLostError, TaskStream
 
 _ITEM_SECONDS = 30.0
 

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 
 from evocodec.domain.errors import EvocodecError, InfrastructureFailure
 from evocodec.execution.contract import EngineInfo, EngineOptions
-from evocodec.execution.dispatch import Step, TaskLostError
 from evocodec.execution.messages import TaskItem
+from evocodec.execution.worker_contract import Step, TaskLostError
 from evocodec.execution.workers.driver_client import DriverClient, LinkLostError, new_number
 from evocodec.execution.workers.driver_messages import (
     Cancel,
