@@ -116,10 +116,10 @@ class HeldOutGate:
                     nondeterministic=failure.kind is FailureKind.NONDETERMINISTIC,
                 )
                 break
-            measured = sample.measurement(draw.seed_sha256, config.terms.thresholds.confidence)
-            if not is_inconclusive(verdict, development, measured, config.terms):
+            measured = sample.measurement(draw.seed_sha256, config.limits.thresholds.confidence)
+            if not is_inconclusive(verdict, development, measured, config.limits):
                 break
-        return decide_held_out(verdict, development, measured, config.terms)
+        return decide_held_out(verdict, development, measured, config.limits)
 
     def _measure(
         self,

@@ -9,7 +9,7 @@ from evocodec.champions.repository import ChampionRepository
 from evocodec.codec.program import Program
 from evocodec.evaluation.held_out import HeldOutSample
 from evocodec.evaluation.staged import StagedEvaluator
-from evocodec.rules.held_out import HeldOutTerms
+from evocodec.rules.held_out import HeldOutLimits
 from evocodec.search.archive import Archive
 from evocodec.search.champion import CurrentChampion
 from evocodec.search.novelty import Novelty
@@ -30,7 +30,7 @@ class HeldOutConfig:
     """
 
     draw: Callable[[str, int], HeldOutSample]
-    terms: HeldOutTerms
+    limits: HeldOutLimits
 
 
 @dataclass(frozen=True, slots=True)

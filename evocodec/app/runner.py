@@ -46,7 +46,7 @@ from evocodec.execution.contract import EngineInfo
 from evocodec.execution.engine import Engine, ray_engine
 from evocodec.report.run_plots import FaultPictures
 from evocodec.rules.adoption import Thresholds
-from evocodec.rules.held_out import HeldOutTerms
+from evocodec.rules.held_out import HeldOutLimits
 from evocodec.sandbox.parser_pool import ParserPool
 from evocodec.sandbox.policy import available_imports
 from evocodec.sandbox.review.analysis import Analyser
@@ -324,7 +324,7 @@ class Runner:
         folder = self._plan.workspace.run(self._plan.run_id) / "held-out"
         return HeldOutConfig(
             draw=HeldOutMaterial(settings, folder, anchored, secret).draw,
-            terms=HeldOutTerms(
+            limits=HeldOutLimits(
                 min_retained_share=settings.held_out.keep,
                 max_excess_percent=settings.held_out.excess_percent,
                 thresholds=thresholds,

@@ -11,7 +11,7 @@ from typing import Any, Final
 from rich.text import Text
 
 from evocodec.cli.exits import ExitCode
-from evocodec.cli.render.text import clean, fence
+from evocodec.cli.render.text import quote_block, sanitize
 from evocodec.cli.session import Session
 from evocodec.domain.errors import (
     CandidateFailure,
@@ -65,7 +65,7 @@ def split_advice(message: str) -> tuple[str, str]:
     Messages end in a clause such as ``try …``, ``check …`` or ``Name another …`` where there is
     something to do.
     """
-    message = clean(without_keys(message))
+    message = sanitize(without_keys(message))
     found = _ADVICE.search(message)
     if found is None:
         return message, ""
@@ -77,20 +77,19 @@ def _candidate(session: Session, error: CandidateFailure) -> ExitCode:
     if session.json:
         return _say(session, ExitCode.CANDIDATE, str(error.kind), message, "", detail)
     line = Text("candidate failed", style="bold red")
-    line.append(f" ({clean(str(error.kind))}): ", style="default not bold")
-    line.append(clean(message), style="default not bold")
+    line.append(f" ({sanitize(str(error.kind))}): ", style="default not bold")
+    line.append(sanitize(message), style="default not bold")
     session.err.print(line)
     if detail:
-        session.err.print(Text(fence(detail), style="dim"))
+        session.err.print(Text(quote_block(detail), style="dim"))
     return ExitCode.CANDIDATE
 
 
 def _unexpected(session: Session, error: BaseException) -> ExitCode:
     path = _keep(session, error)
     _trace(session, error)
-    what = (
-        f"something unexpected happened: {type(error).__name__}: {clean(without_keys(str(error)))}"
-    )
+    said = sanitize(without_keys(str(error)))
+    what = f"something unexpected happened: {type(error).__name__}: {said}"
     advice = f"the same with -v; the traceback is in {path}"
     return _say(session, ExitCode.FAILED, "Unexpected", what, advice)
 
@@ -99,9 +98,14 @@ def _say(
     session: Session, code: ExitCode, kind: str, what: str, advice: str, detail: str = ""
 ) -> ExitCode:
     if session.json:
-        body: dict[str, Any] = {"type": kind, "message": clean(what), "try": advice, "code": code}
+        body: dict[str, Any] = {
+            "type": kind,
+            "message": sanitize(what),
+            "try": advice,
+            "code": code,
+        }
         if detail:
-            body["detail"] = clean(detail, lines=True)
+            body["detail"] = sanitize(detail, lines=True)
         session.emit({"error": body})
         return code
     line = Text("error", style="bold red")
@@ -115,7 +119,7 @@ def _say(
 def _trace(session: Session, error: BaseException) -> None:
     if session.options.verbose:
         lines = without_keys("".join(traceback.format_exception(error)))
-        session.err.print(Text(clean(lines, lines=True)), soft_wrap=True)
+        session.err.print(Text(sanitize(lines, lines=True)), soft_wrap=True)
 
 
 def _keep(session: Session, error: BaseException) -> Path:

@@ -99,7 +99,7 @@ class Session:
 
     def _name_file(self) -> None:
         """Say once which settings file is read that nobody has asked for."""
-        from evocodec.cli.render.text import clean
+        from evocodec.cli.render.text import sanitize
         from evocodec.config import settings_file
 
         if self.options.config is not None or self._named:
@@ -107,7 +107,7 @@ class Session:
         found = settings_file()
         self._named = True
         if found is not None:
-            self.err.print(Text(f"settings from {clean(str(found.path))}"), soft_wrap=True)
+            self.err.print(Text(f"settings from {sanitize(str(found.path))}"), soft_wrap=True)
 
     @contextmanager
     def laboratory(self, flags: Mapping[str, Any] | None = None) -> Iterator["Laboratory"]:

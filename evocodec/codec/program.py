@@ -68,10 +68,10 @@ class Program:
 
     @property
     def tunables(self) -> tuple[Tunable, ...]:
-        """Its marked constants, in its order.
+        """Its tunables, in their order.
 
-        Raises TunableError, naming the line, for a mark that is malformed, and for a program that
-        does not parse.
+        Raises TunableError, naming the line, for a malformed tunable and for a program that does
+        not parse.
         """
         known = self.tunables_or_error
         if known.error:
@@ -80,20 +80,20 @@ class Program:
 
     @property
     def readable_tunables(self) -> tuple[Tunable, ...]:
-        """Its marked constants; none where they are malformed."""
+        """Its tunables; none where they are malformed."""
         return self.tunables_or_error.found
 
     def edited(self, edits: Sequence[tuple[str, str]]) -> "Program":
-        """The program with other values of its marked constants; every other byte stays.
+        """The program with other values of its tunables; every other byte stays.
 
-        Raises TunableError for an unknown name, a value that the mark does not allow, and a name
+        Raises TunableError for an unknown name, a value that is not allowed, and a name
         that is edited twice.
         """
         return Program(apply_edits(self.text, self.tunables, edits))
 
     @cached_property
     def tunables_or_error(self) -> Tunables:
-        """Its marked constants, or what is wrong with them."""
+        """Its tunables, or what is wrong with them."""
         if self.known_tunables is not None:
             return self.known_tunables
         try:
@@ -101,7 +101,7 @@ class Program:
         except TunableError as error:
             return Tunables(error=str(error))
         except UNPARSABLE as error:
-            return Tunables(error=f"the program does not parse, so it has no marks: {error}")
+            return Tunables(error=f"the program does not parse, so it has no tunables: {error}")
 
     def _derive_facts(self) -> ProgramFacts:
         parsed = self._parsed

@@ -1,12 +1,12 @@
-"""Marked constants of a program: what a mutation may change, found and edited in the text.
+"""Tunables of a program: the constants that a mutation may change, found and edited in the text.
 
-A mark is a module-level assignment of one line with a trailing comment::
+A tunable is a module-level assignment of one line with a trailing comment::
 
     SUBPEL = 2  # evolve: choice 2 | 4 -- fractions of a sample
     LAMBDA = 0.33  # evolve: float 0.10..0.50
     LAYERS = 3  # evolve: int 1..5
 
-Choices are Python literals or names. Editing a mark replaces its expression and not one other
+Choices are Python literals or names. An edit of a tunable replaces its expression and not one other
 byte of the program.
 """
 
@@ -32,12 +32,12 @@ _OPENING, _CLOSING = "([{", ")]}"
 
 
 class TunableError(UserError):
-    """A mark is malformed, or an edit does not fit the marks of a program."""
+    """A tunable is malformed, or an edit does not fit the tunables of a program."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tunable:
-    """One marked constant; ``value`` is its expression in the program text.
+    """One tunable constant; ``value`` is its expression in the program text.
 
     ``choices`` is filled for ``choice``, ``low`` and ``high`` for the numeric kinds.
     ``line`` is 1-based; ``start`` and ``end`` are byte offsets of the expression into its UTF-8
@@ -56,7 +56,7 @@ class Tunable:
     end: int = 0
 
     def accepts(self, expression: str) -> bool:
-        """Whether the expression is one of the values that the mark allows."""
+        """Whether the expression is one of the allowed values."""
         if self.kind == "choice":
             return canonical(expression) in {canonical(choice) for choice in self.choices}
         number = _number(expression, self.kind)
@@ -77,29 +77,31 @@ class Tunable:
 
 
 def find_tunables(text: str, tree: ast.Module) -> tuple[Tunable, ...]:
-    """Every mark of a program, in its order; ``tree`` is its syntax tree.
+    """Every tunable of a program, in its order; ``tree`` is its syntax tree.
 
-    Raises TunableError, naming the line, for a mark that is malformed.
+    Raises TunableError, naming the line, for a tunable that is malformed.
     """
     return tuple(_find(text, tree))
 
 
 def apply_edits(text: str, tunables: Sequence[Tunable], edits: Sequence[tuple[str, str]]) -> str:
-    """Replace the expressions of marks in a program that has those; every other byte stays.
+    """Replace the expressions of a program's tunables; every other byte stays.
 
-    Raises TunableError for an unknown name, a value that the mark does not allow, and a name that
+    Raises TunableError for an unknown name, a value that is not allowed, and a name that
     is edited twice.
     """
     wanted = dict(edits)
     if len(wanted) != len(edits):
-        raise TunableError(f"a mark is edited twice: {', '.join(name for name, _ in edits)}")
+        raise TunableError(f"a tunable is edited twice: {', '.join(name for name, _ in edits)}")
     known = {tunable.name: tunable for tunable in tunables}
     pieces = _LINE_END.split(text.encode())  # lines at even places, their ends at odd ones
     for name, expression in edits:
         tunable = known.get(name)
         if tunable is None:
             names = ", ".join(known) or "none"
-            raise TunableError(f"the program has no mark named {name}; its marks are: {names}")
+            raise TunableError(
+                f"the program has no tunable named {name}; its tunables are: {names}"
+            )
         if not tunable.accepts(expression):
             raise TunableError(
                 f"{name} = {expression} is not allowed; allowed: {tunable.allowed()}"
@@ -126,12 +128,12 @@ def _find(text: str, tree: ast.Module) -> Iterator[Tunable]:
         return
     assignments = dict(_assignments(tree))
     lines = _LINE_END.split(text.encode())[::2]
-    comments = _marks_after(assignments, lines)
+    comments = _comments_after(assignments, lines)
     if comments is None:
         try:
             comments = dict(_comments(text))
         except (SyntaxError, ValueError, tokenize.TokenError) as error:
-            message = f"the program does not parse, so it has no marks: {error}"
+            message = f"the program does not parse, so it has no tunables: {error}"
             raise TunableError(message) from error
     seen: set[str] = set()
     for line, body in sorted(comments.items()):
@@ -150,15 +152,15 @@ def _find(text: str, tree: ast.Module) -> Iterator[Tunable]:
         yield replace(_parse(name, expression, body, line), start=start, end=end)
 
 
-def _marks_after(
+def _comments_after(
     assignments: Mapping[int, tuple[str, ast.expr]], lines: Sequence[bytes]
 ) -> dict[int, str] | None:
-    """The marks by line, without reading the program's tokens, which takes a third of its analysis.
+    """The tunable comments by line, without reading tokens, which takes a third of the analysis.
 
-    None where a line looks like a mark and is not just an assignment and its comment: only the
+    None where a line looks like a tunable and is not just an assignment and its comment: only the
     tokens say then whether it stands in a string.
     """
-    marks: dict[int, str] = {}
+    comments: dict[int, str] = {}
     for number, line in enumerate(lines, start=1):
         if _MARK.encode() not in line or not _COMMENT.search(line.decode()):
             continue
@@ -167,8 +169,8 @@ def _marks_after(
         match = _COMMENT.match(rest.decode().lstrip(" \t"))
         if match is None:
             return None
-        marks[number] = match["body"]
-    return marks
+        comments[number] = match["body"]
+    return comments
 
 
 def _comments(text: str) -> Iterator[tuple[int, str]]:
@@ -216,10 +218,12 @@ def _parse(name: str, value: str, body: str, line: int) -> Tunable:
             line=line,
         )
     else:
-        raise TunableError(f"line {line}: unknown mark '{kind}'; known: choice, float, int")
+        raise TunableError(
+            f"line {line}: unknown kind '{kind}' of tunable; known: choice, float, int"
+        )
     if not tunable.accepts(value):
         raise TunableError(
-            f"line {line}: {name} = {value} is outside its mark: {tunable.allowed()}"
+            f"line {line}: {name} = {value} is outside its range: {tunable.allowed()}"
         )
     return tunable
 

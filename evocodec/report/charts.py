@@ -18,7 +18,7 @@ WIDTH, HEIGHT = 420, 300
 LEFT, RIGHT, TOP, BOTTOM = 46, WIDTH - 10, 12, HEIGHT - 38
 """The size of a drawing, and the box in it where data is drawn, in pixels."""
 
-Place = tuple[float, float]
+Position = tuple[float, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ class Trace:
     style: str
     dots: tuple[Dot, ...]
     radius: float
-    line: tuple[Place, ...] = ()
+    line: tuple[Position, ...] = ()
     dotted: bool = False
 
 
@@ -94,7 +94,7 @@ class Chart:
     y_axis: Axis
     traces: tuple[Trace, ...]
     marks: tuple[float, ...] = ()
-    front: tuple[Place, ...] = ()
+    front: tuple[Position, ...] = ()
     names: tuple[Name, ...] = ()
 
 

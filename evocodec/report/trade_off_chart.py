@@ -13,7 +13,7 @@ from evocodec.report.charts import (
     Chart,
     Dot,
     Name,
-    Place,
+    Position,
     Trace,
     padded,
 )
@@ -44,7 +44,7 @@ def trade_off_chart(
     else:
         y_axis = padded([value - 100 for value in bits], f"BD-rate against {base}, %")
 
-    def place(point: TradeOff) -> Place:
+    def position(point: TradeOff) -> Position:
         value = point.bd_rate_percent + (100 if wide else 0)
         return x_axis.at(point.decode_ms), y_axis.at(value)
 
@@ -52,22 +52,22 @@ def trade_off_chart(
     for point in points:
         slot = slots.get(point.label)
         style, radius = ("other", 2.6) if slot is None else (f"s{slot}", 4.6 if slot == 0 else 3.6)
-        traces.append(Trace(style, (Dot(*place(point), _tip(point, base)),), radius))
-    named = [(*place(point), point.label) for point in points if point.label in slots]
+        traces.append(Trace(style, (Dot(*position(point), _tip(point, base)),), radius))
+    named = [(*position(point), point.label) for point in points if point.label in slots]
     return Chart(
         title=title,
         x_axis=x_axis,
         y_axis=y_axis,
         traces=tuple(traces),
-        front=_steps([place(point) for point in pareto_front(points)]),
+        front=_steps([position(point) for point in pareto_front(points)]),
         names=tuple(_names(named, slots)),
     )
 
 
-def _steps(places: Sequence[Place]) -> tuple[Place, ...]:
+def _steps(positions: Sequence[Position]) -> tuple[Position, ...]:
     """Level until a slower one is smaller: nothing is known of what lies between two codecs."""
-    corners: list[Place] = []
-    for x, y in places:
+    corners: list[Position] = []
+    for x, y in positions:
         if corners:
             corners.append((x, corners[-1][1]))
         corners.append((x, y))

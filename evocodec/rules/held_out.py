@@ -22,7 +22,7 @@ _FIRST = frozenset({VerdictRule.FIRST_UNDER_ADOPT, VerdictRule.FIRST_CHANCE})
 
 
 @dataclass(frozen=True, slots=True)
-class HeldOutTerms:
+class HeldOutLimits:
     """Terms of the gate, both in comparison with the development clips.
 
     ``min_retained_share`` of a later version's gain must remain. The bits of any version, relative
@@ -71,7 +71,7 @@ def decide_held_out(
     verdict: Verdict,
     development_percent: float,
     measured: HeldOutMeasurement,
-    terms: HeldOutTerms,
+    limits: HeldOutLimits,
 ) -> HeldOutResult:
     """Decide whether a development figure remains on unseen clips; a pure function.
 
@@ -82,7 +82,7 @@ def decide_held_out(
     reject most good candidates. It only says whether more clips should be drawn
     (``is_inconclusive``).
     """
-    passed, reason = _decide(verdict, development_percent, measured, terms)
+    passed, reason = _decide(verdict, development_percent, measured, limits)
     return HeldOutResult(
         passed=passed,
         reason=reason,
@@ -103,21 +103,21 @@ def is_inconclusive(
     verdict: Verdict,
     development_percent: float,
     measured: HeldOutMeasurement,
-    terms: HeldOutTerms,
+    limits: HeldOutLimits,
 ) -> bool:
     """Whether what is required lies within the interval of what was measured; a pure function.
 
     A gain in all bits together (rule ``compression``) has no interval of its own: that of the
     mean is moved to it.
     """
-    excess, limit = measured.excess_interval_percent, terms.max_excess_percent
+    excess, limit = measured.excess_interval_percent, limits.max_excess_percent
     if excess is not None and excess.low <= limit < excess.high and not measured.broken:
         return True
     gain, interval = measured.gain, measured.interval_percent
     figure = _figure(verdict, gain)
     if measured.broken or gain is None or figure is None or interval is None:
         return False
-    needed = _needed_percent(verdict, development_percent, terms)
+    needed = _needed_percent(verdict, development_percent, limits)
     moved = figure - gain.mean_percent
     return interval.low + moved < needed <= interval.high + moved
 
@@ -149,24 +149,24 @@ def _decide(
     verdict: Verdict,
     development_percent: float,
     measured: HeldOutMeasurement,
-    terms: HeldOutTerms,
+    limits: HeldOutLimits,
 ) -> tuple[bool, str]:
     gain = _figure(verdict, measured.gain)
     if measured.broken:
         message = UNSTABLE_MESSAGE if measured.nondeterministic else BROKEN_MESSAGE
         return False, f"{message} {measured.broken}"
     excess = measured.excess_percent
-    if excess is not None and excess > terms.max_excess_percent:
+    if excess is not None and excess > limits.max_excess_percent:
         gains = "" if gain is None else f" {_gains_text(verdict, development_percent, gain)}."
-        return False, f"{FAILED_MESSAGE}{gains} {_excess_text(verdict, measured, terms)}"
+        return False, f"{FAILED_MESSAGE}{gains} {_excess_text(verdict, measured, limits)}"
     if gain is None:
         return True, (
             f"{verdict.compared_with} itself fails on all {measured.left_out} held-out clips, and "
             "the candidate on none"
         )
     if verdict.rule in _FIRST:
-        return _decide_first(verdict, development_percent, gain, measured, terms)
-    needed = _needed_percent(verdict, development_percent, terms)
+        return _decide_first(verdict, development_percent, gain, measured, limits)
+    needed = _needed_percent(verdict, development_percent, limits)
     passed = gain > 0.0 and gain >= needed
     outcome = PASSED_MESSAGE if passed else FAILED_MESSAGE
     gains = _gains_text(verdict, development_percent, gain)
@@ -182,7 +182,7 @@ def _gains_text(verdict: Verdict, development_percent: float, gain: float) -> st
     )
 
 
-def _excess_text(verdict: Verdict, measured: HeldOutMeasurement, terms: HeldOutTerms) -> str:
+def _excess_text(verdict: Verdict, measured: HeldOutMeasurement, limits: HeldOutLimits) -> str:
     figures = ""
     if measured.bitrate_mbps is not None and verdict.bitrate_mbps is not None:
         figures = (
@@ -191,7 +191,7 @@ def _excess_text(verdict: Verdict, measured: HeldOutMeasurement, terms: HeldOutT
         )
     return (
         f"{figures}relative to HEVC it needs {measured.excess_percent:.1f} % more bits there; at "
-        f"most {terms.max_excess_percent:g} % more are allowed."
+        f"most {limits.max_excess_percent:g} % more are allowed."
     )
 
 
@@ -200,9 +200,9 @@ def _decide_first(
     development_percent: float,
     gain: float,
     measured: HeldOutMeasurement,
-    terms: HeldOutTerms,
+    limits: HeldOutLimits,
 ) -> tuple[bool, str]:
-    line = _line_mbps(verdict, terms.thresholds)
+    line = _line_mbps(verdict, limits.thresholds)
     bitrate = HEVC_BITRATE_MBPS * (1.0 - gain / 100.0)
     development = HEVC_BITRATE_MBPS * (1.0 - development_percent / 100.0)
     passed = bitrate < line
@@ -210,14 +210,14 @@ def _decide_first(
     return passed, (
         f"{outcome} {bitrate:.2f} Mbit/s on {measured.clips} held-out clips against "
         f"{development:.2f} on the development clips; it must stay under {line:g}, and within "
-        f"{terms.max_excess_percent:g} % of its development figure."
+        f"{limits.max_excess_percent:g} % of its development figure."
     )
 
 
-def _needed_percent(verdict: Verdict, development_percent: float, terms: HeldOutTerms) -> float:
+def _needed_percent(verdict: Verdict, development_percent: float, limits: HeldOutLimits) -> float:
     if verdict.rule in _FIRST:
-        return 100.0 * (1.0 - _line_mbps(verdict, terms.thresholds) / HEVC_BITRATE_MBPS)
-    return max(terms.min_retained_share * development_percent, 0.0)
+        return 100.0 * (1.0 - _line_mbps(verdict, limits.thresholds) / HEVC_BITRATE_MBPS)
+    return max(limits.min_retained_share * development_percent, 0.0)
 
 
 def _line_mbps(verdict: Verdict, thresholds: Thresholds) -> float:

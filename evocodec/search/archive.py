@@ -38,7 +38,7 @@ _SOFTMAX_PERCENT = 3.0  # a lead of that many per cent makes a parent e times as
 
 @dataclass(frozen=True, slots=True)
 class ArchiveEntry:
-    """One candidate. ``edits`` are against its parent; ``values`` are all its marked constants.
+    """One candidate. ``edits`` are against its parent; ``values`` are those of all its tunables.
 
     ``sha256`` names its program in the blob store; empty where none was written.
     ``estimated_bitrate_mbps`` comes from a full evaluation when ``full``, else it is the screen's

@@ -70,7 +70,7 @@ class MutationProposer:
         They are pending from when the plan is recorded: whoever proposes for several candidates
         records each plan before the next proposal.
 
-        Raises CandidateFailure (NO_CODE) for a parent without marks, or with none left to try.
+        Raises CandidateFailure (NO_CODE) for a parent without tunables, or with none left to try.
         """
         tunables = parent.tunables
         if not tunables:
@@ -78,10 +78,10 @@ class MutationProposer:
                 FailureKind.NO_CODE,
                 "The parent has no marked constants (# evolve: ...) that could be edited.",
             )
-        scene = self._scene(archive, candidate_id, parent_id, tunables)
-        return self._plan(scene, self._choose(scene, number))
+        context = self._context(archive, candidate_id, parent_id, tunables)
+        return self._plan(context, self._choose(context, number))
 
-    def _scene(
+    def _context(
         self, archive: Archive, candidate_id: str, parent_id: str, tunables: tuple[Tunable, ...]
     ) -> _ProposalContext:
         parent = {tunable.name: canonical(tunable.value) for tunable in tunables}
@@ -104,41 +104,41 @@ class MutationProposer:
         surrogate = SurrogateModel(tunables, baseline, observations, self._prior)
         return _ProposalContext(parent_id, parent, tunables, relatives, taken, busy, surrogate)
 
-    def _choose(self, scene: _ProposalContext, number: int) -> Edits:
+    def _choose(self, context: _ProposalContext, number: int) -> Edits:
         rng = np.random.default_rng([self._seed, number])
-        options = _options(scene.tunables, scene.parent)
-        odds = _odds(scene.relatives)
-        refused = _failed_sets(scene.relatives)
-        free = [edit for edit in options if edit not in scene.busy]
-        spread = _SWEEP_SPREAD if scene.surrogate.measured <= _SWEEP else _SEARCH_SPREAD
+        options = _options(context.tunables, context.parent)
+        odds = _odds(context.relatives)
+        refused = _failed_sets(context.relatives)
+        free = [edit for edit in options if edit not in context.busy]
+        spread = _SWEEP_SPREAD if context.surrogate.measured <= _SWEEP else _SEARCH_SPREAD
         for attempt in range(_TRIES):
             # Values that are being measured tell nothing new: others first, then any.
             listed = free if attempt < _TRIES // 2 else options
-            weights = scene.surrogate.sample(rng, spread=max(spread, attempt / _TRIES))
-            edits = self._climb(scene, weights, listed, odds)
-            if edits and _is_new(scene, edits, refused):
+            weights = context.surrogate.sample(rng, spread=max(spread, attempt / _TRIES))
+            edits = self._climb(context, weights, listed, odds)
+            if edits and _is_new(context, edits, refused):
                 return edits
         for edit in sorted(options, key=lambda edit: -odds.get(edit, 1.0)):
-            if _is_new(scene, (edit,), refused):
+            if _is_new(context, (edit,), refused):
                 return (edit,)
-        return self._perturb(scene, random.Random(f"{self._seed}/{number}"))
+        return self._perturb(context, random.Random(f"{self._seed}/{number}"))
 
     def _climb(
         self,
-        scene: _ProposalContext,
+        context: _ProposalContext,
         weights: Vector,
         options: Sequence[tuple[str, str]],
         odds: Mapping[tuple[str, str], float],
     ) -> Edits:
         """Add the best edit under these weights, again and again, while it pays."""
-        current = dict(scene.parent)
-        level = float(scene.surrogate.predict(weights, [current])[0])
+        current = dict(context.parent)
+        level = float(context.surrogate.predict(weights, [current])[0])
         edits: dict[str, str] = {}
         while len(edits) < self._max_edits:
             open_options = [edit for edit in options if edit[0] not in edits]
             if not open_options:
                 break
-            values = scene.surrogate.predict(
+            values = context.surrogate.predict(
                 weights, [{**current, name: value} for name, value in open_options]
             )
             chances = np.array([odds.get(edit, 1.0) for edit in open_options])
@@ -151,35 +151,37 @@ class MutationProposer:
             level = float(values[best])
         return tuple(edits.items())
 
-    def _perturb(self, scene: _ProposalContext, rng: random.Random) -> Edits:
+    def _perturb(self, context: _ProposalContext, rng: random.Random) -> Edits:
         """Everything listed was tried: move numbers a little."""
-        floats = [tunable for tunable in scene.tunables if tunable.kind == "float"]
+        floats = [tunable for tunable in context.tunables if tunable.kind == "float"]
         for _ in range(_TRIES if floats else 0):
             chosen = rng.sample(floats, k=min(len(floats), rng.choice((1, 1, 2))))
             edits = tuple(
-                (tunable.name, _near(tunable, scene.parent[tunable.name], rng))
+                (tunable.name, _near(tunable, context.parent[tunable.name], rng))
                 for tunable in chosen
             )
-            if _is_new(scene, edits, ()):
+            if _is_new(context, edits, ()):
                 return edits
         raise CandidateFailure(
             FailureKind.NO_CODE,
-            f"Every edit of the marked constants of {scene.parent_id} was tried.",
+            f"Every edit of the marked constants of {context.parent_id} was tried.",
         )
 
-    def _plan(self, scene: _ProposalContext, edits: Edits) -> Plan:
-        mean, deviation = scene.surrogate.posterior({**scene.parent, **dict(edits)}, scene.parent)
-        described = {tunable.name: tunable.description for tunable in scene.tunables}
+    def _plan(self, context: _ProposalContext, edits: Edits) -> Plan:
+        mean, deviation = context.surrogate.posterior(
+            {**context.parent, **dict(edits)}, context.parent
+        )
+        described = {tunable.name: tunable.description for tunable in context.tunables}
         steps = tuple(
-            f"{name}: {scene.parent[name]} → {value}"
+            f"{name}: {context.parent[name]} → {value}"
             + (f" ({described[name]})" if described[name] else "")
             for name, value in edits
         )
-        seen = sum(entry.ranked for entry in scene.relatives)
+        seen = sum(entry.ranked for entry in context.relatives)
         hypothesis = (
             f"{', '.join(f'{name} = {value}' for name, value in edits)}: expected "
             f"{100 * math.expm1(mean):+.1f} % bits (±{100 * deviation:.1f}) against "
-            f"{scene.parent_id}, by the effects seen in {seen} measured relatives."
+            f"{context.parent_id}, by the effects seen in {seen} measured relatives."
         )
         return Plan(hypothesis, steps, edits, Origin.MUTATION)
 
@@ -242,7 +244,7 @@ def _failed_sets(relatives: Sequence[ArchiveEntry]) -> tuple[frozenset[tuple[str
 
 
 def _is_new(
-    scene: _ProposalContext, edits: Edits, refused: Sequence[frozenset[tuple[str, str]]]
+    context: _ProposalContext, edits: Edits, refused: Sequence[frozenset[tuple[str, str]]]
 ) -> bool:
-    values = frozenset({**scene.parent, **dict(edits)}.items())
-    return values not in scene.taken and not any(failed <= values for failed in refused)
+    values = frozenset({**context.parent, **dict(edits)}.items())
+    return values not in context.taken and not any(failed <= values for failed in refused)

@@ -1,10 +1,10 @@
 """Surrogate model of the bitrate: additive effects and pairwise interactions of tunables.
 
-Bayesian linear regression on log bitrate. A point is a full assignment of the marks. Its features
-are measured from a baseline assignment (the seed's), so the baseline has none: one per other value
-of a choice, displacement and squared displacement of a number, and products of two such features of
-different marks. Weights have independent Gaussian priors; posterior samples are drawn by Matheron's
-rule (prior draw, corrected by what it gets wrong on the observations).
+Bayesian linear regression on log bitrate. A point gives every tunable a value. Its features are
+measured from a baseline point (the seed's values), so the baseline has none: one per other value of
+a choice, displacement and squared displacement of a number, and products of two such features of
+different tunables. Weights have independent Gaussian priors. Posterior samples are drawn by
+Matheron's rule: a draw from the prior, corrected by its errors at the observations.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -50,7 +50,7 @@ class Observation:
 
 
 class FeatureMap:
-    """Turns assignments into feature vectors, for one set of marks and one baseline."""
+    """Turns assignments into feature vectors, for one set of tunables and one baseline."""
 
     def __init__(self, tunables: Sequence[Tunable], baseline: Assignment, prior: Prior) -> None:
         self._columns: dict[tuple[str, str], int] = {}
@@ -98,7 +98,7 @@ class FeatureMap:
 
 
 def _others(tunable: Tunable, value: str) -> Iterator[tuple[str, bool]]:
-    """The other choices of a mark, each with whether it is listed after this one."""
+    """The other choices of a tunable, each with whether it is listed after this one."""
     listed = list(dict.fromkeys(canonical(choice) for choice in tunable.choices))
     place = listed.index(value) if value in listed else 0
     for index, other in enumerate(listed):

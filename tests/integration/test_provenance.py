@@ -43,7 +43,7 @@ def colleagues(programs: list[str]) -> scripted.Behaviour:
 
 
 @dataclass(frozen=True)
-class Told:
+class RecordedRun:
     """What is left of a run: its view, its events, its metrics, its records and its commit."""
 
     view: RunView
@@ -56,7 +56,7 @@ class Told:
         return [e for e in self.events if isinstance(e, kind) and e.candidate_id == candidate_id]
 
 
-def told(workspace: Path, **changes: Any) -> Told:
+def record_run(workspace: Path, **changes: Any) -> RecordedRun:
     options: dict[str, Any] = {
         "model__model_review": True,
         "run__slots": 1,
@@ -73,7 +73,7 @@ def told(workspace: Path, **changes: Any) -> Told:
             for c in view.candidates
             if (record := lab.records.get(c.experiment_id)) is not None
         }
-        return Told(
+        return RecordedRun(
             view=view,
             events=[event for _, event in lab.events()],
             counted={
@@ -89,31 +89,33 @@ def told(workspace: Path, **changes: Any) -> Told:
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Told, Told]:
+def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[RecordedRun, RecordedRun]:
     """The run with the model: baseline, two refused programs and a good one; and its replay."""
     workspace = tmp_path_factory.mktemp("told")
     script = colleagues([UNSAFE, SUSPECT, BETTER])
     with scripted.scripted_endpoint([script]) as endpoint:
-        first = told(workspace / "w", model__base_url=endpoint.base_url, model__model="scripted-9b")
+        first = record_run(
+            workspace / "w", model__base_url=endpoint.base_url, model__model="scripted-9b"
+        )
     # Elsewhere, so that what the first run adopted is not known there already.
     (workspace / "again").mkdir()
-    replayed = told(
+    replayed = record_run(
         workspace / "w", run__replay=first.view.run_id, champions__path=str(workspace / "again")
     )
     return first, replayed
 
 
 @pytest.fixture
-def run(runs: tuple[Told, Told]) -> Told:
+def run(runs: tuple[RecordedRun, RecordedRun]) -> RecordedRun:
     return runs[0]
 
 
 @pytest.fixture
-def replay(runs: tuple[Told, Told]) -> Told:
+def replay(runs: tuple[RecordedRun, RecordedRun]) -> RecordedRun:
     return runs[1]
 
 
-def test_the_ledger_says_which_reviewer_refused(run: Told) -> None:
+def test_the_ledger_says_which_reviewer_refused(run: RecordedRun) -> None:
     static, model, good = (
         [(r.reviewer, r.accepted) for r in run.of(Reviewed, name)]
         for name in ("c0002", "c0003", "c0004")
@@ -123,7 +125,7 @@ def test_the_ledger_says_which_reviewer_refused(run: Told) -> None:
     assert good == [(ReviewerName.MODEL, True)]
 
 
-def test_the_metrics_count_the_programs_that_came_through_the_review(run: Told) -> None:
+def test_the_metrics_count_the_programs_that_came_through_the_review(run: RecordedRun) -> None:
     def stages(outcome: str) -> float:
         labels = frozenset({("stage", "review"), ("outcome", outcome)})
         return run.counted["evocodec_stages_total", labels]
@@ -132,7 +134,7 @@ def test_the_metrics_count_the_programs_that_came_through_the_review(run: Told) 
     assert stages("failed") == 2
 
 
-def test_the_model_that_wrote_is_in_the_ledger_the_record_and_the_commit(run: Told) -> None:
+def test_the_model_that_wrote_is_in_the_ledger_the_record_and_the_commit(run: RecordedRun) -> None:
     good = run.view.candidates[-1]
     assert good.status is CandidateStatus.ADOPTED, good.reason
     assert [event.model for event in run.of(CodeWritten, "c0004")] == ["scripted-9b"]
@@ -142,7 +144,7 @@ def test_the_model_that_wrote_is_in_the_ledger_the_record_and_the_commit(run: To
     assert "Evocodec-Origin: model" in run.trailers.splitlines()
 
 
-def test_what_is_replayed_says_so_and_which_model_once_wrote_it(replay: Told) -> None:
+def test_what_is_replayed_says_so_and_which_model_once_wrote_it(replay: RecordedRun) -> None:
     good = replay.view.candidates[-1]
     assert good.status is CandidateStatus.ADOPTED, good.reason
     assert good.origin is Origin.REPLAY

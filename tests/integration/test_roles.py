@@ -30,8 +30,8 @@ from evocodec.sandbox.review.analysis import Analyser
 from evocodec.search.mutation import MutationProposer
 from evocodec.store.memory import MemoryBlobStore, MemoryLedger
 from tests.support import scripted_model as scripted
+from tests.support.archive_from_events import ArchiveFromEvents
 from tests.support.default_options import default_policy, default_prompts, default_thresholds
-from tests.support.told_archive import ToldArchive
 
 PROGRAM = '''"""Store planes coarsely."""
 
@@ -270,7 +270,7 @@ def test_a_model_judge_may_veto_or_explain_and_never_grant() -> None:
 
 
 def test_the_mutation_team_needs_no_model_and_says_so() -> None:
-    told = ToldArchive()
+    told = ArchiveFromEvents()
     told.evaluated("c0001", PROGRAM, 14.2)
     team = mutation_team(
         proposer=MutationProposer(1),

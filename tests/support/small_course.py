@@ -31,7 +31,7 @@ from evocodec.domain.vocabulary import Proposer
 from evocodec.evaluation.staged import StagedEvaluator
 from evocodec.execution.engine import Engine, local_engine
 from evocodec.execution.jobs import RateJob
-from evocodec.rules.held_out import HeldOutTerms
+from evocodec.rules.held_out import HeldOutLimits
 from evocodec.rules.program_charge import ChargeMode, ProgramCharge
 from evocodec.sandbox.policy import MEBIBYTE
 from evocodec.search.archive import Archive
@@ -223,7 +223,7 @@ def bench_of(
     )
     development = {course.anchored.clip.name: course.anchored}
     material = HeldOutMaterial(settings, folder / "held-out", development, b"secret of a test")
-    terms = HeldOutConfig(material.draw, HeldOutTerms(keep, excess, WIDE))
+    limits = HeldOutConfig(material.draw, HeldOutLimits(keep, excess, WIDE))
     ledger, search = MemoryLedger(), SearchState(Archive(seed=1))
     journal = Journal(ledger, RUN, search.observe)
     evaluator = course.evaluator(journal.publish, journal.find)
@@ -247,6 +247,6 @@ def bench_of(
         library_codecs_allowed=False,
         imports=(),
         baselines=(),
-        held_out=terms if gate else None,
+        held_out=limits if gate else None,
     )
     return Bench(services, evaluator)

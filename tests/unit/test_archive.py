@@ -9,7 +9,7 @@ from evocodec.domain.events import CodeWritten
 from evocodec.domain.program import ProgramFacts
 from evocodec.search.archive import Archive, ArchiveEntry, SearchMode
 from evocodec.search.facts import FactsOfOldPrograms
-from tests.support.told_archive import ToldArchive
+from tests.support.archive_from_events import ArchiveFromEvents
 
 SOURCE = "A = 1  # evolve: int 0..9\n"
 
@@ -22,9 +22,9 @@ def edits(number: int) -> tuple[tuple[str, str], ...]:
     return (("A", str(number)),)
 
 
-def filled(mode: SearchMode = "mutation") -> ToldArchive:
+def filled(mode: SearchMode = "mutation") -> ArchiveFromEvents:
     """The first program, a screened one that is better, another score, and a failure."""
-    told = ToldArchive(mode=mode, seed=5)
+    told = ArchiveFromEvents(mode=mode, seed=5)
     told.evaluated("c0001", program(1), 14.0)
     told.plan("c0002", parent_id="c0001", edits=edits(2))
     told.write("c0002", Program(program(2)))
@@ -114,7 +114,7 @@ def test_a_known_version_that_is_measured_again_is_the_champion() -> None:
 
 
 def test_without_a_measured_candidate_there_is_no_parent() -> None:
-    told = ToldArchive()
+    told = ArchiveFromEvents()
     with pytest.raises(LookupError, match="no measured candidate"):
         told.archive.select_parent()
     told.plan("c0001")
@@ -174,7 +174,7 @@ def test_programs_without_facts_are_parsed_once_when_their_values_are_looked_at(
 
     facts_of = FactsOfOldPrograms(lambda sha256: sha256, derive)
     archive = Archive(seed=1, facts_of=facts_of)
-    told = ToldArchive()
+    told = ArchiveFromEvents()
     told.archive = archive
     for number in range(1, 51):
         name = f"c{number:04d}"

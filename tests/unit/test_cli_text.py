@@ -25,22 +25,22 @@ from evocodec.cli.render import text
     ],
 )
 def test_control_is_removed_and_text_stays(raw: str, seen: str) -> None:
-    assert " ".join(text.clean(raw).split()) == seen
+    assert " ".join(text.sanitize(raw).split()) == seen
 
 
 def test_newlines_stay_only_where_lines_are_asked_for() -> None:
-    assert text.clean("a\r\nb\n", lines=True) == "a\nb\n"
-    assert "\n" not in text.clean("a\nb")
+    assert text.sanitize("a\r\nb\n", lines=True) == "a\nb\n"
+    assert "\n" not in text.sanitize("a\nb")
 
 
 def test_an_unfinished_sequence_cannot_swallow_what_follows_on_the_next_line() -> None:
-    assert "\x1b" not in text.clean("\x1b]0;never ended\nnext", lines=True)
-    assert text.clean("\x1b]0;never ended\nnext", lines=True).endswith("next")
+    assert "\x1b" not in text.sanitize("\x1b]0;never ended\nnext", lines=True)
+    assert text.sanitize("\x1b]0;never ended\nnext", lines=True).endswith("next")
 
 
-def test_a_fence_marks_every_line_and_says_how_many_it_left_out() -> None:
-    fenced = text.fence("\n".join(f"line {i}" for i in range(50)), limit=3)
-    lines = fenced.split("\n")
+def test_a_quoted_block_marks_every_line_and_says_how_many_it_left_out() -> None:
+    quoted = text.quote_block("\n".join(f"line {i}" for i in range(50)), limit=3)
+    lines = quoted.split("\n")
     assert all(line.startswith("│ ") for line in lines)
     assert lines[0] == "│ … 47 lines left out"
     assert lines[-1] == "│ line 49"

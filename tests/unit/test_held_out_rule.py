@@ -16,8 +16,8 @@ from evocodec.rules.held_out import (
     PASSED_MESSAGE,
     UNCOMPARED_MESSAGE,
     UNSTABLE_MESSAGE,
+    HeldOutLimits,
     HeldOutMeasurement,
-    HeldOutTerms,
     apply_gate,
     decide_held_out,
     development_gain_percent,
@@ -26,7 +26,7 @@ from evocodec.rules.held_out import (
 )
 from tests.support.default_options import default_thresholds
 
-TERMS = HeldOutTerms(0.5, 15.0, default_thresholds())
+TERMS = HeldOutLimits(0.5, 15.0, default_thresholds())
 LATER = Verdict(True, VerdictRule.BITRATE, "12 % fewer bits.", "v1", 12.0, 8.0, 40.0)
 
 
@@ -50,7 +50,7 @@ def decide(
         verdict,
         development,
         measurement,
-        HeldOutTerms(min_retained_share, 15.0, default_thresholds()),
+        HeldOutLimits(min_retained_share, 15.0, default_thresholds()),
     )
 
 

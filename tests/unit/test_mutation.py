@@ -14,7 +14,7 @@ from evocodec.domain.candidate import Origin, Plan
 from evocodec.domain.errors import CandidateFailure, FailureKind
 from evocodec.search.mutation import MutationProposer
 from evocodec.search.surrogate import SurrogateModel
-from tests.support.told_archive import ToldArchive
+from tests.support.archive_from_events import ArchiveFromEvents
 
 SEED_MBPS = 14.0
 SCREENS = 30
@@ -87,13 +87,13 @@ class SyntheticSeed:
         return lowest
 
 
-Propose = Callable[[ToldArchive, int], tuple[str, Plan]]
+Propose = Callable[[ArchiveFromEvents, int], tuple[str, Plan]]
 
 
 def search(landscape: SyntheticSeed, propose: Propose, *, seed: int, screens: int) -> float:
     """Run a search with several candidates in flight; the true log ratio of the estimated best."""
     rng = random.Random(seed)
-    told = ToldArchive(seed=seed)
+    told = ArchiveFromEvents(seed=seed)
     told.evaluated("c0001", landscape.source, SEED_MBPS)
     flying: list[str] = []
     for number in range(2, screens + 2):
@@ -111,7 +111,7 @@ def search(landscape: SyntheticSeed, propose: Propose, *, seed: int, screens: in
     return landscape.log_ratio(best.values)
 
 
-def land(told: ToldArchive, name: str, landscape: SyntheticSeed, rng: random.Random) -> None:
+def land(told: ArchiveFromEvents, name: str, landscape: SyntheticSeed, rng: random.Random) -> None:
     values = {t.name: canonical(t.value) for t in told.programs[name].tunables}
     measured = landscape.log_ratio(values) + rng.gauss(0.0, SCREEN_NOISE)
     told.screen(name, math.exp(measured), "c0001")
@@ -122,7 +122,7 @@ class Proposal(NamedTuple):
     plan: Plan
 
 
-def proposal_of(mutation: MutationProposer, told: ToldArchive, number: int) -> Proposal:
+def proposal_of(mutation: MutationProposer, told: ArchiveFromEvents, number: int) -> Proposal:
     """What is proposed for the archive's best parent, as a run's planner asks for it."""
     parent = told.archive.select_parent()
     plan = mutation.propose(
@@ -135,7 +135,7 @@ def proposal_of(mutation: MutationProposer, told: ToldArchive, number: int) -> P
     return Proposal(parent.candidate_id, plan)
 
 
-def planned(mutation: MutationProposer, told: ToldArchive, number: int) -> Proposal:
+def planned(mutation: MutationProposer, told: ArchiveFromEvents, number: int) -> Proposal:
     """The same, recorded: it is under way from now on."""
     proposal = proposal_of(mutation, told, number)
     told.plan(f"c{number:04d}", parent_id=proposal.parent_id, edits=proposal.plan.edits)
@@ -149,7 +149,7 @@ def proposer(seed: int) -> Propose:
 def uniform(seed: int) -> Propose:
     """Any one to four edits of the best parent, each value as likely as another."""
 
-    def propose(told: ToldArchive, number: int) -> tuple[str, Plan]:
+    def propose(told: ArchiveFromEvents, number: int) -> tuple[str, Plan]:
         rng = random.Random(f"{seed}/{number}")
         parent = told.archive.select_parent()
         tunables = told.programs[parent.candidate_id].tunables
@@ -184,8 +184,8 @@ def test_ten_screens_are_worth_a_ten_percent_adoption() -> None:
     assert sum(gain <= math.log(0.9) for gain in gains) >= 9
 
 
-def archive_with(source: str) -> ToldArchive:
-    told = ToldArchive()
+def archive_with(source: str) -> ArchiveFromEvents:
+    told = ArchiveFromEvents()
     told.evaluated("c0001", source, SEED_MBPS)
     return told
 

@@ -95,8 +95,8 @@ def test_a_bar_or_dashes_inside_quotes_do_not_split() -> None:
 @pytest.mark.parametrize(
     ("edits", "message"),
     [
-        ([("NOPE", "1")], "no mark named NOPE; its marks are: NAME, SIZES"),
-        ([("PLAIN", "5")], "no mark named PLAIN"),
+        ([("NOPE", "1")], "no tunable named NOPE; its tunables are: NAME, SIZES"),
+        ([("PLAIN", "5")], "no tunable named PLAIN"),
         ([("NAME", '"other"')], 'NAME = "other" is not allowed; allowed: "dct8" | \'adaptive\''),
         ([("LAMBDA", "0.51")], "allowed: float 0.1..0.5"),
         ([("LAMBDA", "nan")], "not allowed"),
@@ -115,14 +115,14 @@ def test_an_edit_that_does_not_fit_is_refused(edits: list[tuple[str, str]], mess
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("A = 1  # evolve: coice 1 | 2", "unknown mark 'coice'"),
+        ("A = 1  # evolve: coice 1 | 2", "unknown kind 'coice' of tunable"),
         ("A = 1  # evolve: choice 1", "two or more"),
         ("A = 1  # evolve: choice 1 | f(x)", "literals or names"),
-        ("A = 3  # evolve: choice 1 | 2", "outside its mark"),
+        ("A = 3  # evolve: choice 1 | 2", "outside its range"),
         ("A = 1  # evolve: int 5..2", "is empty"),
         ("A = 1  # evolve: int", "needs a range"),
-        ("A = 9  # evolve: int 1..8", "outside its mark"),
-        ("A = 1.0  # evolve: int 1..8", "outside its mark"),
+        ("A = 9  # evolve: int 1..8", "outside its range"),
+        ("A = 1.0  # evolve: int 1..8", "outside its range"),
         ("A = B = 1  # evolve: int 1..8", "must follow a module-level assignment"),
         ("A = (1,\n  2)  # evolve: choice (1, 2) | (3, 4)", "on one line"),
         ("def f():\n    A = 1  # evolve: int 1..8", "module-level"),

@@ -19,7 +19,7 @@ from evocodec.cli.render.tables_anchors import (
     points_table,
     problems,
 )
-from evocodec.cli.render.text import clean
+from evocodec.cli.render.text import sanitize
 from evocodec.cli.session import Session
 from evocodec.domain.errors import ConfigError
 from evocodec.domain.results import Metric, RdCurve, Track
@@ -158,14 +158,14 @@ def _show(
         if points:
             for report in found:
                 session.show(
-                    Text(clean(f"{report.curve.clip}, {report.curve.codec}"), style="bold")
+                    Text(sanitize(f"{report.curve.clip}, {report.curve.codec}"), style="bold")
                 )
                 session.show(points_table(report.curve, "rate" if report.command else "file"))
     if len(clips) > 1 and len(reports) > len(clips):
         for metric in metrics:
             session.show(means_table(clips, metric))
     for line in problems(reports, metrics):
-        session.show(Text(clean(line), style="yellow"))
+        session.show(Text(sanitize(line), style="yellow"))
 
 
 def _check_outputs(plot: Path | None, csv: Path | None) -> None:

@@ -11,7 +11,7 @@ from rich.text import Text
 from evocodec.cli.command import command
 from evocodec.cli.payload.run import Json, plain
 from evocodec.cli.render.tables import add, facts, make_table, spaced
-from evocodec.cli.render.text import clean, versus_hevc
+from evocodec.cli.render.text import sanitize, versus_hevc
 from evocodec.cli.session import Session
 from evocodec.domain.errors import UserError
 from evocodec.formatting import number, percent, plural
@@ -65,7 +65,7 @@ def list_versions(session: Session) -> None:
         session.emit_pretty(body)
         return
     for problem in problems:
-        session.err.print(Text(f"warning: {clean(problem)}", style="yellow"), soft_wrap=True)
+        session.err.print(Text(f"warning: {sanitize(problem)}", style="yellow"), soft_wrap=True)
     if not versions:
         session.show(Text("No version has been adopted yet; begin with: evocodec run"))
         return
@@ -88,7 +88,7 @@ def list_versions(session: Session) -> None:
             percent(version.improvement_percent),
             number(version.compression_ratio, 1),
             percent(version.bd_rate_percent),
-            clean(f"{version.run_id}/{version.candidate_id}"),
+            sanitize(f"{version.run_id}/{version.candidate_id}"),
             version.commit[:8],
         )
     session.show(spaced(table))
@@ -117,7 +117,7 @@ def show_version(
         session.show()
         from rich.syntax import Syntax
 
-        session.show(Syntax(clean(program, lines=True), "python", background_color="default"))
+        session.show(Syntax(sanitize(program, lines=True), "python", background_color="default"))
 
 
 def export_version(

@@ -14,7 +14,7 @@ from rich.text import Text
 from evocodec.cli.command import command
 from evocodec.cli.exits import ExitCode
 from evocodec.cli.render.tables import add, make_table, spaced
-from evocodec.cli.render.text import clean
+from evocodec.cli.render.text import sanitize
 from evocodec.cli.session import Session
 from evocodec.formatting import number, plural
 
@@ -81,7 +81,7 @@ def list_sets(session: Session) -> None:
         return
     session.show(spaced(_table(entries)))
     note = f"{plural(len(test_sets.entries), 'clip')} in {test_sets.path}; use one with --clip"
-    session.show(Text(clean(note), style="dim"))
+    session.show(Text(sanitize(note), style="dim"))
 
 
 def add_clip(
@@ -96,7 +96,7 @@ def add_clip(
     """Decode a clip, hash its samples, and write it into a set."""
     from evocodec.app import clip_sets
 
-    with session.laboratory(), _working(session, f"reading {clean(source)}"):
+    with session.laboratory(), _working(session, f"reading {sanitize(source)}"):
         entry = clip_sets.add_clip(
             set_name, source, name=name, origin=origin, licence=licence, notes=notes
         )
@@ -104,7 +104,7 @@ def add_clip(
         session.emit_pretty(entry_payload(entry))
         return
     session.show(spaced(_table([entry])))
-    session.show(Text(clean(f"use it with --clip {entry.full_name}"), style="dim"))
+    session.show(Text(sanitize(f"use it with --clip {entry.full_name}"), style="dim"))
 
 
 def remove(
@@ -119,7 +119,7 @@ def remove(
     if session.json:
         session.emit_pretty({"removed": [entry.full_name for entry in gone]})
         return
-    session.show(Text(clean("removed " + ", ".join(entry.full_name for entry in gone))))
+    session.show(Text(sanitize("removed " + ", ".join(entry.full_name for entry in gone))))
 
 
 def verify(session: Session, refs: Refs = None) -> None:
@@ -140,7 +140,7 @@ def verify(session: Session, refs: Refs = None) -> None:
                 "state": verification.state,
                 "sha256": verification.sha256,
             }
-            | ({"detail": clean(verification.detail)} if verification.detail else {})
+            | ({"detail": sanitize(verification.detail)} if verification.detail else {})
             for verification in done
         ]
         session.emit_pretty({"verified": not wrong, "clips": rows})
@@ -169,12 +169,12 @@ def describe(
     session.show(spaced(_table(entries)))
     for entry in entries:
         message = "; ".join(text for text in (entry.origin, entry.licence, entry.notes) if text)
-        line = Text(clean(entry.full_name), style="bold")
+        line = Text(sanitize(entry.full_name), style="bold")
         line.append(f" {entry.sha256} ", style="not bold dim")
-        line.append(clean(message), style="not bold dim")
+        line.append(sanitize(message), style="not bold dim")
         session.show(line, soft_wrap=True)
     if picture is not None:
-        session.show(Text(clean(f"picture: {picture}")))
+        session.show(Text(sanitize(f"picture: {picture}")))
 
 
 def entry_payload(entry: "Entry") -> dict[str, Any]:
@@ -212,9 +212,9 @@ def _table(entries: "tuple[Entry, ...] | list[Entry]") -> Table:
 def _show_verification(session: Session, verification: "Verification") -> None:
     style = {"ok": "green"}.get(verification.state, "bold red")
     line = Text(f"{verification.state:<8}", style=style)
-    line.append(clean(verification.entry.full_name), style="default not bold")
+    line.append(sanitize(verification.entry.full_name), style="default not bold")
     if verification.detail:
-        line.append(clean(f": {verification.detail}"), style="not bold dim")
+        line.append(sanitize(f": {verification.detail}"), style="not bold dim")
     session.show(line, soft_wrap=True)
 
 

@@ -14,7 +14,7 @@ from evocodec.cli.command import command
 from evocodec.cli.exits import ExitCode
 from evocodec.cli.payload.run import check_payload
 from evocodec.cli.render.checks import checks_table
-from evocodec.cli.render.text import clean
+from evocodec.cli.render.text import sanitize
 from evocodec.cli.session import Session
 from evocodec.domain.check import CheckState
 from evocodec.domain.errors import UserError
@@ -132,7 +132,7 @@ def _label(text: str) -> tuple[str, str]:
 
 def show(session: Session, report: "ClusterReport") -> None:
     """Print one line for each check, and what to do where it is not as it should be."""
-    session.show(Text(f"{clean(report.server)}, namespace {clean(report.namespace)}\n"))
+    session.show(Text(f"{sanitize(report.server)}, namespace {sanitize(report.namespace)}\n"))
     session.show(checks_table(report.checks, state_labels=STATE_LABELS))
     session.show(Text(f"\n{_summary(report)}", style="bold green" if report.ok else "bold red"))
 

@@ -19,7 +19,7 @@ from rich.text import Text
 from evocodec.cli.command import command
 from evocodec.cli.complete import references
 from evocodec.cli.payload.run import decode_payload, decode_plan_payload, encode_payload
-from evocodec.cli.render.text import clean
+from evocodec.cli.render.text import sanitize
 from evocodec.cli.session import Session
 from evocodec.formatting import duration, number, parse_size, plural, size
 
@@ -91,7 +91,7 @@ def encode(
         )
     )
     session.show(
-        Text(f"written by {clean(report.writer)} in {duration(report.seconds)}", style="dim")
+        Text(f"written by {sanitize(report.writer)} in {duration(report.seconds)}", style="dim")
     )
 
 
@@ -127,7 +127,7 @@ def decode(
         session.err.print(
             Text(
                 f"{plan.source}: {plural(plan.stream.frame_count, 'frame')}, {plan.stream.width}×"
-                f"{plan.stream.height}, written by {clean(plan.writer)}; decoding writes "
+                f"{plan.stream.height}, written by {sanitize(plan.writer)}; decoding writes "
                 f"{plan.output_bytes} bytes ({size(plan.output_bytes)}) to {plan.output}"
             ),
             soft_wrap=True,
@@ -146,7 +146,7 @@ def decode(
         )
     )
     session.show(
-        Text(f"decoded with {clean(report.writer)} in {duration(report.seconds)}", style="dim")
+        Text(f"decoded with {sanitize(report.writer)} in {duration(report.seconds)}", style="dim")
     )
 
 

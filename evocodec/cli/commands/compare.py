@@ -27,7 +27,7 @@ from evocodec.cli.commands.evaluate import (
 from evocodec.cli.complete import references
 from evocodec.cli.payload.report import report_payload
 from evocodec.cli.render.tables_report import comparisons_table
-from evocodec.cli.render.text import clean
+from evocodec.cli.render.text import sanitize
 from evocodec.cli.session import Session
 from evocodec.domain.results import Metric
 from evocodec.formatting import percent
@@ -98,7 +98,7 @@ def compare(
 
 def _summary_line(report: "Report") -> Text:
     mean = report.means.get((report.references[0].name, Metric.PSNR_Y))
-    line = Text(clean(report.title), style="bold")
+    line = Text(sanitize(report.title), style="bold")
     if mean is None:
         return line.append(": no comparison is possible; the reasons are above", "default not bold")
     spread = ""

@@ -18,7 +18,7 @@ from evocodec.cli.exits import ExitCode
 from evocodec.cli.payload.report import evaluation_payload
 from evocodec.cli.render.tables import clips_table
 from evocodec.cli.render.tables_report import costs_table, means_table, problems_table
-from evocodec.cli.render.text import clean, versus_hevc
+from evocodec.cli.render.text import sanitize, versus_hevc
 from evocodec.cli.session import Session
 from evocodec.cli.stopping import run_stoppable
 from evocodec.domain.errors import ConfigError, EvocodecError
@@ -148,7 +148,7 @@ def evaluate(
         return
     session.show(clips_table(found.score))
     show_report(session, found.report)
-    session.show(Text(clean(found.label), style="bold").append_text(_score_text(found.score)))
+    session.show(Text(sanitize(found.label), style="bold").append_text(_score_text(found.score)))
     show_written(session, written)
 
 
@@ -208,7 +208,7 @@ def show_report(session: Session, report: "Report") -> None:
     session.show(means_table(report))
     session.show(costs_table(report))
     for message in same_hour(report):
-        session.show(Text(clean(message), style="dim"))
+        session.show(Text(sanitize(message), style="dim"))
     doubtful = sum(found.bd_rate is not None for found in report.problems)
     if len(report.problems) > doubtful:
         session.show(problems_table(report, width=session.out.width))
@@ -216,7 +216,7 @@ def show_report(session: Session, report: "Report") -> None:
         message = f"{plural(doubtful, 'figure')} to be read with care: --html and --csv say why"
         session.show(Text(message, style="yellow"))
     for notice in report.notices:
-        session.show(Text(f"note: {clean(notice)}", style="yellow"))
+        session.show(Text(f"note: {sanitize(notice)}", style="yellow"))
 
 
 def show_written(session: Session, written: tuple[Path, ...]) -> None:

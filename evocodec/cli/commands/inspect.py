@@ -27,7 +27,7 @@ from evocodec.cli.render.candidate_page import candidate_page
 from evocodec.cli.render.event_log import EventLines, json_lines
 from evocodec.cli.render.run_summary import OutputPaths, resumable, summary_blocks
 from evocodec.cli.render.tables import candidates_table, facts
-from evocodec.cli.render.text import clean
+from evocodec.cli.render.text import sanitize
 from evocodec.cli.session import Session, program_text
 from evocodec.domain.candidate import CandidateStatus
 from evocodec.domain.clock import epoch_seconds
@@ -149,7 +149,9 @@ class _Follower:
 
 def _state_text(run: RunView) -> str:
     if run.state is RunPhase.STOPPED:
-        return f"{clean(run.outcome or '').replace('_', ' ')} after {duration(run.elapsed_seconds)}"
+        return (
+            f"{sanitize(run.outcome or '').replace('_', ' ')} after {duration(run.elapsed_seconds)}"
+        )
     return f"running for {duration(run.elapsed_seconds)}"
 
 
@@ -337,10 +339,10 @@ def diff(
         before, after = laboratory.program(first).text, laboratory.program(second).text
     lines = list(
         difflib.unified_diff(
-            clean(before, lines=True).splitlines(),
-            clean(after, lines=True).splitlines(),
-            fromfile=clean(first),
-            tofile=clean(second),
+            sanitize(before, lines=True).splitlines(),
+            sanitize(after, lines=True).splitlines(),
+            fromfile=sanitize(first),
+            tofile=sanitize(second),
             lineterm="",
         )
     )
@@ -349,7 +351,9 @@ def diff(
         session.emit_pretty(body)
         return
     if not lines:
-        session.show(Text(f"{clean(first)} and {clean(second)} are the same program", style="dim"))
+        session.show(
+            Text(f"{sanitize(first)} and {sanitize(second)} are the same program", style="dim")
+        )
     for line in lines:
         session.show(Text(line, style=_diff_style(line)), soft_wrap=True)
 

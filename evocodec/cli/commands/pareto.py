@@ -9,7 +9,7 @@ from rich.text import Text
 from evocodec.cli.command import command
 from evocodec.cli.commands.inspect import PANEL
 from evocodec.cli.render.tables import add, make_table, spaced
-from evocodec.cli.render.text import clean
+from evocodec.cli.render.text import sanitize
 from evocodec.cli.session import Session
 from evocodec.domain.errors import UserError
 from evocodec.formatting import plural
@@ -81,7 +81,7 @@ def trade_offs(view: RunView) -> tuple[TradeOff, ...]:
         if candidate.score is None:
             continue
         adoption = candidate.adoption
-        label = candidate.candidate_id + (f" ({clean(adoption.tag)})" if adoption else "")
+        label = candidate.candidate_id + (f" ({sanitize(adoption.tag)})" if adoption else "")
         point = trade_off(label, candidate.score, adopted=adoption is not None)
         if point is not None:
             found.append(point)

@@ -11,7 +11,7 @@ from rich.text import Text
 from evocodec.cli.command import command
 from evocodec.cli.exits import ExitCode
 from evocodec.cli.render.tables import add, facts, make_table, spaced
-from evocodec.cli.render.text import clean, shorten
+from evocodec.cli.render.text import sanitize, shorten
 from evocodec.cli.session import Session
 from evocodec.domain.errors import UserError
 from evocodec.formatting import plural
@@ -167,9 +167,9 @@ def show_trouble(session: Session, row: "AttackResult") -> None:
     verdict = row.finding.verdict
     line = Text(f"{verdict} ", style=STYLES[verdict])
     line.append(f"{row.attack.theme}/{row.attack.name}", style="default bold")
-    line.append(f"  it must not be possible to {clean(row.attack.what)}", style="default")
+    line.append(f"  it must not be possible to {sanitize(row.attack.what)}", style="default")
     session.show(line)
-    seen = f"{row.finding.layer}: {clean(row.finding.detail)}"
+    seen = f"{row.finding.layer}: {sanitize(row.finding.detail)}"
     session.show(Padding(Text(seen, style="dim"), (0, 0, 1, 2)))
 
 

@@ -16,7 +16,7 @@ from evocodec.cli.display.live import LiveDisplay
 from evocodec.cli.display.plain import PlainDisplay
 from evocodec.cli.display.silent import SilentDisplay
 from evocodec.cli.render.run_summary import OutputPaths, exit_code, summary_blocks, summary_payload
-from evocodec.cli.render.text import clean
+from evocodec.cli.render.text import sanitize
 from evocodec.cli.session import Session, program_text
 from evocodec.cli.stopping import run_stoppable
 from evocodec.domain.errors import EvocodecError
@@ -236,7 +236,7 @@ def _places(session: Session, laboratory: "Laboratory", view: RunView) -> Output
         try:
             plots = laboratory.plot(view.run_id)
         except EvocodecError as error:  # a run without a picture is still a run
-            session.err.print(Text(f"no RD plot: {clean(str(error))}", style="dim"))
+            session.err.print(Text(f"no RD plot: {sanitize(str(error))}", style="dim"))
     workspace = laboratory.workspace
     return OutputPaths(
         workspace=workspace.root,

@@ -7,7 +7,7 @@ import typer
 from rich.text import Text
 
 from evocodec.cli.command import command
-from evocodec.cli.render.text import clean
+from evocodec.cli.render.text import sanitize
 from evocodec.cli.session import Session
 from evocodec.domain.errors import ConfigError
 
@@ -65,7 +65,7 @@ def _say(
         return
     state = text or ("is trusted until it changes" if trusted else "is not trusted any more")
     what = f"; it sets {', '.join(names)}" if names else ""
-    session.show(Text(clean(f"{path} {state}{what}")), soft_wrap=True)
+    session.show(Text(sanitize(f"{path} {state}{what}")), soft_wrap=True)
 
 
 def _show_list(session: Session) -> None:
@@ -76,6 +76,6 @@ def _show_list(session: Session) -> None:
         session.emit_pretty({"folder": str(user_folder()), "files": known})
         return
     for path, sha256 in sorted(known.items()):
-        session.show(Text(clean(f"{path}  sha256 {sha256[:12]}…")), soft_wrap=True)
+        session.show(Text(sanitize(f"{path}  sha256 {sha256[:12]}…")), soft_wrap=True)
     if not known:
         session.show(Text("no settings file is trusted"))

@@ -10,7 +10,7 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from evocodec.cli.render.text import clean
+from evocodec.cli.render.text import sanitize
 from evocodec.formatting import duration, plural
 
 if TYPE_CHECKING:
@@ -100,13 +100,13 @@ class AnchorProgress(AbstractContextManager["AnchorProgress"]):
         self._expected_done = sum(self._planned.get(key, 0.0) for key in self._begun)
         self._begun.add(curve)
         if self._live is None and not self._quiet:
-            self._console.print(Text(f"{clean(curve[0])}: measuring {clean(curve[1])}"))
+            self._console.print(Text(f"{sanitize(curve[0])}: measuring {sanitize(curve[1])}"))
 
     def _render(self) -> RenderableType:
         now = time.monotonic()
         with self._lock:
             lines = [
-                Text(f"  {clean(clip)}  {clean(name)}  at {rate:g}  {duration(now - began)}")
+                Text(f"  {sanitize(clip)}  {sanitize(name)}  at {rate:g}  {duration(now - began)}")
                 for (clip, name, rate), began in self._running.items()
             ]
             remaining = self.remaining_seconds()

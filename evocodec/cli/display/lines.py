@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.text import Text
 
-from evocodec.cli.render.text import clean, shorten, versus_hevc
+from evocodec.cli.render.text import sanitize, shorten, versus_hevc
 from evocodec.domain import events as ev
 from evocodec.domain.candidate import CandidateStatus
 from evocodec.domain.results import RatePoint, Score, Stage
@@ -18,7 +18,7 @@ from evocodec.formatting import amount, money, number, percent, plural, size
 LONGEST = 400  # characters of one line; a model or a program may write pages
 
 
-class Tone(StrEnum):
+class LineStyle(StrEnum):
     """Kind of a line; the value is its rich style."""
 
     GOOD = "green"
@@ -34,20 +34,20 @@ class Line:
 
     who: str
     text: str
-    tone: Tone = Tone.PLAIN
+    style: LineStyle = LineStyle.PLAIN
     main: bool = True
 
     @property
     def good(self) -> bool:
         """Whether it is good news: who it is about is then set in bold."""
-        return self.tone is Tone.GOOD
+        return self.style is LineStyle.GOOD
 
     def render(self, *, lead: str = "", width: int | None = None) -> Text:
         """Return the line with its lead (a time), aligned; cut to ``width`` when given."""
         text = Text(f"{lead:>7}  " if lead else "", style="default")
         text.stylize("dim", 0, len(text))
-        text.append(f"{clean(self.who):<7}", style="bold" if self.good else "default")
-        text.append(f" {shorten(self.text, LONGEST)}", style=str(self.tone))
+        text.append(f"{sanitize(self.who):<7}", style="bold" if self.good else "default")
+        text.append(f" {shorten(self.text, LONGEST)}", style=str(self.style))
         if width is not None:
             text.truncate(width, overflow="ellipsis")
         return text
@@ -61,10 +61,10 @@ STAGE_NAMES = {
     Stage.HELD_OUT: "held-out check",
 }
 STATUS_WORDS = {
-    CandidateStatus.RUNNING: ("running", Tone.PLAIN),
-    CandidateStatus.ADOPTED: ("adopted", Tone.GOOD),
-    CandidateStatus.REJECTED: ("rejected", Tone.QUIET),
-    CandidateStatus.TEST_FAILED: ("failed", Tone.BAD),
+    CandidateStatus.RUNNING: ("running", LineStyle.PLAIN),
+    CandidateStatus.ADOPTED: ("adopted", LineStyle.GOOD),
+    CandidateStatus.REJECTED: ("rejected", LineStyle.QUIET),
+    CandidateStatus.TEST_FAILED: ("failed", LineStyle.BAD),
 }
 
 
@@ -83,7 +83,7 @@ _BY_TYPE: dict[type, Callable[[Any], Line]] = {}
 @singledispatch
 def _describe(event: ev.EventBase) -> Line:
     kind = getattr(event, "kind", type(event).__name__)
-    return Line(event.candidate_id or "run", str(kind), Tone.QUIET, main=False)
+    return Line(event.candidate_id or "run", str(kind), LineStyle.QUIET, main=False)
 
 
 @_describe.register
@@ -92,16 +92,16 @@ def _(event: ev.RunStarted) -> Line:
     text = f"{event.run_id} {verb}: {event.proposer} proposes, seed {event.seed}, clips "
     text += ", ".join(event.clips)
     if event.unsafe:
-        return Line("run", text + "; isolation is BELOW THE FLOOR (--unsafe)", Tone.WARN)
+        return Line("run", text + "; isolation is BELOW THE FLOOR (--unsafe)", LineStyle.WARN)
     return Line("run", text)
 
 
 def introduce(event: ev.RunStarted) -> tuple[Line, ...]:
     """Return facts for a person before a run starts: the proposer, and where to look."""
     dashboard = event.cluster.dashboard_url
-    lines = [Line("run", event.notice, Tone.WARN)]
+    lines = [Line("run", event.notice, LineStyle.WARN)]
     if dashboard:
-        lines.append(Line("run", f"Ray dashboard: {dashboard}", Tone.QUIET))
+        lines.append(Line("run", f"Ray dashboard: {dashboard}", LineStyle.QUIET))
     return tuple(line for line in lines if line.text)
 
 
@@ -111,15 +111,15 @@ def _(event: ev.AnchorReady) -> Line:
     how = "cached" if event.cached else f"{len(curve.points)} encodes"
     if not event.primary:
         text = f"{curve.codec} on {curve.clip}, for versions to be compared with ({how})"
-        return Line("anchor", text, Tone.QUIET, main=False)
+        return Line("anchor", text, LineStyle.QUIET, main=False)
     text = f"{curve.codec} on {curve.clip}: {event.operating_psnr_y_db:.2f} dB"
-    return Line("anchor", f"{text} at its 10 Mbit/s ({how})", Tone.QUIET)
+    return Line("anchor", f"{text} at its 10 Mbit/s ({how})", LineStyle.QUIET)
 
 
 @_describe.register
 def _(event: ev.CandidateOpened) -> Line:
     parent = f"from {event.parent_id}" if event.parent_id else "the first program"
-    return Line(event.candidate_id, f"opened, {parent}", Tone.QUIET, main=False)
+    return Line(event.candidate_id, f"opened, {parent}", LineStyle.QUIET, main=False)
 
 
 @_describe.register
@@ -135,7 +135,12 @@ def _(event: ev.ModelCalled) -> Line:
     if event.cost_usd:
         text += f", {money(event.cost_usd)}"
     fine = event.outcome is CallOutcome.OK
-    return Line(event.candidate_id or "run", text, Tone.QUIET if fine else Tone.WARN, main=not fine)
+    return Line(
+        event.candidate_id or "run",
+        text,
+        LineStyle.QUIET if fine else LineStyle.WARN,
+        main=not fine,
+    )
 
 
 @_describe.register
@@ -144,13 +149,15 @@ def _(event: ev.CodeWritten) -> Line:
     text += f" written, {size(event.program_bytes)}"
     if event.note:
         text += f": {event.note}"
-    return Line(event.candidate_id, text, Tone.QUIET, main=event.attempt > 0)
+    return Line(event.candidate_id, text, LineStyle.QUIET, main=event.attempt > 0)
 
 
 @_describe.register
 def _(event: ev.Reviewed) -> Line:
     if event.accepted:
-        return Line(event.candidate_id, f"{event.reviewer} review passed", Tone.QUIET, main=False)
+        return Line(
+            event.candidate_id, f"{event.reviewer} review passed", LineStyle.QUIET, main=False
+        )
     first = event.findings[0] if event.findings else None
     text = f"{event.reviewer} review refused it"
     if first is not None:
@@ -159,20 +166,20 @@ def _(event: ev.Reviewed) -> Line:
     more = len(event.findings) - 1
     if more > 0:
         text += f", and {more} more"
-    return Line(event.candidate_id, text, Tone.WARN)
+    return Line(event.candidate_id, text, LineStyle.WARN)
 
 
 @_describe.register
 def _(event: ev.StageStarted) -> Line:
     name = STAGE_NAMES.get(event.stage, str(event.stage))
     main = event.stage in {Stage.FULL, Stage.HELD_OUT}
-    return Line(event.candidate_id, f"{name} begins", Tone.QUIET, main=main)
+    return Line(event.candidate_id, f"{name} begins", LineStyle.QUIET, main=main)
 
 
 @_describe.register
 def _(event: ev.PointMeasured) -> Line:
     text = f"{event.stage} {point_text(event.point)}"
-    return Line(event.candidate_id, text, Tone.QUIET, main=False)
+    return Line(event.candidate_id, text, LineStyle.QUIET, main=False)
 
 
 def point_text(point: RatePoint) -> str:
@@ -189,14 +196,14 @@ def point_text(point: RatePoint) -> str:
 def _(event: ev.InfrastructureRetried) -> Line:
     task = event.task.removeprefix(f"{event.candidate_id}/")
     text = f"{task} lost, retry {event.retry}: {event.reason}"
-    return Line(event.candidate_id or "run", text, Tone.WARN)
+    return Line(event.candidate_id or "run", text, LineStyle.WARN)
 
 
 @_describe.register
 def _(event: ev.AttemptFailed) -> Line:
     stage = STAGE_NAMES.get(event.stage, str(event.stage))
     text = f"failed in the {stage}: {event.failure}: {event.message}"
-    return Line(event.candidate_id, text, Tone.BAD)
+    return Line(event.candidate_id, text, LineStyle.BAD)
 
 
 @_describe.register
@@ -224,42 +231,44 @@ def score_text(score: Score) -> str:
 @_describe.register
 def _(event: ev.HeldOutTested) -> Line:
     result = event.result
-    tone = Tone.PLAIN if result.passed else Tone.WARN
+    style = LineStyle.PLAIN if result.passed else LineStyle.WARN
     word = "passed" if result.passed else "not passed"
-    return Line(event.candidate_id, f"held-out {word}: {result.reason}", tone, main=True)
+    return Line(event.candidate_id, f"held-out {word}: {result.reason}", style, main=True)
 
 
 @_describe.register
 def _(event: ev.Judged) -> Line:
     word = "adopt" if event.verdict.adopt else "reject"
-    tone = Tone.GOOD if event.verdict.adopt else Tone.PLAIN
+    style = LineStyle.GOOD if event.verdict.adopt else LineStyle.PLAIN
     text = f"{word} ({event.verdict.rule}): {event.verdict.reason}"
-    return Line(event.candidate_id, text, tone, main=event.verdict.adopt)
+    return Line(event.candidate_id, text, style, main=event.verdict.adopt)
 
 
 @_describe.register
 def _(event: ev.Adopted) -> Line:
     text = f"adopted as {event.tag}, commit {event.commit[:10]}"
     if event.push_error:
-        return Line(event.candidate_id, f"{text}; push failed: {event.push_error}", Tone.WARN)
-    return Line(event.candidate_id, text + (", pushed" if event.pushed else ""), Tone.GOOD)
+        return Line(event.candidate_id, f"{text}; push failed: {event.push_error}", LineStyle.WARN)
+    return Line(event.candidate_id, text + (", pushed" if event.pushed else ""), LineStyle.GOOD)
 
 
 @_describe.register
 def _(event: ev.CandidateClosed) -> Line:
-    word, tone = STATUS_WORDS[event.status]
+    word, style = STATUS_WORDS[event.status]
     text = f"{word}: {event.reason}" if event.reason else word
-    return Line(event.candidate_id, text, tone, main=event.status is not CandidateStatus.ADOPTED)
+    return Line(event.candidate_id, text, style, main=event.status is not CandidateStatus.ADOPTED)
 
 
 @_describe.register
 def _(event: ev.RunStopped) -> Line:
-    tone = (
-        Tone.PLAIN if event.outcome in {RunOutcome.FINISHED, RunOutcome.INTERRUPTED} else Tone.WARN
+    style = (
+        LineStyle.PLAIN
+        if event.outcome in {RunOutcome.FINISHED, RunOutcome.INTERRUPTED}
+        else LineStyle.WARN
     )
     text = event.outcome.replace("_", " ")
     if event.counts:
         text += ": " + ", ".join(f"{n} {name}" for name, n in event.counts.items())
     if event.message:
         text += f"; {event.message}"
-    return Line("run", text, tone)
+    return Line("run", text, style)

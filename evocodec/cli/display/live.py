@@ -9,10 +9,10 @@ from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from evocodec.cli.display.lines import Tone
+from evocodec.cli.display.lines import LineStyle
 from evocodec.cli.display.plain import PREPARING
 from evocodec.cli.display.status_panel import status_panel
-from evocodec.cli.render.text import clean
+from evocodec.cli.render.text import sanitize
 from evocodec.domain import events as ev
 from evocodec.formatting import duration
 from evocodec.views.progress import Progress, Snapshot
@@ -66,12 +66,12 @@ class LiveDisplay:
 
     def notice(self, text: str) -> None:
         """See Display."""
-        self._notice = clean(text, lines=True).replace("\n", "\n  ")
+        self._notice = sanitize(text, lines=True).replace("\n", "\n  ")
 
     def status_panel(self) -> RenderableType:
         """Return what is drawn at this moment."""
         snapshot = self._progress.snapshot()
-        hint = Text(f"  {self._notice}", style=str(Tone.WARN)) if self._notice else None
+        hint = Text(f"  {self._notice}", style=str(LineStyle.WARN)) if self._notice else None
         if not snapshot.run.run_id:
             waiting = Text(f"\n  {duration(snapshot.seconds)}  {PREPARING} …\n\n", style="dim")
             return waiting.append_text(hint or Text(HINT))

@@ -8,7 +8,7 @@ from typing import Final, Self
 
 from rich.console import Console
 
-from evocodec.cli.display.lines import Line, Tone, describe, introduce
+from evocodec.cli.display.lines import Line, LineStyle, describe, introduce
 from evocodec.domain import events as ev
 from evocodec.formatting import duration, plural
 from evocodec.views.progress import Progress
@@ -45,7 +45,7 @@ class PlainDisplay:
         self._thread = threading.Thread(target=self._pulse, name="pulse", daemon=True)
 
     def __enter__(self) -> Self:
-        self._print(Line("run", self._preparing, Tone.QUIET))
+        self._print(Line("run", self._preparing, LineStyle.QUIET))
         self._thread.start()
         return self
 
@@ -76,13 +76,13 @@ class PlainDisplay:
     def notice(self, text: str) -> None:
         """See Display."""
         with self._lock:
-            self._print(Line("run", text.replace("\n", "; "), Tone.WARN))
+            self._print(Line("run", text.replace("\n", "; "), LineStyle.WARN))
 
     def pulse(self) -> None:
         """Print what is going on, when nothing was printed for a while."""
         with self._lock:
             if self._clock() - self._spoke >= self._pulse_seconds:
-                self._print(Line("…", self._working(), Tone.QUIET))
+                self._print(Line("…", self._working(), LineStyle.QUIET))
 
     def _pulse(self) -> None:
         while not self._stopped.wait(min(self._pulse_seconds / 4, 1.0)):

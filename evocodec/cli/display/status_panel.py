@@ -7,8 +7,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from evocodec.cli.display.lines import Tone, describe
-from evocodec.cli.render.text import clean, shorten, sparkline, versus_hevc
+from evocodec.cli.display.lines import LineStyle, describe
+from evocodec.cli.render.text import sanitize, shorten, sparkline, versus_hevc
 from evocodec.domain.events import Event
 from evocodec.domain.results import HEVC_BITRATE_MBPS
 from evocodec.domain.vocabulary import Proposer, RunPhase
@@ -51,14 +51,14 @@ def status_panel(
 
 def message_text(run: RunView) -> str:
     """Return why a run stopped, where that says more than its outcome."""
-    return "" if run.message == "stopped on request" else clean(run.message)
+    return "" if run.message == "stopped on request" else sanitize(run.message)
 
 
 def proposer_text(run: RunView) -> str:
     """Return the proposer as text: the mutation proposer is not a language model."""
     if run.proposer is Proposer.MUTATION:
         return "mutation proposer, no language model"
-    return clean(f"{run.proposer or ''} {run.settings.get('model.model', '')}".strip())
+    return sanitize(f"{run.proposer or ''} {run.settings.get('model.model', '')}".strip())
 
 
 def count_lines(run: RunView) -> Iterator[str]:
@@ -81,7 +81,7 @@ def count_lines(run: RunView) -> Iterator[str]:
 def _header(run: RunView, corner: Text, width: int) -> Iterator[RenderableType]:
     title = Text("  ")
     title.append("evocodec ", style="bold")
-    title.append(clean(run.run_id))
+    title.append(sanitize(run.run_id))
     title.append(f"  {proposer_text(run)}", style="dim")
     yield _both_ends(title, corner, width)
     places = [f"clips {', '.join(run.clips)}"]
@@ -89,13 +89,13 @@ def _header(run: RunView, corner: Text, width: int) -> Iterator[RenderableType]:
     if dashboard and run.state is RunPhase.RUNNING:
         places.append(f"Ray dashboard {dashboard}")
     if run.clips:
-        yield cut(Text(f"  {clean(' · '.join(places))}", style="dim"), width)
+        yield cut(Text(f"  {sanitize(' · '.join(places))}", style="dim"), width)
     if run.notice and run.state is RunPhase.RUNNING:
-        yield cut(Text(f"  {clean(run.notice)}", style="dim"), width)
+        yield cut(Text(f"  {sanitize(run.notice)}", style="dim"), width)
     if message_text(run):
-        yield cut(Text(f"  {message_text(run)}", style=str(Tone.WARN)), width)
+        yield cut(Text(f"  {message_text(run)}", style=str(LineStyle.WARN)), width)
     if run.unsafe:
-        yield Text("  isolation is below the floor: --unsafe", style=str(Tone.WARN))
+        yield Text("  isolation is below the floor: --unsafe", style=str(LineStyle.WARN))
 
 
 def _standing(run: RunView, width: int) -> Iterator[RenderableType]:
@@ -105,7 +105,7 @@ def _standing(run: RunView, width: int) -> Iterator[RenderableType]:
     if leader is None:
         line.append("none yet", style="default not dim")
     else:
-        line.append(f"{clean(leader[0]):<8}", style="bold green not dim")
+        line.append(f"{sanitize(leader[0]):<8}", style="bold green not dim")
         _append_rate(line, leader[1])
         held_out = run.versions[-1].held_out_bitrate_mbps if run.versions else None
         if held_out is not None:

@@ -15,7 +15,7 @@ from evocodec.cli.render.tables import (
     facts,
     outcome_text,
 )
-from evocodec.cli.render.text import clean, fence
+from evocodec.cli.render.text import quote_block, sanitize
 from evocodec.domain.candidate import Finding
 from evocodec.domain.clock import seconds_between
 from evocodec.domain.results import Interval, Score
@@ -36,10 +36,10 @@ def candidate_page(
 
     ``pictures`` show curves that could not be compared.
     """
-    word, tone = outcome_text(candidate)
-    title = Text(clean(candidate.candidate_id), style="bold")
-    title.append(f"  {word}", style=f"{tone} not bold")
-    title.append(f"  of {clean(run.run_id)}", style="dim not bold")
+    word, style = outcome_text(candidate)
+    title = Text(sanitize(candidate.candidate_id), style="bold")
+    title.append(f"  {word}", style=f"{style} not bold")
+    title.append(f"  of {sanitize(run.run_id)}", style="dim not bold")
     yield title
     yield Text()
     yield facts(_facts(candidate, run, record))
@@ -55,8 +55,8 @@ def candidate_page(
 
 def _facts(candidate: CandidateView, run: RunView, record: str) -> Iterator[tuple[str, Cell]]:
     yield "hypothesis", candidate.hypothesis
-    yield "steps", Text("\n".join(f"{i}. {clean(s)}" for i, s in enumerate(candidate.steps, 1)))
-    edits = "\n".join(f"{clean(name)} = {clean(value)}" for name, value in candidate.edits)
+    yield "steps", Text("\n".join(f"{i}. {sanitize(s)}" for i, s in enumerate(candidate.steps, 1)))
+    edits = "\n".join(f"{sanitize(name)} = {sanitize(value)}" for name, value in candidate.edits)
     yield "edits", Text(edits)
     yield "parent", candidate.parent_id or "none: it is a first program"
     yield "proposed by", candidate.origin.value if candidate.origin else ""
@@ -148,24 +148,24 @@ def _attempt(attempt: AttemptView, *, only: bool) -> Iterator[RenderableType]:
         return
     yield Text()
     if not only:
-        note = f": {clean(attempt.note)}" if attempt.note else ""
+        note = f": {sanitize(attempt.note)}" if attempt.note else ""
         yield Text(f"attempt {attempt.attempt + 1}{note}", style="bold")
     for review in refusals:
-        yield Text(f"{clean(review.reviewer)} review refused it", style="yellow")
+        yield Text(f"{sanitize(review.reviewer)} review refused it", style="yellow")
         yield Text("\n".join(_finding(finding) for finding in review.findings))
     failure = attempt.failure
     if failure is not None:
         stage = STAGE_NAMES.get(failure.stage, str(failure.stage))
         line = Text(f"failed in the {stage}", style="red")
-        line.append(f": {clean(failure.kind)}: {clean(failure.message)}", style="default")
+        line.append(f": {sanitize(failure.kind)}: {sanitize(failure.message)}", style="default")
         yield line
         if failure.detail:
-            yield Text(fence(failure.detail), style="dim")
+            yield Text(quote_block(failure.detail), style="dim")
 
 
 def _finding(finding: Finding) -> str:
     where = f"line {finding.line}: " if finding.line else ""
-    return f"  {where}{clean(finding.message)} [{clean(finding.rule)}]"
+    return f"  {where}{sanitize(finding.message)} [{sanitize(finding.rule)}]"
 
 
 def _next(candidate: CandidateView, program: str) -> Iterator[tuple[str, str]]:

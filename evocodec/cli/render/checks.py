@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from evocodec.cli.render.tables import facts
-from evocodec.cli.render.text import clean
+from evocodec.cli.render.text import sanitize
 from evocodec.domain.check import Check, CheckState
 
 _MARKS: Final = {
@@ -28,10 +28,10 @@ def checks_table(
         line = Text(
             f"{mark} {state_labels[check.state]}  " if state_labels else f"{mark} ", style=style
         )
-        line.append(clean(check.detail), style="default")
+        line.append(sanitize(check.detail), style="default")
         for part, state in check.parts.items():
-            line.append(f"\n  {clean(part)}: {clean(state)}", style="dim")
+            line.append(f"\n  {sanitize(part)}: {sanitize(state)}", style="dim")
         if check.fix:
-            line.append(f"\n  → {clean(check.fix)}", style="dim")
+            line.append(f"\n  → {sanitize(check.fix)}", style="dim")
         rows.append((check.name, line))
     return facts(rows)

@@ -7,9 +7,9 @@ from typing import Final
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.segment import Segment
 
-from evocodec.cli.display.lines import LONGEST, Line, Tone, describe
+from evocodec.cli.display.lines import LONGEST, Line, LineStyle, describe
 from evocodec.cli.payload.run import plain
-from evocodec.cli.render.text import clean, shorten
+from evocodec.cli.render.text import sanitize, shorten
 from evocodec.domain.clock import epoch_seconds
 from evocodec.domain.events import Event
 from evocodec.formatting import duration
@@ -35,17 +35,17 @@ class EventLines:
             parts = (self._parts(event) for event in self._events)
             yield Segment("".join(lead + who + text for _, lead, who, text in parts))
             return
-        style = {name: console.get_style(name) for name in ("dim", "bold", *map(str, Tone))}
+        style = {name: console.get_style(name) for name in ("dim", "bold", *map(str, LineStyle))}
         for event in self._events:
             line, lead, who, text = self._parts(event)
             yield Segment(lead, style["dim"])
             yield Segment(who, style["bold"] if line.good else None)
-            yield Segment(text, style[str(line.tone)])
+            yield Segment(text, style[str(line.style)])
 
     def _parts(self, event: Event) -> tuple[Line, str, str, str]:
         line = describe(event)
         text = f" {shorten(line.text, LONGEST)}\n"
-        return line, f"{self._lead(event):>7}  ", f"{clean(line.who):<7}", text
+        return line, f"{self._lead(event):>7}  ", f"{sanitize(line.who):<7}", text
 
     def _lead(self, event: Event) -> str:
         now = epoch_seconds(event.at)

@@ -12,7 +12,7 @@ from evocodec.cli.display.status_panel import count_lines, message_text
 from evocodec.cli.exits import ExitCode
 from evocodec.cli.payload.run import Json, run_payload
 from evocodec.cli.render.tables import commands, facts, versions_table
-from evocodec.cli.render.text import clean, versus_hevc
+from evocodec.cli.render.text import sanitize, versus_hevc
 from evocodec.domain.vocabulary import Proposer, RunOutcome, VerdictRule
 from evocodec.formatting import duration, number, percent, plural
 from evocodec.views.candidate import CandidateView
@@ -78,7 +78,7 @@ def summary_blocks(
     for message in count_lines(run):
         yield Text(message, style="dim")
     if run.failures:
-        kinds = ", ".join(f"{count} {clean(kind)}" for kind, count in run.failures.items())
+        kinds = ", ".join(f"{count} {sanitize(kind)}" for kind, count in run.failures.items())
         yield Text(f"failures: {kinds}", style="dim")
     yield Text()
     yield facts(_where(output_paths))
@@ -88,10 +88,10 @@ def summary_blocks(
 
 def _headline(run: RunView) -> Text:
     word, style = HEADLINES[run.outcome] if run.outcome else (run.state.value, "bold")
-    line = Text(clean(word), style=style)
+    line = Text(sanitize(word), style=style)
     seconds = duration(run.elapsed_seconds)
     message = f"{run.run_id}, {plural(len(run.candidates), 'candidate')} in {seconds}"
-    line.append(f"  {clean(message)}", style="default not bold")
+    line.append(f"  {sanitize(message)}", style="default not bold")
     if message_text(run):
         line.append(f"\n{message_text(run)}", style="default not bold")
     return line
@@ -108,16 +108,16 @@ def _result(run: RunView) -> Iterator[RenderableType]:
     if leader is None:
         yield Text("Nothing was adopted.", style="bold")
     else:
-        yield Text(f"Nothing was adopted: {clean(leader[0])} stays the version to beat.", "bold")
+        yield Text(f"Nothing was adopted: {sanitize(leader[0])} stays the version to beat.", "bold")
     best = _best_rejected(run)
     if best is not None and best.score is not None:
         rate = best.score.bitrate_mbps
         message = f"The best candidate was {best.candidate_id}: {number(rate)} Mbit/s at equal "
         yield Text(f"{message}quality, {percent(versus_hevc(rate))} vs HEVC.")
-        yield Text(f"Why not: {clean(best.reason or 'it was not judged before the end')}")
+        yield Text(f"Why not: {sanitize(best.reason or 'it was not judged before the end')}")
     elif run.candidates:
         last = run.candidates[-1]
-        why = clean(last.reason) or f"it was left at its {clean(last.activity)}"
+        why = sanitize(last.reason) or f"it was left at its {sanitize(last.activity)}"
         yield Text("No candidate got as far as a full score.")
         yield Text(f"The last one was {last.candidate_id}: {why}")
     yield Text()

@@ -8,10 +8,10 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from evocodec.cli.display.lines import STATUS_WORDS, Tone
+from evocodec.cli.display.lines import STATUS_WORDS, LineStyle
 from evocodec.cli.payload.run import estimated_mbps
 from evocodec.cli.render.long_table import LongCell, LongTable
-from evocodec.cli.render.text import clean, shorten, versus_hevc
+from evocodec.cli.render.text import sanitize, shorten, versus_hevc
 from evocodec.domain.candidate import CandidateStatus
 from evocodec.domain.results import RdCurve, Score
 from evocodec.domain.vocabulary import VerdictRule
@@ -47,7 +47,7 @@ def make_table(*heads: str, left: Sequence[int] = (0,), wrapped: Sequence[int] =
 
 def add(table: Table, *cells: Cell, style: str = "") -> None:
     """Add a row of literal text."""
-    row = (cell if isinstance(cell, Text) else Text(clean(cell)) for cell in cells)
+    row = (cell if isinstance(cell, Text) else Text(sanitize(cell)) for cell in cells)
     table.add_row(*row, style=style)
 
 
@@ -104,13 +104,13 @@ def candidates_table(
 
 
 def _candidate_row(candidate: CandidateView, run: RunView, width: int) -> tuple[LongCell, ...]:
-    word, tone = outcome_text(candidate)
+    word, style = outcome_text(candidate)
     about = candidate.hypothesis
     if candidate.failure and candidate.status is CandidateStatus.TEST_FAILED:
         about = f"{candidate.failure.kind}: {candidate.failure.message}"
     return (
-        LongCell(clean(candidate.candidate_id)),
-        LongCell(clean(word), str(tone)),
+        LongCell(sanitize(candidate.candidate_id)),
+        LongCell(sanitize(word), str(style)),
         LongCell(bitrate_text(candidate, run), right=True),
         LongCell(number(candidate.held_out_bitrate_mbps), right=True),
         LongCell(gain_text(candidate), right=True),
@@ -118,15 +118,15 @@ def _candidate_row(candidate: CandidateView, run: RunView, width: int) -> tuple[
     )
 
 
-def outcome_text(candidate: CandidateView) -> tuple[str, Tone]:
+def outcome_text(candidate: CandidateView) -> tuple[str, LineStyle]:
     """Return how a candidate ended, or what it is doing."""
     verdict = candidate.verdict
     if verdict is not None and verdict.rule is VerdictRule.BASELINE:
-        return f"baseline ({clean(verdict.compared_with)})", Tone.PLAIN
+        return f"baseline ({sanitize(verdict.compared_with)})", LineStyle.PLAIN
     if candidate.adoption is not None:
-        return f"adopted as {clean(candidate.adoption.tag)}", Tone.GOOD
+        return f"adopted as {sanitize(candidate.adoption.tag)}", LineStyle.GOOD
     if candidate.running:
-        return candidate.activity, Tone.PLAIN
+        return candidate.activity, LineStyle.PLAIN
     return STATUS_WORDS[candidate.status]
 
 
@@ -179,7 +179,7 @@ def facts(rows: Iterable[tuple[str, Cell]]) -> Table:
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in rows:
-        text = value if isinstance(value, Text) else Text(clean(value))
+        text = value if isinstance(value, Text) else Text(sanitize(value))
         if len(text):
             table.add_row(Text(name), text)
     return table
@@ -190,6 +190,7 @@ def commands(rows: Iterable[tuple[str, str]]) -> Text:
     rows = list(rows)
     width = max((len(name) for name, _ in rows), default=0)
     lines = (
-        Text(f"{name:<{width}}  ", style="dim").append(f"{clean(c)}", "not dim") for name, c in rows
+        Text(f"{name:<{width}}  ", style="dim").append(f"{sanitize(c)}", "not dim")
+        for name, c in rows
     )
     return Text("\n", no_wrap=True).join(lines)

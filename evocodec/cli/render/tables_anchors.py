@@ -9,7 +9,7 @@ from rich.text import Text
 
 from evocodec.cli.payload.anchors import ratio
 from evocodec.cli.render.tables import add, make_table, quality_range, spaced
-from evocodec.cli.render.text import clean
+from evocodec.cli.render.text import sanitize
 from evocodec.domain.results import Comparison, Metric, RdCurve
 from evocodec.formatting import DASH, number, percent, size
 
@@ -28,7 +28,7 @@ def by_clip(reports: Iterable["AnchorReport"]) -> Mapping[str, Sequence["AnchorR
 def clip_title(report: "AnchorReport") -> Text:
     """Return the title of a clip's table."""
     stream = report.stream
-    title = Text(clean(report.curve.clip), style="bold")
+    title = Text(sanitize(report.curve.clip), style="bold")
     return title.append(
         f"  {stream.width}×{stream.height}, {stream.frame_count} frames, "
         f"{float(stream.fps):.4g} frames/s; compared at {number(report.operating_psnr_y_db)} dB "
@@ -57,7 +57,7 @@ def anchors_table(reports: Sequence["AnchorReport"], metrics: Sequence[Metric]) 
         cost, first = report.cost, report.primary_cost
         add(
             table,
-            Text(clean(report.curve.codec), style="bold" if report.is_primary else ""),
+            Text(sanitize(report.curve.codec), style="bold" if report.is_primary else ""),
             _bits(report),
             *(_bd_rate(report, metric) for metric in metrics),
             f"{number(low, 1)} {DASH} {number(high, 1)}",
@@ -99,7 +99,7 @@ def means_table(clips: Mapping[str, Sequence["AnchorReport"]], metric: Metric) -
         found = [_akima(_find(reports, name), metric) for reports in clips.values()]
         known = [value for value in found if value is not None]
         mean = math.fsum(known) / len(known) if len(known) == len(clips) else None
-        add(table, clean(name), *(percent(value) for value in found), percent(mean))
+        add(table, sanitize(name), *(percent(value) for value in found), percent(mean))
     return spaced(table)
 
 

@@ -6,7 +6,7 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from evocodec.cli.render.tables import add, make_table, spaced
-from evocodec.cli.render.text import clean, shorten
+from evocodec.cli.render.text import sanitize, shorten
 from evocodec.domain.results import Comparison, Cost
 from evocodec.formatting import DASH, number, percent, size
 
@@ -83,7 +83,9 @@ def problems_table(report: "Report", *, width: int) -> RenderableType:
     for (clip, anchor), each in found.items():
         message = f"{', '.join(problem.metric.value for problem in each)}: {each[0].problem}"
         room = max(40, width - 32)
-        add(table, shorten(clip, 16), anchor, Text(shorten(clean(message), room), style="yellow"))
+        add(
+            table, shorten(clip, 16), anchor, Text(shorten(sanitize(message), room), style="yellow")
+        )
     return spaced(table)
 
 

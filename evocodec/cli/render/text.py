@@ -1,7 +1,7 @@
 """Untrusted text made harmless for a terminal, and cut to what fits.
 
 What a program or a model wrote may hold escape sequences that retitle, clear or re-colour a
-terminal, and brackets that rich takes for markup. ``clean`` removes the former; everything here
+terminal, and brackets that rich takes for markup. ``sanitize`` removes the former; everything here
 returns plain ``str`` or ``rich.text.Text``, and no console of ours reads markup.
 """
 
@@ -21,7 +21,7 @@ _ESCAPES = re.compile(
 _BLOCKS = "▁▂▃▄▅▆▇█"
 
 
-def clean(text: str, *, lines: bool = False) -> str:
+def sanitize(text: str, *, lines: bool = False) -> str:
     """Return ``text`` without terminal control; one line unless ``lines``.
 
     Removes escape sequences, control characters, and the invisible format characters that reorder
@@ -41,7 +41,7 @@ def _harmless(character: str) -> bool:
 
 def shorten(text: str, width: int) -> str:
     """Return one clean line of at most ``width`` characters, cut at a word where that is near."""
-    text = clean(text)
+    text = sanitize(text)
     if len(text) <= width:
         return text
     cut = text[: max(width - 1, 0)]
@@ -49,9 +49,9 @@ def shorten(text: str, width: int) -> str:
     return (cut[:space] if space > width * 2 // 3 else cut).rstrip(" ,;:") + "…"
 
 
-def fence(text: str, *, limit: int = 40) -> str:
+def quote_block(text: str, *, limit: int = 40) -> str:
     """Return untrusted lines behind a bar, at most the last ``limit`` of them."""
-    lines = clean(text, lines=True).strip("\n").split("\n")
+    lines = sanitize(text, lines=True).strip("\n").split("\n")
     left_out = len(lines) - limit
     if left_out > 0:
         lines = [f"… {left_out} lines left out", *lines[-limit:]]

@@ -78,7 +78,7 @@ class Ready:
 
 @dataclass(frozen=True, slots=True)
 class Take:
-    """The next value of a stream, answered by it, by Over or by Gone.
+    """The next value of a stream, answered by it, by EndOfStream or by TaskGone.
 
     With ``keep_as`` the value stays in the object store under that number, and None comes back.
     """

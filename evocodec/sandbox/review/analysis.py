@@ -34,7 +34,7 @@ def analyse(program: Program, policy: Policy) -> Analysis:
     """Parse a program once and derive everything; for texts that are trusted to be harmless."""
     review = review_program(program, policy)
     if any(finding.rule in _UNREAD for finding in review.findings):
-        none = Tunables(error="the program is not read any further, so it has no marks")
+        none = Tunables(error="the program is not read any further, so it has no tunables")
         return Analysis(Program(program.text, unparsed_facts(program), none), review)
     return Analysis(Program(program.text, program.facts, program.tunables_or_error), review)
 
@@ -124,5 +124,5 @@ def unreadable(program: Program, error: ParserLimitError) -> Analysis:
     """Return the facts of a program that could not be parsed: it is refused, with the reason."""
     _log.warning("program %s cannot be analysed: %s", program.sha256[:12], error)
     finding = Finding(GateRule.REVIEW_LIMIT, f"{error}; write it more simply")
-    none = Tunables(error="the program cannot be parsed, so it has no marks")
+    none = Tunables(error="the program cannot be parsed, so it has no tunables")
     return Analysis(Program(program.text, unparsed_facts(program), none), Review((finding,)))

@@ -30,7 +30,7 @@ def score(bitrate_mbps: float) -> Score:
     )
 
 
-class ToldArchive:
+class ArchiveFromEvents:
     """Events of candidates, into an archive; ``programs`` are theirs, each parsed once."""
 
     def __init__(self, *, mode: SearchMode = "mutation", seed: int = 1) -> None:
