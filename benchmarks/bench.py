@@ -32,6 +32,7 @@ from evocodec.anchors.measure import anchor_curve, operating_quality_db
 from evocodec.app.engine import engine_options, make_limits
 from evocodec.app.laboratory import Laboratory
 from evocodec.app.programs import built_in
+from evocodec.app.runs import perform_run
 from evocodec.app.stage_settings import stage_settings
 from evocodec.codec.program import Program
 from evocodec.config import Settings, load_settings
@@ -234,7 +235,7 @@ def laboratory_cpu(count: int) -> tuple[float, float]:
         with Laboratory.open(settings) as laboratory:
             cpu = time.process_time()
             with stopwatch() as took:
-                view = laboratory.run()
+                view = perform_run(laboratory)
             cpu = time.process_time() - cpu
     assert len(view.candidates) == count, view.message
     return cpu, took()

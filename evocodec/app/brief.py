@@ -1,21 +1,16 @@
 """The brief: the prompt for coders and coding agents that work outside of a run."""
 
-from collections.abc import Iterable
-
 from agents.planner import describe_history, describe_tunables
 from agents.requests import HistoryItem
 from agents.templates import fenced
 from evocodec.app.engine import make_policy
+from evocodec.app.laboratory import Laboratory
 from evocodec.app.programs import built_in
 from evocodec.app.prompt_settings import make_prompts
-from evocodec.champions.repository import ChampionRepository
 from evocodec.codec.program import Program
-from evocodec.config import Settings
-from evocodec.domain.events import Event
 from evocodec.rules.adoption import ChampionFacts
 from evocodec.sandbox.review.analysis import analyse_apart
 from evocodec.search.archive import Archive
-from evocodec.views.run import RunView
 from graph.history import champion_summary, planner_history
 
 _LAST_STEP = """\
@@ -27,16 +22,12 @@ the version to beat, and adopted by the same rules as any other:
 """
 
 
-def write_brief(
-    settings: Settings,
-    champions: ChampionRepository,
-    view: RunView | None,
-    events: Iterable[Event],
-) -> str:
-    """The contract, the version to beat, what was tried, and the program to start from.
+def write_brief(lab: Laboratory) -> str:
+    """The contract, the version to beat, what the newest run tried, and the program to start from.
 
-    ``view`` and ``events`` are of the run whose past is told; None and nothing without one.
+    As Markdown, for a person or any coding agent.
     """
+    settings, champions = lab.settings, lab.champions
     current = champions.current()
     program = champions.program(current.version) if current else Program(built_in("inter"))
     program = analyse_apart(program, make_policy(settings)).program
@@ -47,8 +38,9 @@ def write_brief(
         )
     archive = Archive(seed=settings.run.seed)
     history: tuple[HistoryItem, ...] = ()
-    if view is not None:
-        for event in events:
+    if lab.ledger.runs():
+        view = lab.resolver.view()
+        for _, event in lab.resolver.events(view.run_id):
             archive.observe(event)
         history = planner_history(view, archive, settings.run.history)
     rendered = make_prompts(settings).render(

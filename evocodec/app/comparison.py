@@ -10,6 +10,7 @@ from evocodec.anchors.encoders import AnchorEncoder, anchor_encoders, primary_en
 from evocodec.app.anchor_progress import OnAnchor
 from evocodec.app.engine import local_launcher, make_limits
 from evocodec.app.evaluation_request import EvaluationRequest, StartingEngine
+from evocodec.app.laboratory import Laboratory
 from evocodec.app.measurement_setup import MeasurementSetup, open_setup, reviewed
 from evocodec.app.program_report import assemble, program_codec, with_views
 from evocodec.app.programs import short_name
@@ -42,18 +43,18 @@ class _Measured:
     score: Score | None
 
 
-def find_side(name: str, settings: Settings, program_of: Callable[[str], Program]) -> Side:
+def find_side(name: str, lab: Laboratory) -> Side:
     """An anchor of the settings' track by its name, or else a program.
 
     Raises:
         UserError: nothing is called that.
     """
-    encoders = anchor_encoders(Track(settings.evaluation.track))
+    encoders = anchor_encoders(Track(lab.settings.evaluation.track))
     for encoder in encoders:
         if name in (encoder.name, encoder.base_name):
             return Side(encoder.name, encoder=encoder)
     try:
-        return Side(short_name(name), program=program_of(name))
+        return Side(short_name(name), program=lab.resolver.program(name)[1])
     except UserError as error:
         known = ", ".join(encoder.base_name for encoder in encoders)
         message = f"{error}; or name an anchor: {known}"

@@ -6,15 +6,18 @@ Frames and packets pass through one at a time: memory does not grow with the len
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
 
 from evocodec.app.decode_plan import DecodePlan, limits_for, plan_decode
+from evocodec.app.engine import local_launcher, make_limits
+from evocodec.app.laboratory import Laboratory
 from evocodec.app.outputs import DecodeReport, EncodeReport
 from evocodec.codec.container import EvcHeader, EvcWriter, read_evc
 from evocodec.codec.contract import QP_MAX, QP_MIN
 from evocodec.codec.program import Program
+from evocodec.config import bytes_of_mib
 from evocodec.domain.errors import EvocodecError, SourceError, UserError
 from evocodec.domain.video import Frame, StreamInfo
 from evocodec.metrics.psnr import plane_psnr
@@ -30,33 +33,25 @@ from evocodec.video.sources import fetched
 from evocodec.video.test_sets import named_clips
 from evocodec.video.y4m import Y4mWriter
 
-Resolve: TypeAlias = Callable[[str], tuple[str, Program]]
-"""From a user's reference to (writer id, program)."""
-
-ResolveWriter: TypeAlias = Callable[[str], Program]
-"""From the writer id inside a file, which may be anybody's, to the program."""
-
 OnProgress: TypeAlias = Callable[[str, int, int], None]
 """What is being done, how many frames are done, and of how many."""
 
 
 def encode_file(
-    opening: AbstractContextManager[Launcher],
-    limits: Limits,
-    resolve: Resolve,
-    *,
+    lab: Laboratory,
     source: str,
     output: str,
-    version: str,
-    qp: float,
-    verify: bool,
+    *,
+    version: str = "current",
+    qp: float = 30.0,
+    verify: bool = True,
     on_progress: OnProgress = lambda _what, _done, _of: None,
 ) -> EncodeReport:
     """Encode a video into an ``.evc`` file, written whole or not at all.
 
-    ``source`` is what ``--clip`` takes, and either may lie in S3. The launcher is opened once both
-    have been found good. With ``verify`` the file is
-    decoded again in a fresh sandbox, and the report carries PSNR-Y in dB.
+    ``source`` is what ``--clip`` takes, and either may lie in S3. ``version`` is an adopted version
+    or any other program. The sandbox starts once both have been found good. With ``verify`` the
+    file is decoded again in a fresh sandbox, and the report carries PSNR-Y in dB.
 
     Raises:
         UserError: bad qp, source or output.
@@ -65,13 +60,13 @@ def encode_file(
     if not QP_MIN <= qp <= QP_MAX:
         message = f"--qp {qp:g} is outside {QP_MIN:g} (best) … {QP_MAX:g} (smallest); try --qp 30"
         raise UserError(message)
-    writer, program = resolve(version)
+    writer, program = lab.resolver.program(version)
     video = _one_source(source)
     on_progress("counting frames", 0, 0)
     stream = clip_info(video)
-    limits = limits_for(limits, stream)
+    limits = limits_for(make_limits(lab.settings), stream)
     frames = _SourceFrames(video, stream, on_progress)
-    with opening as launcher, _written(output) as file:
+    with local_launcher(lab.settings) as launcher, _written(output) as file:
         sink = _PacketFile(file, EvcHeader(writer, stream))
         started = time.monotonic()
         launcher.encode(program.text, frames, stream, qp, limits, on_packet=sink)
@@ -91,34 +86,39 @@ def encode_file(
     )
 
 
-def planned_decode(source: str, output: str, *, max_bytes: int) -> DecodePlan:
-    """Say what ``decode_file`` would write; raises as ``plan_decode`` does."""
+def plan_decoding(
+    lab: Laboratory, source: str, output: str, *, max_bytes: int | None = None
+) -> DecodePlan:
+    """Say what ``decode_file`` would write; raises as that does."""
     with fetched(source) as path:
-        return plan_decode(path, source=source, output=output, max_bytes=max_bytes)
+        plan = plan_decode(path, source=source, output=output, max_bytes=_limit(lab, max_bytes))
+    lab.resolver.writer(plan.writer)
+    return plan
 
 
 def decode_file(
-    opening: AbstractContextManager[Launcher],
-    limits: Limits,
-    resolve_writer: ResolveWriter,
-    *,
+    lab: Laboratory,
     source: str,
     output: str,
-    max_bytes: int,
+    *,
+    max_bytes: int | None = None,
     on_progress: OnProgress = lambda _what, _done, _of: None,
 ) -> DecodeReport:
     """Decode an ``.evc`` file with the version that wrote it, into a Y4M file.
 
-    The launcher is opened once the file and its version have been found good.
+    The sandbox starts once the file and its version have been found good. ``max_bytes`` is what
+    may be written; None: the setting ``data.max_decode_mib``.
 
     Raises:
         UserError: the file is missing, damaged or too large, or its version is not here.
     """
+    most = _limit(lab, max_bytes)
     with fetched(source) as path:
-        plan = plan_decode(path, source=source, output=output, max_bytes=max_bytes)
+        plan = plan_decode(path, source=source, output=output, max_bytes=most)
         stream = plan.stream
-        program = resolve_writer(plan.writer)
-        with opening as launcher, _written(output) as file:
+        program = lab.resolver.writer(plan.writer)
+        limits = limits_for(make_limits(lab.settings), stream)
+        with local_launcher(lab.settings) as launcher, _written(output) as file:
             y4m = Y4mWriter(file, stream)
 
             def on_frame(index: int, frame: Frame) -> None:
@@ -128,9 +128,7 @@ def decode_file(
 
             started = time.monotonic()
             packets = _FilePackets(path)
-            launcher.decode(
-                program.text, packets, stream, limits_for(limits, stream), on_frame=on_frame
-            )
+            launcher.decode(program.text, packets, stream, limits, on_frame=on_frame)
             seconds = time.monotonic() - started
     return DecodeReport(
         output=output,
@@ -139,8 +137,12 @@ def decode_file(
         frames=stream.frame_count,
         seconds=seconds,
         output_bytes=plan.output_bytes,
-        max_bytes=max_bytes,
+        max_bytes=most,
     )
+
+
+def _limit(lab: Laboratory, max_bytes: int | None) -> int:
+    return bytes_of_mib(lab.settings.data.max_decode_mib) if max_bytes is None else max_bytes
 
 
 class _SourceFrames:

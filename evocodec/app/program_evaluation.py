@@ -31,7 +31,7 @@ def evaluate_program(
     program: Program,
     listeners: Sequence[Callable[[Event], None]],
     stop: threading.Event,
-    request: EvaluationRequest | None = None,
+    request: EvaluationRequest,
     origin: tuple[RunView, str] | None = None,
     on_anchor: OnAnchor | None = None,
 ) -> "EvaluationReport":
@@ -43,7 +43,6 @@ def evaluate_program(
         CandidateFailure: the static review refuses it, or it fails when run.
         UserError: a clip or an anchor that there is not.
     """
-    request = request or EvaluationRequest()
     encoders = chosen_encoders(settings.evaluation.anchors, Track(settings.evaluation.track))
 
     def review() -> None:

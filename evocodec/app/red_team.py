@@ -23,7 +23,13 @@ def mount_attacks(
     preload: Sequence[str],
     on_result: Callable[[AttackResult], None],
 ) -> RedTeamReport:
-    """Mount attacks and measure channels, in ``mode`` or as set; see ``Laboratory.redteam``."""
+    """Mount these attacks on the sandbox that candidates get, in ``mode`` or as configured.
+
+    ``preload``: libraries that the fork server loads besides the usual ones, such as torch.
+
+    Raises:
+        InfrastructureFailure: the sandbox does not start.
+    """
     policy = make_policy(settings)
     policy = replace(policy, mode=mode) if mode else policy
     loaded = (*DEFAULT_PRELOAD, *preload)

@@ -1,7 +1,7 @@
 """Resolver: finds recorded runs, candidates and programs by the names that people type."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -48,7 +48,7 @@ class Resolver:
         self._place = place
         self._snapshots = snapshots
 
-    def run_id(self, run_id: str | None) -> str:
+    def run_id(self, run_id: str | None = None) -> str:
         """A run's whole id, from that, a part of it, or ``latest`` or None for the newest."""
         runs = self._ledger.runs()
         if run_id is None or run_id == "latest":
@@ -67,8 +67,14 @@ class Resolver:
         message = f"there is no run {run_id!r} in {self._place}{hint}"
         raise UserError(message)
 
-    def view(self, run_id: str | None) -> RunView:
-        """A run as it is now."""
+    def events(
+        self, run_id: str | None = None, *, candidate_id: str | None = None, after: int = 0
+    ) -> Iterator[tuple[int, Event]]:
+        """A run's events in order, with their positions; the newest run's when none is named."""
+        return self._ledger.events(self.run_id(run_id), after=after, candidate_id=candidate_id)
+
+    def view(self, run_id: str | None = None) -> RunView:
+        """A run as it is now; the newest when none is named."""
         return self.progress(self.run_id(run_id))[0].view()
 
     def progress(self, run_id: str) -> tuple[Progress, int]:

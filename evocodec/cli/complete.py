@@ -17,7 +17,7 @@ def references(incomplete: str) -> list[tuple[str, str]]:
     with _laboratory() as laboratory:
         if laboratory is None:
             return []
-        run = laboratory.view()
+        run = laboratory.resolver.view()
         versions = [(v.tag, f"version, {v.bitrate_mbps or 0:.2f} Mbit/s") for v in run.versions]
         candidates = [(c.candidate_id, c.status.value) for c in run.candidates]
         return [pair for pair in versions + candidates if pair[0].startswith(incomplete)]
@@ -26,7 +26,7 @@ def references(incomplete: str) -> list[tuple[str, str]]:
 def run_ids(incomplete: str) -> list[tuple[str, str]]:
     """Return ids of runs, newest first."""
     with _laboratory() as laboratory:
-        runs = laboratory.runs() if laboratory is not None else ()
+        runs = laboratory.ledger.runs() if laboratory is not None else ()
         return [(run, "run") for run in runs if run.startswith(incomplete)]
 
 
@@ -42,7 +42,7 @@ def _laboratory() -> Iterator["Laboratory | None"]:
         return
     try:
         laboratory = Laboratory.open(load_settings())
-        laboratory.run_id()
+        laboratory.resolver.run_id()
     except EvocodecError:
         yield None
         return

@@ -68,7 +68,7 @@ def fill(workspace: Path) -> None:
             for opened in (event for event in events if isinstance(event, CandidateOpened)):
                 of = [event for event in events if event.candidate_id == opened.candidate_id]
                 lab.records.put(experiment_record(of))
-            assert run_id in lab.runs()
+            assert run_id in lab.ledger.runs()
         for number in range(1, 6):
             lab.blobs.put(story.program(number).encode())
         lab.blobs.put(b"named by no event")
@@ -78,10 +78,10 @@ def content(workspace: Path, settings: dict[str, Any], backend: str) -> dict[str
     """Everything a laboratory keeps, as it is read."""
     flags = {**settings, "workspace": workspace, "store.backend": backend}
     with Laboratory.open(load_settings(flags=flags)) as lab:
-        runs = lab.runs()
+        runs = lab.ledger.runs()
         return {
             "runs": runs,
-            "events": {run: [event for _, event in lab.events(run)] for run in runs},
+            "events": {run: [event for _, event in lab.resolver.events(run)] for run in runs},
             "records": lab.records.latest(100),
             "blobs": {name: lab.blobs.get(name) for name in lab.blobs.names()},  # type: ignore[attr-defined]
         }

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from evocodec.app.runs import perform_run
 from evocodec.app.store_admin import migrate_stores
 from evocodec.domain.errors import InfrastructureFailure
 from evocodec.domain.events import Event
@@ -66,12 +67,12 @@ def test_a_run_outlives_the_death_of_both_stores(cloud: Cloud, tmp_path: Path) -
     killer = Killer([cloud.dynamodb, cloud.s3], "point_measured", after_seconds=0.5)
     changes = cloud.settings(run__candidates=3, store__retry_seconds=90.0)
     with local_laboratory(tmp_path / "w", **changes) as lab:
-        view = lab.run(listeners=[killer])
+        view = perform_run(lab, listeners=[killer])
         assert killer.restarting is not None, [c.reason for c in view.candidates]
         killer.restarting.join()
         assert view.outcome == "finished"
         check_nothing_lost_or_doubled(lab, view, 3)
-        assert lab.runs()[0] == view.run_id
+        assert lab.ledger.runs()[0] == view.run_id
     assert not (tmp_path / "w" / "ledger.sqlite").exists()
     assert not (tmp_path / "w" / "blobs").exists()
 
@@ -81,15 +82,15 @@ def test_a_run_whose_store_stays_away_ends_and_resumes(cloud: Cloud, tmp_path: P
     changes = cloud.settings(run__candidates=3, store__retry_seconds=1.0)
     with local_laboratory(tmp_path / "w", **changes) as lab:
         with pytest.raises(InfrastructureFailure, match=r"did not do it in 1 s.*--resume"):
-            lab.run(listeners=[killer])
+            perform_run(lab, listeners=[killer])
         assert killer.done
         killer.restart()
-        before = list(lab.events())
+        before = list(lab.resolver.events())
     with local_laboratory(tmp_path / "w", **changes) as lab:
-        view = lab.run(resume="latest")
+        view = perform_run(lab, resume="latest")
         assert view.outcome == "finished"
         assert view.resumed == 1
-        assert list(lab.events())[: len(before)] == before
+        assert list(lab.resolver.events())[: len(before)] == before
         check_nothing_lost_or_doubled(lab, view, 3)
 
 
@@ -102,12 +103,12 @@ def test_a_run_begun_on_files_goes_on_in_the_cloud(cloud: Cloud, tmp_path: Path)
 
     changes = cloud.settings(run__candidates=3, run__slots=1)
     with local_laboratory(tmp_path / "w", **changes | {"store__backend": "sqlite"}) as lab:
-        begun = lab.run(listeners=[stop_at], stop=stop)
+        begun = perform_run(lab, listeners=[stop_at], stop=stop)
         assert begun.outcome == "interrupted"
-        before = [event for _, event in lab.events()]
+        before = [event for _, event in lab.resolver.events()]
         migrate_stores(lab.settings, lab.workspace, origin="sqlite", runs=(begun.run_id,))
     with local_laboratory(tmp_path / "w", **changes) as lab:
-        view = lab.run(resume=begun.run_id)
+        view = perform_run(lab, resume=begun.run_id)
         assert view.outcome == "finished"
-        assert [event for _, event in lab.events(begun.run_id)][: len(before)] == before
+        assert [event for _, event in lab.resolver.events(begun.run_id)][: len(before)] == before
         check_nothing_lost_or_doubled(lab, view, 3)

@@ -11,6 +11,7 @@ import pytest
 
 from evocodec.app import Laboratory
 from evocodec.app.decode_plan import limits_for
+from evocodec.app.file_codec import decode_file, encode_file
 from evocodec.config import load_settings
 from evocodec.domain.errors import UserError
 from evocodec.domain.video import StreamInfo
@@ -42,6 +43,7 @@ SCRIPT = """
 import json, sys
 from pathlib import Path
 from evocodec.app import Laboratory
+from evocodec.app.file_codec import decode_file, encode_file
 from evocodec.config import load_settings
 
 def peak():
@@ -51,11 +53,11 @@ def peak():
 seen = []
 with Laboratory.open(load_settings()) as laboratory:
     def code(source):
-        report = laboratory.encode(
-            source, "out.evc", version="grey.py",
+        report = encode_file(
+            laboratory, source, "out.evc", version="grey.py",
             on_progress=lambda what, done, total: seen.append((what, done, total)),
         )
-        laboratory.decode("out.evc", "out.y4m")
+        decode_file(laboratory, "out.evc", "out.y4m")
         return report
     code("long.mp4@0-4")
     before = peak()
@@ -114,7 +116,7 @@ def test_a_place_that_cannot_be_written_is_told_before_the_work(folder: Path) ->
         Laboratory.open(load_settings()) as laboratory,
         pytest.raises(UserError, match=r"cannot write nowhere/out\.evc: No such file"),
     ):
-        laboratory.encode(f"{CARPHONE.path}@0-2", "nowhere/out.evc", version="grey.py")
+        encode_file(laboratory, f"{CARPHONE.path}@0-2", "nowhere/out.evc", version="grey.py")
 
 
 def test_several_clips_cannot_go_into_one_file(folder: Path) -> None:
@@ -122,7 +124,7 @@ def test_several_clips_cannot_go_into_one_file(folder: Path) -> None:
         Laboratory.open(load_settings()) as laboratory,
         pytest.raises(UserError, match="choose one as @builtin/NAME"),
     ):
-        laboratory.encode("@builtin", "out.evc", version="grey.py")
+        encode_file(laboratory, "@builtin", "out.evc", version="grey.py")
 
 
 def test_time_and_output_limits_grow_with_the_video_and_memory_does_not() -> None:
@@ -149,12 +151,12 @@ def test_videos_come_from_and_go_to_s3(folder: Path, monkeypatch: pytest.MonkeyP
         settings = load_settings(flags={"data.s3_endpoint_url": door.url})
         with Laboratory.open(settings) as laboratory:
             there = f"s3://{BUCKET}/out.evc"
-            report = laboratory.encode(
-                f"s3://{BUCKET}/carphone.mp4@0-5", there, version=str(STORE), qp=20
+            report = encode_file(
+                laboratory, f"s3://{BUCKET}/carphone.mp4@0-5", there, version=str(STORE), qp=20
             )
             assert (report.frames, report.psnr_y_db, report.output) == (5, 100.0, there)
-            laboratory.decode(there, "out.y4m")
-            laboratory.decode(there, f"s3://{BUCKET}/out.y4m")
+            decode_file(laboratory, there, "out.y4m")
+            decode_file(laboratory, there, f"s3://{BUCKET}/out.y4m")
         stored = client.get_object(Bucket=BUCKET, Key="out.y4m")["Body"].read()
     assert stored == Path("out.y4m").read_bytes()
     assert (

@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from evocodec.app import Laboratory
+from evocodec.app.file_codec import decode_file, encode_file, plan_decoding
 from evocodec.cli.exits import ExitCode
 from evocodec.cli.main import application
 from evocodec.codec.container import EvcHeader, write_evc
@@ -67,7 +68,7 @@ def test_a_writer_id_is_no_reference(
         Laboratory.open(load_settings()) as laboratory,
         pytest.raises(UserError) as caught,
     ):
-        laboratory.decode(evc(writer), "out.y4m")
+        decode_file(laboratory, evc(writer), "out.y4m")
     assert "neither a version" in str(caught.value)
     assert "BAIT" not in str(caught.value)
     assert stored(folder) == []
@@ -78,28 +79,28 @@ def test_a_hash_names_a_kept_program_and_no_other_text(folder: Path) -> None:
     with Laboratory.open(load_settings()) as laboratory:
         for unknown in ("0" * 64, laboratory.blobs.put(b"\xff\xfe no text")):
             with pytest.raises(UserError):
-                laboratory.decode(evc(unknown), "out.y4m")
+                decode_file(laboratory, evc(unknown), "out.y4m")
         kept = laboratory.blobs.put(STORE.read_bytes())
-        assert laboratory.plan_decode(evc(kept), "out.y4m").writer == kept
+        assert plan_decoding(laboratory, evc(kept), "out.y4m").writer == kept
 
 
 def test_a_small_file_with_huge_claims_is_refused_before_anything_runs(folder: Path) -> None:
     large = evc("v1", StreamInfo(16384, 16384, Fraction(25), 10_000_000))
     with Laboratory.open(load_settings()) as laboratory:
         with pytest.raises(UserError, match="claims 10000000 frames in a file of"):
-            laboratory.decode(large, "out.y4m")
+            decode_file(laboratory, large, "out.y4m")
         many = evc("v1", StreamInfo(16384, 16384, Fraction(25), 1000))
         with pytest.raises(UserError, match="give --max-bytes 402653") as caught:
-            laboratory.decode(many, "out.y4m")
+            decode_file(laboratory, many, "out.y4m")
         assert "Nothing was written" in str(caught.value)
         with pytest.raises(UserError, match=r"are free there"):
-            laboratory.decode(many, "out.y4m", max_bytes=1 << 60)
+            decode_file(laboratory, many, "out.y4m", max_bytes=1 << 60)
     assert not list(folder.glob("out*"))
 
 
 def test_how_much_will_be_written_is_said_and_may_be_raised(folder: Path) -> None:
     with Laboratory.open(load_settings()) as laboratory:
-        laboratory.encode(f"{CARPHONE}@0-2:32x16", "a.evc", version=str(STORE), verify=False)
+        encode_file(laboratory, f"{CARPHONE}@0-2:32x16", "a.evc", version=str(STORE), verify=False)
     plan = json.loads(evocodec("decode", "a.evc", "out.y4m", "--dry-run", "--json").stdout)
     assert plan["frames"] == 2
     refused = evocodec("decode", "a.evc", "out.y4m", "--max-bytes", "1KB", "--json")
@@ -121,8 +122,8 @@ def test_a_link_in_the_place_of_the_partial_output_is_not_followed(folder: Path)
     for name in ("a.evc.part", "out.y4m.part"):
         Path(name).symlink_to("precious")
     with Laboratory.open(load_settings()) as laboratory:
-        laboratory.encode(f"{CARPHONE}@0-1:32x16", "a.evc", version=str(STORE), verify=False)
-        laboratory.decode("a.evc", "out.y4m")
+        encode_file(laboratory, f"{CARPHONE}@0-1:32x16", "a.evc", version=str(STORE), verify=False)
+        decode_file(laboratory, "a.evc", "out.y4m")
     assert Path("precious").read_text() == "keep me"
     assert not Path("out.y4m").is_symlink()
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from evocodec.app.runs import perform_run
 from evocodec.domain.candidate import CandidateStatus
 from evocodec.domain.errors import FailureKind
 from evocodec.domain.events import Event, ModelCalled
@@ -68,8 +69,8 @@ def run_with(
         "sandbox__wall_seconds": 4.0,
     }
     with local_laboratory(workspace, **(options | changes)) as lab:
-        view = lab.run(resume=resume, listeners=listeners)
-        calls = [event for _, event in lab.events() if isinstance(event, ModelCalled)]
+        view = perform_run(lab, resume=resume, listeners=listeners)
+        calls = [event for _, event in lab.resolver.events() if isinstance(event, ModelCalled)]
     return view, tuple(calls)
 
 

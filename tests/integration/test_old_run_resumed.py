@@ -6,6 +6,7 @@ from contextlib import closing
 from pathlib import Path
 
 from evocodec.app import Laboratory
+from evocodec.app.runs import perform_run
 from evocodec.codec.program import Program
 from evocodec.domain.candidate import CandidateStatus
 from evocodec.domain.events import (
@@ -70,10 +71,10 @@ def test_a_run_of_version_0_1_goes_on_with_a_candidate_that_is_executed(tmp_path
     reads: list[int] = []
     with Laboratory(settings, ledger, blobs, records) as opened:
         ledger.whole = 0
-        view = opened.run(
-            resume=RUN, replay=told.extend, listeners=[lambda _: reads.append(ledger.whole)]
+        view = perform_run(
+            opened, resume=RUN, replay=told.extend, listeners=[lambda _: reads.append(ledger.whole)]
         )
-        after = list(opened.events(RUN))
+        after = list(opened.resolver.events(RUN))
     assert after[: len(before)] == before
     assert told == [event for _, event in before]
     assert reads[0] == 1  # for the search, the metrics and the display together

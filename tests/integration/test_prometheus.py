@@ -15,6 +15,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from evocodec.app import Laboratory
+from evocodec.app.recorded_metrics import RecordedMetrics
+from evocodec.app.runs import perform_run
 from evocodec.curves.bd_rate import bd_rate
 from evocodec.domain.errors import UserError
 from evocodec.domain.events import Adopted, CandidateClosed, Event
@@ -89,10 +91,10 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
                 if len(closed) == 1:
                     stop.set()
 
-        assert opened.run(listeners=[hold], stop=stop).outcome == "interrupted"
+        assert perform_run(opened, listeners=[hold], stop=stop).outcome == "interrupted"
         with pytest.raises(urllib.error.URLError):
             read(url)
-        view = opened.run(resume="latest", listeners=[hold])
+        view = perform_run(opened, resume="latest", listeners=[hold])
         yield Watched(view, server, opened, served[0], seen_at[0])
 
 
@@ -180,7 +182,7 @@ def test_every_line_of_the_log_is_json_with_its_run_and_its_candidate(watched: W
     lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     assert {line["run_id"] for line in lines} == {run_id}
     told = [(line["event"], line.get("candidate_id", "")) for line in lines if "event" in line]
-    kept = [(event.kind, event.candidate_id) for _, event in watched.opened.events(run_id)]
+    kept = [(event.kind, event.candidate_id) for _, event in watched.opened.resolver.events(run_id)]
     assert told == kept
 
 
@@ -192,7 +194,11 @@ def test_the_champion_is_set_against_every_anchor_that_was_asked_for(watched: Wa
     (clip,) = candidate.score.clips
     curves = {one.curve.codec: one.curve for one in (*view.anchors, *view.other_anchors)}
     assert set(curves) == set(ANCHORS)
-    recorded = counted(watched.opened.metrics().exposition().decode())
+    recorded = counted(
+        RecordedMetrics(watched.opened.ledger, watched.opened.resolver.run_id())
+        .exposition()
+        .decode()
+    )
     for anchor in ANCHORS:
         expected = bd_rate(curves[anchor], clip.curve).akima_percent
         series = f'evocodec_champion_bd_rate_percent{{anchor="{anchor}"}}'
@@ -206,11 +212,11 @@ def test_a_name_that_another_controller_took_is_no_second_run(
     watched: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened, run_id = watched.opened, watched.view.run_id
-    before = list(opened.events(run_id))
+    before = list(opened.resolver.events(run_id))
     monkeypatch.setattr("evocodec.app.run_plan.new_run_id", lambda: run_id)
     with pytest.raises(UserError, match="another controller has just begun"):
-        opened.run()
-    assert list(opened.events(run_id)) == before
+        perform_run(opened)
+    assert list(opened.resolver.events(run_id)) == before
 
 
 def test_counters_go_on_after_a_resume(watched: Watched) -> None:
@@ -228,7 +234,7 @@ def test_counters_go_on_after_a_resume(watched: Watched) -> None:
 
 
 def test_the_ledger_tells_the_same_as_the_run_did(watched: Watched) -> None:
-    recorded = watched.opened.metrics()
+    recorded = RecordedMetrics(watched.opened.ledger, watched.opened.resolver.run_id())
     with MetricsServer(
         recorded.registry, host="127.0.0.1", port=0, refresh=recorded.refresh
     ) as server:
@@ -276,8 +282,8 @@ def test_a_port_that_is_taken_is_a_message_and_no_run(tmp_path: Path) -> None:
             socket.create_server(("127.0.0.1", port)),
             pytest.raises(UserError, match=r"telemetry\.metrics_port"),
         ):
-            opened.run()
-        assert opened.runs() == ()
+            perform_run(opened)
+        assert opened.ledger.runs() == ()
 
 
 def test_the_page_on_metrics_names_each_of_them(watched: Watched) -> None:

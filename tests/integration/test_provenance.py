@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from evocodec.app.recorded_metrics import RecordedMetrics
+from evocodec.app.runs import perform_run
 from evocodec.domain.candidate import CandidateStatus, Origin
 from evocodec.domain.events import CodeWritten, Event, Planned, Reviewed
 from evocodec.domain.vocabulary import ReviewerName
@@ -66,8 +68,8 @@ def record_run(workspace: Path, **changes: Any) -> RecordedRun:
         "run__max_revisions": 0,
     }
     with local_laboratory(workspace, **(options | changes)) as lab:
-        view = lab.run()
-        exposition = lab.metrics().exposition().decode()
+        view = perform_run(lab)
+        exposition = RecordedMetrics(lab.ledger, lab.resolver.run_id()).exposition().decode()
         records = {
             c.candidate_id: record
             for c in view.candidates
@@ -75,7 +77,7 @@ def record_run(workspace: Path, **changes: Any) -> RecordedRun:
         }
         return RecordedRun(
             view=view,
-            events=[event for _, event in lab.events()],
+            events=[event for _, event in lab.resolver.events()],
             counted={
                 (sample.name, frozenset(sample.labels.items())): sample.value
                 for family in text_string_to_metric_families(exposition)

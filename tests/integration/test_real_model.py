@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from evocodec.app.runs import perform_run
 from evocodec.domain.candidate import CandidateStatus
 from evocodec.domain.errors import FailureKind
 from evocodec.domain.events import ModelCalled
@@ -78,8 +79,8 @@ def test_every_failure_of_a_small_model_is_recorded_for_what_it_is(
         "run__max_revisions": 1,
     }
     with laboratory(tmp_path / "w", **options) as lab:
-        view = lab.run()
-        calls = [event for _, event in lab.events() if isinstance(event, ModelCalled)]
+        view = perform_run(lab)
+        calls = [event for _, event in lab.resolver.events() if isinstance(event, ModelCalled)]
     assert view.outcome == "finished", view.message
     assert len(view.candidates) == 11
     assert calls

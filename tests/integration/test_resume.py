@@ -79,7 +79,7 @@ def test_a_killed_run_resumes_without_losing_or_repeating(
     with scripted.scripted_endpoint([by_role(replies)]) as endpoint:
         started = kill_when(command(workspace, endpoint.base_url), moment)
         with laboratory(workspace) as lab:
-            before = list(lab.events())
+            before = list(lab.resolver.events())
         done = subprocess.run(
             command(workspace, endpoint.base_url, "--resume"),
             check=False,
@@ -90,7 +90,7 @@ def test_a_killed_run_resumes_without_losing_or_repeating(
         assert done.returncode == 0, done.stderr
         asked = len(endpoint.requests)
     with laboratory(workspace) as lab:
-        events, view = list(lab.events()), lab.view()
+        events, view = list(lab.resolver.events()), lab.resolver.view()
         commits = git(lab.workspace.champions, "log", "--format=%H").splitlines()
         records = [lab.records.get(c.experiment_id) for c in view.candidates]
     assert view.outcome == "finished"
@@ -128,8 +128,8 @@ def test_a_run_killed_at_the_held_out_gate_goes_on_with_the_same_draw(tmp_path: 
         )
     assert done.returncode == 0, done.stderr
     with laboratory(workspace) as lab:
-        events = [event for _, event in lab.events()]
-        versions = lab.view().versions
+        events = [event for _, event in lab.resolver.events()]
+        versions = lab.resolver.view().versions
     points = [event for event in events if isinstance(event, PointMeasured)]
     assert len({event.key for event in points}) == len(points)
     gates = [event for event in events if isinstance(event, HeldOutTested)]

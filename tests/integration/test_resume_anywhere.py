@@ -24,6 +24,7 @@ from typing import Any
 import pytest
 
 from evocodec.app import run_plan, runner
+from evocodec.app.runs import perform_run
 from evocodec.codec.container import EvcHeader, write_evc
 from evocodec.domain.errors import CandidateFailure, FailureKind
 from evocodec.domain.events import (
@@ -248,8 +249,8 @@ def recorded(tmp_path_factory: pytest.TempPathFactory, engine: InProcess) -> Rec
         ):
             patch.setattr(SqliteLedger, "record", recording)
             engine.asked.clear()
-            view = lab.run()
-            events = tuple(event for _, event in lab.events())
+            view = perform_run(lab)
+            events = tuple(event for _, event in lab.resolver.events())
         assert view.outcome == "finished", view
         return Recorded(events, len(endpoint.requests), tuple(engine.asked), tuple(copies))
 
@@ -341,8 +342,8 @@ def test_a_run_cut_anywhere_resumes_to_the_same_end(
             engine.asked.clear()
             changes = settings(endpoint.base_url, candidates=candidates)
             with laboratory(copy.workspace, **changes) as lab:
-                view = lab.run(resume="latest" if before else None)
-                events = tuple(event for _, event in lab.events())
+                view = perform_run(lab, resume="latest" if before else None)
+                events = tuple(event for _, event in lab.resolver.events())
                 records = [lab.records.get(c.experiment_id) for c in view.candidates]
                 commits = git(lab.workspace.champions, "log", "--format=%H").splitlines()
             asked = len(endpoint.requests)

@@ -8,8 +8,11 @@ from pathlib import Path
 import pytest
 
 from evocodec.app import Laboratory
+from evocodec.app.file_codec import decode_file, encode_file
+from evocodec.app.runs import perform_run
 from evocodec.domain.events import PointMeasured
 from evocodec.evaluation.probe import PROBE
+from evocodec.report.run_plots import plot_run
 from evocodec.views.run import RunView
 from tests.support.toy_laboratory import CARPHONE, git, laboratory, local_laboratory
 
@@ -23,7 +26,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Laborat
     with laboratory(
         folder / "workspace", run__candidates=7, champions__remote=str(remote)
     ) as opened:
-        yield opened, opened.run()
+        yield opened, perform_run(opened)
 
 
 def test_a_run_adopts_what_is_better_and_says_why_not_otherwise(
@@ -84,7 +87,7 @@ def test_tasks_are_named_after_candidate_clip_and_rate(
     finished: tuple[Laboratory, RunView],
 ) -> None:
     opened, view = finished
-    points = [event for _, event in opened.events() if isinstance(event, PointMeasured)]
+    points = [event for _, event in opened.resolver.events() if isinstance(event, PointMeasured)]
     assert points
     assert {p.point.clip for p in points} == {view.clips[0], PROBE}
     assert [p.task for p in points] == [
@@ -107,10 +110,10 @@ def test_the_champion_round_trips_a_file_to_what_the_run_reported(
     point = best.score.clips[0].curve.points[1]
     source = f"{CARPHONE}@0-8:96x80"
     coded, decoded = tmp_path / "clip.evc", tmp_path / "clip.y4m"
-    report = opened.encode(Path(source), coded, qp=point.qp)
+    report = encode_file(opened, source, str(coded), qp=point.qp)
     assert report.psnr_y_db == pytest.approx(point.quality.psnr_y_db, abs=1e-9)
     assert coded.stat().st_size * 8 == report.bits
-    opened.decode(coded, decoded)
+    decode_file(opened, str(coded), str(decoded))
     _, frames = read_y4m(decoded)
     quality = measure_quality(load_clip(parse_clip(source)).frames, frames)
     assert quality.psnr_y_db == pytest.approx(point.quality.psnr_y_db, abs=1e-9)
@@ -122,7 +125,7 @@ def test_the_next_run_goes_on_from_the_current_version(
     opened, view = finished
     newest = view.versions[-1]
     with local_laboratory(opened.workspace.root, run__program="", run__candidates=2) as again:
-        second = again.run()
+        second = perform_run(again)
     first = second.candidates[0]
     assert first.verdict
     assert first.verdict.rule == "baseline"
@@ -135,6 +138,6 @@ def test_the_next_run_goes_on_from_the_current_version(
 
 def test_a_run_draws_its_versions(finished: tuple[Laboratory, RunView]) -> None:
     opened, view = finished
-    png, svg = opened.plot(view.run_id)
+    png, svg = plot_run(view, opened.workspace.run(view.run_id))
     assert png.read_bytes().startswith(b"\x89PNG")
     assert f"v{view.versions[-1].version}" in svg.read_text()

@@ -9,6 +9,7 @@ import pytest
 from evocodec.app.run_plan import RunPlan
 from evocodec.app.run_watch import RunWatch
 from evocodec.app.runner import Runner, RunStores
+from evocodec.app.runs import perform_run
 from evocodec.domain.errors import SupersededError, UserError
 from evocodec.domain.events import CandidateClosed, Event, RunStarted
 from evocodec.domain.vocabulary import Proposer
@@ -32,7 +33,7 @@ def test_a_resume_that_cannot_begin_leaves_the_run_as_it_is(tmp_path: Path) -> N
         )
         with pytest.raises(UserError, match="no such file"):
             runner.run()
-        assert [event for _, event in opened.events(started.run_id)] == [started]
+        assert [event for _, event in opened.resolver.events(started.run_id)] == [started]
 
 
 def test_a_controller_whose_run_was_resumed_elsewhere_lets_go_of_it(tmp_path: Path) -> None:
@@ -48,11 +49,11 @@ def test_a_controller_whose_run_was_resumed_elsewhere_lets_go_of_it(tmp_path: Pa
                 opened.ledger.record(replace(started, resumed=1))
 
         with pytest.raises(SupersededError, match="resumed elsewhere"):
-            opened.run(listeners=[take_over])
-        [run_id] = opened.runs()
-        kinds = [event.kind for _, event in opened.events(run_id)]
+            perform_run(opened, listeners=[take_over])
+        [run_id] = opened.ledger.runs()
+        kinds = [event.kind for _, event in opened.resolver.events(run_id)]
         after = kinds[len(kinds) - kinds[::-1].index("run_started") :]
         assert not {"candidate_opened", "judged", "adopted", "candidate_closed"} & set(after)
         assert "run_stopped" not in kinds
-        assert opened.view(run_id).candidates
-        assert not opened.view(run_id).outcome
+        assert opened.resolver.view(run_id).candidates
+        assert not opened.resolver.view(run_id).outcome

@@ -15,6 +15,8 @@ import pytest
 
 import graph.history
 from evocodec.app import Laboratory
+from evocodec.app.brief import write_brief
+from evocodec.app.runs import perform_run
 from evocodec.domain.candidate import CandidateStatus
 from evocodec.domain.events import Event, HeldOutTested, PointMeasured
 from evocodec.domain.results import Stage
@@ -115,8 +117,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Finished]:
             run__max_revisions=0,
         ) as lab,
     ):
-        view = lab.run()
-        events = tuple(event for _, event in lab.events())
+        view = perform_run(lab)
+        events = tuple(event for _, event in lab.resolver.events())
         yield Finished(
             lab,
             view,
@@ -183,7 +185,7 @@ def test_prompts_say_pass_or_fail_and_no_more(finished: Finished) -> None:
 
 
 def test_no_held_out_fact_reaches_the_brief_or_the_proposer(finished: Finished) -> None:
-    assert leaks(finished.lab.brief(), finished.facts) == []
+    assert leaks(write_brief(finished.lab), finished.facts) == []
     assert leaks(view_of_the_proposer(finished), finished.facts) == []
 
 
@@ -191,7 +193,7 @@ def test_the_search_finds_a_leak_where_reasons_are_told_as_they_are(
     finished: Finished, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(graph.history, "redacted_reason", lambda candidate: candidate.reason)
-    assert leaks(finished.lab.brief(), finished.facts)
+    assert leaks(write_brief(finished.lab), finished.facts)
     assert leaks(view_of_the_proposer(finished), finished.facts)
 
 

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from evocodec.app.brief import write_brief
+from evocodec.app.runs import perform_submission
 from evocodec.domain.candidate import CandidateStatus, Origin
 from evocodec.domain.errors import FailureKind
 from tests.support.toy_laboratory import TOY, git, local_laboratory
@@ -13,10 +15,10 @@ def test_a_submitted_program_is_adopted_or_not_by_the_same_rules(tmp_path: Path)
     better.write_text(text.replace('PREDICTION = "none"', 'PREDICTION = "left"'))
     bad.write_text("import os\n" + text)
     with local_laboratory(tmp_path / "w") as lab:
-        first = lab.submit(str(better), "neighbours are alike")
-        brief = lab.brief()
+        first = perform_submission(lab, str(better), "neighbours are alike")
+        brief = write_brief(lab)
         with local_laboratory(tmp_path / "w", run__program="") as again:
-            refused = again.submit(str(bad), "reads the clock")
+            refused = perform_submission(again, str(bad), "reads the clock")
         commits = git(lab.workspace.champions, "log", "--format=%H").splitlines()
     assert [c.status for c in first.candidates] == [CandidateStatus.ADOPTED] * 2
     submitted = first.candidates[1]

@@ -80,7 +80,7 @@ def evolve(plan: Plan, folder: Path, *, say: Callable[[str], None] = say_with_ti
         seconds = round(time.monotonic() - began)
         settings = load_settings(flags=flags)
         with Laboratory.open(settings) as opened:
-            runs = opened.runs()
+            runs = opened.ledger.runs()
             run_id = next(iter(runs), "")
             left = read_ledger(opened, run_id)
             problems = [

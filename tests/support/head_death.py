@@ -113,7 +113,7 @@ def measure_head_death(way: str, folder: Path) -> HeadDeath:
             wait_for(lambda: [p for p in points if p > died + _SETTLED_SECONDS], 120)
             summary = controller.finish(300)
         with Laboratory.open(load_settings(flags=settings)) as lab:
-            events = [event for _, event in lab.events()]
+            events = [event for _, event in lab.resolver.events()]
     return HeadDeath(
         way=way,
         seconds=round(min(p for p in points if p > died + _SETTLED_SECONDS) - died, 1),

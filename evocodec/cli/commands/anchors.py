@@ -113,7 +113,7 @@ def anchors(
     All are raw elementary streams of one intra picture, tuned for PSNR, decoded and measured like
     a program. What was measured before comes from the cache.
     """
-    from evocodec.app.anchor_table import AnchorsRequest
+    from evocodec.app.anchor_table import AnchorsRequest, measure_anchors
 
     _check_outputs(plot, csv)
     metrics = tuple(dict.fromkeys(metric or (Metric.PSNR_Y,)))
@@ -125,7 +125,13 @@ def anchors(
     request = AnchorsRequest(metrics, tuple(baseline_file or ()), jobs, repeat)
     progress = AnchorProgress(session.err, live=session.live, quiet=session.json)
     with session.laboratory(flags) as laboratory, progress:
-        reports = laboratory.anchors(request, on_plan=progress.on_plan, on_event=progress.on_event)
+        reports = measure_anchors(
+            laboratory.settings,
+            laboratory.workspace.cache,
+            request,
+            on_plan=progress.on_plan,
+            on_event=progress.on_event,
+        )
     if csv is not None:
         write_csv(reports, csv)
     if plot is not None:

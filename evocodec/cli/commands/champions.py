@@ -56,9 +56,12 @@ def register(app: typer.Typer) -> None:
 def list_versions(session: Session) -> None:
     """List all adopted versions, of all runs, oldest first."""
     with session.laboratory() as laboratory:
+        from evocodec.app.champion_ledger import vouched_versions
+
         champions = laboratory.champions
         versions, current = champions.versions(), champions.current()
-        path, problems, known = champions.path, champions.problems(), laboratory.vouched_versions()
+        path, problems = champions.path, champions.problems()
+        known = vouched_versions(laboratory.ledger, champions)
     if session.json:
         rows = [version_payload(version, current, known) for version in versions]
         body = {"repository": str(path), "versions": rows, "problems": list(problems)}
@@ -104,9 +107,11 @@ def show_version(
 ) -> None:
     """Show one version: its numbers, where it comes from, and its program."""
     with session.laboratory() as laboratory:
+        from evocodec.app.champion_ledger import vouched_versions
+
         champions = laboratory.champions
         found = find_version(champions, version)
-        current, known = champions.current(), laboratory.vouched_versions()
+        current, known = champions.current(), vouched_versions(laboratory.ledger, champions)
         program = champions.program(found.version).text if source else ""
     if session.json:
         body = version_payload(found, current, known)
@@ -151,9 +156,12 @@ def rollback(
 ) -> None:
     """Make an older version current again, in a new commit; nothing is deleted."""
     with session.laboratory() as laboratory:
-        found = find_version(laboratory.champions, version)
-        used = laboratory.champions.rollback(found.version, reason)
-        known = laboratory.vouched_versions()
+        from evocodec.app.champion_ledger import vouched_versions
+
+        champions = laboratory.champions
+        found = find_version(champions, version)
+        used = champions.rollback(found.version, reason)
+        known = vouched_versions(laboratory.ledger, champions)
     if session.json:
         session.emit_pretty(version_payload(used, used, known))
     else:

@@ -77,8 +77,16 @@ def encode(
         _interruptible(),
         _progress(session) as on_progress,
     ):
-        report = laboratory.encode(
-            source, output, version=version, qp=qp, verify=verify, on_progress=on_progress
+        from evocodec.app.file_codec import encode_file
+
+        report = encode_file(
+            laboratory,
+            source,
+            output,
+            version=version,
+            qp=qp,
+            verify=verify,
+            on_progress=on_progress,
         )
     if session.json:
         session.emit_pretty(encode_payload(report))
@@ -120,7 +128,9 @@ def decode(
         _interruptible(),
         _progress(session) as on_progress,
     ):
-        plan = laboratory.plan_decode(source, output, max_bytes=limit)
+        from evocodec.app.file_codec import decode_file, plan_decoding
+
+        plan = plan_decoding(laboratory, source, output, max_bytes=limit)
         if dry_run and session.json:
             session.emit_pretty(decode_plan_payload(plan))
             return
@@ -134,7 +144,7 @@ def decode(
         )
         if dry_run:
             return
-        report = laboratory.decode(source, output, max_bytes=limit, on_progress=on_progress)
+        report = decode_file(laboratory, source, output, max_bytes=limit, on_progress=on_progress)
     if session.json:
         session.emit_pretty(decode_payload(report))
         return

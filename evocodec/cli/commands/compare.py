@@ -72,6 +72,7 @@ def compare(
     require_metrics(metric)
     check_outputs(csv, html)
     with session.laboratory(measurement_flags(clip, None, track)) as laboratory:
+        from evocodec.app.evaluation import compare as compare_named
         from evocodec.app.evaluation_request import EvaluationRequest
 
         request = EvaluationRequest(
@@ -82,8 +83,8 @@ def compare(
         )
         report = watched(
             session,
-            lambda listeners, stop, on_anchor: laboratory.compare(
-                (a, b), request=request, listeners=listeners, stop=stop, on_anchor=on_anchor
+            lambda listeners, stop, on_anchor: compare_named(
+                laboratory, (a, b), request, listeners=listeners, stop=stop, on_anchor=on_anchor
             ),
         )
     written = write_outputs(report, csv=csv, html=html, plots=plots)

@@ -33,7 +33,10 @@ def diagnose(session: Session) -> None:
     Isolation, ffmpeg, git, clips, memory, model. Exit 1 when something fails.
     """
     with session.laboratory() as laboratory:
-        checks = (_settings(session, laboratory.settings), *laboratory.doctor())
+        from evocodec.app.doctor import all_checks
+
+        settings = laboratory.settings
+        checks = (_settings(session, settings), *all_checks(settings, laboratory.workspace))
     failed = [check for check in checks if check.state == "fail"]
     if session.json:
         session.emit_pretty({"ok": not failed, "checks": [check_payload(c) for c in checks]})

@@ -127,6 +127,7 @@ def evaluate(
     check_outputs(csv, html)
     flags = measurement_flags(clip, anchor, track)
     with session.laboratory(flags) as laboratory:
+        from evocodec.app.evaluation import evaluate as evaluate_named
         from evocodec.app.evaluation_request import EvaluationRequest
 
         request = EvaluationRequest(
@@ -138,8 +139,8 @@ def evaluate(
         )
         found = watched(
             session,
-            lambda listeners, stop, on_anchor: laboratory.evaluate(
-                program, request=request, listeners=listeners, stop=stop, on_anchor=on_anchor
+            lambda listeners, stop, on_anchor: evaluate_named(
+                laboratory, program, request, listeners=listeners, stop=stop, on_anchor=on_anchor
             ),
         )
     written = write_outputs(found.report, csv=csv, html=html, plots=plots)

@@ -105,9 +105,9 @@ def status(
     """Show the newest run on one screen."""
     with session.laboratory() as laboratory:
         if session.json:
-            session.emit_pretty(run_payload(laboratory.view(run)))
+            session.emit_pretty(run_payload(laboratory.resolver.view(run)))
             return
-        follower = _Follower(session, laboratory, laboratory.run_id(run))
+        follower = _Follower(session, laboratory, laboratory.resolver.run_id(run))
         if not (watch and session.live):
             session.show(follower.status_panel())
             return
@@ -123,7 +123,7 @@ class _Follower:
         self._session = session
         self._laboratory = laboratory
         self._run_id = run_id
-        self._progress, self._position = laboratory.progress(run_id)
+        self._progress, self._position = laboratory.resolver.progress(run_id)
 
     @property
     def stopped(self) -> bool:
@@ -132,7 +132,7 @@ class _Follower:
 
     def status_panel(self) -> RenderableType:
         """Return the panel of this moment."""
-        for position, event in self._laboratory.events(self._run_id, after=self._position):
+        for position, event in self._laboratory.resolver.events(self._run_id, after=self._position):
             self._position = position
             self._progress.apply(event)
         # At a stop, time stood still for what is left open.
@@ -179,7 +179,7 @@ def list_candidates(
     ~ marks an estimate of the screen stage. Failed candidates are never sorted first.
     """
     with session.laboratory() as laboratory:
-        view = laboratory.view(run)
+        view = laboratory.resolver.view(run)
     found = [c for c in view.candidates if status is None or c.status is status]
     if sort is Sort.BITRATE:
         found.sort(key=lambda candidate: _rank(candidate, view))
@@ -229,9 +229,12 @@ def show(
 
 
 def _show_candidate(session: Session, laboratory: "Laboratory", ref: str) -> None:
-    candidate, run = laboratory.excerpt(ref)
-    path = laboratory.record_place(candidate.experiment_id)
-    curves = laboratory.workspace.run(run.run_id) / "curves"
+    from evocodec.app.stores import record_place
+
+    candidate, run = laboratory.resolver.excerpt(ref)
+    settings, workspace = laboratory.settings, laboratory.workspace
+    path = record_place(settings.store, workspace, candidate.experiment_id)
+    curves = workspace.run(run.run_id) / "curves"
     pictures = sorted(curves.glob(f"{candidate.candidate_id}-*.png"))
     if session.json:
         session.emit_pretty(candidate_payload(candidate, run, record=path, pictures=pictures))
@@ -242,11 +245,13 @@ def _show_candidate(session: Session, laboratory: "Laboratory", ref: str) -> Non
 
 
 def _show_version(session: Session, laboratory: "Laboratory", ref: str) -> None:
+    from evocodec.app.champion_ledger import vouched_versions
+
     champions = laboratory.champions
     version, current = find_version(champions, ref), champions.current()
-    measured, known = None, laboratory.vouched_versions()
+    measured, known = None, vouched_versions(laboratory.ledger, champions)
     if version.version in known:
-        measured = laboratory.excerpt(f"{version.run_id}/{version.candidate_id}")
+        measured = laboratory.resolver.excerpt(f"{version.run_id}/{version.candidate_id}")
     if session.json:
         body = version_payload(version, current, known)
         if measured is not None:
@@ -262,7 +267,7 @@ def _show_version(session: Session, laboratory: "Laboratory", ref: str) -> None:
 
 
 def _show_run(session: Session, laboratory: "Laboratory", ref: str) -> None:
-    run = laboratory.view(ref)
+    run = laboratory.resolver.view(ref)
     if session.json:
         session.emit_pretty(run_payload(run) | {"settings": dict(run.settings)})
         return
@@ -288,10 +293,12 @@ def log(
 ) -> None:
     """Print every event of a run, one a line."""
     with session.laboratory() as laboratory:
-        run_id = laboratory.run_id(run)
+        run_id = laboratory.resolver.run_id(run)
         if candidate is not None:
-            laboratory.candidate(f"{run_id}/{candidate}")  # raises, with what there is
-        began = next((epoch_seconds(event.at) for _, event in laboratory.events(run_id)), None)
+            laboratory.resolver.candidate(f"{run_id}/{candidate}")  # raises, with what there is
+        began = next(
+            (epoch_seconds(event.at) for _, event in laboratory.resolver.events(run_id)), None
+        )
         # While a run is followed, there is time for the collector.
         with nullcontext() if follow else collector_paused():
             for events in _batches(laboratory, run_id, candidate, follow=follow):
@@ -309,7 +316,7 @@ def _batches(
     only = None if follow else candidate_id  # a run's stop is no event of a candidate
     while True:
         batch: list[Event] = []
-        for position, event in laboratory.events(run_id, candidate_id=only, after=after):
+        for position, event in laboratory.resolver.events(run_id, candidate_id=only, after=after):
             after = position
             stopped = isinstance(event, RunStopped)
             if candidate_id in {None, event.candidate_id}:
@@ -336,7 +343,7 @@ def diff(
     with session.laboratory() as laboratory:
         if second is None:
             first, second = _parent(laboratory, first), first
-        before, after = laboratory.program(first).text, laboratory.program(second).text
+        before, after = (laboratory.resolver.program(ref)[1].text for ref in (first, second))
     lines = list(
         difflib.unified_diff(
             sanitize(before, lines=True).splitlines(),
@@ -362,7 +369,7 @@ def _parent(laboratory: "Laboratory", ref: str) -> str:
     """The program that a candidate or version was made from."""
     match = _CANDIDATE.fullmatch(ref)
     if match is not None:
-        parent = laboratory.candidate(ref).parent_id
+        parent = laboratory.resolver.candidate(ref).parent_id
         prefix = f"{match['run']}/" if match["run"] else ""
     elif _VERSION.fullmatch(ref):
         version = find_version(laboratory.champions, ref)

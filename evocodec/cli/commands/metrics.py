@@ -41,7 +41,9 @@ def metrics(
     alone: `evocodec run --metrics-port` serves those too.
     """
     with session.laboratory() as laboratory:
-        recorded = laboratory.metrics(run)
+        from evocodec.app.recorded_metrics import RecordedMetrics
+
+        recorded = RecordedMetrics(laboratory.ledger, laboratory.resolver.run_id(run))
         if port is not None:
             from evocodec.telemetry.server import MetricsServer
 

@@ -38,7 +38,7 @@ def pareto(
 ) -> None:
     """List fully evaluated candidates by decode time; * marks those that none beats on both."""
     with session.laboratory() as laboratory:
-        view = laboratory.view(run)
+        view = laboratory.resolver.view(run)
     points = trade_offs(view)
     if not points:
         message = (

@@ -1,5 +1,6 @@
 """``evocodec redteam``: attack the sandbox of this machine, and say what held."""
 
+from contextlib import AbstractContextManager, nullcontext
 from importlib.util import find_spec
 from itertools import groupby
 from typing import TYPE_CHECKING, Annotated, Any
@@ -74,13 +75,21 @@ def attack_the_sandbox(
     if list_attacks:
         show_list(session, attacks, channels)
         return
-    options: Any = {"channels": channels, "mode": mode, "preload": preload or ()}
     with session.laboratory() as laboratory:
+        from evocodec.app.red_team import mount_attacks
+
+        working: AbstractContextManager[object] = nullcontext()
         if session.live and not session.json:
-            with session.err.status(f"mounting {plural(len(attacks), 'attack')}"):
-                report = laboratory.redteam(attacks, **options)
-        else:
-            report = laboratory.redteam(attacks, **options)
+            working = session.err.status(f"mounting {plural(len(attacks), 'attack')}")
+        with working:
+            report = mount_attacks(
+                laboratory.settings,
+                attacks,
+                channels=channels,
+                mode=mode,
+                preload=preload or (),
+                on_result=lambda _result: None,
+            )
     if session.json:
         session.emit_pretty(report_payload(report))
     else:

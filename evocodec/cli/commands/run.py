@@ -148,15 +148,22 @@ def run(
         "telemetry.metrics_port": metrics_port,
     }
     settings = session.settings(flags)
-    view, output_paths = watch(
-        session,
-        settings,
-        lambda laboratory, watching: laboratory.run(
+
+    def execute(laboratory: "Laboratory", watching: Watching) -> RunView:
+        from evocodec.app.runs import perform_run
+
+        return perform_run(
+            laboratory,
             resume=resume,
             listeners=watching.listeners,
             stop=watching.stop,
             replay=watching.replay,
-        ),
+        )
+
+    view, output_paths = watch(
+        session,
+        settings,
+        execute,
         plain=plain,
     )
     finish(session, settings, view, output_paths)
@@ -233,8 +240,10 @@ def make_display(session: Session, settings: "Settings", *, plain: bool) -> Disp
 def _places(session: Session, laboratory: "Laboratory", view: RunView) -> OutputPaths:
     plots: tuple[Path, ...] = ()
     if view.versions:
+        from evocodec.report.run_plots import plot_run
+
         try:
-            plots = laboratory.plot(view.run_id)
+            plots = plot_run(view, laboratory.workspace.run(view.run_id))
         except EvocodecError as error:  # a run without a picture is still a run
             session.err.print(Text(f"no RD plot: {sanitize(str(error))}", style="dim"))
     workspace = laboratory.workspace

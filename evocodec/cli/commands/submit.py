@@ -1,12 +1,16 @@
 """``brief`` and ``submit``: for people and coding agents outside of a run."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from evocodec.cli.command import command
-from evocodec.cli.commands.run import finish, watch
+from evocodec.cli.commands.run import Watching, finish, watch
 from evocodec.cli.session import Session
+from evocodec.views.run import RunView
+
+if TYPE_CHECKING:
+    from evocodec.app import Laboratory
 
 PANEL = "Evolve"
 
@@ -33,7 +37,9 @@ def register(app: typer.Typer) -> None:
 def brief(session: Session) -> None:
     """Print what a coder would be told now, as Markdown."""
     with session.laboratory() as laboratory:
-        text = laboratory.brief()
+        from evocodec.app.brief import write_brief
+
+        text = write_brief(laboratory)
     if session.json:
         session.emit({"brief": text})
     else:
@@ -52,12 +58,13 @@ def submit(
     """
     settings = session.settings()
     hypothesis = note or f"{program}, submitted without a note."
-    view, places = watch(
-        session,
-        settings,
-        lambda laboratory, watching: laboratory.submit(
-            program, hypothesis, listeners=watching.listeners, stop=watching.stop
-        ),
-        plain=plain,
-    )
-    finish(session, settings, view, places)
+
+    def execute(laboratory: "Laboratory", watching: Watching) -> RunView:
+        from evocodec.app.runs import perform_submission
+
+        return perform_submission(
+            laboratory, program, hypothesis, listeners=watching.listeners, stop=watching.stop
+        )
+
+    view, output_paths = watch(session, settings, execute, plain=plain)
+    finish(session, settings, view, output_paths)
