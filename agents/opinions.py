@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from agents.reading.reasoning import answer_in
 from evocodec.domain.candidate import Finding
 from evocodec.domain.vocabulary import GateRule
 
@@ -12,7 +13,6 @@ _MAX_TEXT = 600
 _MAX_STEPS = 12
 _MAX_FINDINGS = 20
 _MAX_STARTS = 200
-_THINKING = re.compile(r"<think(?:ing)?>.*?(?:</think(?:ing)?>|\Z)", re.DOTALL)
 _LABELLED = re.compile(r"^\W*hypothesis\W*[:\-–]\W*(.+)$", re.IGNORECASE | re.MULTILINE)
 _BULLET = re.compile(r"^\s*(?:[-*•]|\d{1,2}[.)])\s+(.+)$", re.MULTILINE)
 _BLOCKING = {rule.removeprefix("model/"): rule for rule in GateRule if rule.of_model}
@@ -35,8 +35,8 @@ class VetoOpinion:
 
 
 def without_thinking(text: str) -> str:
-    """Drop the ``<think>`` sections that reasoning models put before their answer."""
-    return _THINKING.sub("", text)
+    """The answer of a reply, without the reasoning that some models put before it."""
+    return answer_in(text).text
 
 
 def one_line(text: str, limit: int = _MAX_TEXT) -> str:

@@ -1,0 +1,153 @@
+"""Reasoning and control tokens in a reply, cut so that only the answer is left.
+
+Models mark their reasoning in many ways, and servers pass on what their parser did not know: tags
+of any case, tags whose opening was part of the prompt, channels, control tokens of the chat format.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+Span = tuple[int, int]
+
+_WORD = r"(?:think|thinking|thoughts?|reasoning|reason|analysis|scratchpad|reflection|monologue)"
+_NAME = rf"(?:[\w-]+[:_.])?{_WORD}"
+_TAGS = re.compile(
+    rf"(?P<close></{_NAME}\s*>|\[/{_WORD}\]|◁/{_WORD}▷|</\|{_WORD}\|>|<\|/{_WORD}\|>"
+    rf"|<\|end_of_{_WORD}\|>|<\|end_{_WORD}\|>|<\|{_WORD}_end\|>|<\|inner_suffix\|>"
+    rf"|<unused95>|<channel\|>|<\|(?:begin_of_solution|START_RESPONSE|START_TEXT)\|>)"
+    rf"|(?P<open><{_NAME}(?:\s[^<>\n]{{0,120}})?>|\[{_WORD}\]|◁{_WORD}▷|<\|{_WORD}\|>"
+    rf"|<\|begin_of_{_WORD}\|>|<\|start_{_WORD}\|>|<\|{_WORD}_start\|>|<\|inner_prefix\|>"
+    rf"|<unused94>|<\|channel>[ \t]*(?:{_WORD})"
+    rf"|<details\b[^<>\n]*(?:reasoning|thinking)[^<>\n]*>|^Here is my thought process:)"
+    rf"|(?P<paired></details>|^Here is my response:)",
+    re.IGNORECASE | re.MULTILINE,
+)
+_FINAL_CHANNEL = re.compile(r"<\|channel\|>\s*(?:final|answer|response)\b[^<\n]*(?:<\|constrain\|>"
+                            r"[^<\n]*)?<\|message\|>", re.IGNORECASE)  # fmt: skip
+_CHANNEL = re.compile(r"<\|channel\|>\s*\w+", re.IGNORECASE)
+_PLAIN_CHANNELS = re.compile(r"\A\s*analysis.*assistant\s?final", re.DOTALL)
+_TURN_ENDS = re.compile(
+    r"<\|(?:im_end|endoftext|end_of_text|eot_id|eom_id|eot|end|return|end_of_solution|call"
+    r"|END_RESPONSE|END_TEXT|END_OF_TURN_TOKEN|end_of_sentence)\|>"
+    r"|<｜end▁of▁sentence｜>|<end_of_turn>|<turn\|>|<eos>|</s>",
+    re.IGNORECASE,
+)
+_OTHER_TURN = re.compile(
+    r"\s*(?:<\|im_start\|>|<\|start_header_id\|>|<start_of_turn>|<\|start\|>|<｜|<s>|\[INST\])?\s*"
+    r"(?:(?:user|human|system)\b|<\|user\|>|｜User｜>|\[INST\])",
+    re.IGNORECASE,
+)
+_CODE = re.compile(r"(?:^|\\n)\s*(?:```|~~~|<{5,9} ?SEARCH|def \w|import \w|@@ )", re.MULTILINE)
+_TURN_BEGINS = re.compile(
+    r"\A\s*(?:(?:<\|im_start\|>|<\|start\|>|<start_of_turn>)\s*(?:assistant|model)?[ \t]*\n?"
+    r"|<\|start_header_id\|>\s*assistant\s*<\|end_header_id\|>|<\|assistant\|>|<｜Assistant｜>"
+    r"|<\|begin_of_text\|>|<｜begin▁of▁sentence｜>|<bos>|<s>|\[/INST\]|<\|message\|>)+"
+)
+_WRAPPERS = re.compile(
+    r"\A\s*<(?:answer|response|final|final_answer|output)>\s*\n?(?P<body>.*?)"
+    r"\n?\s*(?:</(?:answer|response|final|final_answer|output)>\s*)?\Z",
+    re.DOTALL | re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerText:
+    """The answer in a reply; ``reasoned`` says that reasoning stood beside it."""
+
+    text: str
+    reasoned: bool = False
+    unclosed: bool = False
+    """Reasoning was opened behind the text and not closed."""
+    beyond: str = ""
+    """Code that follows the end of the model's turn: nobody knows whose it is."""
+
+
+def answer_in(reply: str, protected: Sequence[Span] = ()) -> AnswerText:
+    """Cut the reasoning and the control tokens out of a reply.
+
+    A closing tag that was never opened ends the reasoning: all before it goes. What stands in
+    ``protected`` spans (programs that have such words in their strings) marks nothing.
+    """
+    text, beyond = _own_turn(reply, protected)
+    final = _last(_FINAL_CHANNEL, text, protected)
+    if final is not None:
+        text, beyond = _own_turn(text[final.end() :], ())
+        return AnswerText(_unwrapped(text), True, beyond=beyond)
+    if _last(_CHANNEL, text, protected) is not None:
+        return AnswerText("", reasoned=True)
+    plain = _PLAIN_CHANNELS.match(text)
+    if plain is not None:
+        return AnswerText(_unwrapped(text[plain.end() :]), reasoned=True)
+    kept, unclosed = _without_sections(text, protected)
+    return AnswerText(_unwrapped(kept), kept != text, unclosed, beyond)
+
+
+def has_marks(reply: str) -> bool:
+    """Whether a reply has anything that ``answer_in`` would look at."""
+    return re.search(r"[<◁\[]|\A\s*analysis|thought process", reply) is not None
+
+
+def has_code(text: str) -> bool:
+    """Whether something in a text looks like code, a fence or an edit."""
+    return _CODE.search(text) is not None
+
+
+def _without_sections(text: str, protected: Sequence[Span]) -> tuple[str, bool]:
+    """Drop what stands between the tags, and all before a closing tag that was not opened."""
+    kept: list[str] = []
+    position, inside = 0, False
+    for tag in _TAGS.finditer(text):
+        if _is_protected(tag, text, protected):
+            continue
+        if tag["open"] is not None:
+            begins_line = not text[text.rfind("\n", 0, tag.start()) + 1 : tag.start()].strip()
+            if not inside and (begins_line or text[tag.start() - 1] == ">"):
+                kept.append(text[position : tag.start()])
+                inside = True
+            continue
+        if not inside:
+            if tag["paired"] is not None:
+                continue  # it closes something else
+            kept.clear()
+        position, inside = tag.end(), False
+    if not inside:
+        kept.append(text[position:])
+    return "".join(kept), inside
+
+
+def _own_turn(text: str, protected: Sequence[Span]) -> tuple[str, str]:
+    """What the model said in its own turn; some go on to write the next question themselves."""
+    begin = _TURN_BEGINS.match(text)
+    start = begin.end() if begin else 0
+    for token in _TURN_ENDS.finditer(text, start):
+        if _is_protected(token, text, protected):
+            continue
+        rest = text[token.end() :]
+        while (again := _TURN_ENDS.match(rest.lstrip())) is not None:
+            rest = rest.lstrip()[again.end() :]
+        if token[0] == "<|end|>" and "<|channel|>" in rest:
+            continue  # it ends a channel, and the turn goes on
+        foreign = _OTHER_TURN.match(rest) is not None or not has_code(rest)
+        return text[start : token.start()], "" if foreign else rest
+    return text[start:], ""
+
+
+def _unwrapped(text: str) -> str:
+    whole = _WRAPPERS.match(text)
+    return whole["body"] if whole else text
+
+
+def _last(pattern: re.Pattern[str], text: str, protected: Sequence[Span]) -> "re.Match[str] | None":
+    found = None
+    for match in pattern.finditer(text):
+        if not _is_protected(match, text, protected):
+            found = match
+    return found
+
+
+def _is_protected(match: "re.Match[str]", text: str, protected: Sequence[Span]) -> bool:
+    start, end = match.span()
+    before, after = text[max(0, start - 1) : start], text[end : end + 1]
+    quoted = before == after and before in {"`", '"', "'"}
+    return quoted or any(first <= start and end <= last for first, last in protected)
