@@ -13,8 +13,12 @@ _MAX_TEXT = 600
 _MAX_STEPS = 12
 _MAX_FINDINGS = 20
 _MAX_STARTS = 200
-_LABELLED = re.compile(r"^\W*hypothesis\W*[:\-–]\W*(.+)$", re.IGNORECASE | re.MULTILINE)
-_BULLET = re.compile(r"^\s*(?:[-*•]|\d{1,2}[.)])\s+(.+)$", re.MULTILINE)
+# What is skipped from the start of a line ends with the line: a reply of empty lines would else
+# be searched once from each of them.
+_LABELLED = re.compile(
+    r"^[^\w\n]*hypothesis[^\w\n:\-–]*[:\-–]\W*(.+)$", re.IGNORECASE | re.MULTILINE
+)
+_BULLET = re.compile(r"^[^\S\n]*(?:[-*•]|\d{1,2}[.)])[^\S\n]+(.+)$", re.MULTILINE)
 _BLOCKING = {rule.removeprefix("model/"): rule for rule in GateRule if rule.of_model}
 
 
@@ -55,7 +59,7 @@ def json_objects(text: str) -> Iterator[dict[str, object]]:
             return
         try:
             value, end = decoder.raw_decode(text, start)
-        except (json.JSONDecodeError, RecursionError):
+        except (ValueError, RecursionError):  # no JSON, or a number of thousands of digits
             position = start + 1
             continue
         if isinstance(value, dict):

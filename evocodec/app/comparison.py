@@ -1,6 +1,5 @@
 """Two programs, versions or real encoders side by side at equal quality."""
 
-import difflib
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -21,6 +20,7 @@ from evocodec.config import Settings
 from evocodec.domain.errors import UserError
 from evocodec.domain.events import Event
 from evocodec.domain.results import Score, Track
+from evocodec.line_diff import unified_diff
 from evocodec.report.model import Codec, Report
 from evocodec.report.pictures import Renderer, anchor_renderer, program_renderer
 
@@ -122,15 +122,12 @@ def difference(a: Side, b: Side) -> str:
     """Unified diff of two programs, with the number of changed lines first."""
     if a.program is None or b.program is None:
         return ""
-    lines = list(
-        difflib.unified_diff(
-            a.program.text.splitlines(),
-            b.program.text.splitlines(),
-            a.label,
-            b.label,
-            lineterm="",
-            n=2,
-        )
+    lines = unified_diff(
+        _visible(a.program.text),
+        _visible(b.program.text),
+        from_label=a.label,
+        to_label=b.label,
+        context_lines=2,
     )
     added = sum(line.startswith("+") for line in lines[2:])
     removed = sum(line.startswith("-") for line in lines[2:])
@@ -141,6 +138,14 @@ def difference(a: Side, b: Side) -> str:
     if left_out > 0:
         shown.append(f"… {left_out} lines left out; `evocodec diff` shows them all")
     return "\n".join([f"{added} lines added, {removed} removed", "", *shown])
+
+
+def _visible(text: str) -> str:
+    """Write out characters that a page would not show, or that reorder what it shows."""
+    if text.isprintable():
+        return text
+    kept = "\n\t\r"
+    return "".join(c if c.isprintable() or c in kept else f"\\u{ord(c):04x}" for c in text)
 
 
 def _told_apart(a: Side, b: Side) -> tuple[Side, Side]:

@@ -75,3 +75,13 @@ def test_a_garbled_veto_is_none(reply: str) -> None:
 
 def test_deeply_nested_braces_are_given_up_on() -> None:
     assert veto_from('{"a":' * 20_000) is None
+
+
+@pytest.mark.parametrize("filler", ["\n", " \n", "-\n", "hypothesis", "hypothesis:\n", ":"])
+def test_a_reply_of_nothing_much_is_read_in_steps_that_grow_with_its_length(filler: str) -> None:
+    # With a square it would be 30 billion steps, an hour, in which no other thread runs.
+    plan_from(f"abc hypothesis{filler * 200_000}abc")
+
+
+def test_a_number_of_more_digits_than_python_converts_is_no_opinion() -> None:
+    assert veto_from(f'{{"veto": {"1" * 5000}, "reason": "r"}}') is None

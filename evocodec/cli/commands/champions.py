@@ -120,9 +120,9 @@ def show_version(
     session.show(facts(version_rows(found, current, known)))
     if source:
         session.show()
-        from rich.syntax import Syntax
+        from evocodec.cli.render.program_lines import ProgramSource
 
-        session.show(Syntax(sanitize(program, lines=True), "python", background_color="default"))
+        session.show(ProgramSource(program), soft_wrap=True)
 
 
 def export_version(

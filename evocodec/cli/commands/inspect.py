@@ -1,6 +1,5 @@
 """``evocodec status | ls | show | log | diff``: look at runs, also while they go on."""
 
-import difflib
 import re
 import time
 from collections.abc import Iterator
@@ -25,6 +24,7 @@ from evocodec.cli.payload.run import (
 )
 from evocodec.cli.render.candidate_page import candidate_page
 from evocodec.cli.render.event_log import EventLines, json_lines
+from evocodec.cli.render.program_lines import DiffLines
 from evocodec.cli.render.run_summary import OutputPaths, resumable, summary_blocks
 from evocodec.cli.render.tables import candidates_table, facts
 from evocodec.cli.render.text import sanitize
@@ -35,6 +35,7 @@ from evocodec.domain.errors import UserError
 from evocodec.domain.events import Event, RunStopped
 from evocodec.domain.vocabulary import RunPhase
 from evocodec.formatting import duration, plural
+from evocodec.line_diff import unified_diff
 from evocodec.views.bulk import collector_paused
 from evocodec.views.candidate import CandidateView
 from evocodec.views.run import RunView
@@ -344,14 +345,11 @@ def diff(
         if second is None:
             first, second = _parent(laboratory, first), first
         before, after = (laboratory.resolver.program(ref)[1].text for ref in (first, second))
-    lines = list(
-        difflib.unified_diff(
-            sanitize(before, lines=True).splitlines(),
-            sanitize(after, lines=True).splitlines(),
-            fromfile=sanitize(first),
-            tofile=sanitize(second),
-            lineterm="",
-        )
+    lines = unified_diff(
+        sanitize(before, lines=True),
+        sanitize(after, lines=True),
+        from_label=sanitize(first),
+        to_label=sanitize(second),
     )
     if session.json:
         body = {"from": first, "to": second, "same": before == after, "diff": "\n".join(lines)}
@@ -361,8 +359,7 @@ def diff(
         session.show(
             Text(f"{sanitize(first)} and {sanitize(second)} are the same program", style="dim")
         )
-    for line in lines:
-        session.show(Text(line, style=_diff_style(line)), soft_wrap=True)
+    session.show(DiffLines(lines), soft_wrap=True)
 
 
 def _parent(laboratory: "Laboratory", ref: str) -> str:
@@ -379,9 +376,3 @@ def _parent(laboratory: "Laboratory", ref: str) -> str:
     if not parent:
         raise UserError(f"{ref} is a first program, without a parent; name a second program")
     return prefix + parent
-
-
-def _diff_style(line: str) -> str:
-    if line.startswith(("---", "+++")):
-        return "bold"
-    return {"+": "green", "-": "red", "@": "cyan"}.get(line[:1], "default")

@@ -15,7 +15,9 @@ from evocodec.domain.results import HEVC_BITRATE_MBPS
 # escapes. Whatever is left of a broken sequence loses its control characters below.
 _ESCAPES = re.compile(
     r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"
-    r"|(?:\x1b[\]PX^_]|[\x9d\x90\x98\x9e\x9f])[^\x07\x1b\x9c\n]*(?:\x07|\x1b\\|\x9c)"
+    # A sequence that begins ends the one before it; else many that never end take for ever.
+    r"|(?:\x1b[\]PX^_]|[\x9d\x90\x98\x9e\x9f])"
+    r"[^\x07\x1b\x9c\n\x9d\x90\x98\x9e\x9f]*(?:\x07|\x1b\\|\x9c)"
     r"|\x1b[ -/]*[0-~]"
 )
 _BLOCKS = "▁▂▃▄▅▆▇█"
