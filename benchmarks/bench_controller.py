@@ -127,7 +127,10 @@ def run(arguments: Sequence[str]) -> None:
 
         vars(runner)["ray_engine"] = local_engine
     for name in ("encode_task", "decode_task", "verify_task"):
-        setattr(tasks, name, globals()[f"sleeping_{name}"])
+        setattr(tasks, name, globals()[f"sleeping_{name}"])  # where older trees look
+        for step in vars(tasks).get("TASKS", ()):
+            if name == f"{step}_task":
+                tasks.TASKS[step] = globals()[f"sleeping_{name}"]
     sys.argv = ["evocodec", *arguments]
     entry()
 

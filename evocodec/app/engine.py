@@ -104,6 +104,7 @@ def engine_options(
         cpus_per_task=ray.cpus_per_task,
         gpus_per_task=ray.gpus_per_task,
         sandboxes_per_task=ray.sandboxes_per_task,
+        most_slots=settings.run.slots,
         first_worker_seconds=ray.first_worker_seconds,
         head_seconds=ray.head_seconds,
         local_cpus=os.cpu_count(),

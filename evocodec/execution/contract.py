@@ -24,6 +24,7 @@ class EngineOptions:
     the same for all. ``grace_seconds`` beyond the sandbox's own patience is when a task counts as
     lost; one that verifies has twice as long. ``sandboxes_per_task`` is of Ray's custom resource
     ``sandbox``, by which workers of the sandbox image are told from other nodes.
+    ``most_slots`` is how many tasks the largest cluster may run at once, 0 where nobody has said.
     ``first_worker_seconds`` is how long a cluster may need for its first node, ``head_seconds`` how
     long its head may be silent. ``cache_bytes`` bounds what another machine
     keeps of videos. ``vmaf`` is measured on whole clips only. ``temp_dir`` holds the
@@ -46,6 +47,7 @@ class EngineOptions:
     object_store_bytes: int
     cache_bytes: int
     vmaf: bool
+    most_slots: int = 0
     local_cpus: int | None = None
     dashboard: bool = True
     temp_dir: Path | None = None

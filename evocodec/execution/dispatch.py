@@ -1,8 +1,8 @@
 """Dispatch of one candidate's tasks: submit, follow, retry, cancel.
 
-One thread owns one Dispatch. Workers schedule; the deadlines and the retries are ours, because a
-task that waits for a slot must not run out of time, and because no scheduler can tell our failures
-from the candidate's.
+One thread owns one Dispatch. All of an engine share a queue, which says whose task is next. The
+deadlines and the retries are ours, because a task that waits for a slot must not run out of time,
+and because no scheduler can tell our failures from the candidate's.
 """
 
 import logging
@@ -26,13 +26,8 @@ from evocodec.execution.messages import (
     TaskStarted,
     Verified,
 )
-from evocodec.execution.worker_contract import (
-    ObjectRef,
-    Step,
-    TaskLostError,
-    TaskStream,
-    Workers,
-)
+from evocodec.execution.task_queue import QueuedTask, TaskQueue
+from evocodec.execution.worker_contract import ObjectRef, Step, TaskLostError
 
 _logger = logging.getLogger(__name__)
 
@@ -54,7 +49,7 @@ _TIMES_LONGER = {Step.VERIFY: 2.0}
 class Submitter:
     """Data that all tasks of one candidate need."""
 
-    workers: Workers
+    queue: TaskQueue
     frames: Mapping[str, ObjectRef]
     program: str
     spec: Callable[[RateJob], TaskSpec]
@@ -68,7 +63,7 @@ class _Progress:
     name: str
     verify: bool
     step: Step = Step.ENCODE
-    stream: TaskStream = None
+    task: QueuedTask | None = None
     deadline: float | None = None  # monotonic; None while the task waits for a slot
     retries: int = 0
     node_losses: int = 0  # how many of the retries were for a node that went
@@ -92,19 +87,21 @@ class Dispatch:
         stops: Sequence[threading.Event],
     ) -> None:
         self._submitter = submitter
-        self._workers = submitter.workers
+        self._queue = submitter.queue
         self._retries = retries
         self._phase_seconds = phase_seconds
         self._on_point = on_point
         self._on_retry = on_retry
         self._stops = stops
+        self._candidate_id = ""
         self._live: list[_Progress] = []
         self._program: ObjectRef = None
 
     def run(self, candidate_id: str, jobs: Sequence[RateJob], *, verify: bool) -> None:
         """Run all jobs; after an exception, no task of this candidate continues."""
+        self._candidate_id = candidate_id
         self._live = [_Progress(job, job.task_name(candidate_id), verify=verify) for job in jobs]
-        self._program = self._workers.put(self._submitter.program)  # once, not with every task
+        self._program = self._queue.put(self._submitter.program)  # once, not with every task
         drain = 0.0
         try:
             for progress in self._live:
@@ -113,8 +110,8 @@ class Dispatch:
                 if any(stop.is_set() for stop in self._stops):
                     message = f"{candidate_id} was interrupted; the run can resume"
                     raise Interrupted(message)
-                for progress in self._ready():
-                    self._advance(progress)
+                for progress, task in self._ready():
+                    self._advance(progress, task)
                 self._expire()
         except CandidateFailure:
             drain = _LINGER_SECONDS
@@ -141,16 +138,24 @@ class Dispatch:
         }
         progress.step = step
         progress.deadline = None
-        progress.stream = self._workers.start(step, f"{progress.name}/{step}", arguments[step])
+        progress.task = self._queue.submit(
+            self._candidate_id,
+            progress.job.stage,
+            step,
+            f"{progress.name}/{step}",
+            arguments[step],
+            instead_of=progress.task,
+        )
 
-    def _ready(self) -> list[_Progress]:
-        streams = [progress.stream for progress in self._live]
-        done = self._workers.ready(streams, _POLL_SECONDS)
-        return [progress for progress in self._live if any(progress.stream is s for s in done)]
+    def _ready(self) -> list[tuple[_Progress, QueuedTask]]:
+        by_task = {id(p.task): p for p in self._live}
+        tasks = [progress.task for progress in self._live if progress.task is not None]
+        done = self._queue.ready(tasks, _POLL_SECONDS)
+        return [(by_task[id(task)], task) for task in done]
 
-    def _advance(self, progress: _Progress) -> None:
+    def _advance(self, progress: _Progress, task: QueuedTask) -> None:
         try:
-            item = self._next_item(progress)
+            item = self._next_item(progress, task)
         except StopIteration:
             self._retry(progress, "the task ended without an outcome")
             return
@@ -162,10 +167,10 @@ class Dispatch:
             progress.deadline = time.monotonic() + self._allowed_seconds(progress)
         self._handle(progress, item)
 
-    def _next_item(self, progress: _Progress) -> TaskItem:
-        item = self._workers.take(progress.stream)
+    def _next_item(self, progress: _Progress, task: QueuedTask) -> TaskItem:
+        item = self._queue.take(task)
         if isinstance(item, Encoded):
-            progress.encoded = self._workers.take_reference(progress.stream)
+            progress.encoded = self._queue.take_reference(task)
         return item
 
     def _handle(self, progress: _Progress, item: TaskItem) -> None:
@@ -190,14 +195,21 @@ class Dispatch:
                 self._retry(progress, reason)
 
     def _finish(self, progress: _Progress, point: RatePoint) -> None:
-        self._live.remove(progress)
+        self._remove(progress)
         self._on_point(progress.job, point)
+
+    def _remove(self, progress: _Progress) -> None:
+        self._live.remove(progress)
+        if progress.task is not None:
+            self._queue.end(progress.task)
 
     def _expire(self) -> None:
         now = time.monotonic()
         for progress in list(self._live):
-            if progress.deadline is not None and now > progress.deadline:
-                self._workers.cancel(progress.stream, force=True)
+            if progress.task is None or progress.deadline is None:
+                continue
+            if now > progress.deadline:
+                self._queue.cancel(progress.task, force=True)
                 self._retry(progress, f"no answer within {self._allowed_seconds(progress):g} s")
 
     def _allowed_seconds(self, progress: _Progress) -> float:
@@ -210,7 +222,7 @@ class Dispatch:
             progress.retries - progress.node_losses > self._retries
             or progress.node_losses > _NODE_LOSSES
         ):
-            self._live.remove(progress)
+            self._remove(progress)
             message = (
                 f"{task} was lost {progress.retries} times, the last time because: {reason}. "
                 "The program is not to blame. See the logs, and `evocodec doctor`"
@@ -225,23 +237,25 @@ class Dispatch:
         """Let nothing run on: queued tasks are withdrawn, running ones killed after ``drain``."""
         running = []
         for progress in self._live:
-            if progress.stream is None:
+            if progress.task is None:
                 continue
             if progress.deadline is None:
-                self._workers.cancel(progress.stream, force=False)
+                self._queue.cancel(progress.task, force=False)
             else:
-                running.append(progress.stream)
+                running.append(progress.task)
         self._live = []
         until = time.monotonic() + drain
-        for stream in running:
-            if not self._ends_before(stream, until):
-                self._workers.cancel(stream, force=True)
+        for task in running:
+            if self._ends_before(task, until):
+                self._queue.end(task)
+            else:
+                self._queue.cancel(task, force=True)
 
-    def _ends_before(self, stream: TaskStream, until: float) -> bool:
+    def _ends_before(self, task: QueuedTask, until: float) -> bool:
         try:
             while True:
-                if not self._workers.ready([stream], max(0.0, until - time.monotonic())):
+                if not self._queue.ready([task], max(0.0, until - time.monotonic())):
                     return False
-                self._workers.take_reference(stream)
+                self._queue.take_reference(task)
         except (StopIteration, TaskLostError):
             return True

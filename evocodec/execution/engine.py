@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Protocol, TypeAlias
 
 from evocodec.domain.errors import (
@@ -14,12 +15,28 @@ from evocodec.execution.contract import EngineInfo, EngineOptions, OnPoint, OnRe
 from evocodec.execution.dispatch import Dispatch, Submitter
 from evocodec.execution.jobs import RateJob
 from evocodec.execution.messages import TaskSpec
+from evocodec.execution.task_queue import TaskQueue
 from evocodec.execution.worker_contract import ObjectRef, Workers
 from evocodec.video.clips import Clip
 
 OnGivenUp: TypeAlias = Callable[[str, InfrastructureFailure], None]  # candidate id, and why
 
 _CLOSE_SECONDS = 10.0
+_SLOTS_A_TASK_AHEAD = 8  # one task ahead for so many slots: that many rarely end at one moment
+
+
+def tasks_ahead(options: EngineOptions, slots: int) -> int:
+    """Return how many tasks workers are given beyond those that their slots can take now.
+
+    Tasks that find no room are what an autoscaler looks at, and it sees only those that Ray has.
+    So a cluster to join is given as many as the largest one could run; where that is not known, as
+    many again as it runs now, and it grows by doubling. The price is that these keep the order in
+    which they were given: what comes nearer to an adoption meanwhile waits behind them.
+    """
+    few = max(1, slots // _SLOTS_A_TASK_AHEAD)
+    if not options.address:
+        return few
+    return max(few, options.most_slots - slots) if options.most_slots else max(few, slots)
 
 
 class WorkerPool(Workers, Protocol):
@@ -79,6 +96,7 @@ class Engine:
         self._on_given_up = on_given_up
         self._open = False
         self._slots = 1
+        self._queue = TaskQueue(workers, workers.slots, partial(tasks_ahead, options))
         self._clips: dict[str, Clip] = {}
         self._frames: dict[str, ObjectRef] = {}
         # Ray starts a new cluster for whoever calls it after its shutdown, so close() waits until
@@ -142,7 +160,7 @@ class Engine:
             on_retry(task, retry, reason)
 
         dispatch = Dispatch(
-            Submitter(self._workers, dict(self._frames), program, self._spec),
+            Submitter(self._queue, dict(self._frames), program, self._spec),
             retries=self._options.retries,
             phase_seconds=self._options.limits.patience_seconds + self._options.grace_seconds,
             on_point=on_point,

@@ -10,8 +10,9 @@ import io
 import os
 import platform
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
+from typing import Any
 
 from evocodec.codec.container import EvcHeader, read_evc, write_evc
 from evocodec.domain.errors import (
@@ -34,6 +35,7 @@ from evocodec.execution.messages import (
     TaskStarted,
     Verified,
 )
+from evocodec.execution.worker_contract import Step
 from evocodec.metrics.meter import measure
 from evocodec.sandbox.conformance import check_determinism, frames_digest
 from evocodec.sandbox.launcher import IsolationReport, Launcher
@@ -140,6 +142,14 @@ def verify_task(program: str, packed: bytes, digest: str, spec: TaskSpec) -> Ite
         raise
     else:
         yield Verified()
+
+
+TASKS: dict[Step, Callable[..., Iterator[Any]]] = {
+    Step.ENCODE: encode_task,
+    Step.DECODE: decode_task,
+    Step.VERIFY: verify_task,
+}
+"""The task of each step."""
 
 
 def describe_task(policy: Policy, limits: Limits) -> tuple[int, IsolationReport | InfraLoss]:

@@ -135,7 +135,7 @@ def local_lab() -> Iterator[Lab]:
 @pytest.fixture(scope="module")
 def joined_lab(lab: Lab) -> Iterator[Lab]:
     """The same cluster, joined through a process of its own."""
-    engine = ray_engine(options(address=lab.info.address, local_cpus=None))
+    engine = ray_engine(options(address=lab.info.address, local_cpus=None, most_slots=2))
     info = engine.start()
     engine.put_clip(EVEN)
     engine.put_clip(ODD)
@@ -556,3 +556,29 @@ def test_the_emulated_processor_changes_float_results_and_warns_of_nothing() -> 
 
     assert digest() == digest()
     assert digest(**emulated_processor()) != digest()
+
+
+def test_what_is_nearest_to_an_adoption_goes_first(
+    each: Lab, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "evocodec.execution.dispatch")
+    stop = threading.Event()
+    many = [RateJob(Stage.FULL, "even", 3, qp) for qp in range(20, 32)]
+
+    def measure_many() -> None:
+        with suppress(Interrupted):
+            each.run(slowly(0.1), *many, name="c0001", stop=stop, verify=True)
+
+    other = threading.Thread(target=measure_many)
+    other.start()
+    try:
+        wait_for(lambda: each.engine.busy() == 2)
+        each.run(STORE, RateJob(Stage.HELD_OUT, "even", 3, 30.0), name="c0002", verify=True)
+        began = [record.getMessage().partition(" ")[0] for record in caplog.records]
+    finally:
+        stop.set()
+        other.join()
+    before = began[: began.index("c0002/even/q30/verify")]
+    encodes = [name for name in before if name.startswith("c0001") and name.endswith("encode")]
+    # In the order in which they were submitted, all twelve would have come first.
+    assert 2 <= len(encodes) < len(many), began

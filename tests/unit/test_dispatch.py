@@ -12,7 +12,8 @@ from evocodec.domain.video import StreamInfo
 from evocodec.execution.dispatch import Dispatch, Submitter
 from evocodec.execution.jobs import RateJob
 from evocodec.execution.messages import Encoded, Scored, TaskItem, TaskSpec, TaskStarted, Verified
-from evocodec.execution.worker_contract import Step, TaskLostError
+from evocodec.execution.task_queue import TaskQueue
+from evocodec.execution.worker_contract import Step, TaskLostError, Workers
 from tests.support.default_options import default_limits, default_policy
 
 JOB = RateJob(Stage.SMOKE, "clip", 1, 30.0)
@@ -75,11 +76,15 @@ class SilentWorkers(LossyWorkers):
         return [stream for stream in streams if stream]
 
 
+def queue_of(workers: Workers) -> TaskQueue:
+    return TaskQueue(workers, lambda: 2, lambda _: 0)
+
+
 def run(losses: Sequence[TaskLostError]) -> tuple[list[RateJob], list[int]]:
     points: list[RateJob] = []
     retries: list[int] = []
     dispatch = Dispatch(
-        Submitter(LossyWorkers(losses), {"clip": "frames"}, "source", lambda _: SPEC),
+        Submitter(queue_of(LossyWorkers(losses)), {"clip": "frames"}, "source", lambda _: SPEC),
         retries=2,
         phase_seconds=60.0,
         on_point=lambda job, _: points.append(job),
@@ -128,7 +133,7 @@ def test_a_silent_task_is_given_up_and_a_verifying_one_has_longer(step: Step, se
     points: list[RateJob] = []
     reasons: list[str] = []
     dispatch = Dispatch(
-        Submitter(SilentWorkers(step), {"clip": "frames"}, "source", lambda _: SPEC),
+        Submitter(queue_of(SilentWorkers(step)), {"clip": "frames"}, "source", lambda _: SPEC),
         retries=2,
         phase_seconds=0.1,
         on_point=lambda job, _: points.append(job),

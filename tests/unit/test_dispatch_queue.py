@@ -9,9 +9,12 @@ import pytest
 from evocodec.domain.errors import Interrupted
 from evocodec.domain.results import Stage
 from evocodec.execution.dispatch import Dispatch, Submitter
+from evocodec.execution.engine import tasks_ahead
 from evocodec.execution.jobs import RateJob
 from evocodec.execution.messages import TaskStarted
+from evocodec.execution.task_queue import TaskQueue
 from evocodec.execution.worker_contract import Step
+from tests.support.default_options import default_engine_options
 
 
 class OneSlot:
@@ -47,9 +50,9 @@ class OneSlot:
 
 
 def test_a_task_waits_until_it_begins() -> None:
-    stop = threading.Event()
+    stop, queue = threading.Event(), TaskQueue(OneSlot(), lambda: 1, lambda _: 0)
     dispatch = Dispatch(
-        Submitter(OneSlot(), {"city": None}, "", lambda job: None),  # type: ignore[arg-type, return-value]
+        Submitter(queue, {"city": None}, "", lambda job: None),  # type: ignore[arg-type, return-value]
         retries=0,
         phase_seconds=60,
         on_point=lambda job, point: None,
@@ -77,3 +80,22 @@ def test_a_task_waits_until_it_begins() -> None:
     thread.join()
     assert raised
     assert (dispatch.busy(), dispatch.waiting()) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("address", "most_slots", "slots", "ahead"),
+    [
+        ("", 0, 2, 1),  # a cluster of our own does not grow
+        ("", 0, 64, 8),
+        ("", 64, 2, 1),
+        ("head:6379", 64, 1, 63),  # the autoscaler sees what the largest cluster could run
+        ("head:6379", 64, 64, 8),
+        ("head:6379", 0, 1, 1),  # unknown: it doubles
+        ("head:6379", 0, 16, 16),
+    ],
+)
+def test_a_cluster_that_grows_is_given_more_than_it_can_take_now(
+    address: str, most_slots: int, slots: int, ahead: int
+) -> None:
+    options = default_engine_options(address=address, most_slots=most_slots)
+    assert tasks_ahead(options, slots) == ahead

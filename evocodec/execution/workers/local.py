@@ -9,7 +9,7 @@ import logging
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -27,11 +27,6 @@ from evocodec.video.clips import Clip
 _logger = logging.getLogger(__name__)
 _CLOSE_SECONDS = 10.0
 _START_SECONDS = 60.0
-_TASKS: Mapping[Step, Callable[..., Iterator[Any]]] = {
-    Step.ENCODE: tasks.encode_task,
-    Step.DECODE: tasks.decode_task,
-    Step.VERIFY: tasks.verify_task,
-}
 
 
 @dataclass(slots=True, eq=False)
@@ -98,7 +93,7 @@ class LocalWorkers:
 
     def start(self, step: Step, name: str, arguments: tuple[object, ...]) -> _Task:
         """Queue a task for the next free slot."""
-        return self.submit(name, lambda: _TASKS[step](*arguments))
+        return self.submit(name, lambda: tasks.TASKS[step](*arguments))
 
     def submit(self, name: str, call: Callable[[], Iterator[Any]]) -> _Task:
         """Queue anything that yields."""

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from functools import wraps
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -15,9 +14,9 @@ from ray.exceptions import (
     TaskCancelledError,
 )
 
-from evocodec.execution import tasks
 from evocodec.execution.contract import EngineOptions
 from evocodec.execution.messages import TaskItem, TaskStarted
+from evocodec.execution.tasks import TASKS
 from evocodec.execution.worker_contract import ObjectRef, Step, TaskLostError, TaskStream
 
 _ITEM_SECONDS = 30.0
@@ -34,11 +33,7 @@ class RayWorkers:
             max_retries=0,
             **task_resources(options),
         )
-        self._functions = {
-            Step.ENCODE: remote(_naming_its_node(tasks.encode_task)),
-            Step.DECODE: remote(_naming_its_node(tasks.decode_task)),
-            Step.VERIFY: remote(_naming_its_node(tasks.verify_task)),
-        }
+        self._run = remote(_run_on_node)
         self._places: WeakKeyDictionary[TaskStream, str] = WeakKeyDictionary()  # node ids
         self._gone: dict[str, str] = {}  # dead nodes' ids, and what they died of
 
@@ -57,7 +52,8 @@ class RayWorkers:
 
     def start(self, step: Step, name: str, arguments: tuple[object, ...]) -> TaskStream:
         """Submit a task under its name."""
-        return self._functions[step].options(name=name, num_returns="streaming").remote(*arguments)
+        named = self._run.options(name=name, num_returns="streaming")
+        return named.remote(TASKS[step], *arguments)
 
     def ready(self, streams: Sequence[TaskStream], seconds: float) -> Sequence[TaskStream]:
         """Return all that are ready once one of them is."""
@@ -109,18 +105,17 @@ def task_resources(options: EngineOptions) -> dict[str, Any]:
     }
 
 
-def _naming_its_node(
-    task: Callable[..., Iterator[object]],
-) -> Callable[..., Iterator[object]]:
-    @wraps(task)
-    def named(*arguments: object) -> Iterator[object]:
-        for item in task(*arguments):
-            if isinstance(item, TaskStarted):
-                yield replace(item, node_id=ray.get_runtime_context().get_node_id())
-            else:
-                yield item
+def _run_on_node(task: Callable[..., Iterator[object]], *arguments: object) -> Iterator[object]:
+    """Run a task, and name its node.
 
-    return named
+    One function for all of them: Ray shares slots between functions, and starts tasks in the order
+    in which they were submitted only where they are of the same one.
+    """
+    for item in task(*arguments):
+        if isinstance(item, TaskStarted):
+            yield replace(item, node_id=ray.get_runtime_context().get_node_id())
+        else:
+            yield item
 
 
 def _lost(error: RayError) -> TaskLostError:
