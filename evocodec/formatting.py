@@ -2,6 +2,7 @@
 
 import math
 import re
+from functools import lru_cache
 from typing import Final
 
 from evocodec.domain.errors import UserError
@@ -42,8 +43,12 @@ def duration(seconds: float | None) -> str:
     """Minutes and seconds, with hours from one hour on."""
     if seconds is None or not math.isfinite(seconds):
         return DASH
-    whole = max(int(seconds), 0)
-    hours, rest = divmod(whole, 3600)
+    return _whole_duration(max(int(seconds), 0))
+
+
+@lru_cache(maxsize=1024)  # the lines of a log are many in each second
+def _whole_duration(seconds: int) -> str:
+    hours, rest = divmod(seconds, 3600)
     minutes, rest = divmod(rest, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 

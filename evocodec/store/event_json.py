@@ -7,24 +7,24 @@ their defaults, and an event of an unknown kind is None.
 
 import logging
 from functools import cache
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError, to_json
 
 from evocodec.domain.errors import UserError
-from evocodec.domain.events import Event
+from evocodec.domain.events import Event, RunStarted
 from evocodec.store.old_events import upgrade
 
 _log = logging.getLogger(__name__)
 
 
 @cache
-def _adapter() -> TypeAdapter[Event]:
+def _adapter(not_a_number: Literal["strings", "null"] = "strings") -> TypeAdapter[Event]:
     # Built at first use: it takes a while, and most commands read no event.
     return TypeAdapter(
         Annotated[Event, Field(discriminator="kind")],
-        config=ConfigDict(ser_json_inf_nan="strings"),
+        config=ConfigDict(ser_json_inf_nan=not_a_number),
     )
 
 
@@ -38,10 +38,13 @@ def event_to_json(event: Event) -> str:
         return to_json(plain, inf_nan_mode="strings").decode("utf-8")
 
 
-def event_to_plain(event: Event) -> dict[str, Any]:
-    """Return the event as JSON types, all but not-a-number and infinities, which stay floats."""
-    plain: dict[str, Any] = _adapter().dump_python(event, mode="json")
-    return plain
+def event_to_ascii_json(event: Event) -> str:
+    """Return one line of ASCII JSON for other programs, with null for what is no number."""
+    try:
+        return _adapter("null").dump_json(event, ensure_ascii=True).decode("ascii")
+    except PydanticSerializationError:  # lone surrogates
+        plain = _valid_unicode(_adapter().dump_python(event))
+        return to_json(plain, inf_nan_mode="null", ensure_ascii=True).decode("ascii")
 
 
 def event_from_json(text: str) -> Event | None:
@@ -50,7 +53,7 @@ def event_from_json(text: str) -> Event | None:
     Raises UserError for an event of a known kind that is damaged or of an incompatible version.
     """
     try:
-        event = _adapter().validate_json(text)
+        event = _adapter().validator.validate_json(text)  # a run has a hundred thousand
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         if first["type"] == "union_tag_invalid":
@@ -61,7 +64,7 @@ def event_from_json(text: str) -> Event | None:
             f"an event in the ledger cannot be read ({place}: {first['msg']}). It is damaged, or a "
             "newer evocodec wrote it: upgrade evocodec and try again"
         ) from error
-    return upgrade(event)
+    return upgrade(event) if type(event) is RunStarted else event
 
 
 @cache

@@ -72,7 +72,7 @@ class Progress:
         self._clock = clock
         self._at = ""
         self._state = RunState()
-        self._since: dict[str, tuple[str, float]] = {}
+        self._since: dict[str, tuple[str, float | str]] = {}
         self._left: set[str] = set()
         self._begun = True
         self._points = 0
@@ -98,14 +98,16 @@ class Progress:
             if kind is ev.RunStarted:
                 self._leave_open()
                 self._begun = True
-            self._state.apply(event)
+            activity = self._state.apply(event)
             if kind is ev.PointMeasured:
                 self._points += 1
             elif kind in _RECENT:
                 self._recent.append(event)
-            self._left.discard(event.candidate_id)
-            if event.candidate_id and kind not in _SAME_STEP:
-                self._note_step(event.candidate_id)
+            candidate_id = event.candidate_id
+            if self._left:
+                self._left.discard(candidate_id)
+            if candidate_id and kind not in _SAME_STEP:
+                self._note_step(candidate_id, activity)
 
     @property
     def phase(self) -> RunPhase:
@@ -137,7 +139,7 @@ class Progress:
         with self._lock:
             return ProgressFacts(
                 self._state.facts(),
-                dict(self._since),
+                {name: (step, _seconds(at)) for name, (step, at) in self._since.items()},
                 tuple(sorted(self._left)),
                 self._points_before,
                 tuple(self._recent),
@@ -161,19 +163,26 @@ class Progress:
         self._left = set(self._since)
         self._points_before = self._points
 
-    def _note_step(self, candidate_id: str) -> None:
-        activity = self._state.activity(candidate_id)
+    def _note_step(self, candidate_id: str, activity: str) -> None:
         if not activity:
             self._since.pop(candidate_id, None)
-        elif self._since.get(candidate_id, ("", 0.0))[0] != activity:
-            self._since[candidate_id] = (activity, self._now())
+            return
+        known = self._since.get(candidate_id)
+        if known is None or known[0] != activity:
+            # Of a ledger's event the text is kept: few are ever asked for.
+            self._since[candidate_id] = (activity, self._at if self._clock is None else self._now())
 
     def _step(self, candidate: CandidateView, now: float, clips: int) -> CandidateStep:
-        since = self._since.get(candidate.candidate_id, ("", now))[1]
+        since = _seconds(self._since.get(candidate.candidate_id, ("", now))[1])
         if candidate.candidate_id in self._left:
             return CandidateStep(candidate, LEFT_OPEN, None, now - since)
         label, fraction = step_text(candidate, clips=clips)
         return CandidateStep(candidate, label, fraction, now - since)
+
+
+def _seconds(moment: float | str) -> float:
+    """A moment of the clock, or the time of an event, in seconds."""
+    return (epoch_seconds(moment) or 0.0) if isinstance(moment, str) else moment
 
 
 def step_text(candidate: CandidateView, *, clips: int) -> tuple[str, float | None]:

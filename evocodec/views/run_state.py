@@ -68,8 +68,12 @@ class RunState:
         if facts is not None:
             self._restore(facts)
 
-    def apply(self, event: ev.Event) -> None:
-        """Apply one event. Raises ValueError for an event of another run."""
+    def apply(self, event: ev.Event) -> str:
+        """Apply one event; return what its candidate is doing now, empty for one that has ended.
+
+        Raises:
+            ValueError: the event is of another run.
+        """
         key = event.key
         with self._lock:
             if event.run_id != self._run_id:
@@ -80,14 +84,14 @@ class RunState:
                 self._run_id = event.run_id
                 self._head = replace(self._head, run_id=event.run_id, started_at=event.at)
             if key in self._seen:
-                return
+                return self._activity(event.candidate_id)
             self._seen.add(key)
             apply = _APPLY.get(type(event))
             if apply is not None:
                 apply(self, event)
-            if event.candidate_id:
-                self._apply_to_candidate(event)
+            activity = self._apply_to_candidate(event) if event.candidate_id else ""
             self._last_at = event.at
+            return activity
 
     def view(self) -> RunView:
         """Return what is known so far."""
@@ -160,11 +164,9 @@ class RunState:
         with self._lock:
             return tuple(self._folds[name].view() for name in self._open)
 
-    def activity(self, candidate_id: str) -> str:
-        """Return what a candidate is doing, as text; empty for one that ended or is unknown."""
-        with self._lock:
-            found = self._folds.get(candidate_id)
-            return found.activity if found is not None and found.running else ""
+    def _activity(self, candidate_id: str) -> str:
+        found = self._folds.get(candidate_id)
+        return found.activity if found is not None and found.running else ""
 
     def finished(self, most: int) -> tuple[CandidateView, ...]:
         """Return the last candidates that ended, at most so many, in the order of opening."""
@@ -224,7 +226,7 @@ class RunState:
         known = self._anchors if event.primary else self._other_anchors
         known[event.curve.codec, event.curve.clip] = view
 
-    def _apply_to_candidate(self, event: ev.Event) -> None:
+    def _apply_to_candidate(self, event: ev.Event) -> str:
         name = event.candidate_id
         candidate = self._folds.get(name)
         if candidate is None:
@@ -237,10 +239,11 @@ class RunState:
             before = candidate.status, _ending_failure(candidate)
             candidate.apply(event)
             self._count(name, before, (candidate.status, _ending_failure(candidate)))
-            return
-        candidate.apply(event)
-        if kind in _MAY_LEAD:
-            self._apply_to_leaders(candidate, event)
+        else:
+            candidate.apply(event)
+            if kind in _MAY_LEAD:
+                self._apply_to_leaders(candidate, event)
+        return candidate.activity if candidate.status is CandidateStatus.RUNNING else ""
 
     def _apply_to_leaders(self, candidate: CandidateFold, event: ev.Event) -> None:
         match event:

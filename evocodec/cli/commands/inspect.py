@@ -23,7 +23,7 @@ from evocodec.cli.payload.run import (
     run_payload,
 )
 from evocodec.cli.render.candidate_page import candidate_page
-from evocodec.cli.render.event_log import EventLines, json_lines
+from evocodec.cli.render.event_log import EventLines
 from evocodec.cli.render.program_lines import DiffLines
 from evocodec.cli.render.run_summary import OutputPaths, resumable, summary_blocks
 from evocodec.cli.render.tables import candidates_table, facts
@@ -36,6 +36,7 @@ from evocodec.domain.events import Event, RunStopped
 from evocodec.domain.vocabulary import RunPhase
 from evocodec.formatting import duration, plural
 from evocodec.line_diff import unified_diff
+from evocodec.store.event_json import event_to_ascii_json
 from evocodec.views.bulk import collector_paused
 from evocodec.views.candidate import CandidateView
 from evocodec.views.run import RunView
@@ -304,7 +305,7 @@ def log(
         with nullcontext() if follow else collector_paused():
             for events in _batches(laboratory, run_id, candidate, follow=follow):
                 if session.json:
-                    session.write_lines(json_lines(events))
+                    session.write_lines(map(event_to_ascii_json, events))
                 else:
                     session.show(EventLines(events, began), soft_wrap=True)
 

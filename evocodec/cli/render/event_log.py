@@ -1,21 +1,16 @@
-"""Events as lines of the log: as text for people, as JSON for machines; made for very many."""
+"""Events as lines of the log, as text for people; made for very many."""
 
-import json
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Final
+from collections.abc import Sequence
+from functools import lru_cache
 
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.segment import Segment
 
 from evocodec.cli.display.lines import LONGEST, Line, LineStyle, describe
-from evocodec.cli.payload.run import plain
 from evocodec.cli.render.text import sanitize, shorten
 from evocodec.domain.clock import epoch_seconds
 from evocodec.domain.events import Event
 from evocodec.formatting import duration
-from evocodec.store.event_json import event_to_plain
-
-_JSON: Final = json.JSONEncoder(allow_nan=False)
 
 
 class EventLines:
@@ -45,17 +40,13 @@ class EventLines:
     def _parts(self, event: Event) -> tuple[Line, str, str, str]:
         line = describe(event)
         text = f" {shorten(line.text, LONGEST)}\n"
-        return line, f"{self._lead(event):>7}  ", f"{sanitize(line.who):<7}", text
+        return line, f"{self._lead(event):>7}  ", _who(line.who), text
 
     def _lead(self, event: Event) -> str:
         now = epoch_seconds(event.at)
         return duration(None if self._began is None or now is None else now - self._began)
 
 
-def json_lines(events: Iterable[Event]) -> Iterator[str]:
-    """Yield each event as one line of JSON, with null for what is no number; ASCII only."""
-    for event in events:
-        try:
-            yield _JSON.encode(event_to_plain(event))
-        except ValueError:  # not-a-number, or infinite
-            yield _JSON.encode(plain(event))
+@lru_cache(maxsize=1024)  # a candidate has a dozen lines, near one another
+def _who(name: str) -> str:
+    return f"{sanitize(name):<7}"
