@@ -5,10 +5,10 @@ of the clip: the same number and the same size.
 """
 
 import hashlib
-import re
 import subprocess
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from evocodec.anchors.measure import decode_and_measure
@@ -17,19 +17,21 @@ from evocodec.domain.errors import CandidateFailure, InfrastructureFailure, Sour
 from evocodec.domain.results import Cost, Metric, RatePoint, RdCurve
 from evocodec.video.clip_spec import ClipSource
 from evocodec.video.clips import Clip
-from evocodec.video.ffmpeg import ffmpeg_exe, probe
+from evocodec.video.conversion import conversion
+from evocodec.video.damage import require_sound
+from evocodec.video.declared import Probe
+from evocodec.video.ffmpeg import DecodeOutcome, decoding, ffmpeg_exe, probe
 from evocodec.video.ffmpeg_input import open_input
-from evocodec.video.sources import opened
+from evocodec.video.ffmpeg_messages import cause
+from evocodec.video.sources import LocalVideo, opened
 
 BASELINE = "baseline"
 """What a curve of a person's files is called."""
 
 _MUXERS = {"hevc": "hevc", "h264": "h264", "av1": "obu", "vvc": "vvc"}
 _COPY_SECONDS = 600
-_LOSSLESS_COLOURS = (
-    "scale=out_color_matrix=bt709:out_range=tv:sws_dither=none:"
-    "flags=accurate_rnd+full_chroma_int+bitexact"
-)
+# Length prefixes become start codes; otherwise ffmpeg guesses, and takes some lengths for those.
+_START_CODES = {"hevc": "hevc_mp4toannexb", "h264": "h264_mp4toannexb", "vvc": "vvc_mp4toannexb"}
 
 
 def user_encode_curve(clip: Clip, files: Sequence[str], *, vmaf: bool = False) -> RdCurve:
@@ -60,24 +62,28 @@ def bits_ratio(curve: RdCurve, point: RatePoint, metric: Metric = Metric.PSNR_Y)
 
 
 def _measure_file(clip: Clip, path: str, index: int, *, vmaf: bool) -> RatePoint:
+    source = ClipSource(BASELINE, path)
     with (
-        opened(ClipSource(BASELINE, path)) as video,
+        opened(source) as video,
         tempfile.TemporaryDirectory(prefix="evocodec-baseline-") as folder,
     ):
-        codec = _codec_of(video.path, path)
-        raw = Path(folder) / f"stream.{_MUXERS[codec]}"
-        _copy_stream(video.path, raw, path)
-        declared = probe(str(raw))
-        converted = declared.colour_range == "pc" or declared.matrix not in ("", "bt709")
-        try:
-            quality, usage = decode_and_measure(
-                clip, raw, vmaf=vmaf, filters=_LOSSLESS_COLOURS if converted else ""
+        codec = video.declared.codec
+        if codec not in _MUXERS:
+            raise SourceError(
+                f"{path}: its video is {codec}; a baseline is HEVC, AVC (h264), AV1 or VVC, raw or "
+                "in MP4 or MKV"
             )
+        require_sound(source, video, "format=yuv420p", _decoded(video))
+        raw = Path(folder) / f"stream.{_MUXERS[codec]}"
+        _copy_stream(video.path, raw, path, codec)
+        filters = conversion(_colours(video.declared, probe(str(raw))))
+        try:
+            quality, usage = decode_and_measure(clip, raw, vmaf=vmaf, filters=filters)
         except CandidateFailure as error:
             raise SourceError(
                 f"{path}: {error.message}; it must hold exactly the {clip.stream.frame_count} "
-                f"frames of {clip.name}: name the same part of the source with --clip, for "
-                f"example `{clip.source.path}@0-64`"
+                f"frames of {clip.name}: encode exactly those, or name the part of the source that "
+                f"it holds with --clip, for example `{clip.source.path}@{_part(clip)}`"
             ) from error
         except SourceError as error:
             raise SourceError(f"{path} cannot be compared with {clip.name}: {error}") from error
@@ -100,32 +106,35 @@ def _measure_file(clip: Clip, path: str, index: int, *, vmaf: bool) -> RatePoint
     )
 
 
-def _codec_of(local: str, path: str) -> str:
-    with open_input(Path(local)) as source:
-        done = subprocess.run(
-            [ffmpeg_exe(), "-hide_banner", *source.options],
-            capture_output=True,
-            timeout=_COPY_SECONDS,
-            check=False,
-            pass_fds=source.descriptors,
-        )
-    report = done.stderr.decode("utf-8", "replace")
-    match = re.search(r"^\s*Stream #\S+: Video: (\w+)", report, flags=re.MULTILINE)
-    codec = match[1] if match else "nothing"
-    if codec not in _MUXERS:
-        raise SourceError(
-            f"{path}: its video is {codec}; a baseline is HEVC, AVC (h264), AV1 or VVC, raw or in "
-            "MP4 or MKV"
-        )
-    return codec
+def _part(clip: Clip) -> str:
+    start = clip.source.start_frame
+    return f"{start}-{start + max(1, clip.stream.frame_count // 2)}"
 
 
-def _copy_stream(local: str, raw: Path, path: str) -> None:
+def _decoded(video: LocalVideo) -> DecodeOutcome:
+    """Decode a file as it is: what its decoder complains of is damage, not quality."""
+    with decoding(video.path, "format=yuv420p") as decoder:
+        for _ in decoder.frames():
+            pass
+    return decoder.outcome
+
+
+def _colours(container: Probe, stream: Probe) -> Probe:
+    """What the stream declares, or else its container: copying it out loses the container's."""
+    return replace(
+        stream,
+        colour_range=stream.colour_range or container.colour_range,
+        matrix=stream.matrix or container.matrix,
+    )
+
+
+def _copy_stream(local: str, raw: Path, path: str, codec: str) -> None:
+    start_codes = ("-bsf:v", _START_CODES[codec]) if codec in _START_CODES else ()
     with open_input(Path(local)) as source:
         done = subprocess.run(
             [
                 *(ffmpeg_exe(), "-v", "error", *source.options),
-                *("-map", "0:V:0", "-c", "copy", "-f", raw.suffix[1:], str(raw)),
+                *("-map", "0:V:0", "-c", "copy", *start_codes, "-f", raw.suffix[1:], str(raw)),
             ],
             capture_output=True,
             timeout=_COPY_SECONDS,
@@ -133,5 +142,8 @@ def _copy_stream(local: str, raw: Path, path: str) -> None:
             pass_fds=source.descriptors,
         )
     if done.returncode != 0 or not raw.exists() or raw.stat().st_size == 0:
-        fields = done.stderr.decode("utf-8", "replace").strip()[-300:]
-        raise SourceError(f"{path}: its video stream cannot be copied out: {fields}")
+        why = cause(done.stderr.decode("utf-8", "replace"))
+        raise SourceError(
+            f"{path}: its video stream cannot be copied out: {why}; make the file again, or name "
+            "the raw stream of its encoder"
+        )

@@ -168,6 +168,7 @@ def _report(
         equal_quality_ratio=_equal_quality_ratio(anchored_clip, curve),
         comparisons=_comparisons(anchored_clip, curve, request.metrics),
         problem=problem,
+        notices=anchored_clip.clip.notices,
     )
 
 

@@ -40,8 +40,11 @@ def add_clip(
     origin: str = "",
     licence: str = "",
     notes: str = "",
+    on_notice: Callable[[str], None] = lambda _notice: None,
 ) -> Entry:
     """Decode a clip, hash and describe it, and write it into a set.
+
+    ``on_notice`` hears what was chosen or assumed in reading the file.
 
     Raises:
         ConfigError: a name that cannot be one, or is taken.
@@ -54,6 +57,8 @@ def add_clip(
     check_name(source.name, "clip")
     current_test_sets().with_entry(_entry_of(set_name, source))  # asked before anything slow
     clip = load_clip(source)
+    for notice in clip.notices:
+        on_notice(notice)
     found = _described(clip, _entry_of(set_name, source))
     # Between reading and writing the file, another command could add a clip that would be lost.
     with clip_cache().exclusively("clips.lock"):

@@ -26,7 +26,7 @@ from evocodec.sandbox.launcher import Launcher
 from evocodec.sandbox.policy import Limits
 from evocodec.video.clip_cache import clip_cache
 from evocodec.video.clip_spec import ClipSource
-from evocodec.video.clips import clip_info, iter_source
+from evocodec.video.clips import iter_source, video_info
 from evocodec.video.data_options import S3_SCHEME
 from evocodec.video.s3_source import upload
 from evocodec.video.sources import fetched
@@ -63,7 +63,8 @@ def encode_file(
     writer, program = lab.resolver.program(version)
     video = _one_source(source)
     on_progress("counting frames", 0, 0)
-    stream = clip_info(video)
+    info = video_info(video)
+    stream = info.stream
     limits = limits_for(make_limits(lab.settings), stream)
     frames = _SourceFrames(video, stream, on_progress)
     with local_launcher(lab.settings) as launcher, _written(output) as file:
@@ -83,6 +84,7 @@ def encode_file(
         bits=8 * size,
         seconds=seconds,
         psnr_y_db=psnr,
+        notices=info.notices,
     )
 
 

@@ -15,7 +15,8 @@ class AnchorReport:
     ``operating_ratio`` is its bits over the primary's at the operating quality, None where it does
     not reach that; ``equal_quality_ratio`` the same for a single file, at the file's own quality.
     ``comparisons`` are against the primary and empty for that itself. ``command`` makes one rate
-    point. ``problem`` says why there is no curve.
+    point. ``problem`` says why there is no curve, or no figure. ``notices`` say what was chosen or
+    assumed in reading the clip.
     """
 
     curve: RdCurve
@@ -30,6 +31,7 @@ class AnchorReport:
     equal_quality_ratio: float | None
     comparisons: Mapping[Metric, Comparison]
     problem: str = ""
+    notices: tuple[str, ...] = ()
 
     @property
     def is_primary(self) -> bool:
@@ -80,7 +82,10 @@ class EvaluationReport:
 
 @dataclass(frozen=True, slots=True)
 class EncodeReport:
-    """A coded file; ``psnr_y_db`` is None when the result was not decoded again."""
+    """A coded file; ``psnr_y_db`` is None when the result was not decoded again.
+
+    ``notices`` say what was chosen or assumed in reading the source.
+    """
 
     output: str
     writer: str
@@ -89,6 +94,7 @@ class EncodeReport:
     bits: int
     seconds: float
     psnr_y_db: float | None
+    notices: tuple[str, ...] = ()
 
     @property
     def bitrate_kbps(self) -> float:

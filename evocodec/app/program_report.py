@@ -128,10 +128,19 @@ def assemble(
         score=score,
         environment=describe_environment(setup.isolation, request.command, utc_now()),
         confidence=level,
-        notices=(*notices_of(setup.settings, subject), *notices),
+        notices=(*notices_of(setup.settings, subject), *clip_notices(setup), *notices),
         means=mean_rates(comparisons, level),
         difference=difference,
         trade_offs=(*codec_trade_offs(subject, references, clips), *others),
+    )
+
+
+def clip_notices(setup: MeasurementSetup) -> tuple[str, ...]:
+    """What was chosen or assumed in reading each clip's file."""
+    return tuple(
+        f"{name}: {notice}."
+        for name, anchored_clip in setup.anchored.items()
+        for notice in anchored_clip.clip.notices
     )
 
 

@@ -1,11 +1,12 @@
-"""Clip syntax: ``PATH[@START-END][:WxH+X+Y][:WxH][,raw=WxH,FPS[,FORMAT[,RANGE]]]``."""
+"""Clip syntax: ``PATH[@START-END][:WxH+X+Y][:WxH][,fps=FPS | ,raw=WxH,FPS[,FORMAT[,RANGE]]]``."""
 
 import re
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 from evocodec.domain.errors import SourceError
-from evocodec.video.raw_video import RawFormat, parse_raw
+from evocodec.video.raw_video import RawFormat, parse_rate, parse_raw
 
 GRAMMAR = "PATH[@START-END][:WxH], END exclusive, for example clip.mkv@0-32:320x180"
 _CROP_GRAMMAR = "WxH+X+Y, for example clip.mkv:640x360+32+16"
@@ -18,8 +19,8 @@ class ClipSource:
     ``path`` is a file or ``s3://bucket/key``. ``frames`` None means all frames from ``start_frame``
     on. ``crop`` is (x, y, width, height) in luma samples of the decoded picture, x and y even.
     ``scale`` is (width, height) after cropping, by area averaging. ``raw`` describes the samples of
-    a file without a header. ``sha256`` is the expected digest of all samples of the clip, where it
-    is known.
+    a file without a header. ``fps`` is the rate in frames/s where the file is not to be believed,
+    or states none. ``sha256`` is the expected digest of all samples of the clip, where it is known.
     """
 
     name: str
@@ -32,6 +33,7 @@ class ClipSource:
     licence: str = ""
     raw: RawFormat | None = None
     sha256: str = ""
+    fps: Fraction | None = None
 
 
 def parse_clip(text: str) -> ClipSource:
@@ -40,7 +42,9 @@ def parse_clip(text: str) -> ClipSource:
     ``START`` counts from 0, ``END`` is exclusive and may be left out (``@100-``); ``WxH+X+Y`` cuts
     out a part of the picture, and ``WxH`` scales. Raises ``SourceError``.
     """
-    path, raw = text.strip(), None
+    path, raw, fps = text.strip(), None, None
+    if match := re.fullmatch(r"(.*),fps=([^,]*)", path):
+        path, fps = match[1], parse_rate(match[2], text)
     if match := re.fullmatch(r"(.*),raw=(.*)", path):
         path, raw = match[1], parse_raw(match[2], text)
     path, scale = _take_scale(path, text)
@@ -60,6 +64,7 @@ def parse_clip(text: str) -> ClipSource:
         origin=path,
         licence="as its owner says",
         raw=raw,
+        fps=fps,
     )
 
 
@@ -74,7 +79,8 @@ def format_clip(source: ClipSource) -> str:
         text += f":{width}x{height}+{x}+{y}"
     if source.scale is not None:
         text += f":{source.scale[0]}x{source.scale[1]}"
-    return text + (f",raw={source.raw}" if source.raw is not None else "")
+    text += f",raw={source.raw}" if source.raw is not None else ""
+    return text + (f",fps={source.fps}" if source.fps is not None else "")
 
 
 def _take_scale(path: str, text: str) -> tuple[str, tuple[int, int] | None]:

@@ -8,13 +8,18 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 
+from evocodec.codec.container import MAX_FPS
 from evocodec.domain.errors import SourceError
 from evocodec.domain.video import Frame, StreamInfo
 from evocodec.regular_files import SETTINGS_BYTES, read_regular
 from evocodec.video.clip_cache import clip_cache
 from evocodec.video.clip_spec import ClipSource
-from evocodec.video.ffmpeg import Probe, count_frames, decoding
+from evocodec.video.conversion import conversion
+from evocodec.video.damage import require_sound
+from evocodec.video.declared import Probe
+from evocodec.video.ffmpeg import Decoding, decoding
 from evocodec.video.frame_store import collect, find_frames
+from evocodec.video.frame_times import Timing, measured_rate
 from evocodec.video.sources import LocalVideo, opened
 from evocodec.video.y4m import MAX_SIDE, pack_frame
 
@@ -32,7 +37,8 @@ class Clip:
     """Decoded frames, with a digest of their samples, size and frame rate.
 
     ``frames`` are in memory if they are few, and are else read from a file one at a time: keep only
-    one or two of them. Index, slice and iteration work for both.
+    one or two of them. Index, slice and iteration work for both. ``notices`` say what was chosen
+    or assumed in reading the file.
     """
 
     name: str
@@ -40,6 +46,7 @@ class Clip:
     frames: Sequence[Frame] = field(compare=False, repr=False)  # the digest stands for them
     sha256: str
     source: ClipSource
+    notices: tuple[str, ...] = field(default=(), compare=False)
 
     def head(self, count: int) -> "Clip":
         """Return the first ``count`` frames under the same name.
@@ -50,7 +57,8 @@ class Clip:
             raise ValueError(f"{self.name}: {count} of {len(self.frames)} frames asked for")
         if count == len(self.frames):
             return self
-        return make_clip(self.source, self.stream, self.frames[:count])
+        part = make_clip(self.source, self.stream, self.frames[:count])
+        return replace(part, notices=self.notices)
 
 
 def make_clip(source: ClipSource, stream: StreamInfo, frames: Sequence[Frame]) -> Clip:
@@ -80,13 +88,17 @@ def decode_afresh(source: ClipSource) -> Clip:
 
 def _decode(source: ClipSource, video: LocalVideo) -> Clip:
     filters = _filters(source, video)
-    strict = source.frames is None
-    with decoding(video.path, filters, strict=strict, feed=video.feed) as decoder:
+    with decoding(video.path, filters, feed=video.feed) as decoder:
         stream = StreamInfo(decoder.width, decoder.height, decoder.fps, 1)
         frames, writer = collect(decoder.frames(), stream)
     try:
+        require_sound(source, video, filters, decoder.outcome)
         _check_count(source, len(frames))
-        clip = make_clip(source, stream, frames)
+        timing = _timing(source, video, decoder)
+        stream = replace(stream, fps=timing.fps)
+        clip = replace(
+            make_clip(source, stream, frames), notices=_notices(video.notices, timing.notice)
+        )
         if writer is None:
             return clip
         kept = writer.keep(clip.sha256)
@@ -113,10 +125,13 @@ def _cached_clip(source: ClipSource, identity: str) -> Clip | None:
         kept = json.loads(read_regular(clip_cache().folder / f"{identity}.clip", SETTINGS_BYTES))
         stream = StreamInfo(kept["width"], kept["height"], Fraction(kept["fps"]), kept["frames"])
         sha256 = str(kept["sha256"])
+        notices = tuple(map(str, kept["notices"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None
     frames = find_frames(sha256, stream)
-    return None if frames is None else Clip(source.name, stream, frames, sha256, source)
+    if frames is None:
+        return None
+    return Clip(source.name, stream, frames, sha256, source, notices)
 
 
 def _remember(clip: Clip, identity: str) -> None:
@@ -127,6 +142,7 @@ def _remember(clip: Clip, identity: str) -> None:
         "height": stream.height,
         "fps": str(stream.fps),
         "frames": stream.frame_count,
+        "notices": clip.notices,
     }
     file = clip_cache().folder / f"{identity}.clip"
     part = file.with_suffix(".clip.new")
@@ -137,13 +153,14 @@ def _remember(clip: Clip, identity: str) -> None:
 def iter_source(source: ClipSource) -> Iterator[Frame]:
     """Yield frames of a source as they are decoded; constant memory for any length.
 
-    Closing the generator ends the decoder. Raises ``SourceError`` as ``load_clip`` does, but does
-    not check the number of frames.
+    Closing the generator ends the decoder. Raises ``SourceError`` as ``load_clip`` does, for damage
+    at the end, but does not check the number of frames.
     """
     with opened(source) as video:
-        filters, strict = _filters(source, video), source.frames is None
-        with decoding(video.path, filters, strict=strict, feed=video.feed) as decoder:
+        filters = _filters(source, video)
+        with decoding(video.path, filters, feed=video.feed) as decoder:
             yield from decoder.frames()
+        require_sound(source, video, filters, decoder.outcome)
 
 
 def iter_frames(
@@ -158,18 +175,36 @@ def iter_frames(
     yield from iter_source(ClipSource(path, path, frames, start_frame, crop, scale))
 
 
-def clip_info(source: ClipSource) -> StreamInfo:
-    """Return size, rate and exact length of what ``iter_source`` yields, by decoding once.
+@dataclass(frozen=True, slots=True)
+class VideoInfo:
+    """Size, rate and exact length of a source, and what was chosen or assumed in reading it."""
 
-    The length that a container declares may be wrong. Raises as ``load_clip`` does.
+    stream: StreamInfo
+    declared: Probe
+    notices: tuple[str, ...]
+
+
+def video_info(source: ClipSource) -> VideoInfo:
+    """Examine what ``iter_source`` yields, by decoding once; memory does not grow with its length.
+
+    The length and the rate that a container declares may be wrong. Raises as ``load_clip`` does.
     """
     with opened(source) as video:
         filters = _filters(source, video)
-        with decoding(video.path, filters, strict=False, feed=video.feed) as decoder:
-            shape = StreamInfo(decoder.width, decoder.height, decoder.fps, 1)
-        count = count_frames(video.path, filters, feed=video.feed)
-    _check_count(source, count)
-    return replace(shape, frame_count=count)
+        count = 0
+        with decoding(video.path, filters, feed=video.feed) as decoder:
+            for _ in decoder.frames():
+                count += 1
+        require_sound(source, video, filters, decoder.outcome)
+        _check_count(source, count)
+        timing = _timing(source, video, decoder)
+    stream = StreamInfo(decoder.width, decoder.height, timing.fps, count)
+    return VideoInfo(stream, video.declared, _notices(video.notices, timing.notice))
+
+
+def clip_info(source: ClipSource) -> StreamInfo:
+    """Return size, rate and exact length of what ``iter_source`` yields; as ``video_info``."""
+    return video_info(source).stream
 
 
 def stream_info(path: str) -> StreamInfo:
@@ -201,6 +236,7 @@ def default_clips() -> tuple[ClipSource, ...]:
             name="dog",
             path=str(_MEDIA / "dog_320x180.mkv"),
             frames=DOG_FRAMES,
+            fps=Fraction(3001, 100),  # its first frame is shown for six
             origin="VID_20191220_170832.mp4 (c) 2019-2020 Joao Eriberto Mota Filho, "
             "forensics-samples, scaled to 320x180",
             licence="CC-BY-SA-4.0",
@@ -221,6 +257,30 @@ def _carphone_path() -> Path:
     )
 
 
+def _timing(source: ClipSource, video: LocalVideo, decoder: Decoding) -> Timing:
+    """Return the rate of the frames that came; raw video and Y4M have the rate that is stated."""
+    if source.fps is not None:
+        return Timing(source.fps)
+    if video.feed is not None or video.declared.container.startswith("yuv4mpegpipe"):
+        timing = Timing(decoder.fps)
+    else:
+        # How long a part lasts is not known from the whole, nor from a file with sound.
+        whole = source.frames is None and not source.start_frame and not video.declared.sound
+        duration = video.declared.duration if whole else None
+        timing = measured_rate(decoder.outcome.times, decoder.fps, duration=duration)
+    if not 0 < timing.fps <= MAX_FPS:
+        raise SourceError(
+            f"{source.path}: its rate of {float(timing.fps):g} frames/s is beyond {MAX_FPS}; write "
+            "it anew at a rate that is meant, for example with `ffmpeg -i IN -vf setpts=N/30/TB "
+            "-r 30 OUT.mkv`"
+        )
+    return timing
+
+
+def _notices(said: tuple[str, ...], timing: str) -> tuple[str, ...]:
+    return (*said, timing) if timing else said
+
+
 def _filters(source: ClipSource, video: LocalVideo) -> str:
     declared, frames = video.declared, source.frames
     end = "" if frames is None else f":end_frame={video.start_frame + frames}"
@@ -234,20 +294,7 @@ def _filters(source: ClipSource, video: LocalVideo) -> str:
         raise SourceError(
             f"{source.path}: cannot scale to {scale[0]}x{scale[1]}; write WxH, for example 320x180"
         )
-    if scale is not None or not declared.is_native:
-        size = "" if scale is None else f"w={scale[0]}:h={scale[1]}:"
-        chain.append(
-            f"scale={size}{_input_colours(declared, stated=video.feed is not None)}"
-            "out_color_matrix=bt709:out_range=tv:"
-            "flags=area+accurate_rnd+full_chroma_int+bitexact"
-        )
-    return ",".join([*chain, "format=yuv420p"])
-
-
-def _input_colours(declared: Probe, *, stated: bool) -> str:
-    """Return colour options for the scaler that neither the file nor ffmpeg states."""
-    matrix = "" if declared.matrix else "in_color_matrix=bt709:"
-    return f"in_range={declared.colour_range}:{matrix}" if stated else matrix
+    return ",".join([*chain, conversion(declared, size=scale, stated=video.feed is not None)])
 
 
 def _check_crop(path: str, crop: tuple[int, int, int, int], width: int, height: int) -> None:

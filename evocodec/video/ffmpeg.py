@@ -6,13 +6,13 @@ about 10 dB of PSNR.
 """
 
 import os
-import re
 import subprocess
 import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from fractions import Fraction
 from functools import cache
 from io import BufferedReader
 from pathlib import Path
@@ -23,32 +23,15 @@ import imageio_ffmpeg
 from evocodec.domain.errors import InfrastructureFailure, SourceError
 from evocodec.domain.video import Frame
 from evocodec.regular_files import why_not_regular
+from evocodec.video.declared import Probe, parse_report
 from evocodec.video.ffmpeg_input import open_input, piped_input
+from evocodec.video.ffmpeg_messages import cause
+from evocodec.video.frame_times import FrameTimes, parse_times
 from evocodec.video.y4m import Y4mReader
 
-_SAME_MATRIX = ("", "bt709", "unknown")
 _PROBE_SECONDS = 60
 _PIECE_BYTES = 1 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class Probe:
-    """Declared properties of the first video stream of a file, after rotation."""
-
-    width: int
-    height: int
-    pixel_format: str
-    colour_range: str  # "tv", "pc" or "" when the file does not say
-    matrix: str  # ffmpeg's name of the YUV matrix, or "" when the file does not say
-
-    @property
-    def is_native(self) -> bool:
-        """Whether samples need no conversion."""
-        return (
-            self.pixel_format == "yuv420p"
-            and self.colour_range != "pc"
-            and self.matrix in _SAME_MATRIX
-        )
+_REPORT_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,52 +94,41 @@ def probe(path: str) -> Probe:
             pass_fds=source.descriptors,
         )
     report = done.stderr.decode("utf-8", "replace")
-    streams = re.findall(r"^\s*Stream #\S+: Video: (.*)$", report, flags=re.MULTILINE)
-    streams = [line for line in streams if "(attached pic)" not in line]
-    if streams:
-        declared = parse_video_line(streams[0])
-        if re.search(r"rotation of -?90", report):  # ffmpeg turns phone videos upright
-            declared = replace(declared, width=declared.height, height=declared.width)
+    declared = parse_report(report)
+    if declared is not None:
         return declared
     if "Stream #" in report:
         raise SourceError(f"{path}: has no video stream (sound only?); name a video file")
     raise SourceError(
-        f"{path}: ffmpeg cannot read it: {_last_line(report)}; it is damaged or not a video"
+        f"{path}: ffmpeg cannot read it: {cause(report)}; it is damaged or not a video: get "
+        "a whole copy, and see whether another program plays it"
     )
 
 
-def parse_video_line(line: str) -> Probe:
-    """Parse what follows ``Video:`` in ffmpeg's report of an input."""
-    fields = re.findall(r"(?:[^,(]|\([^)]*\))+", line)
-    match = re.match(r"\s*(\w+)(?:\(([^)]*)\))?", fields[1] if len(fields) > 1 else "")
-    size = re.search(r", (\d+)x(\d+)", line)
-    if match is None or match[1] == "none" or size is None:
-        raise SourceError(f"the video stream has no size or pixel format to decode: {line}")
-    notes = [note.strip() for note in (match[2] or "").split(",")]
-    colour_range = next((note for note in notes if note in ("tv", "pc")), "")
-    spaces = [note for note in notes if "/" in note or note.startswith(("bt", "smpte", "fcc"))]
-    matrix = spaces[0].split("/")[0] if spaces else ""
-    if match[1].startswith("yuvj"):
-        colour_range = "pc"
-    return Probe(
-        width=int(size[1]),
-        height=int(size[2]),
-        pixel_format=match[1],
-        colour_range=colour_range,
-        matrix="" if matrix == "unknown" else matrix,
-    )
+@dataclass(frozen=True, slots=True)
+class DecodeOutcome:
+    """What one decode came to.
+
+    ``clean`` frames had come when ffmpeg complained for the first time; ``complaint`` is empty
+    where it did not. ``times`` are the timestamps of the frames.
+    """
+
+    count: int
+    clean: int
+    complaint: str
+    times: FrameTimes
 
 
 class Decoding:
-    """A running decoder: size and rate of its output, and its frames."""
+    """A running decoder: size and rate of its output, its frames, and what it complained of."""
 
     def __init__(
-        self, process: subprocess.Popen[bytes], complaints: BinaryIO, path: str, *, strict: bool
+        self, process: subprocess.Popen[bytes], complaints: BinaryIO, clock: BinaryIO, path: str
     ) -> None:
         self._process = process
         self._complaints = complaints
-        self._path = path
-        self._strict = strict
+        self._clock = clock
+        self._outcome: DecodeOutcome | None = None
         pipe = cast(BufferedReader, process.stdout)
         if not pipe.peek(1):
             process.wait()
@@ -169,75 +141,89 @@ class Decoding:
         self.fps = self._reader.fps
 
     def frames(self) -> Iterator[Frame]:
-        """Yield every frame; raises ``SourceError`` at the end if the file was damaged."""
-        count = 0
+        """Yield every frame that comes; ``outcome`` is known after the last one."""
+        count, clean = 0, None
         for frame in self._reader.frames():
+            # A decoder complains of a frame before it hands it on.
+            if clean is None and self._complained():
+                clean = count
             yield frame
             count += 1
         code = self._process.wait()
         complaint = self._complaint()
-        if code != 0 or (self._strict and complaint):
-            raise SourceError(
-                f"{self._path}: damaged or truncated: {complaint or f'ffmpeg exit {code}'}; "
-                f"{count} frames could be decoded: ask for frames before the damage, for example "
-                f"`{self._path}@0-{max(1, count - 1)}`, or get a whole copy of the file"
-            )
+        if code != 0 and not complaint:
+            complaint = f"ffmpeg exit {code}"
+        self._clock.seek(0)
+        times = parse_times(line.decode("ascii", "replace") for line in self._clock)
+        self._outcome = DecodeOutcome(count, count if clean is None else clean, complaint, times)
+
+    @property
+    def outcome(self) -> DecodeOutcome:
+        """What the decode came to; raises ``RuntimeError`` before its end."""
+        if self._outcome is None:
+            raise RuntimeError("the decoder has not come to its end")
+        return self._outcome
+
+    def _complained(self) -> bool:
+        return os.fstat(self._complaints.fileno()).st_size > 0 and bool(self._complaint())
 
     def _complaint(self) -> str:
-        self._complaints.seek(0)
-        return _last_line(self._complaints.read().decode("utf-8", "replace"))
+        # By position: ffmpeg writes on at the place that a seek here would move.
+        report = os.pread(self._complaints.fileno(), _REPORT_BYTES, 0)
+        return cause(report.decode("utf-8", "replace"))
 
 
 @contextmanager
 def decoding(
-    path: str, filters: str, *, strict: bool, feed: Feed | None = None
+    path: str,
+    filters: str,
+    *,
+    feed: Feed | None = None,
+    threads: int | None = None,
+    seek_seconds: Fraction | None = None,
 ) -> Iterator[Decoding]:
     """Start a decoder that yields 8-bit 4:2:0 frames after ``filters``; ends with the block.
 
-    Every frame of the file comes once: none is dropped or repeated to fit a rate. ``strict`` turns
-    damage that ffmpeg conceals into an error. With a ``feed``, ``path`` is only the name in
-    messages. Raises ``SourceError``.
+    Every frame of the file comes once: none is dropped or repeated to fit a rate. Damage is no
+    error here: ``Decoding.outcome`` tells. With ``seek_seconds`` the decoder starts at the keyframe
+    before that time. With a ``feed``, ``path`` is only the name in messages. Raises
+    ``SourceError``.
     """
-    command = (
-        *("-v", "error", "-map", "0:V:0", "-fps_mode", "passthrough", "-vf", filters),
-        *("-pix_fmt", "yuv420p", "-f", "yuv4mpegpipe", "-"),
-    )
+    before = () if seek_seconds is None else ("-ss", f"{float(seek_seconds):.6f}")
+    if threads is not None:
+        before = (*before, "-threads", str(threads))
     with (
         tempfile.TemporaryFile() as complaints,
-        _running(path, feed, command, complaints) as process,
+        tempfile.TemporaryFile() as clock,
     ):
-        yield Decoding(process, complaints, path, strict=strict)
-
-
-def count_frames(path: str, filters: str, *, feed: Feed | None = None) -> int:
-    """Count the frames that ``decoding`` yields, by decoding."""
-    command = (
-        *("-v", "error", "-map", "0:V:0", "-fps_mode", "passthrough", "-vf", filters),
-        *("-f", "null", "-progress", "pipe:1", "-"),
-    )
-    with (
-        tempfile.TemporaryFile() as complaints,
-        _running(path, feed, command, complaints) as process,
-    ):
-        report = cast(BinaryIO, process.stdout).read().decode("ascii", "replace")
-    counts: list[str] = re.findall(r"^frame=\s*(\d+)", report, flags=re.MULTILINE)
-    return int(counts[-1]) if counts else 0
+        command = (
+            *("-map", "0:V:0", "-fps_mode", "passthrough", "-vf", filters, "-pix_fmt", "yuv420p"),
+            *("-stats_enc_pre", f"/dev/fd/{clock.fileno()}", "-stats_enc_pre_fmt", "{ptsi} {tbi}"),
+            *("-f", "yuv4mpegpipe", "-"),
+        )
+        with _running(path, feed, before, command, complaints, clock.fileno()) as process:
+            yield Decoding(process, complaints, clock, path)
 
 
 @contextmanager
 def _running(
-    path: str, feed: Feed | None, command: tuple[str, ...], stderr: BinaryIO
+    path: str,
+    feed: Feed | None,
+    before: tuple[str, ...],
+    command: tuple[str, ...],
+    stderr: BinaryIO,
+    clock: int,
 ) -> Iterator[subprocess.Popen[bytes]]:
     stdin = subprocess.DEVNULL if feed is None else subprocess.PIPE
     opening = nullcontext(piped_input(feed.options)) if feed else open_input(check_readable(path))
     with (
         opening as source,
         subprocess.Popen(
-            [ffmpeg_exe(), *source.options, *command],
+            [ffmpeg_exe(), "-v", "error", *before, *source.options, *command],
             stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=stderr,
-            pass_fds=source.descriptors,
+            pass_fds=(*source.descriptors, clock),
         ) as process,
     ):
         feeder = None
@@ -264,9 +250,3 @@ def _pour(feed: Feed, pipe: BinaryIO) -> None:
                     return
                 pipe.write(data)
                 place += len(data)
-
-
-def _last_line(report: str) -> str:
-    lines = [line.strip() for line in report.splitlines() if line.strip()]
-    telling = [line for line in lines if not line.startswith(("Error opening", "At least one"))]
-    return (telling or lines or [""])[-1][:300]

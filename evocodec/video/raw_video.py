@@ -41,6 +41,14 @@ _Y4M_SPACES = {
     "422p10": "yuv422p10le",
     "444p10": "yuv444p10le",
 }
+_Y4M_CHROMA = {
+    "420": (2, 2),
+    "422": (2, 1),
+    "444": (1, 1),
+    "411": (4, 1),
+    "mono": (0, 0),
+}
+_Y4M_SPACE = re.compile(r"(420|422|444|411|mono)(jpeg|mpeg2|paldv|alpha)?p?(\d+)?")
 _COMMON_SIZES = (
     *((176, 144), (352, 288), (320, 180), (416, 240), (480, 270), (640, 360), (704, 576)),
     *((720, 480), (720, 576), (832, 480), (1024, 768), (1280, 720), (1920, 1080), (2560, 1440)),
@@ -94,15 +102,21 @@ def parse_raw(text: str, whole: str) -> RawFormat:
         raise SourceError(
             f"{whole}: the format {pixel_format!r} is not known; choose one of {known}"
         )
-    try:
-        fps = Fraction(match[3])
-    except (ValueError, ZeroDivisionError):
-        fps = Fraction(0)
-    if not 0 < fps <= _MAX_FPS:
-        raise SourceError(f"{whole}: {match[3]!r} is no frame rate; write 30, 29.97 or 30000/1001")
+    fps = parse_rate(match[3], whole)
     if not (0 < width <= _MAX_SIDE and 0 < height <= _MAX_SIDE):
         raise SourceError(f"{whole}: {width}x{height} is no picture size; write {RAW_GRAMMAR}")
     return RawFormat(width, height, fps, pixel_format, match[5] or "tv")
+
+
+def parse_rate(text: str, whole: str) -> Fraction:
+    """Parse frames/s; raises ``SourceError`` for what is none, or beyond 1000."""
+    try:
+        fps = Fraction(text)
+    except (ValueError, ZeroDivisionError):
+        fps = Fraction(0)
+    if not 0 < fps <= _MAX_FPS:
+        raise SourceError(f"{whole}: {text!r} is no frame rate; write 30, 29.97 or 30000/1001")
+    return fps
 
 
 def raw_layout(path: str, stated: RawFormat, size: int) -> FixedLayout:
@@ -143,6 +157,54 @@ def y4m_layout(head: bytes, size: int) -> FixedLayout | None:
     if (size - len(line) - 1) % stride:
         return None
     return FixedLayout(layout, len(line) + 1, stride)
+
+
+def check_y4m_rate(head: bytes, path: str) -> str:
+    """Check the rate of a Y4M file; returns what was assumed where it states none, or nothing.
+
+    A rate of 0:0 means that it is not known. Raises ``SourceError`` for one that is none.
+    """
+    line, _, _ = head.partition(b"\n")
+    fields = line.decode("ascii", "replace").split()
+    if not fields or fields[0] != "YUV4MPEG2":
+        return ""
+    stated = next((field[1:] for field in fields[1:] if field[0] == "F"), "0:0")
+    if stated in ("0:0", "0"):
+        return (
+            "its header states no frame rate; 25 frames/s are assumed, on which bits a second and "
+            "an encoder's rate control depend"
+        )
+    match = re.fullmatch(r"(\d+)(?::(\d+))?", stated)
+    fps = Fraction(int(match[1]), int(match[2] or 1)) if match and match[2] != "0" else Fraction(0)
+    if not 0 < fps <= _MAX_FPS:
+        raise SourceError(
+            f"{path}: its header says F{stated}, which is no frame rate up to {_MAX_FPS}; correct "
+            "the first line of the file, or make it again, for example with `ffmpeg -r 30 -i IN "
+            "OUT.y4m`"
+        )
+    return ""
+
+
+def y4m_frame_bytes(line: bytes) -> int | None:
+    """Return the size of one frame's samples from a Y4M header line; None when it is no header.
+
+    Knows every colour space that ffmpeg reads, of any bit depth.
+    """
+    fields = line.decode("ascii", "replace").split()
+    tags = {field[0]: field[1:] for field in fields[1:] if field[0] != "X"}
+    space = _Y4M_SPACE.fullmatch(tags.get("C", "420"))
+    try:
+        width, height = int(tags["W"]), int(tags["H"])
+    except (KeyError, ValueError):
+        return None
+    if space is None or not (0 < width <= _MAX_SIDE and 0 < height <= _MAX_SIDE):
+        return None
+    across, down = _Y4M_CHROMA[space[1]]
+    chroma = 2 * -(-width // across) * -(-height // down) if across else 0
+    if space[2] == "alpha":
+        chroma += width * height
+    depth = int(space[3] or 8)
+    return (width * height + chroma) * (1 if depth <= 8 else 2)
 
 
 def _frame_bytes(width: int, height: int, pixel_format: str) -> int:

@@ -8,17 +8,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from evocodec.domain.errors import SourceError
+from evocodec.regular_files import open_regular
 from evocodec.video.clip_spec import ClipSource
 from evocodec.video.data_options import S3_SCHEME
-from evocodec.video.ffmpeg import Feed, Probe, check_readable, ffmpeg_version, probe
+from evocodec.video.declared import Probe, notices
+from evocodec.video.ffmpeg import Feed, check_readable, ffmpeg_version, probe
 from evocodec.video.raw_video import (
     RAW_GRAMMAR,
     Y4M_HEADER_BYTES,
     FixedLayout,
+    check_y4m_rate,
     raw_layout,
     y4m_layout,
 )
 from evocodec.video.s3_source import RemoteObject
+from evocodec.video.wholeness import ENDLESS, why_not_whole, y4m_end
 
 _RAW_SUFFIXES = (".yuv", ".raw", ".i420", ".nv12")
 
@@ -36,6 +40,8 @@ class LocalVideo:
     declared: Probe
     identity: str
     feed: Feed | None = None
+    truncated: str = ""
+    notices: tuple[str, ...] = ()
 
 
 @contextmanager
@@ -54,7 +60,7 @@ def opened(source: ClipSource) -> Iterator[LocalVideo]:
     identity = _identity(source, str(file.resolve()), status.st_size, status.st_mtime_ns)
     if source.raw is None:
         _require_header(source.path)
-        yield LocalVideo(source.path, source.start_frame, probe(source.path), identity)
+        yield _as_it_is(source, file, source.path, identity)
         return
     layout = raw_layout(source.path, source.raw, status.st_size)
     yield _fixed(source, file, layout, status.st_size, identity)
@@ -98,10 +104,35 @@ def _remote(source: ClipSource, remote: RemoteObject) -> LocalVideo:
     if layout is None:
         # Where frames lie in a container is known only inside it, often at its end.
         remote.ensure(0, remote.size)
-        path = str(remote.path)
-        return LocalVideo(path, source.start_frame, probe(path), identity)
+        return _as_it_is(source, remote.path, str(remote.path), identity)
     remote.ensure(*layout.range_of(source.start_frame, source.frames, remote.size))
     return _fixed(source, remote.path, layout, remote.size, identity)
+
+
+def _as_it_is(source: ClipSource, file: Path, path: str, identity: str) -> LocalVideo:
+    """A file that ffmpeg reads by itself."""
+    with open_regular(file) as opened_file:
+        head = opened_file.read(Y4M_HEADER_BYTES)
+        assumed = check_y4m_rate(head, source.path)
+        truncated = why_not_whole(opened_file)
+        end = y4m_end(opened_file) if head.startswith(b"YUV4MPEG2") else None
+    declared = probe(path)
+    said = notices(declared)
+    if declared.container.split(",")[0] in ENDLESS:
+        said += (
+            "a file of this kind does not record where it ends: whether it is whole cannot be "
+            "checked",
+        )
+    return LocalVideo(
+        path,
+        source.start_frame,
+        declared,
+        identity,
+        truncated=truncated,
+        notices=(*((assumed,) if assumed else ()), *said),
+        # ffmpeg takes white space behind the last frame for a broken one.
+        feed=None if end is None else Feed(file, ((0, end),), ("-f", "yuv4mpegpipe"), declared),
+    )
 
 
 def _fixed(
@@ -144,6 +175,13 @@ def _require_header(path: str) -> None:
 
 
 def _identity(source: ClipSource, *facts: object) -> str:
-    part = (source.start_frame, source.frames, source.crop, source.scale, str(source.raw))
-    text = json.dumps(["1", ffmpeg_version(), *facts, *part])
+    part = (
+        source.start_frame,
+        source.frames,
+        source.crop,
+        source.scale,
+        str(source.raw),
+        str(source.fps),
+    )
+    text = json.dumps(["2", ffmpeg_version(), *facts, *part])
     return hashlib.sha256(text.encode()).hexdigest()

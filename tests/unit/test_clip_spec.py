@@ -6,7 +6,7 @@ import pytest
 
 from evocodec.domain.errors import SourceError
 from evocodec.video.clip_spec import format_clip, parse_clip
-from evocodec.video.ffmpeg import parse_video_line
+from evocodec.video.declared import parse_video_line
 from evocodec.video.raw_video import RawFormat
 
 

@@ -96,13 +96,22 @@ def add_clip(
     """Decode a clip, hash its samples, and write it into a set."""
     from evocodec.app import clip_sets
 
+    notices: list[str] = []
     with session.laboratory(), _working(session, f"reading {sanitize(source)}"):
         entry = clip_sets.add_clip(
-            set_name, source, name=name, origin=origin, licence=licence, notes=notes
+            set_name,
+            source,
+            name=name,
+            origin=origin,
+            licence=licence,
+            notes=notes,
+            on_notice=notices.append,
         )
     if session.json:
-        session.emit_pretty(entry_payload(entry))
+        session.emit_pretty(entry_payload(entry) | {"notices": notices})
         return
+    for notice in notices:
+        session.err.print(Text(f"note: {sanitize(notice)}", style="yellow"), soft_wrap=True)
     session.show(spaced(_table([entry])))
     session.show(Text(sanitize(f"use it with --clip {entry.full_name}"), style="dim"))
 

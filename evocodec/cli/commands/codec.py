@@ -91,6 +91,8 @@ def encode(
     if session.json:
         session.emit_pretty(encode_payload(report))
         return
+    for notice in report.notices:
+        session.err.print(Text(f"note: {sanitize(notice)}", style="yellow"), soft_wrap=True)
     quality = "" if report.psnr_y_db is None else f", PSNR-Y {number(report.psnr_y_db)} dB"
     session.show(
         Text(

@@ -34,6 +34,7 @@ def anchor_payload(report: "AnchorReport") -> Json:
         "equal_quality_ratio": plain(report.equal_quality_ratio),
         "comparisons": [plain(found) for found in report.comparisons.values()],
         "problem": report.problem,
+        "notices": list(report.notices),
         **cost_payload(report),
         "command": report.command,
         "points": [

@@ -218,6 +218,7 @@ def encode_payload(report: "EncodeReport") -> Json:
         "compression_ratio": plain(report.compression_ratio),
         "psnr_y_db": plain(report.psnr_y_db),
         "seconds": plain(report.seconds),
+        "notices": list(report.notices),
     }
 
 

@@ -76,6 +76,8 @@ def problems(reports: Iterable["AnchorReport"], metrics: Sequence[Metric]) -> li
     lines = []
     for report in reports:
         name = f"{report.curve.clip}, {report.curve.codec}"
+        if report.is_primary:
+            lines += [f"{report.curve.clip}: {notice}" for notice in report.notices]
         if report.problem:
             lines.append(f"{name}: {report.problem}")
             continue
