@@ -92,3 +92,11 @@ def plural(count: int, noun: str) -> str:
 
 def _minus(text: str) -> str:
     return text.replace("-", "−")
+
+
+def harmless_cell(cell: object) -> object:
+    """Return a cell of a table that no spreadsheet runs as a formula."""
+    # A spreadsheet runs a text that begins so as a formula, and names come from outside.
+    if isinstance(cell, str) and cell[:1] in {"=", "+", "-", "@"}:
+        return f"'{cell}"
+    return cell

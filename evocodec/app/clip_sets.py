@@ -4,11 +4,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from pathlib import Path
 
 from evocodec.domain.errors import InfrastructureFailure, SourceError
+from evocodec.output_file import OutputFile
 from evocodec.video.clip_cache import clip_cache
-from evocodec.video.clip_facts import activity, declared, write_contact_sheet
+from evocodec.video.clip_facts import activity, contact_sheet, declared
 from evocodec.video.clip_spec import ClipSource, format_clip, parse_clip
 from evocodec.video.clips import Clip, decode_afresh, default_clips, load_clip
 from evocodec.video.test_sets import BUILT_IN, ClipSets, Entry, check_name, current_test_sets
@@ -107,7 +107,7 @@ def verify_clips(refs: Sequence[str]) -> Iterator[Verification]:
 def describe_clips(
     refs: Sequence[str],
     *,
-    picture: Path | None = None,
+    picture: OutputFile | None = None,
     on_clip: Callable[[str], None] = lambda _name: None,
 ) -> tuple[Entry, ...]:
     """Measure clips as they are now: ``@SET``, ``@SET/NAME``, ``@builtin``; none named: all.
@@ -123,7 +123,7 @@ def describe_clips(
         described.append(_described(clip, given))
         clips.append(clip)
     if picture is not None:
-        write_contact_sheet(clips, picture)
+        picture.write(contact_sheet(clips))
     return tuple(described)
 
 

@@ -6,29 +6,27 @@ Frames and packets pass through one at a time: memory does not grow with the len
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
 
 from evocodec.app.decode_plan import DecodePlan, limits_for, plan_decode
 from evocodec.app.engine import local_launcher, make_limits
 from evocodec.app.laboratory import Laboratory
+from evocodec.app.output_places import OutputPlaces
 from evocodec.app.outputs import DecodeReport, EncodeReport
 from evocodec.codec.container import EvcHeader, EvcWriter, read_evc
 from evocodec.codec.contract import QP_MAX, QP_MIN
 from evocodec.codec.program import Program
 from evocodec.config import bytes_of_mib
-from evocodec.domain.errors import EvocodecError, SourceError, UserError
+from evocodec.domain.errors import SourceError, UserError
 from evocodec.domain.video import Frame, StreamInfo
+from evocodec.file_kinds import EVC, Y4M
 from evocodec.metrics.psnr import plane_psnr
-from evocodec.regular_files import create_new, open_regular
+from evocodec.regular_files import open_regular
 from evocodec.sandbox.launcher import Launcher
 from evocodec.sandbox.policy import Limits
-from evocodec.video.clip_cache import clip_cache
 from evocodec.video.clip_spec import ClipSource
 from evocodec.video.clips import iter_source, video_info
-from evocodec.video.data_options import S3_SCHEME
-from evocodec.video.s3_source import upload
 from evocodec.video.sources import fetched
 from evocodec.video.test_sets import named_clips
 from evocodec.video.y4m import Y4mWriter
@@ -45,29 +43,34 @@ def encode_file(
     version: str = "current",
     qp: float = 30.0,
     verify: bool = True,
+    force: bool = False,
     on_progress: OnProgress = lambda _what, _done, _of: None,
 ) -> EncodeReport:
     """Encode a video into an ``.evc`` file, written whole or not at all.
 
     ``source`` is what ``--clip`` takes, and either may lie in S3. ``version`` is an adopted version
     or any other program. The sandbox starts once both have been found good. With ``verify`` the
-    file is decoded again in a fresh sandbox, and the report carries PSNR-Y in dB.
+    file is decoded again in a fresh sandbox, and the report carries PSNR-Y in dB. ``force``
+    replaces a file that is no ``.evc`` file.
 
     Raises:
-        UserError: bad qp, source or output.
+        UserError: bad qp or source, or an output that cannot or must not be written.
         CandidateFailure: the version cannot encode this video.
     """
     if not QP_MIN <= qp <= QP_MAX:
         message = f"--qp {qp:g} is outside {QP_MIN:g} (best) … {QP_MAX:g} (smallest); try --qp 30"
         raise UserError(message)
-    writer, program = lab.resolver.program(version)
     video = _one_source(source)
+    inputs = (video.path, version)
+    out = OutputPlaces(lab).output_anywhere(output, EVC, inputs=inputs, force=force)
+    writer, program = lab.resolver.program(version)
     on_progress("counting frames", 0, 0)
     info = video_info(video)
     stream = info.stream
     limits = limits_for(make_limits(lab.settings), stream)
     frames = _SourceFrames(video, stream, on_progress)
-    with local_launcher(lab.settings) as launcher, _written(output) as file:
+    # A lost job begins the file anew, and what is verified is read from it.
+    with local_launcher(lab.settings) as launcher, out.writing(seekable=True) as file:
         sink = _PacketFile(file, EvcHeader(writer, stream))
         started = time.monotonic()
         launcher.encode(program.text, frames, stream, qp, limits, on_packet=sink)
@@ -89,9 +92,15 @@ def encode_file(
 
 
 def plan_decoding(
-    lab: Laboratory, source: str, output: str, *, max_bytes: int | None = None
+    lab: Laboratory,
+    source: str,
+    output: str,
+    *,
+    max_bytes: int | None = None,
+    force: bool = False,
 ) -> DecodePlan:
     """Say what ``decode_file`` would write; raises as that does."""
+    OutputPlaces(lab).output_anywhere(output, Y4M, inputs=(source,), force=force)
     with fetched(source) as path:
         plan = plan_decode(path, source=source, output=output, max_bytes=_limit(lab, max_bytes))
     lab.resolver.writer(plan.writer)
@@ -104,28 +113,35 @@ def decode_file(
     output: str,
     *,
     max_bytes: int | None = None,
+    force: bool = False,
     on_progress: OnProgress = lambda _what, _done, _of: None,
 ) -> DecodeReport:
     """Decode an ``.evc`` file with the version that wrote it, into a Y4M file.
 
     The sandbox starts once the file and its version have been found good. ``max_bytes`` is what
-    may be written; None: the setting ``data.max_decode_mib``.
+    may be written; None: the setting ``data.max_decode_mib``. ``force`` replaces a file that we
+    have not decoded.
 
     Raises:
         UserError: the file is missing, damaged or too large, or its version is not here.
     """
     most = _limit(lab, max_bytes)
+    out = OutputPlaces(lab).output_anywhere(output, Y4M, inputs=(source,), force=force)
     with fetched(source) as path:
         plan = plan_decode(path, source=source, output=output, max_bytes=most)
         stream = plan.stream
         program = lab.resolver.writer(plan.writer)
         limits = limits_for(make_limits(lab.settings), stream)
-        with local_launcher(lab.settings) as launcher, _written(output) as file:
+        with local_launcher(lab.settings) as launcher, out.writing() as file:
             y4m = Y4mWriter(file, stream)
+            written = 0
 
             def on_frame(index: int, frame: Frame) -> None:
-                with _writing(file.name):
+                nonlocal written
+                # A lost job is begun anew, and what went into a pipe cannot be taken back.
+                if not out.is_stream or index == written:
                     y4m.frame(index, frame)
+                    written = index + 1
                 on_progress("decoding", index + 1, stream.frame_count)
 
             started = time.monotonic()
@@ -183,19 +199,17 @@ class _PacketFile:
         self._count = 0
 
     def __call__(self, index: int, packet: bytes) -> None:
-        with _writing(self._file.name):
-            if index == 0 and self._count:
-                self._file.seek(0)
-                self._file.truncate()
-                self._writer = EvcWriter(self._file, self._header)
-            self._writer.packet(packet)
+        if index == 0 and self._count:
+            self._file.seek(0)
+            self._file.truncate()
+            self._writer = EvcWriter(self._file, self._header)
+        self._writer.packet(packet)
         self._count = index + 1
 
     def finish(self) -> int:
         """End the file and return its size in bytes."""
-        with _writing(self._file.name):
-            size = self._writer.finish()
-            self._file.flush()
+        size = self._writer.finish()
+        self._file.flush()
         return size
 
 
@@ -239,43 +253,3 @@ def _one_source(text: str) -> ClipSource:
         names = ", ".join(source.name for source in sources)
         raise SourceError(f"{text} is several clips: {names}; choose one as {text}/NAME")
     return sources[0]
-
-
-@contextmanager
-def _written(output: str) -> Iterator[BinaryIO]:
-    """A file that gets its name, or its place in S3, only when all went well."""
-    remote = output.startswith(S3_SCHEME)
-    if remote:
-        cache = clip_cache()
-        cache.prepare()
-        held = cache.create()
-        partial = held.path
-    else:
-        partial = Path(output + ".part")
-    try:
-        with _writing(output):
-            file = create_new(partial)
-        with file:
-            yield file
-            with _writing(output):
-                file.flush()
-        with _writing(output):
-            if remote:
-                upload(partial, output)
-            else:
-                partial.replace(output)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-@contextmanager
-def _writing(name: str) -> Iterator[None]:
-    try:
-        yield
-    except EvocodecError:
-        raise
-    except OSError as error:
-        output = name.removesuffix(".part")
-        raise UserError(
-            f"cannot write {output}: {error.strerror or error}; name another output file"
-        ) from error

@@ -75,6 +75,11 @@ class Laboratory:
         """The repository of adopted versions."""
         from evocodec.champions.repository import ChampionRepository
 
-        configured = self.settings.champions
-        path = Path(configured.path).expanduser() if configured.path else self.workspace.champions
-        return ChampionRepository(path, remote=configured.remote or None)
+        remote = self.settings.champions.remote or None
+        return ChampionRepository(self.champions_path, remote=remote)
+
+    @property
+    def champions_path(self) -> Path:
+        """The folder of that repository."""
+        configured = self.settings.champions.path
+        return Path(configured).expanduser() if configured else self.workspace.champions

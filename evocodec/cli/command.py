@@ -14,6 +14,7 @@ from typer.core import TyperCommand
 from evocodec.cli.errors import report
 from evocodec.cli.exits import ExitCode
 from evocodec.cli.session import GlobalOptions, Session
+from evocodec.domain.errors import ReaderGone
 
 P = ParamSpec("P")
 EVERYWHERE = "Everywhere"
@@ -36,6 +37,9 @@ Assignments = Annotated[
         help="one setting, e.g. run.minutes=5; repeatable",
         rich_help_panel=EVERYWHERE,
     ),
+]
+Force = Annotated[
+    bool, typer.Option("--force", help="replace an existing file of another kind too")
 ]
 Json = Annotated[bool, typer.Option("--json", help="JSON for machines", rich_help_panel=EVERYWHERE)]
 Verbose = Annotated[
@@ -124,6 +128,8 @@ def guarded(session: Session, work: Callable[[], None]) -> None:
         raise
     except KeyboardInterrupt:
         raise typer.Exit(ExitCode.INTERRUPTED) from None
+    except ReaderGone:
+        raise typer.Exit(ExitCode.OK) from None
     except BrokenPipeError:
         # The reader (head, less) has what it wanted. The interpreter flushes stdout at exit and
         # would complain again.

@@ -51,6 +51,7 @@ class Session:
     _out: Console | None = None
     _err: Console | None = None
     _named: bool = False
+    _stdout_is_taken: bool = False
 
     @property
     def json(self) -> bool:
@@ -61,8 +62,20 @@ class Session:
     def out(self) -> Console:
         """Results."""
         if self._out is None:
-            self._out = make_console()
+            self._out = make_console(stderr=self._stdout_is_taken)
         return self._out
+
+    def leave_stdout(self) -> None:
+        """Write results to stderr from now on: a file that was asked for goes to stdout.
+
+        Raises:
+            UserError: ``--json`` wants stdout as well.
+        """
+        if self.json:
+            from evocodec.domain.errors import UserError
+
+            raise UserError("--json and the output both want stdout; name a file for the output")
+        self._stdout_is_taken, self._out = True, None
 
     @property
     def err(self) -> Console:

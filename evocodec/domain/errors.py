@@ -12,6 +12,7 @@
     ├── EndpointUnavailable (ConnectionError)   the model endpoint is gone; the run stops
     │   └── BudgetExhausted
     ├── Interrupted                         the run was asked to stop; it can resume
+    ├── ReaderGone                          nobody reads a pipe any more: the command ends quietly
     └── SupersededError                     another controller resumed the run: this one lets go
 
 Three outcomes never mix: the candidate failed, the infrastructure failed, the user made a mistake.
@@ -98,6 +99,10 @@ class BudgetExhausted(EndpointUnavailable):
 
 class Interrupted(EvocodecError):  # noqa: N818 - a request, not a bug
     """The run was asked to stop; nothing is wrong, and it can be resumed."""
+
+
+class ReaderGone(EvocodecError):  # noqa: N818 - a request, not a bug
+    """Whoever read our output has what it wanted (``… | head``): nothing is wrong."""
 
 
 class SupersededError(EvocodecError):

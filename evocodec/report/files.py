@@ -1,12 +1,17 @@
-"""Report files besides HTML: CSV tables and plots."""
+"""Report files: the page, CSV tables and plots, checked before the work and written after it."""
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from evocodec.domain.errors import UserError
 from evocodec.domain.results import Metric, RatePoint
+from evocodec.file_kinds import PAGE, PNG, SVG, FileKind, csv_kind
+from evocodec.formatting import harmless_cell
+from evocodec.output_file import OutputFile, require_different
 from evocodec.report.model import Report
 from evocodec.report.page import html_page
 
@@ -82,75 +87,97 @@ def _figures(point: RatePoint) -> Sequence[object]:
     )
 
 
-def points_path(path: Path) -> Path:
-    """Path of the file of rate points, next to the comparisons."""
-    return path.with_name(f"{path.stem}-points{path.suffix or '.csv'}")
+def points_name(name: str) -> str:
+    """Name of the file of rate points, next to the comparisons."""
+    stem, suffix = os.path.splitext(name)
+    return f"{stem}-points{suffix or '.csv'}"
 
 
-def write_csv(report: Report, path: Path) -> tuple[Path, Path]:
-    """Write the comparisons, and the rate points beside them."""
-    points = points_path(path)
-    write_text(path, _csv(COMPARISON_COLUMNS, comparison_rows(report)))
-    write_text(points, _csv(POINT_COLUMNS, point_rows(report)))
-    return path, points
+@dataclass(frozen=True, slots=True)
+class ReportFiles:
+    """The files of a report that were asked for, all checked before anything is measured.
+
+    ``points`` goes beside ``csv``, and is None where that is a stream. ``plots`` has a picture for
+    each metric and format, by its name.
+    """
+
+    csv: OutputFile | None = None
+    points: OutputFile | None = None
+    html: OutputFile | None = None
+    plots: Mapping[str, OutputFile] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse two that are one file."""
+        single = (each for each in (self.csv, self.points, self.html) if each is not None)
+        require_different([*single, *self.plots.values()])
+
+    def write(self, report: Report) -> tuple[tuple[str, ...], UserError | None]:
+        """Write them; returns the names of those that were written, and the first error.
+
+        Others are written where one cannot be: what they say was measured for minutes.
+        """
+        written: list[str] = []
+        failed: UserError | None = None
+        for writing in (self._write_csv, self._write_points, self._write_plots, self._write_html):
+            try:
+                written += writing(report)
+            except UserError as error:
+                failed = failed or error
+        return tuple(written), failed
+
+    def _write_csv(self, report: Report) -> Iterable[str]:
+        return _written(self.csv, lambda: _csv(COMPARISON_COLUMNS, comparison_rows(report)))
+
+    def _write_points(self, report: Report) -> Iterable[str]:
+        return _written(self.points, lambda: _csv(POINT_COLUMNS, point_rows(report)))
+
+    def _write_html(self, report: Report) -> Iterable[str]:
+        # Whatever a name has that is no text is told by its escape.
+        return _written(self.html, lambda: html_page(report).encode("utf-8", "backslashreplace"))
+
+    def _write_plots(self, report: Report) -> Iterable[str]:
+        if not self.plots:
+            return ()
+        from evocodec.report.report_plots import write_plots
+
+        return write_plots(report, self.plots)
 
 
-def write_html(report: Report, path: Path) -> Path:
-    """Write the HTML report."""
-    write_text(path, html_page(report))
-    return path
+def _written(output: OutputFile | None, content: Callable[[], bytes]) -> Iterable[str]:
+    if output is None:
+        return ()
+    output.write(content())
+    return (output.name,)
 
 
-def _csv(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+def report_files(
+    check: Callable[[str, FileKind], OutputFile],
+    *,
+    csv: str | None,
+    html: str | None,
+    plots: str | None,
+) -> ReportFiles:
+    """Have every file of a report checked; raises ``UserError`` for the first that may not be."""
+    table = check(csv, csv_kind(COMPARISON_COLUMNS)) if csv is not None else None
+    points = None
+    if csv is not None and table is not None and not table.is_stream:
+        points = check(points_name(csv), csv_kind(POINT_COLUMNS))
+    page = check(html, PAGE) if html is not None else None
+    pictures = {}
+    if plots is not None:
+        if Path(plots).exists() and not Path(plots).is_dir():
+            message = f"{plots} is a file, and --plots writes several pictures; name a folder"
+            raise UserError(message)
+        for metric in Metric:
+            for kind in (PNG, SVG):
+                name = f"rd-{metric.value}{kind.suffix}"
+                pictures[name] = check(os.path.join(plots, name), kind)
+    return ReportFiles(table, points, page, pictures)
+
+
+def _csv(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> bytes:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
-    writer.writerows([_harmless(cell) for cell in row] for row in rows)
-    return text.getvalue()
-
-
-def _harmless(cell: object) -> object:
-    # A spreadsheet runs a text that begins so as a formula, and names come from outside.
-    if isinstance(cell, str) and cell[:1] in {"=", "+", "-", "@"}:
-        return f"'{cell}"
-    return cell
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all.
-
-    Raises:
-        UserError: it cannot be written.
-    """
-    partial = path.with_name(path.name + ".partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
-    except OSError as error:
-        message = f"cannot write {path}: {error.strerror or error}; name another file"
-        raise UserError(message) from error
-    finally:
-        if partial.is_file():
-            partial.unlink()
-
-
-def require_writable(paths: Iterable[Path]) -> None:
-    """Refuse output that cannot be written before anything is measured.
-
-    Raises:
-        UserError: a folder stands where a file is meant, or the folder above cannot be made.
-    """
-    for path in paths:
-        if path.is_dir():
-            message = f"{path} is a folder; name a file in it"
-            raise UserError(message)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with path.open("ab"):
-                pass
-            if path.stat().st_size == 0:
-                path.unlink()
-        except OSError as error:
-            message = f"cannot write {path}: {error.strerror or error}; name another file"
-            raise UserError(message) from error
+    writer.writerows([harmless_cell(cell) for cell in row] for row in rows)
+    return text.getvalue().encode("utf-8", "backslashreplace")

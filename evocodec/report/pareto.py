@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from evocodec.domain.results import Score
+from evocodec.file_kinds import SVG
+from evocodec.output_file import OutputFile
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +54,10 @@ def pareto_front(points: Sequence[TradeOff]) -> tuple[TradeOff, ...]:
     return tuple(front)
 
 
-def plot_pareto(points: Sequence[TradeOff], title: str, picture: Path) -> None:
+def plot_pareto(points: Sequence[TradeOff], title: str, output: OutputFile) -> None:
     """Draw decode time (logarithmic) against BD-rate into a PNG or SVG, the front as a line.
 
-    Raises ``ValueError`` when there is no point.
+    Raises ``UserError`` when it cannot be written, ``ValueError`` when there is no point.
     """
     if not points:
         raise ValueError("there is no result to plot")
@@ -64,7 +65,7 @@ def plot_pareto(points: Sequence[TradeOff], title: str, picture: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    from evocodec.report.rd_panel import logarithmic_axis
+    from evocodec.report.rd_panel import logarithmic_axis, save_figure
 
     figure = Figure(figsize=(6.6, 4.6), layout="constrained")
     FigureCanvasAgg(figure)
@@ -103,4 +104,8 @@ def plot_pareto(points: Sequence[TradeOff], title: str, picture: Path) -> None:
     panel.axhline(0, color="#999999", linewidth=0.8, linestyle=(0, (4, 3)))
     panel.legend(frameon=False, fontsize=9)
     figure.suptitle(title, fontsize=12, fontweight="bold", x=0.01, ha="left")
-    figure.savefig(picture, dpi=130)
+    with output.writing() as file:
+        if output.kind is SVG:
+            save_figure(figure, None, file, dpi=130)
+        else:
+            save_figure(figure, file, None, dpi=130)

@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
@@ -14,6 +15,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from evocodec.anchors.measure import operating_bits
 from evocodec.domain.results import Metric, RdCurve
 from evocodec.domain.video import StreamInfo
+from evocodec.file_kinds import MARK
 from evocodec.report.drawn_curve import drawn_curve, kbit_per_second
 
 _MOST_COLUMNS = 3
@@ -76,14 +78,22 @@ def logarithmic_axis(panel: Axes) -> None:
     panel.spines[["top", "right"]].set_visible(False)
 
 
-def save_figure(figure: Figure, png: Path, svg: Path | None, dpi: int) -> None:
+def save_figure(
+    figure: Figure, png: Path | BinaryIO | None, svg: Path | BinaryIO | None, dpi: int
+) -> None:
     """Write a figure; the same curves give the same SVG, and its text stays text."""
-    figure.savefig(png, dpi=dpi)
+    if png is not None:
+        figure.savefig(png, format="png", dpi=dpi, metadata={"Software": MARK})
     if svg is None:
         return
     # A fixed salt and no date.
     with mpl.rc_context({"svg.hashsalt": "evocodec", "svg.fonttype": "none"}):
-        figure.savefig(svg, metadata={"Date": None})
+        figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": MARK})
+
+
+def drawable(text: str) -> str:
+    """Return a name as matplotlib can write it: no formula, and nothing that is no text."""
+    return text.encode("utf-8", "backslashreplace").decode().replace("$", r"\$")
 
 
 def _draw_curve(

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
@@ -32,8 +33,8 @@ def plot_rd(
     curves: Mapping[str, Mapping[str, RdCurve]],
     streams: Mapping[str, StreamInfo],
     title: str,
-    png: Path,
-    svg: Path | None = None,
+    png: Path | BinaryIO,
+    svg: Path | BinaryIO | None = None,
 ) -> None:
     """Draw kbit/s (logarithmic) against PSNR-Y for every clip into a PNG, and an SVG if wanted.
 

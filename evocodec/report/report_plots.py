@@ -1,14 +1,15 @@
 """RD plots of a report as files: one figure a metric, a panel a clip."""
 
-from pathlib import Path
+from collections.abc import Mapping
+from typing import BinaryIO
 
 from matplotlib.lines import Line2D
 
 from evocodec.curves.rd_curve import METRIC_NAMES, unit_of
-from evocodec.domain.errors import UserError
 from evocodec.domain.results import Metric
+from evocodec.output_file import OutputFile
 from evocodec.report.model import Report
-from evocodec.report.rd_panel import Stroke, draw_clip, panel_grid, save_figure
+from evocodec.report.rd_panel import Stroke, draw_clip, drawable, panel_grid, save_figure
 
 # The subject, the first reference, and the others: as in the HTML report.
 _COLOURS = (
@@ -18,24 +19,22 @@ _COLOURS = (
 _PANEL_INCHES = (4.3, 3.5)
 
 
-def write_plots(report: Report, folder: Path) -> tuple[Path, ...]:
-    """Draw every metric into ``rd-METRIC.png`` and ``.svg``.
+def write_plots(report: Report, files: Mapping[str, OutputFile]) -> tuple[str, ...]:
+    """Draw every metric into ``rd-METRIC.png`` and ``.svg`` of ``files``; returns their names.
 
     Raises:
-        UserError: the folder cannot be written.
+        UserError: one cannot be written.
     """
-    written: list[Path] = []
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for metric in report.metrics:
-            written += _write_plot(report, metric, folder / f"rd-{metric.value}")
-    except OSError as error:
-        message = f"cannot write plots to {folder}: {error.strerror or error}; name another folder"
-        raise UserError(message) from error
+    written: list[str] = []
+    for metric in report.metrics:
+        png, svg = files[f"rd-{metric.value}.png"], files[f"rd-{metric.value}.svg"]
+        with png.writing() as first, svg.writing() as second:
+            _write_plot(report, metric, first, second)
+        written += (png.name, svg.name)
     return tuple(written)
 
 
-def _write_plot(report: Report, metric: Metric, stem: Path) -> tuple[Path, Path]:
+def _write_plot(report: Report, metric: Metric, png: BinaryIO, svg: BinaryIO) -> None:
     figure, panels, columns = panel_grid(len(report.clips), _PANEL_INCHES, 1.1)
     strokes = [_stroke(index) for index in range(len(report.codecs))]
     for index, (clip, panel) in enumerate(zip(report.clips, panels, strict=True)):
@@ -49,14 +48,12 @@ def _write_plot(report: Report, metric: Metric, stem: Path) -> tuple[Path, Path]
         if index % columns == 0:
             panel.set_ylabel(f"{METRIC_NAMES[metric]}{unit_of(metric)}")
     handles = [
-        Line2D([], [], color=stroke.colour, linewidth=stroke.width, label=codec.name)
+        Line2D([], [], color=stroke.colour, linewidth=stroke.width, label=drawable(codec.name))
         for codec, stroke in zip(report.codecs, strokes, strict=True)
     ]
-    figure.suptitle(report.title, fontsize=13, fontweight="bold", x=0.01, ha="left")
+    figure.suptitle(drawable(report.title), fontsize=13, fontweight="bold", x=0.01, ha="left")
     figure.legend(handles=handles, loc="outside lower center", ncols=5, frameon=False)
-    png, svg = stem.with_suffix(".png"), stem.with_suffix(".svg")
     save_figure(figure, png, svg, dpi=95)
-    return png, svg
 
 
 def _stroke(index: int) -> Stroke:

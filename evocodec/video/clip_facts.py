@@ -1,7 +1,6 @@
 """Clip facts: colour properties that the file declares, and activity (SI and TI of ITU-T P.910)."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -10,6 +9,7 @@ import numpy.typing as npt
 from evocodec.codec.adapter import yuv420_to_rgb
 from evocodec.domain.errors import UserError
 from evocodec.domain.video import Plane
+from evocodec.file_kinds import png_with_mark
 from evocodec.video.clips import Clip
 from evocodec.video.sources import opened
 
@@ -69,16 +69,13 @@ def _sobel_deviation(luma: npt.NDArray[np.float32]) -> float:
     return float(magnitude.std(dtype=np.float64))
 
 
-def write_contact_sheet(clips: list[Clip], path: Path) -> None:
-    """Write the first, middle and last frame of every clip into one PNG, one row per clip."""
+def contact_sheet(clips: list[Clip]) -> bytes:
+    """Return the first, middle and last frame of every clip in one PNG, one row per clip."""
     rows = [_row(clip) for clip in clips]
     done, data = cv2.imencode(".png", cv2.cvtColor(np.vstack(rows), cv2.COLOR_RGB2BGR))
     if not done:
-        raise UserError(f"{path}: the picture could not be made; name fewer clips")
-    try:
-        path.write_bytes(data.tobytes())
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror}; name another file") from error
+        raise UserError("the picture could not be made; name fewer clips")
+    return png_with_mark(data.tobytes())
 
 
 def _row(clip: Clip) -> Plane:

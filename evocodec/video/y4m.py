@@ -133,7 +133,7 @@ def _header(stream: StreamInfo) -> bytes:
     rate = f"F{stream.fps.numerator}:{stream.fps.denominator}"
     return (
         f"YUV4MPEG2 W{stream.width} H{stream.height} {rate} Ip A1:1 "
-        "C420mpeg2 XYSCSS=420MPEG2 XCOLORRANGE=LIMITED\n".encode()
+        "C420mpeg2 XYSCSS=420MPEG2 XCOLORRANGE=LIMITED XEVOCODEC\n".encode()
     )
 
 

@@ -21,6 +21,7 @@ INSIDE_ONE_PACKAGE = {
     "evocodec/video/s3_client.py:BrokenAnswerError": "the rest is requested again",
     "evocodec/execution/worker_contract.py:TaskLostError": "the dispatch tries the task again",
     "evocodec/execution/workers/driver_client.py:LinkLostError": "the cluster reconnects",
+    "evocodec/output_file.py:_KeptError": "the writer keeps the finished file, and tells where",
     "evocodec/guest/framing.py:FramingError": "the supervisor names what broke the protocol",
     "evocodec/guest/wire.py:BadOutputError": "the job tells it to the supervisor as bad output",
 }

@@ -30,8 +30,9 @@ from evocodec.domain.results import (
     Score,
 )
 from evocodec.domain.video import Frame, StreamInfo
+from evocodec.output_file import output_file
 from evocodec.report.charts import FrameValues, frame_chart, rd_chart
-from evocodec.report.files import require_writable, write_csv, write_html
+from evocodec.report.files import ReportFiles, report_files
 from evocodec.report.gather import (
     compare_all,
     mean_rates,
@@ -53,7 +54,6 @@ from evocodec.report.model import (
 from evocodec.report.page import chart_svg, html_page
 from evocodec.report.pareto import TradeOff
 from evocodec.report.pictures import rgb_of, within_budget, worst_window, worth_seeing
-from evocodec.report.report_plots import write_plots
 
 STREAM = StreamInfo(192, 176, Fraction(30), 10)
 HOSTILE = '=cmd|"<script>alert(1)</script>\x1b[31m'
@@ -84,6 +84,13 @@ def curve(codec: str, clip: str, factor: float = 1.0, *, vmaf: bool = True) -> R
 def series(values: Sequence[float]) -> FrameSeries:
     flat = tuple(values)
     return FrameSeries(flat, flat, flat, (), tuple(2 * value for value in flat), ())
+
+
+def files(**wanted: Path) -> ReportFiles:
+    """Checked files of a report, by the option that asks for them."""
+    names = {"csv": None, "html": None, "plots": None}
+    given = names | {option: str(path) for option, path in wanted.items()}
+    return report_files(lambda name, kind: output_file(name, kind, new_folders=True), **given)
 
 
 def rows_of(path: Path) -> list[dict[str, str]]:
@@ -191,9 +198,8 @@ def test_names_from_outside_stay_text(tmp_path: Path) -> None:
     assert "<img src=x>" not in text
     assert "a&lt;b&gt;" in text
     assert Page(text).open == []
-    comparisons, points = write_csv(hostile, tmp_path / "table.csv")
-    for path in (comparisons, points):
-        for row in rows_of(path):
+    for path in files(csv=tmp_path / "table.csv").write(hostile)[0]:
+        for row in rows_of(Path(path)):
             assert not any(value.startswith(("=", "+", "@")) for value in row.values())
 
 
@@ -288,7 +294,8 @@ def test_a_comparison_that_cannot_be_made_leaves_no_figure_and_says_why() -> Non
 
 def test_tables_hold_a_row_for_each_comparison_and_each_rate_point(tmp_path: Path) -> None:
     whole = report()
-    comparisons, points = write_csv(whole, tmp_path / "new" / "r.csv")
+    written, _ = files(csv=tmp_path / "new" / "r.csv").write(whole)
+    comparisons, points = (Path(name) for name in written)
     assert points.name == "r-points.csv"
     rows = rows_of(comparisons)
     assert len(rows) == 2 * len(whole.metrics)
@@ -317,8 +324,8 @@ def test_the_json_names_its_layout_and_leaves_pictures_out() -> None:
 
 def test_plots_are_the_same_files_for_the_same_curves(tmp_path: Path) -> None:
     whole = replace(report(), metrics=(Metric.PSNR_Y,))
-    png, svg = write_plots(whole, tmp_path / "a")
-    _, again = write_plots(whole, tmp_path / "b")
+    png, svg = (Path(name) for name in files(plots=tmp_path / "a").write(whole)[0])
+    _, again = (Path(name) for name in files(plots=tmp_path / "b").write(whole)[0])
     assert png.read_bytes().startswith(b"\x89PNG")
     assert svg.read_bytes() == again.read_bytes()
     assert "x265-medium" in svg.read_text(encoding="utf-8")
@@ -329,15 +336,40 @@ def test_output_that_cannot_be_written_is_refused_before_anything_is_measured(
 ) -> None:
     kept = tmp_path / "kept.html"
     kept.write_text("mine")
-    require_writable([kept, tmp_path / "new" / "r.csv"])
+    files(csv=tmp_path / "new" / "r.csv")
+    assert not (tmp_path / "new").exists()
+    for wrong, why in (
+        ({"html": kept}, "not a report of evocodec"),
+        ({"html": tmp_path}, "is a folder"),
+        ({"csv": kept / "below.csv"}, "cannot write"),
+        ({"plots": kept}, "is a file"),
+        ({"csv": tmp_path / "a", "html": tmp_path / "a-points.csv"}, "two outputs"),
+    ):
+        with pytest.raises(UserError, match=why):
+            files(**wrong)
     assert kept.read_text() == "mine"
-    assert not (tmp_path / "new" / "r.csv").exists()
-    with pytest.raises(UserError, match="is a folder"):
-        require_writable([tmp_path])
-    with pytest.raises(UserError, match="cannot write"):
-        require_writable([kept / "below.html"])
-    with pytest.raises(UserError, match="cannot write"):
-        write_html(report(), kept / "below.html")
+
+
+def test_one_file_that_cannot_be_written_does_not_take_the_others_along(tmp_path: Path) -> None:
+    wanted = files(csv=tmp_path / "r.csv", html=tmp_path / "r.html")
+    (tmp_path / "r.csv").mkdir()
+    written, failed = wanted.write(report())
+    assert written == (str(tmp_path / "r-points.csv"), str(tmp_path / "r.html"))
+    assert "the finished file is kept as" in str(failed)
+
+
+def test_a_report_is_written_again_over_itself(tmp_path: Path) -> None:
+    for _ in range(2):
+        wanted = files(csv=tmp_path / "r.csv", html=tmp_path / "r.html", plots=tmp_path / "p")
+        assert wanted.write(replace(report(), metrics=(Metric.PSNR_Y,)))[1] is None
+
+
+def test_a_name_that_is_no_text_is_told_by_its_escape(tmp_path: Path) -> None:
+    whole = replace(report(label="bad\udcff $x$"), metrics=(Metric.PSNR_Y,))
+    wanted = files(csv=tmp_path / "r.csv", html=tmp_path / "r.html", plots=tmp_path / "p")
+    assert wanted.write(whole)[1] is None
+    assert "bad\\udcff" in (tmp_path / "r.html").read_text()
+    assert "bad\\udcff $x$" in (tmp_path / "p" / "rd-psnr_y.svg").read_text()
 
 
 def test_a_curve_that_is_none_is_dotted_and_not_interpolated() -> None:

@@ -1,15 +1,15 @@
 """``evocodec anchors``: what real encoders need for the same clips."""
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
 from rich.text import Text
 
-from evocodec.cli.command import command
+from evocodec.cli.command import Force, command
+from evocodec.cli.commands.evaluate import baseline_paths, leave_stdout
 from evocodec.cli.display.anchoring import AnchorProgress
-from evocodec.cli.payload.anchors import anchor_payload, write_csv
+from evocodec.cli.payload.anchors import COLUMNS, anchor_payload, anchors_csv
 from evocodec.cli.render.tables import commands as commands_text
 from evocodec.cli.render.tables_anchors import (
     anchors_table,
@@ -23,9 +23,12 @@ from evocodec.cli.render.text import sanitize
 from evocodec.cli.session import Session
 from evocodec.domain.errors import ConfigError
 from evocodec.domain.results import Metric, RdCurve, Track
+from evocodec.file_kinds import PNG, csv_kind
 from evocodec.formatting import plural
+from evocodec.output_file import OutputFile, require_different
 
 if TYPE_CHECKING:
+    from evocodec.app import Laboratory
     from evocodec.app.outputs import AnchorReport
 
 MEASURE = "Measure"
@@ -95,11 +98,11 @@ def anchors(
         int, typer.Option("--jobs", min=0, max=64, help="encoders at a time; 0: the processors")
     ] = 0,
     plot: Annotated[
-        Path | None,
+        str | None,
         typer.Option("--plot", metavar="FILE.png", help="RD curves", rich_help_panel=OUTPUT),
     ] = None,
     csv: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
             "--csv",
             metavar="FILE",
@@ -107,6 +110,7 @@ def anchors(
             rich_help_panel=OUTPUT,
         ),
     ] = None,
+    force: Force = False,
 ) -> None:
     """Show what real encoders need for every clip, beside x265 medium.
 
@@ -115,7 +119,7 @@ def anchors(
     """
     from evocodec.app.anchor_table import AnchorsRequest, measure_anchors
 
-    _check_outputs(plot, csv)
+    leave_stdout(session, plot, csv)
     metrics = tuple(dict.fromkeys(metric or (Metric.PSNR_Y,)))
     flags = {
         "evaluation.clips": clip or None,
@@ -125,6 +129,8 @@ def anchors(
     request = AnchorsRequest(metrics, tuple(baseline_file or ()), jobs, repeat)
     progress = AnchorProgress(session.err, live=session.live, quiet=session.json)
     with session.laboratory(flags) as laboratory, progress:
+        inputs = baseline_paths(baseline_file)
+        table, picture = _outputs(laboratory, inputs, csv=csv, plot=plot, force=force)
         reports = measure_anchors(
             laboratory.settings,
             laboratory.workspace.cache,
@@ -132,10 +138,11 @@ def anchors(
             on_plan=progress.on_plan,
             on_event=progress.on_event,
         )
-    if csv is not None:
-        write_csv(reports, csv)
-    if plot is not None:
-        _draw(reports, plot)
+    if table is not None:
+        table.write(anchors_csv(reports))
+    if picture is not None:
+        with picture.writing() as file:
+            _draw(reports, file)
     if session.json:
         session.emit_pretty({"anchors": [anchor_payload(report) for report in reports]})
         return
@@ -145,8 +152,8 @@ def anchors(
         session.show(commands_text(named.items()))
     made = progress.encodes
     note = f"{plural(made, 'encode')} made now" if made else "all from the cache"
-    for file in (plot, csv):
-        note += f" · wrote {file}" if file is not None else ""
+    for name in (plot, csv):
+        note += f" · wrote {sanitize(name)}" if name is not None else ""
     session.show(Text(f"10 Mbit/s for 1080p30, or the same bits a pixel · {note}", style="dim"))
 
 
@@ -174,17 +181,30 @@ def _show(
         session.show(Text(sanitize(line), style="yellow"))
 
 
-def _check_outputs(plot: Path | None, csv: Path | None) -> None:
-    if plot is not None and plot.suffix.lower() != ".png":
-        message = f"--plot writes a PNG: {plot} should end in .png"
-        raise ConfigError(message)
-    for file in (plot, csv):
-        if file is not None and not file.absolute().parent.is_dir():
-            message = f"{file} cannot be written: the folder {file.absolute().parent} is not there"
+def _outputs(
+    laboratory: "Laboratory",
+    inputs: Sequence[str],
+    *,
+    csv: str | None,
+    plot: str | None,
+    force: bool,
+) -> tuple[OutputFile | None, OutputFile | None]:
+    from evocodec.app.output_places import OutputPlaces
+
+    places = OutputPlaces(laboratory)
+    table = picture = None
+    if csv is not None:
+        table = places.output(csv, csv_kind(COLUMNS), inputs=inputs, force=force)
+    if plot is not None:
+        picture = places.output(plot, PNG, inputs=inputs, force=force)
+        if not picture.is_stream and not plot.lower().endswith(".png"):
+            message = f"--plot writes a PNG: {plot} should end in .png"
             raise ConfigError(message)
+    require_different([each for each in (table, picture) if each is not None])
+    return table, picture
 
 
-def _draw(reports: "Sequence[AnchorReport]", file: Path) -> None:
+def _draw(reports: "Sequence[AnchorReport]", file: BinaryIO) -> None:
     from evocodec.report.rd_plot import plot_rd
 
     primaries = {report.curve.clip: report for report in reports if report.is_primary}

@@ -2,7 +2,6 @@
 
 from collections.abc import Collection
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,7 +13,9 @@ from evocodec.cli.render.tables import add, facts, make_table, spaced
 from evocodec.cli.render.text import sanitize, versus_hevc
 from evocodec.cli.session import Session
 from evocodec.domain.errors import UserError
+from evocodec.file_kinds import PROGRAM
 from evocodec.formatting import number, percent, plural
+from evocodec.output_file import is_stdout
 
 if TYPE_CHECKING:
     from evocodec.champions.messages import Version
@@ -127,26 +128,23 @@ def show_version(
 
 def export_version(
     session: Session,
-    file: Annotated[Path, typer.Argument(help="where to write the program")],
+    file: Annotated[str, typer.Argument(help="where to write the program; - for stdout")],
     version: Annotated[str, typer.Option(help="v3, 3 or current")] = "current",
     force: Annotated[bool, typer.Option("--force", help="replace the file")] = False,
 ) -> None:
     """Write a version's program, one Python file, to wherever it is needed."""
+    from evocodec.app.output_places import OutputPlaces
+
+    if is_stdout(file):
+        session.leave_stdout()
     with session.laboratory() as laboratory:
+        output = OutputPlaces(laboratory).output(file, PROGRAM, force=force)
         found = find_version(laboratory.champions, version)
-        program = laboratory.champions.program(found.version).text
-    if file.exists() and not force:
-        raise UserError(f"{file} exists already; use --force to replace it")
-    try:
-        file.write_text(program, encoding="utf-8")
-    except OSError as error:
-        raise UserError(
-            f"cannot write {file}: {error.strerror or error}; name another file"
-        ) from error
+        output.write(laboratory.champions.program(found.version).data)
     if session.json:
-        session.emit_pretty({"version": found.tag, "file": str(file), "commit": found.commit})
+        session.emit_pretty({"version": found.tag, "file": file, "commit": found.commit})
     else:
-        session.show(Text(f"{found.tag} written to {file}"))
+        session.show(Text(f"{found.tag} written to {sanitize(file)}"))
 
 
 def rollback(

@@ -4,19 +4,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from fractions import Fraction
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
 from rich.text import Text
 
-from evocodec.cli.command import command
+from evocodec.cli.command import Force, command
 from evocodec.cli.exits import ExitCode
 from evocodec.cli.render.tables import add, make_table, spaced
 from evocodec.cli.render.text import sanitize
 from evocodec.cli.session import Session
+from evocodec.file_kinds import PNG
 from evocodec.formatting import number, plural
+from evocodec.output_file import is_stdout
 
 if TYPE_CHECKING:
     from evocodec.app.clip_sets import Verification
@@ -163,17 +164,23 @@ def describe(
     session: Session,
     refs: Refs = None,
     picture: Annotated[
-        Path | None, typer.Option(help="write first, middle and last frames there, as a PNG")
+        str | None,
+        typer.Option(metavar="FILE", help="write first, middle and last frames there, as a PNG"),
     ] = None,
+    force: Force = False,
 ) -> None:
     """Show size, rate, declared colours, and detail and motion (SI and TI of ITU-T P.910)."""
     from evocodec.app.clip_sets import describe_clips
+    from evocodec.app.output_places import OutputPlaces
 
-    with session.laboratory(), _working(session, "reading clips"):
-        entries = describe_clips(refs or (), picture=picture)
+    if picture is not None and is_stdout(picture):
+        session.leave_stdout()
+    with session.laboratory() as laboratory, _working(session, "reading clips"):
+        output = OutputPlaces(laboratory).output(picture, PNG, force=force) if picture else None
+        entries = describe_clips(refs or (), picture=output)
     if session.json:
         rows = [entry_payload(entry) for entry in entries]
-        session.emit_pretty({"clips": rows} | ({"picture": str(picture)} if picture else {}))
+        session.emit_pretty({"clips": rows} | ({"picture": picture} if picture else {}))
         return
     session.show(spaced(_table(entries)))
     for entry in entries:

@@ -16,12 +16,13 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from evocodec.cli.command import command
+from evocodec.cli.command import Force, command
 from evocodec.cli.complete import references
 from evocodec.cli.payload.run import decode_payload, decode_plan_payload, encode_payload
 from evocodec.cli.render.text import sanitize
 from evocodec.cli.session import Session
 from evocodec.formatting import duration, number, parse_size, plural, size
+from evocodec.output_file import is_stdout
 
 if TYPE_CHECKING:
     from evocodec.app.file_codec import OnProgress
@@ -58,7 +59,9 @@ def encode(
             metavar="IN", help=r"a video, here or s3://; PATH\[@START-END]\[:WxH], @SET/NAME"
         ),
     ],
-    output: Annotated[str, typer.Argument(metavar="OUT.evc", help="a file, or s3://BUCKET/KEY")],
+    output: Annotated[
+        str, typer.Argument(metavar="OUT.evc", help="a file, s3://BUCKET/KEY, or - for stdout")
+    ],
     version: Annotated[
         str, typer.Option(help="v3, current, c0007 or a file", autocompletion=references)
     ] = "current",
@@ -66,12 +69,15 @@ def encode(
     verify: Annotated[
         bool, typer.Option("--verify/--no-verify", help="decode again and measure PSNR")
     ] = True,
+    force: Force = False,
 ) -> None:
     """Encode a video into an .evc file with a version.
 
     The version runs in the same sandbox as every candidate. Videos of any length: memory does not
     grow with it.
     """
+    if is_stdout(output):
+        session.leave_stdout()
     with (
         session.laboratory() as laboratory,
         _interruptible(),
@@ -86,6 +92,7 @@ def encode(
             version=version,
             qp=qp,
             verify=verify,
+            force=force,
             on_progress=on_progress,
         )
     if session.json:
@@ -96,7 +103,8 @@ def encode(
     quality = "" if report.psnr_y_db is None else f", PSNR-Y {number(report.psnr_y_db)} dB"
     session.show(
         Text(
-            f"{report.output}: {plural(report.frames, 'frame')} in {size(report.bits / 8)}, "
+            f"{sanitize(report.output)}: {plural(report.frames, 'frame')} in "
+            f"{size(report.bits / 8)}, "
             f"{report.bitrate_kbps:.0f} kbit/s, {number(report.compression_ratio, 1)} : 1{quality}"
         )
     )
@@ -108,7 +116,9 @@ def encode(
 def decode(
     session: Session,
     source: Annotated[str, typer.Argument(metavar="IN.evc", help="a file, or s3://BUCKET/KEY")],
-    output: Annotated[str, typer.Argument(metavar="OUT.y4m", help="a file, or s3://BUCKET/KEY")],
+    output: Annotated[
+        str, typer.Argument(metavar="OUT.y4m", help="a file, s3://BUCKET/KEY, or - for stdout")
+    ],
     max_bytes: Annotated[
         str,
         typer.Option(
@@ -118,6 +128,7 @@ def decode(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="say what would be written, and stop")
     ] = False,
+    force: Force = False,
 ) -> None:
     """Decode an .evc file with the version that wrote it.
 
@@ -125,6 +136,8 @@ def decode(
     said and checked first.
     """
     limit = parse_size(max_bytes) if max_bytes else None
+    if is_stdout(output) and not dry_run:
+        session.leave_stdout()
     with (
         session.laboratory() as laboratory,
         _interruptible(),
@@ -132,29 +145,32 @@ def decode(
     ):
         from evocodec.app.file_codec import decode_file, plan_decoding
 
-        plan = plan_decoding(laboratory, source, output, max_bytes=limit)
+        plan = plan_decoding(laboratory, source, output, max_bytes=limit, force=force)
         if dry_run and session.json:
             session.emit_pretty(decode_plan_payload(plan))
             return
         session.err.print(
             Text(
-                f"{plan.source}: {plural(plan.stream.frame_count, 'frame')}, {plan.stream.width}×"
-                f"{plan.stream.height}, written by {sanitize(plan.writer)}; decoding writes "
-                f"{plan.output_bytes} bytes ({size(plan.output_bytes)}) to {plan.output}"
+                f"{sanitize(plan.source)}: {plural(plan.stream.frame_count, 'frame')}, "
+                f"{plan.stream.width}×{plan.stream.height}, written by {sanitize(plan.writer)}; "
+                f"decoding writes {plan.output_bytes} bytes ({size(plan.output_bytes)}) "
+                f"to {sanitize(plan.output)}"
             ),
             soft_wrap=True,
         )
         if dry_run:
             return
-        report = decode_file(laboratory, source, output, max_bytes=limit, on_progress=on_progress)
+        report = decode_file(
+            laboratory, source, output, max_bytes=limit, force=force, on_progress=on_progress
+        )
     if session.json:
         session.emit_pretty(decode_payload(report))
         return
     stream = report.stream
     session.show(
         Text(
-            f"{report.output}: {plural(report.frames, 'frame')}, {stream.width}×{stream.height} "
-            f"at {float(stream.fps):g} frames/s"
+            f"{sanitize(report.output)}: {plural(report.frames, 'frame')}, "
+            f"{stream.width}×{stream.height} at {float(stream.fps):g} frames/s"
         )
     )
     session.show(

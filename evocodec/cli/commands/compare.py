@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.text import Text
 
-from evocodec.cli.command import command
+from evocodec.cli.command import Force, command
 from evocodec.cli.commands.evaluate import (
     MEASURE,
     Clips,
@@ -15,14 +15,15 @@ from evocodec.cli.commands.evaluate import (
     Plots,
     Repeat,
     TrackOption,
-    check_outputs,
+    checked_files,
+    leave_stdout,
     measurement_flags,
     require_metrics,
     show_report,
     show_written,
+    tell_failed,
     typed_command,
     watched,
-    write_outputs,
 )
 from evocodec.cli.complete import references
 from evocodec.cli.payload.report import report_payload
@@ -64,14 +65,16 @@ def compare(
     html: Html = None,
     plots: Plots = None,
     repeat: Repeat = False,
+    force: Force = False,
 ) -> None:
     """Say how many bits B needs for the quality that A has.
 
     Exit 4 when one of the programs fails.
     """
     require_metrics(metric)
-    check_outputs(csv, html)
+    leave_stdout(session, csv, html)
     with session.laboratory(measurement_flags(clip, None, track)) as laboratory:
+        files = checked_files(laboratory, (a, b), csv=csv, html=html, plots=plots, force=force)
         from evocodec.app.evaluation import compare as compare_named
         from evocodec.app.evaluation_request import EvaluationRequest
 
@@ -87,14 +90,16 @@ def compare(
                 laboratory, (a, b), request, listeners=listeners, stop=stop, on_anchor=on_anchor
             ),
         )
-    written = write_outputs(report, csv=csv, html=html, plots=plots)
+    written, failed = files.write(report)
     if session.json:
-        session.emit_pretty({**report_payload(report), "written": [str(path) for path in written]})
+        session.emit_pretty({**report_payload(report), "written": list(written)})
+        tell_failed(session, failed)
         return
     session.show(comparisons_table(report))
     show_report(session, report)
     session.show(_summary_line(report))
     show_written(session, written)
+    tell_failed(session, failed)
 
 
 def _summary_line(report: "Report") -> Text:

@@ -2,17 +2,18 @@
 
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from pathlib import Path
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 from rich.text import Text
 
-from evocodec.cli.command import command
+from evocodec.cli.command import Force, command
 from evocodec.cli.complete import references
 from evocodec.cli.display.plain import PlainDisplay
+from evocodec.cli.errors import report as tell_error
 from evocodec.cli.errors import without_keys
 from evocodec.cli.exits import ExitCode
 from evocodec.cli.payload.report import evaluation_payload
@@ -21,11 +22,15 @@ from evocodec.cli.render.tables_report import costs_table, means_table, problems
 from evocodec.cli.render.text import sanitize, versus_hevc
 from evocodec.cli.session import Session
 from evocodec.cli.stopping import run_stoppable
-from evocodec.domain.errors import ConfigError, EvocodecError
+from evocodec.domain.errors import ConfigError, EvocodecError, UserError
 from evocodec.domain.results import Metric, Score, Track
+from evocodec.file_kinds import FileKind
 from evocodec.formatting import number, percent, plural, size
+from evocodec.output_file import OutputFile, is_stdout
 
 if TYPE_CHECKING:
+    from evocodec.app import Laboratory
+    from evocodec.report.files import ReportFiles
     from evocodec.report.model import Report
 
 T = TypeVar("T")
@@ -54,7 +59,7 @@ Metrics = Annotated[
     typer.Option("--metric", metavar="NAME", help="only this metric; repeatable"),
 ]
 Csv = Annotated[
-    Path | None,
+    str | None,
     typer.Option(
         "--csv",
         metavar="FILE",
@@ -63,13 +68,13 @@ Csv = Annotated[
     ),
 ]
 Html = Annotated[
-    Path | None,
+    str | None,
     typer.Option(
         "--html", metavar="FILE", help="a page that opens from disk", rich_help_panel=OUTPUT
     ),
 ]
 Plots = Annotated[
-    Path | None,
+    str | None,
     typer.Option("--plots", metavar="DIR", help="RD plots as PNG and SVG", rich_help_panel=OUTPUT),
 ]
 Repeat = Annotated[
@@ -118,15 +123,18 @@ def evaluate(
     html: Html = None,
     plots: Plots = None,
     repeat: Repeat = False,
+    force: Force = False,
 ) -> None:
     """Measure a program against real encoders at equal quality.
 
     Nothing is adopted. Exit 4 when the program itself fails.
     """
     require_metrics(metric)
-    check_outputs(csv, html)
+    leave_stdout(session, csv, html)
     flags = measurement_flags(clip, anchor, track)
     with session.laboratory(flags) as laboratory:
+        inputs = (program, *baseline_paths(baseline_file))
+        files = checked_files(laboratory, inputs, csv=csv, html=html, plots=plots, force=force)
         from evocodec.app.evaluation import evaluate as evaluate_named
         from evocodec.app.evaluation_request import EvaluationRequest
 
@@ -143,14 +151,16 @@ def evaluate(
                 laboratory, program, request, listeners=listeners, stop=stop, on_anchor=on_anchor
             ),
         )
-    written = write_outputs(found.report, csv=csv, html=html, plots=plots)
+    written, failed = files.write(found.report)
     if session.json:
         session.emit_pretty(evaluation_payload(found, written))
+        tell_failed(session, failed)
         return
     session.show(clips_table(found.score))
     show_report(session, found.report)
     session.show(Text(sanitize(found.label), style="bold").append_text(_score_text(found.score)))
     show_written(session, written)
+    tell_failed(session, failed)
 
 
 def measurement_flags(
@@ -173,33 +183,42 @@ def require_metrics(names: list[str] | None) -> None:
             raise ConfigError(message)
 
 
-def check_outputs(csv: Path | None, html: Path | None) -> None:
-    """Refuse files that cannot be written, before anything is measured."""
-    wanted = [path for path in (csv, html) if path is not None]
-    if wanted:
-        from evocodec.report.files import require_writable
-
-        require_writable(wanted)
+def leave_stdout(session: Session, *files: str | None) -> None:
+    """Send results to stderr where one of the files is stdout."""
+    if any(file is not None and is_stdout(file) for file in files):
+        session.leave_stdout()
 
 
-def write_outputs(
-    report: "Report", *, csv: Path | None, html: Path | None, plots: Path | None
-) -> tuple[Path, ...]:
-    """Write the requested files, and return their paths."""
-    written: list[Path] = []
-    if csv is not None:
-        from evocodec.report.files import write_csv
+def baseline_paths(files: list[str] | None) -> list[str]:
+    """Return the files of ``[CLIP=]FILE``, in both readings."""
+    return [path for text in files or () for path in (text, text.partition("=")[2]) if path]
 
-        written += write_csv(report, csv)
-    if plots is not None:
-        from evocodec.report.report_plots import write_plots
 
-        written += write_plots(report, plots)
-    if html is not None:
-        from evocodec.report.files import write_html
+def checked_files(
+    laboratory: "Laboratory",
+    inputs: Sequence[str],
+    *,
+    csv: str | None,
+    html: str | None,
+    plots: str | None,
+    force: bool,
+) -> "ReportFiles":
+    """Refuse files that cannot be written or would destroy something, before anything is measured.
 
-        written.append(write_html(report, html))
-    return tuple(written)
+    ``inputs`` are names that may be files which the command reads.
+    """
+    from evocodec.app.output_places import OutputPlaces
+    from evocodec.report.files import ReportFiles, report_files
+
+    if csv is None and html is None and plots is None:
+        return ReportFiles()
+
+    places = OutputPlaces(laboratory)
+
+    def check(name: str, kind: FileKind) -> OutputFile:
+        return places.output(name, kind, inputs=inputs, force=force, new_folders=True)
+
+    return report_files(check, csv=csv, html=html, plots=plots)
 
 
 def show_report(session: Session, report: "Report") -> None:
@@ -220,10 +239,16 @@ def show_report(session: Session, report: "Report") -> None:
         session.show(Text(f"note: {sanitize(notice)}", style="yellow"))
 
 
-def show_written(session: Session, written: tuple[Path, ...]) -> None:
+def show_written(session: Session, written: tuple[str, ...]) -> None:
     """Say where the reports are."""
     for path in written:
-        session.show(Text(f"wrote {path}", style="dim", no_wrap=True))
+        session.show(Text(f"wrote {sanitize(path)}", style="dim", no_wrap=True))
+
+
+def tell_failed(session: Session, error: UserError | None) -> None:
+    """End with the error of a report file, after all results were shown; stdout has its JSON."""
+    if error is not None:
+        raise typer.Exit(tell_error(Session(replace(session.options, json=False)), error))
 
 
 def typed_command() -> tuple[str, ...]:

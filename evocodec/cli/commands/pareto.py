@@ -1,22 +1,27 @@
 """``evocodec pareto``: what a run found, bits against decode time."""
 
-from pathlib import Path
-from typing import Annotated
+import os
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.text import Text
 
-from evocodec.cli.command import command
+from evocodec.cli.command import Force, command
 from evocodec.cli.commands.inspect import PANEL
 from evocodec.cli.render.tables import add, make_table, spaced
 from evocodec.cli.render.text import sanitize
 from evocodec.cli.session import Session
 from evocodec.domain.errors import UserError
+from evocodec.file_kinds import PNG, SVG
 from evocodec.formatting import plural
+from evocodec.output_file import OutputFile, is_stdout
 from evocodec.report.pareto import TradeOff, pareto_front, plot_pareto, trade_off
 from evocodec.views.run import RunView
 
-PLOT_FORMATS = (".png", ".svg")
+if TYPE_CHECKING:
+    from evocodec.app import Laboratory
+
+PLOT_FORMATS = {".png": PNG, ".svg": SVG}
 
 
 def register(app: typer.Typer) -> None:
@@ -33,11 +38,15 @@ def pareto(
     session: Session,
     run: Annotated[str | None, typer.Option("--run", help="the newest unless given")] = None,
     plot: Annotated[
-        Path | None, typer.Option("--plot", metavar="FILE", help="draw it: .png or .svg")
+        str | None, typer.Option("--plot", metavar="FILE", help="draw it: .png or .svg")
     ] = None,
+    force: Force = False,
 ) -> None:
     """List fully evaluated candidates by decode time; * marks those that none beats on both."""
+    if plot is not None and is_stdout(plot):
+        session.leave_stdout()
     with session.laboratory() as laboratory:
+        picture = _picture(laboratory, plot, force=force) if plot is not None else None
         view = laboratory.resolver.view(run)
     points = trade_offs(view)
     if not points:
@@ -46,15 +55,15 @@ def pareto(
             "against decode time; see `evocodec status`"
         )
         raise UserError(message)
-    if plot is not None:
-        _plot(points, view, plot)
+    if picture is not None:
+        plot_pareto(points, f"{view.run_id}: bits against decode time", picture)
     front = pareto_front(points)
     if session.json:
         session.emit_pretty(
             {
                 "run_id": view.run_id,
                 "points": [_payload(p, front=p in front) for p in points],
-                "plot": str(plot) if plot else None,
+                "plot": plot,
             }
         )
         return
@@ -71,7 +80,7 @@ def pareto(
         )
     session.show(spaced(table))
     message = f"{view.run_id}: {len(front)} of {plural(len(points), 'result')} not beaten on both"
-    session.show(Text(message + (f"; drawn in {plot}" if plot else ""), style="dim"))
+    session.show(Text(message + (f"; drawn in {sanitize(plot)}" if plot else ""), style="dim"))
 
 
 def trade_offs(view: RunView) -> tuple[TradeOff, ...]:
@@ -88,15 +97,15 @@ def trade_offs(view: RunView) -> tuple[TradeOff, ...]:
     return tuple(sorted(found, key=lambda p: (p.decode_ms, p.bd_rate_percent, p.label)))
 
 
-def _plot(points: tuple[TradeOff, ...], view: RunView, file: Path) -> None:
-    if file.suffix.lower() not in PLOT_FORMATS:
-        message = f"--plot {file}: a picture ends in .png or .svg; try --plot {file.stem}.png"
+def _picture(laboratory: "Laboratory", plot: str, *, force: bool) -> OutputFile:
+    from evocodec.app.output_places import OutputPlaces
+
+    stem, suffix = os.path.splitext(plot)
+    kind = PNG if is_stdout(plot) else PLOT_FORMATS.get(suffix.lower())
+    if kind is None:
+        message = f"--plot {plot}: a picture ends in .png or .svg; try --plot {stem}.png"
         raise UserError(message)
-    try:
-        plot_pareto(points, f"{view.run_id}: bits against decode time", file)
-    except OSError as error:
-        message = f"cannot write {file}: {error.strerror or error}; name another file"
-        raise UserError(message) from error
+    return OutputPlaces(laboratory).output(plot, kind, force=force)
 
 
 def _payload(point: TradeOff, *, front: bool) -> dict[str, object]:

@@ -1,17 +1,18 @@
 """JSON and CSV output of ``anchors``; docs/anchors.md lists the keys and columns."""
 
 import csv
+import io
 from collections.abc import Iterable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evocodec.cli.payload.run import Json, curve_payload, plain, stream_payload
 from evocodec.domain.results import RdCurve
+from evocodec.formatting import harmless_cell
 
 if TYPE_CHECKING:
     from evocodec.app.outputs import AnchorReport
 
-_COLUMNS = (
+COLUMNS = (
     *("clip", "clip_sha256", "width", "height", "fps", "frames", "anchor", "compared_with"),
     *("metric", "bd_rate_akima_percent", "bd_rate_pchip_percent", "overlap", "problem"),
     *("operating_psnr_y_db", "operating_ratio", "equal_quality_ratio", "points"),
@@ -61,19 +62,20 @@ def ratio(value: float | None, over: float | None) -> float | None:
     return value / over if value is not None and over else None
 
 
-def write_csv(reports: Iterable["AnchorReport"], file: Path) -> None:
-    """Write a row for each clip, anchor and metric."""
-    with file.open("w", newline="") as handle:
-        writer = csv.DictWriter(handle, _COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        for report in reports:
-            for row in _rows(report):
-                writer.writerow({k: "" if v is None else v for k, v in row.items()})
+def anchors_csv(reports: Iterable["AnchorReport"]) -> bytes:
+    """Return a table with a row for each clip, anchor and metric."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    for report in reports:
+        for row in _rows(report):
+            writer.writerow({k: "" if v is None else harmless_cell(v) for k, v in row.items()})
+    return text.getvalue().encode("utf-8", "backslashreplace")
 
 
 def _rows(report: "AnchorReport") -> Iterable[Json]:
     whole = anchor_payload(report)
-    common = {name: whole[name] for name in _COLUMNS if name in whole}
+    common = {name: whole[name] for name in COLUMNS if name in whole}
     common |= {"anchor": report.curve.codec, "points": points_of(report.curve)}
     if not report.comparisons:
         yield common

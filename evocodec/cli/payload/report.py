@@ -1,7 +1,6 @@
 """JSON output of ``eval`` and ``compare``; docs/reports.md lists the keys."""
 
 from collections.abc import Iterable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evocodec.cli.payload.run import Json, curve_payload, plain, score_payload, stream_payload
@@ -11,13 +10,13 @@ if TYPE_CHECKING:
     from evocodec.report.model import Codec, Report
 
 
-def evaluation_payload(found: "EvaluationReport", written: Iterable[Path] = ()) -> Json:
+def evaluation_payload(found: "EvaluationReport", written: Iterable[str] = ()) -> Json:
     """Return what ``eval`` measured: the score's keys, and the whole report."""
     return {
         "program": found.label,
         **score_payload(found.score),
         "report": report_payload(found.report),
-        "written": [str(path) for path in written],
+        "written": list(written),
     }
 
 
