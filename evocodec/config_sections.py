@@ -2,47 +2,32 @@
 
 import logging
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    SecretStr,
-    StringConstraints,
-    model_validator,
-)
+from pydantic import Field, model_validator
 
-from evocodec.domain.vocabulary import ModelRole
+from evocodec.config_base import Section, names
+from evocodec.config_model import ModelSettings, RoleSettings
+
+__all__ = [
+    "ChampionSettings",
+    "DataSettings",
+    "EvaluationSettings",
+    "HeldOutSettings",
+    "JudgeSettings",
+    "LimitSettings",
+    "ModelSettings",
+    "RaySettings",
+    "RoleSettings",
+    "RunSettings",
+    "SandboxSettings",
+    "Section",
+    "StoreSettings",
+    "TelemetrySettings",
+    "names",
+]
 
 _logger = logging.getLogger(__name__)
-
-
-def names(text: str) -> frozenset[str]:
-    """Return the names of settings that a text lists."""
-    return frozenset(text.split())
-
-
-class Section(BaseModel):
-    """A frozen group of settings that refuses unknown names.
-
-    A settings file that merely lies in the current folder may be anybody's. Each section says, of
-    every setting, how far such a file is believed before ``evocodec trust``:
-
-    * ``ANY_FILE``: it may set these;
-    * ``TRUSTED_FILE``: it may not. They switch a protection off, say where a key, a program or a
-      record goes, or make numbers mean less;
-    * ``OWN_FOLDER``: paths that it may set to something inside its own folder;
-    * ``OWN_WORKSPACE``: paths that it may set to something inside the workspace.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    ANY_FILE: ClassVar[frozenset[str]] = frozenset()
-    TRUSTED_FILE: ClassVar[frozenset[str]] = frozenset()
-    OWN_FOLDER: ClassVar[frozenset[str]] = frozenset()
-    OWN_WORKSPACE: ClassVar[frozenset[str]] = frozenset()
 
 
 class RunSettings(Section):
@@ -225,118 +210,6 @@ class RaySettings(Section):
         30.0, ge=5, description="a head that is silent for so long is lost, and joined again"
     )
     object_store_mib: int = Field(256, ge=80)
-
-
-Trimmed = Annotated[str, StringConstraints(strip_whitespace=True)]
-"""Text without the white space that copying leaves at its ends."""
-
-
-def _clean_key(key: SecretStr) -> SecretStr:
-    """Take the line end off that a key read from a file has; it could not be sent in a header."""
-    text = key.get_secret_value().strip()
-    if any(not character.isprintable() or character.isspace() for character in text):
-        raise ValueError("the key has white space or control characters inside: copy it again")
-    if not text.isascii():
-        raise ValueError("the key has characters besides ASCII, which no header carries: copy it")
-    return SecretStr(text)
-
-
-Key = Annotated[SecretStr, AfterValidator(_clean_key)]
-"""A secret that is sent in an HTTP header."""
-
-
-class RoleSettings(Section):
-    """What one role has of its own; what is empty or not set is the common setting."""
-
-    ANY_FILE = names(
-        "model temperature max_tokens timeout_seconds "
-        "price_input_usd_per_million price_output_usd_per_million"
-    )
-    TRUSTED_FILE = names("base_url api_key")
-
-    base_url: Trimmed = Field("", description="the role's own endpoint; empty: model.base_url")
-    api_key: Key = Field(
-        SecretStr(""),
-        description="empty: model.api_key, or none where the role has an endpoint of its own",
-    )
-    model: Trimmed = Field("", description="empty: model.model")
-    temperature: float | None = Field(
-        None, ge=0, le=2, description="not set: model.temperature, and so with the next four"
-    )
-    max_tokens: int | None = Field(None, ge=16, description="of one reply")
-    timeout_seconds: float | None = Field(None, gt=0, description="of one request")
-    price_input_usd_per_million: float | None = Field(None, ge=0, description="of tokens")
-    price_output_usd_per_million: float | None = Field(None, ge=0, description="of tokens")
-
-
-class ModelSettings(Section):
-    """Any OpenAI-compatible endpoint; without a base URL and a model none is used.
-
-    A request is tried at most ``1 + max_retries`` times within ``gone_after_seconds``. Budgets hold
-    for the whole run, resumed or not.
-    """
-
-    ANY_FILE = names(
-        "model temperature max_tokens timeout_seconds max_retries backoff_seconds "
-        "gone_after_seconds max_concurrent price_input_usd_per_million "
-        "price_output_usd_per_million budget_usd budget_tokens model_review model_judge"
-    )
-    TRUSTED_FILE = names("base_url api_key")
-
-    base_url: Trimmed = Field("", description="usually ends in /v1; empty: OpenAI, with a key")
-    api_key: Key = Field(SecretStr(""), description="sent to base_url and to no other server")
-    model: Trimmed = Field("", description="a name that the endpoint knows; empty: no model")
-    temperature: float = Field(0.7, ge=0, le=2)
-    max_tokens: int = Field(16000, ge=16, description="of one reply at most")
-    timeout_seconds: float = Field(
-        180.0, gt=0, description="of one request, from connecting to the last byte"
-    )
-    max_retries: int = Field(4, ge=0, description="tries of one call after the first")
-    backoff_seconds: float = Field(
-        1.0, gt=0, description="pause before the second try; it doubles with each"
-    )
-    gone_after_seconds: float = Field(
-        300.0, gt=0, description="a call that has had no answer for so long stops the run"
-    )
-    max_concurrent: int = Field(
-        0, ge=0, description="calls at once at most; 0: one for each candidate in flight"
-    )
-    price_input_usd_per_million: float = Field(0.0, ge=0, description="of tokens, for the budget")
-    price_output_usd_per_million: float = Field(0.0, ge=0, description="of tokens, for the budget")
-    budget_usd: float = Field(0.0, ge=0, description="0 means no limit")
-    budget_tokens: int = Field(0, ge=0, description="0 means no limit")
-    model_review: bool = Field(True, description="let a model review on top of the static gate")
-    model_judge: bool = Field(False, description="let a model explain or veto an adoption")
-    planner: RoleSettings = RoleSettings()
-    coder: RoleSettings = RoleSettings()
-    reviewer: RoleSettings = RoleSettings()
-    judge: RoleSettings = RoleSettings()
-
-    @property
-    def configured(self) -> bool:
-        """Whether an endpoint is set."""
-        return bool(self.model)
-
-    def of_role(self, role: ModelRole) -> RoleSettings:
-        """What a role has of its own."""
-        return {
-            ModelRole.PLANNER: self.planner,
-            ModelRole.CODER: self.coder,
-            ModelRole.REVIEWER: self.reviewer,
-            ModelRole.JUDGE: self.judge,
-        }[role]
-
-    @model_validator(mode="after")
-    def _require_prices(self) -> Self:
-        priced = (self, self.planner, self.coder, self.reviewer, self.judge)
-        if self.budget_usd > 0 and not any(
-            part.price_input_usd_per_million or part.price_output_usd_per_million for part in priced
-        ):
-            raise ValueError(
-                "budget_usd needs prices: set model.price_input_usd_per_million and "
-                "model.price_output_usd_per_million, or use model.budget_tokens"
-            )
-        return self
 
 
 class JudgeSettings(Section):

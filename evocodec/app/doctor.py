@@ -14,8 +14,7 @@ from evocodec.app.engine import make_limits, make_policy
 from evocodec.app.workspace import Workspace
 from evocodec.config import Settings
 from evocodec.domain.check import Check
-from evocodec.domain.errors import ConfigError, EvocodecError
-from evocodec.domain.vocabulary import ModelRole
+from evocodec.domain.errors import EndpointUnavailable, EvocodecError
 from evocodec.execution.launchers import LauncherPool
 from evocodec.models.endpoint import endpoint_for
 from evocodec.sandbox.launcher import IsolationReport
@@ -186,12 +185,15 @@ def _model(settings: Settings) -> Check:
             "none configured: the built-in mutation proposer is used",
             "set EVOCODEC_MODEL__BASE_URL and EVOCODEC_MODEL__MODEL to use one",
         )
+    if not model.preflight:
+        endpoints = dict.fromkeys(endpoint_for(model, role) for role in model.roles)
+        named = dict.fromkeys(f"{one.model} at {one.shown_url}" for one in endpoints)
+        return Check("model", "ok", f"{'; '.join(named)}; not asked (model.preflight is off)")
+    from evocodec.app.endpoint_check import endpoints_now
+
     try:
-        endpoints = {role: endpoint_for(model, role) for role in ModelRole}
-    except ConfigError as error:
-        return Check("model", "fail", str(error))
-    detail = f"{model.model} at {model.base_url or 'the default endpoint'}"
-    for role, endpoint in endpoints.items():
-        if endpoint.own & {"base_url", "model"}:
-            detail += f"; {role}: {endpoint.model} at {endpoint.base_url}"
-    return Check("model", "ok", detail)
+        found = endpoints_now(model)
+    except EndpointUnavailable as error:
+        text = str(error).removesuffix(", then resume the run")
+        return Check("model", "fail", text)
+    return Check("model", "ok", ". ".join(one.text for one in found))

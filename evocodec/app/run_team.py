@@ -14,6 +14,7 @@ from evocodec.domain.errors import Interrupted
 from evocodec.domain.events import Event
 from evocodec.domain.vocabulary import Proposer
 from evocodec.models.gateway import ModelGateway
+from evocodec.models.knowledge import Knowledge
 from evocodec.models.replay import ReplayGateway, replay_from
 from evocodec.rules.adoption import Thresholds
 from evocodec.sandbox.review.analysis import Analyser
@@ -46,6 +47,7 @@ class TeamBuilder:
     stop: threading.Event
     closing: ExitStack
     thresholds: Thresholds
+    knowledge: Knowledge
 
     def build(self, archive: Archive) -> Team:
         """The team that the plan and its settings ask for."""
@@ -71,6 +73,7 @@ class TeamBuilder:
             record=self.record,
             stop=self.stop,
             interrupted=Interrupted,
+            knowledge=self.knowledge,
         )
         self.closing.callback(gateway.close)
         return model_team(

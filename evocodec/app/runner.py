@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from evocodec.app.background import InBackground
 from evocodec.app.clips import AnchoredClip, anchored_clips, require_clips
+from evocodec.app.endpoint_check import ask_endpoints
 from evocodec.app.engine import engine_options, make_policy, require_floor, wants_vmaf
 from evocodec.app.held_out_clips import HeldOutMaterial, require_held_out
 from evocodec.app.other_anchors import OtherAnchors, require_anchors
@@ -44,6 +45,7 @@ from evocodec.evaluation.screening import ScreenErrors
 from evocodec.evaluation.staged import StagedEvaluator, StageSettings
 from evocodec.execution.contract import EngineInfo
 from evocodec.execution.engine import Engine, ray_engine
+from evocodec.models.knowledge import Knowledge
 from evocodec.report.run_plots import FaultPictures
 from evocodec.rules.adoption import Thresholds
 from evocodec.rules.held_out import HeldOutLimits
@@ -113,6 +115,7 @@ class Runner:
         self._own_stop = threading.Event()
         self._closing = ExitStack()
         self._closing.callback(self._parsers.close)
+        self._knowledge = Knowledge()
         self._ours = False
 
     def recall(self) -> Iterator[Event]:
@@ -153,6 +156,8 @@ class Runner:
         require_clips(self._plan.settings)
         require_held_out(self._plan.settings)
         require_anchors(self._plan.settings)
+        # Before Ray is started: a wrong key is found out at once.
+        preflight = self._preflight()
         engine = ray_engine(
             engine_options(self._plan.settings), on_given_up=self._watch.evaluation_given_up
         )
@@ -170,6 +175,8 @@ class Runner:
             require_floor(info.isolation, self._plan.settings)
             anchored = anchoring.result()
             self._announce(info, anchored)
+            for event in preflight:
+                self._journal.publish(event)
             self._bus.subscribe(
                 FaultPictures(
                     {name: anchored_clip.curve for name, anchored_clip in anchored.items()},
@@ -182,6 +189,23 @@ class Runner:
         finally:
             anchoring.wait()
             engine.close()
+
+    def _preflight(self) -> list[Event]:
+        """Ask the endpoints whether they can be used; returns what to record of it."""
+        plan, stores = self._plan, self._stores
+        if not self._uses_model or plan.settings.run.replay:
+            return []
+        programs = [self._stores.blobs.get(sha256).decode() for sha256 in plan.baselines]
+        return ask_endpoints(
+            plan.settings.model,
+            self._knowledge,
+            run_id=plan.run_id,
+            ledger=stores.ledger,
+            blobs=stores.blobs,
+            stop=self._own_stop,
+            attempt=plan.resumed,
+            programs=programs,
+        )
 
     def _announce(self, info: EngineInfo, anchored: Mapping[str, AnchoredClip]) -> None:
         plan, settings = self._plan, self._plan.settings
@@ -255,6 +279,7 @@ class Runner:
             self._own_stop,
             self._closing,
             stages.thresholds,
+            self._knowledge,
         )
         bounds = LoopBounds(
             max_revisions=settings.run.max_revisions if uses_model else 0,

@@ -43,6 +43,7 @@ class CallOutcome(StrEnum):
     NOT_FOUND = "not_found"
     BAD_REQUEST = "bad_request"
     CONTEXT_OVERFLOW = "context_overflow"
+    CANCELLED = "cancelled"  # by us: the run was stopped while it was under way
 
     @property
     def received(self) -> bool:
@@ -59,6 +60,14 @@ _RECEIVED = frozenset(
         CallOutcome.UNPARSABLE,
     }
 )
+
+
+class NoteSubject(StrEnum):
+    """Subject of what a gateway to models has to say while it works."""
+
+    WAITING = "waiting"  # a call is tried again after a pause, or waits for others
+    ENDPOINT = "endpoint"  # what a preflight found out
+    LEARNT = "learnt"  # an endpoint is asked in another way from here on, or is not what it seems
 
 
 class ReviewerName(StrEnum):

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from evocodec.domain.events import (
     Event,
     ModelCalled,
+    ModelNoted,
     kinds_of,
     reply_key,
 )
-from evocodec.domain.vocabulary import CallOutcome, ModelRole
+from evocodec.domain.vocabulary import CallOutcome, ModelRole, NoteSubject
 from evocodec.models.contract import ChatMessage, Reply
 from evocodec.store.blobs import BlobStore
 from evocodec.store.ledger import Ledger
@@ -88,6 +89,21 @@ class CallRecorder:
                 cost_usd=facts.cost_usd,
                 wall_seconds=facts.wall_seconds,
                 tries=facts.tries,
+            )
+        )
+
+    def note(self, name: CallName, subject: NoteSubject, text: str, seconds: float) -> None:
+        """Record what a call waits for, or what it has learnt."""
+        self.record(
+            ModelNoted(
+                run_id=self.run_id,
+                at=self.now(),
+                candidate_id=name.candidate_id,
+                role=name.role,
+                attempt=name.attempt,
+                subject=subject,
+                text=text,
+                seconds=seconds,
             )
         )
 

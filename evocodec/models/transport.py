@@ -1,153 +1,230 @@
-"""HTTP request to an OpenAI-compatible endpoint, with a name for every kind of failure."""
+"""HTTP requests to OpenAI-compatible endpoints, with a name for every kind of failure."""
 
 import asyncio
-import re
+import codecs
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from email.utils import parsedate_to_datetime
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
+from urllib.parse import urlsplit
 
-import openai
+import httpx2
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
-from langchain_core.outputs import ChatGeneration
 from langchain_openai import ChatOpenAI
 from pydantic import SecretStr
 
+from evocodec import __version__
+from evocodec.domain.errors import ConfigError
 from evocodec.domain.vocabulary import CallOutcome
-from evocodec.keys import known_keys
+from evocodec.models.answers import (
+    MOST_CHARACTERS,
+    Completion,
+    StreamedAnswer,
+    lines_of,
+    malformed,
+    read_whole,
+)
 from evocodec.models.contract import ChatMessage
 from evocodec.models.endpoint import Endpoint
-from evocodec.telemetry.redact import Redactor
+from evocodec.models.failure import Billing, CallFailed
+from evocodec.models.network import Route, route_to, tls_context
+from evocodec.models.provider_errors import error_from
+from evocodec.models.refusals import Change, apply, folded
+from evocodec.models.secrecy import redacted, without_keys
+from evocodec.models.sizes import first_token_seconds
 
-_TOO_LONG = re.compile(
-    r"context[_ ]length[_ ]exceeded|maximum context length|context window|prompt is too long|"
-    r"exceeds? the (?:available |model'?s? )?context|too many (?:input )?tokens|"
-    r"exceed the configured limit",
-    re.IGNORECASE,
+_CONNECT_SECONDS = 30.0
+_GATEWAY_GAVE_UP = frozenset({408, 499, 502, 504, *range(520, 528)})
+"""Statuses of a proxy whose model may still have answered, and be paid for."""
+_NEVER_SENT = (
+    httpx2.ConnectError,
+    httpx2.ConnectTimeout,
+    httpx2.PoolTimeout,
+    httpx2.ProxyError,
+    httpx2.UnsupportedProtocol,
+    httpx2.LocalProtocolError,
 )
-_MESSAGE_LIMIT = 300
-_NAMED = {
-    401: CallOutcome.AUTHENTICATION,
-    403: CallOutcome.AUTHENTICATION,
-    404: CallOutcome.NOT_FOUND,
-}
+_EVENT_FIELDS = ("data:", "event:", "id:", "retry:", ":")
+_NO_CLIENT: Any = object()
 
 
-@dataclass(frozen=True, slots=True)
-class Completion:
-    """A reply as it came; token counts are None when the server does not say."""
+@dataclass
+class RequestProgress:
+    """How far a request has come; ``life`` is when the server last sent something."""
 
-    text: str
-    finish_reason: str
-    refusal: bool
-    prompt_tokens: int | None
-    completion_tokens: int | None
+    sent: bool = False
+    streamed: bool = False
+    life: float = field(default_factory=time.monotonic)
 
 
-class CallFailed(Exception):  # noqa: N818 - private to this package: the gateway translates it
-    """A request without a reply.
+@dataclass(frozen=True)
+class Ask:
+    """One request: where to, what, and what was learnt about its form.
 
-    ``name`` is what the record says; ``retriable`` whether asking again can help; ``retry_after``
-    the seconds that the server asked to wait.
+    ``patient``: the server is known to answer all at once, so its silence means nothing.
     """
 
-    def __init__(
-        self, name: CallOutcome, message: str, *, retriable: bool, retry_after: float | None = None
-    ) -> None:
-        super().__init__(name, message)
-        self.name = name
-        self.message = message[:_MESSAGE_LIMIT]
-        self.retriable = retriable
-        self.retry_after = retry_after
+    endpoint: Endpoint
+    messages: Sequence[ChatMessage]
+    changes: tuple[Change, ...] = ()
+    patient: bool = False
+    progress: RequestProgress = field(default_factory=RequestProgress)
 
-
-class _ChatModel(ChatOpenAI):
-    """ChatOpenAI without what costs most of a call's CPU here.
-
-    ``ainvoke`` asks callbacks that nobody has set, checks each message of the request against
-    openai's types, makes objects of the answer, and takes them apart again in another thread.
-    What langchain-openai knows of models stays in use: which parameters each one takes, and how
-    answers are read.
-    """
-
-    async def ask(self, messages: Sequence[ChatMessage]) -> Completion:
-        """Ask once; raises OpenAIError, and ValueError and its like for an answer of no form."""
-        payload = self._get_request_payload([_to_langchain(message) for message in messages])
-        payload |= payload.pop("extra_body", {})
-        answer = await self.root_async_client.post(
-            "/chat/completions", body=payload, cast_to=object
-        )
-        generation = self._create_chat_result(answer).generations[0]
-        return _completion(generation, answer["choices"][0]["message"].get("refusal"))
+    def payload(self) -> dict[str, Any]:
+        """Return the body of the request."""
+        return apply(self.changes, _payload(self.endpoint, self.messages))
 
 
 class Transport:
-    """Sends requests through langchain-openai; belongs to one event loop.
+    """Sends requests; belongs to one event loop.
 
-    Its own retries are off: whoever calls decides. The deadline covers everything from name
-    resolution to the last byte, so a server that drips bytes cannot hold a call.
+    Nothing is retried here: whoever calls decides. The deadline covers everything from name
+    resolution to the last byte, so a server that drips bytes cannot hold a call; a streamed reply
+    may pause for ``idle_seconds``. Proxies, certificates and headers are those of the settings and
+    of ``network.py``: no other part of the environment has a say. Redirects are not followed: the
+    prompt and the key are for the server that was named.
     """
 
     def __init__(self) -> None:
-        self._clients: dict[bool, openai.DefaultAsyncHttpxClient] = {}
-        self._models: dict[Endpoint, _ChatModel] = {}
+        self._clients: dict[Route, httpx2.AsyncClient] = {}
 
-    async def complete(self, endpoint: Endpoint, messages: Sequence[ChatMessage]) -> Completion:
-        """Ask once; raises CallFailed."""
-        model = self._model(endpoint)
+    async def complete(self, ask: Ask) -> Completion:
+        """Ask once; raises CallFailed, and ConfigError for a way that cannot be taken."""
+        endpoint, payload = ask.endpoint, ask.payload()
+        client = self._client(route_to(endpoint))
+        ask.progress.life = time.monotonic()
+        loop = asyncio.get_running_loop()
         try:
-            async with asyncio.timeout(endpoint.timeout_seconds):
-                answer = await model.ask(messages)
-        except (TimeoutError, openai.APITimeoutError) as error:
+            async with asyncio.timeout(endpoint.timeout_seconds), asyncio.timeout(None) as idle:
+                if payload.get("stream") and not ask.patient:
+                    first = first_token_seconds(endpoint, ask.messages)
+                    idle.reschedule(loop.time() + first)
+                answer = await self._answer(client, ask, payload, idle)
+        except TimeoutError as error:
+            silent = idle.expired()
+            why = (
+                f"no sign of life for {endpoint.idle_seconds:g} s"
+                if silent
+                else f"no complete answer within {endpoint.timeout_seconds:g} s"
+            )
             raise CallFailed(
-                CallOutcome.TIMEOUT,
-                f"no complete answer within {endpoint.timeout_seconds:g} s",
-                retriable=True,
+                CallOutcome.TIMEOUT, why, retriable=True, billing=Billing.UNKNOWN
             ) from error
-        except openai.OpenAIError as error:
-            raise _classify(error, endpoint) from error
-        except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
-            raise CallFailed(
-                CallOutcome.MALFORMED,
-                _redacted(f"not an OpenAI chat completion: {error!r}", endpoint),
-                retriable=True,
-            ) from error
+        except httpx2.HTTPError as error:
+            raise _broken(error, ask) from error
+        except CallFailed as failure:
+            failure.message = redacted(failure.message, endpoint)
+            raise
         # A reply is recorded, and its server knows the key.
-        return replace(answer, text=_without_keys(answer.text, endpoint))
+        return replace(answer, text=without_keys(answer.text, endpoint))
+
+    async def models(self, endpoint: Endpoint, seconds: float) -> str:
+        """Return what ``GET /models`` says; empty where it says nothing in time."""
+        client = self._client(route_to(endpoint))
+        try:
+            async with asyncio.timeout(seconds):
+                response = await client.get(
+                    endpoint.url_of("/models"),
+                    params=endpoint.query,
+                    headers=_headers(endpoint),
+                )
+        except (TimeoutError, httpx2.HTTPError, httpx2.InvalidURL):
+            return ""
+        text = response.text if response.status_code == 200 else ""
+        return text if len(text) < MOST_CHARACTERS else ""
 
     async def close(self) -> None:
         """Close the connections."""
         for client in self._clients.values():
             await client.aclose()
         self._clients.clear()
-        self._models.clear()
 
-    def _model(self, endpoint: Endpoint) -> _ChatModel:
-        if endpoint not in self._models:
-            limit: dict[str, Any] = (
-                {"max_completion_tokens": endpoint.max_tokens}
-                if endpoint.of_openai
-                else {"extra_body": {"max_tokens": endpoint.max_tokens}}
+    async def _answer(
+        self,
+        client: httpx2.AsyncClient,
+        ask: Ask,
+        payload: dict[str, Any],
+        idle: asyncio.Timeout,
+    ) -> Completion:
+        endpoint = ask.endpoint
+        try:
+            request = client.build_request(
+                "POST",
+                endpoint.url_of("/chat/completions"),
+                params=endpoint.query,
+                json=payload,
+                headers=_headers(endpoint),
             )
-            self._models[endpoint] = _ChatModel(
-                model=endpoint.model,
-                base_url=endpoint.base_url,
-                api_key=SecretStr(endpoint.api_key or "none"),
-                temperature=endpoint.temperature,
-                max_retries=0,
-                timeout=endpoint.timeout_seconds,
-                streaming=False,
-                use_responses_api=False,
-                http_async_client=self._client(direct=endpoint.loopback),
-                **limit,
-            )
-        return self._models[endpoint]
+        except (httpx2.InvalidURL, ValueError, TypeError, UnicodeError) as error:
+            raise ConfigError(
+                f"no request can be made for {endpoint.setting('base_url')} "
+                f"({redacted(str(error), endpoint)}): check it and {endpoint.setting('headers')}"
+            ) from error
+        ask.progress.sent = True
+        response = await client.send(request, stream=True)
+        try:
+            if response.status_code >= 300:
+                raise await _refusal(response)
+            return await _read(response, ask, idle)
+        finally:
+            await response.aclose()
 
-    def _client(self, *, direct: bool) -> openai.DefaultAsyncHttpxClient:
-        if direct not in self._clients:
-            self._clients[direct] = openai.DefaultAsyncHttpxClient(trust_env=not direct)
-        return self._clients[direct]
+    def _client(self, route: Route) -> httpx2.AsyncClient:
+        if route not in self._clients:
+            try:
+                self._clients[route] = httpx2.AsyncClient(
+                    trust_env=False,
+                    proxy=route.proxy or None,
+                    verify=tls_context(route.ca_file),
+                    timeout=httpx2.Timeout(None, connect=_CONNECT_SECONDS),
+                    # A connection that the server has just given up would look like a lost reply.
+                    limits=httpx2.Limits(max_connections=None, max_keepalive_connections=0),
+                )
+            except (ValueError, ImportError, httpx2.InvalidURL) as error:
+                raise ConfigError(
+                    f"the proxy for the model's endpoint cannot be used ({type(error).__name__}): "
+                    f"check model.proxy, HTTPS_PROXY and ALL_PROXY"
+                ) from error
+        return self._clients[route]
+
+
+def _headers(endpoint: Endpoint) -> dict[str, str]:
+    headers = {"User-Agent": f"evocodec/{__version__}", "Accept": "application/json, */*;q=0.5"}
+    if endpoint.api_key:
+        headers["Authorization"] = f"Bearer {endpoint.api_key}"
+    given = {name.lower() for name, _ in endpoint.headers}
+    kept = {name: value for name, value in headers.items() if name.lower() not in given}
+    return {**kept, **dict(endpoint.headers)}
+
+
+def _payload(endpoint: Endpoint, messages: Sequence[ChatMessage]) -> dict[str, Any]:
+    """Return the request as langchain-openai forms it for this model, with our own parameters."""
+    model = ChatOpenAI(
+        model=endpoint.model,
+        base_url=endpoint.base_url,
+        api_key=SecretStr("none"),
+        temperature=endpoint.temperature,
+        openai_proxy=None,
+        use_responses_api=False,
+        # It only forms the request: clients of its own would read the environment.
+        client=_NO_CLIENT,
+        async_client=_NO_CLIENT,
+    )
+    payload: dict[str, Any] = model._get_request_payload([_to_langchain(m) for m in messages])
+    payload.pop("stream", None)
+    if endpoint.temperature is None:
+        payload.pop("temperature", None)
+    name = endpoint.token_limit_name
+    if name == "auto":
+        name = "max_completion_tokens" if endpoint.of_openai else "max_tokens"
+    if name != "none":
+        payload[name] = endpoint.max_tokens
+    if endpoint.stream:
+        payload |= {"stream": True, "stream_options": {"include_usage": True}}
+    if endpoint.system_role == "no":
+        payload["messages"] = folded(payload["messages"])
+    payload |= endpoint.extra_body
+    return payload
 
 
 def _to_langchain(message: ChatMessage) -> BaseMessage:
@@ -159,72 +236,67 @@ def _to_langchain(message: ChatMessage) -> BaseMessage:
     return kinds[message.role](content=message.content)
 
 
-def _completion(generation: ChatGeneration, refusal: object) -> Completion:
-    message = generation.message
-    usage = getattr(message, "usage_metadata", None) or {}
-    finish = str((generation.generation_info or {}).get("finish_reason") or "")
-    text = str(message.text) or (refusal if isinstance(refusal, str) else "")
-    return Completion(
-        text=text,
-        finish_reason=finish,
-        refusal=bool(refusal) or finish == "content_filter",
-        prompt_tokens=usage.get("input_tokens"),
-        completion_tokens=usage.get("output_tokens"),
-    )
+async def _refusal(response: httpx2.Response) -> CallFailed:
+    body = bytearray()
+    async for chunk in response.aiter_bytes():
+        body += chunk
+        if len(body) > MOST_CHARACTERS:
+            break
+    status = response.status_code
+    failed = error_from(status, response.headers, body.decode(errors="replace"))
+    if status in _GATEWAY_GAVE_UP:
+        failed.billing = Billing.UNKNOWN
+    if status < 400:
+        host = urlsplit(response.headers.get("location", "")).netloc.rpartition("@")[2]
+        failed.message = f"it redirects to {host or 'another path'}, which is not followed"
+    return failed
 
 
-def _classify(error: openai.OpenAIError, endpoint: Endpoint) -> CallFailed:
-    message = _redacted(str(error), endpoint)
-    if not isinstance(error, openai.APIStatusError):
-        if isinstance(error, openai.APIConnectionError):
-            cause = _redacted(_root_cause(error), endpoint)
-            return CallFailed(CallOutcome.CONNECTION, cause, retriable=True)
-        return CallFailed(CallOutcome.MALFORMED, message, retriable=True)
-    name = _status_name(error.status_code, message)
-    retriable = name in (CallOutcome.RATE_LIMITED, CallOutcome.SERVER_ERROR)
+async def _read(response: httpx2.Response, ask: Ask, idle: asyncio.Timeout) -> Completion:
+    """Read an answer in the form in which it comes, whatever it says it is."""
+    loop, decoder = asyncio.get_running_loop(), codecs.getincrementaldecoder("utf-8")("replace")
+    streamed, text, received = StreamedAnswer(), "", 0
+    events: bool | None = None
+    if "text/event-stream" not in response.headers.get("content-type", ""):
+        idle.reschedule(None)  # a server that answers all at once is silent until then
+    async for chunk in response.aiter_bytes():
+        ask.progress.life = time.monotonic()
+        received += len(chunk)
+        if received > MOST_CHARACTERS:
+            raise malformed("it does not end", streamed.usage)
+        text += decoder.decode(chunk)
+        if events is None and text.strip():
+            events = text.lstrip("\ufeff \t\r\n").startswith(_EVENT_FIELDS)
+        if events:
+            idle.reschedule(loop.time() + ask.endpoint.idle_seconds)
+            *lines, text = lines_of(text)
+            for line in lines:
+                streamed.line(line)
+            if streamed.done:
+                break
+    text += decoder.decode(b"", final=True)
+    if not events:
+        return read_whole(text)
+    ask.progress.streamed = True
+    streamed.line(text)
+    return streamed.completion()
+
+
+def _broken(error: httpx2.HTTPError, ask: Ask) -> CallFailed:
+    sent = ask.progress.sent and not isinstance(error, _NEVER_SENT)
+    outcome = CallOutcome.CONNECTION
+    if isinstance(error, httpx2.DecodingError):
+        outcome = CallOutcome.MALFORMED
     return CallFailed(
-        name, message, retriable=retriable, retry_after=_retry_after(error.response.headers)
+        outcome,
+        redacted(_root_cause(error), ask.endpoint),
+        retriable=True,
+        billing=Billing.UNKNOWN if sent else Billing.NOTHING,
     )
-
-
-def _status_name(status: int, message: str) -> CallOutcome:
-    if status in (400, 413, 422):
-        too_long = _TOO_LONG.search(message)
-        return CallOutcome.CONTEXT_OVERFLOW if too_long else CallOutcome.BAD_REQUEST
-    if status == 429:
-        spent = "insufficient_quota" in message
-        return CallOutcome.QUOTA if spent else CallOutcome.RATE_LIMITED
-    if status in (408, 409, 425) or status >= 500:
-        return CallOutcome.SERVER_ERROR
-    return _NAMED.get(status, CallOutcome.BAD_REQUEST)
 
 
 def _root_cause(error: BaseException) -> str:
     """Return the operating system's error below the errors of the libraries."""
     while (below := error.__cause__ or error.__context__) is not None:
         error = below
-    return f"{type(error).__name__}: {error}"
-
-
-def _without_keys(text: str, endpoint: Endpoint) -> str:
-    return Redactor.of_secrets((endpoint.api_key, *known_keys()))(text)
-
-
-def _redacted(message: str, endpoint: Endpoint) -> str:
-    """A server may echo the key in its error; it must not reach a log."""
-    return Redactor((endpoint.api_key, *known_keys()))(message)
-
-
-def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds or an HTTP date (RFC 9110, 10.2.3)."""
-    value = headers.get("retry-after")
-    if value is None:
-        return None
-    try:
-        return max(0.0, float(value))
-    except ValueError:
-        pass
-    try:
-        return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
-    except ValueError:
-        return None
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

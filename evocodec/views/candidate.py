@@ -16,7 +16,7 @@ from evocodec.domain.results import (
     Stage,
     proven_percent,
 )
-from evocodec.domain.vocabulary import ReviewerName
+from evocodec.domain.vocabulary import NoteSubject, ReviewerName
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,8 @@ class AdoptionView:
 class CandidateView:
     """Everything that the ledger holds about one candidate.
 
-    ``activity`` is what it is doing now, in words; ``done`` at the end. ``stage`` is the stage it
+    ``activity`` is what it is doing now, in words; ``done`` at the end. ``waits`` is what a call of
+    a model waits for, if it waits. ``stage`` is the stage it
     is in or ended in, and ``stage_points`` how many rate points that stage has so far. ``failure``
     is that of the newest attempt, so a repaired candidate has none. ``verdict`` is the newest.
     ``held_out`` and the points of the held-out stage among ``points`` are for people, never for an
@@ -94,6 +95,7 @@ class CandidateView:
     steps: tuple[str, ...] = ()
     edits: tuple[tuple[str, str], ...] = ()
     activity: str = "planning"
+    waits: str = ""
     stage: Stage | None = None
     stages: tuple[Stage, ...] = ()
     stage_points: int = 0
@@ -157,6 +159,12 @@ _STAGE_WORDS = {
 }
 
 
+def waiting_text(event: ev.ModelNoted) -> str:
+    """Return what a call waits for: ``waits 34 s: rate limit: …``."""
+    pause = f" {event.seconds:.0f} s" if event.seconds else ""
+    return f"waits{pause}: {event.text}"
+
+
 class CandidateFold:
     """Accumulates the events of one candidate; ``view`` is computed on demand and cached.
 
@@ -202,6 +210,7 @@ class CandidateFold:
             self._take_up(self._restored)
         self._view = None
         self._fields.setdefault("started_at", event.at)
+        self._fields["waits"] = ""  # whatever comes after a pause ends it
         apply = _APPLY.get(type(event))
         if apply is not None:
             apply(self, event)
@@ -253,6 +262,10 @@ class CandidateFold:
         self._prompt_tokens += event.prompt_tokens
         self._completion_tokens += event.completion_tokens
         self._cost_usd += event.cost_usd
+
+    def _model_noted(self, event: ev.ModelNoted) -> None:
+        if event.subject is NoteSubject.WAITING:
+            self._fields["waits"] = waiting_text(event)
 
     def _code_written(self, event: ev.CodeWritten) -> None:
         self._change_attempt(
@@ -336,7 +349,7 @@ class CandidateFold:
 _FIELDS = (
     *("candidate_id", "number", "parent_id", "reason", "experiment_id", "origin", "hypothesis"),
     *("steps", "edits", "stage", "stage_points", "screen", "held_out", "verdict", "adoption"),
-    *("started_at", "ended_at"),
+    *("started_at", "ended_at", "waits"),
 )
 """Fields of a view that the fold keeps as they are."""
 
@@ -344,6 +357,7 @@ _APPLY: dict[type, Callable[[CandidateFold, Any], None]] = {
     ev.CandidateOpened: CandidateFold._opened,
     ev.Planned: CandidateFold._planned,
     ev.ModelCalled: CandidateFold._model_called,
+    ev.ModelNoted: CandidateFold._model_noted,
     ev.CodeWritten: CandidateFold._code_written,
     ev.Reviewed: CandidateFold._reviewed,
     ev.StageStarted: CandidateFold._stage_started,

@@ -16,7 +16,7 @@ from evocodec.views.run_state import RunFacts, RunState
 FULL_POINTS_PER_CLIP = 4  # the fewest that make a usable curve
 RECENT_EVENTS = 12
 _RECENT = frozenset({ev.CandidateClosed, ev.InfrastructureRetried})
-_SAME_STEP = frozenset({ev.PointMeasured, ev.ModelCalled, ev.InfrastructureRetried})
+_SAME_STEP = frozenset({ev.PointMeasured, ev.ModelCalled, ev.ModelNoted, ev.InfrastructureRetried})
 LEFT_OPEN = "waiting to go on"  # nobody has taken it up since the run was resumed
 
 
@@ -177,6 +177,8 @@ class Progress:
         if candidate.candidate_id in self._left:
             return CandidateStep(candidate, LEFT_OPEN, None, now - since)
         label, fraction = step_text(candidate, clips=clips)
+        if candidate.waits:
+            label = f"{label}, {candidate.waits}"
         return CandidateStep(candidate, label, fraction, now - since)
 
 

@@ -18,6 +18,7 @@ from evocodec.domain.events import (
     InfrastructureRetried,
     Judged,
     ModelCalled,
+    ModelNoted,
     Planned,
     PointMeasured,
     Reviewed,
@@ -44,6 +45,7 @@ from evocodec.domain.vocabulary import (
     CallOutcome,
     GateRule,
     ModelRole,
+    NoteSubject,
     Proposer,
     RunOutcome,
     VerdictRule,
@@ -108,6 +110,14 @@ def one_of_each_kind(run_id: str = "run-1") -> list[Event]:
             cost_usd=0.25,
             wall_seconds=1.5,
         ),
+        ModelNoted(
+            **of,
+            role=ModelRole.CODER,
+            attempt=0,
+            subject=NoteSubject.WAITING,
+            text="rate limit: slow down",
+            seconds=34.0,
+        ),
         CodeWritten(**of, attempt=0, source_sha256="dd" * 32, program_bytes=4096, note="n"),
         Reviewed(**of, attempt=0, accepted=False, findings=(Finding(GateRule.IMPORT, "no os", 3),)),
         StageStarted(**of, attempt=0, stage=Stage.FULL, resumed=2),
@@ -135,7 +145,7 @@ def one_of_each_kind(run_id: str = "run-1") -> list[Event]:
     ]
 
 
-YOUNGER_THAN_FORMAT_1 = {"held_out_tested"}
+YOUNGER_THAN_FORMAT_1 = {"held_out_tested", "model_noted"}
 OLD_KINDS = [event.kind for event in one_of_each_kind() if event.kind not in YOUNGER_THAN_FORMAT_1]
 
 

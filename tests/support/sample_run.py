@@ -27,6 +27,7 @@ from evocodec.domain.vocabulary import (
     CallOutcome,
     GateRule,
     ModelRole,
+    NoteSubject,
     Proposer,
     RunOutcome,
     VerdictRule,
@@ -263,6 +264,17 @@ class Story:
             wall_seconds=12.5,
         )
 
+    def waits(self, candidate: str) -> ev.Event:
+        return self._make(
+            ev.ModelNoted,
+            candidate,
+            role=ModelRole.CODER,
+            attempt=0,
+            subject=NoteSubject.WAITING,
+            text=f"rate limit: {HOSTILE}",
+            seconds=34.0,
+        )
+
     def retry(self, candidate: str) -> ev.Event:
         return self._make(
             ev.InfrastructureRetried,
@@ -286,6 +298,7 @@ def story(run_id: str = RUN) -> list[ev.Event]:
         *s.full("c0001"),
         *s.adoption("c0001", 1, 11.24, "HEVC (v0)"),
         *s.opening("c0002", "c0001", "stronger deblocking saves residual bits"),
+        s.waits("c0002"),
         s.model_call("c0002"),
         *s.screening("c0002", 0.969, "c0001"),
         *s.rejection("c0002", "estimated 3.1 % fewer bits than c0001; at least 8 % are needed"),

@@ -1,7 +1,8 @@
 """A real HTTP server that speaks OpenAI's chat completions and does what a script tells it.
 
 Each request takes the next behaviour of the script; the last one repeats. ``requests`` keeps what
-was asked.
+was asked. What is answered whole is answered so although a stream was asked for, as some do.
+The question of a preflight is answered outside the script, unless ``preflight`` is off.
 """
 
 import json
@@ -14,6 +15,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from evocodec.models.preflight import QUESTION
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,10 @@ class Endpoint:
     base_url: str
     script: list[Behaviour]
     requests: list[Asked] = field(default_factory=list)
+    preflights: list[Asked] = field(default_factory=list)
+    preflight: bool = True
+    models: Any = None
+    """Answer to ``GET /models``; None: there is no such page."""
     stopping: threading.Event = field(default_factory=threading.Event)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -199,6 +206,44 @@ def cuts_short() -> Behaviour:
     return behave
 
 
+def answers(status: int, body: Any, **headers: str) -> Behaviour:
+    """Answer with any JSON and status; header names take underscores for dashes."""
+
+    def behave(handler: "_Handler", asked: Asked) -> None:
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        handler.send_json(status, body, named)
+
+    return behave
+
+
+def streams(
+    *pieces: str, usage: Any = None, pause_seconds: float = 0.0, end: bytes = b"data: [DONE]\n\n"
+) -> Behaviour:
+    """Write the reply piece by piece, with the pause before each, as server-sent events."""
+
+    def event(body: Mapping[str, Any]) -> bytes:
+        return (
+            b"data: " + json.dumps({"object": "chat.completion.chunk", **body}).encode() + b"\n\n"
+        )
+
+    def behave(handler: "_Handler", asked: Asked) -> None:
+        handler.start(200, {"Content-Type": "text/event-stream"})
+        for piece in pieces:
+            handler.rest(pause_seconds)
+            choice = {"index": 0, "delta": {"content": piece}, "finish_reason": None}
+            handler.wfile.write(event({"choices": [choice]}))
+            handler.wfile.flush()
+        if end:
+            handler.wfile.write(
+                event({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
+            )
+        if usage is not None:
+            handler.wfile.write(event({"choices": [], "usage": usage}))
+        handler.wfile.write(end)
+
+    return behave
+
+
 def raw(body: bytes, content_type: str = "application/json") -> Behaviour:
     """Status 200 with any body."""
 
@@ -230,11 +275,19 @@ class _Handler(BaseHTTPRequestHandler):
         length = int(self.headers.get("Content-Length", "0"))
         body = json.loads(self.rfile.read(length))
         asked = Asked(self.path, dict(self.headers.items()), body, time.monotonic())
-        if body.get("stream"):
-            self.send_json(400, {"error": {"message": "streaming is off here"}})
-            return
         self.close_connection = True
+        if self.endpoint.preflight and body["messages"][-1]["content"] == QUESTION[-1].content:
+            self.endpoint.preflights.append(asked)
+            says("ready")(self, asked)
+            return
         self.endpoint.take(asked)(self, asked)
+
+    def do_GET(self) -> None:
+        self.close_connection = True
+        if self.endpoint.models is None:
+            self.send_json(404, {"error": {"message": "no such page"}})
+        else:
+            self.send_json(200, self.endpoint.models)
 
     def start(self, status: int, headers: Mapping[str, str]) -> None:
         self.send_response(status)

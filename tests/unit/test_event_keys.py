@@ -8,8 +8,8 @@ import pytest
 
 from evocodec.domain import events
 from evocodec.domain.results import Stage
-from evocodec.domain.vocabulary import ModelRole
-from tests.support.sample_events import one_of_each_kind
+from evocodec.domain.vocabulary import ModelRole, NoteSubject
+from tests.support.sample_events import AT, one_of_each_kind
 from tests.support.source_trees import name_of, nodes_of, product_files
 
 LOOK_UPS = frozenset({"find", "recorded", "_recorded"})  # and ``get`` of a ledger
@@ -20,6 +20,7 @@ KEYS = {
     "candidate_opened": events.opened_key("c0001"),
     "planned": events.planned_key("c0001"),
     "model_called": events.reply_key("c0001", ModelRole.CODER, 0),
+    "model_noted": events.note_key("c0001", ModelRole.CODER, 0, NoteSubject.WAITING, AT),
     "code_written": events.code_key("c0001", 0),
     "reviewed": events.review_key("c0001", 0),
     "stage_started": events.stage_started_key("c0001", 0, Stage.FULL, 2),

@@ -109,6 +109,15 @@ FED = (
     Feeds("model.temperature", 0.1, _coder, "temperature"),
     Feeds("model.max_tokens", 99, _coder, "max_tokens"),
     Feeds("model.timeout_seconds", 3.0, _coder, "timeout_seconds"),
+    Feeds("model.idle_seconds", 3.0, _coder, "idle_seconds"),
+    Feeds("model.stream", False, _coder, "stream"),
+    Feeds("model.token_limit_name", "none", _coder, "token_limit_name"),
+    Feeds("model.system_role", "no", _coder, "system_role"),
+    Feeds("model.headers", {"api-key": "sk-other"}, _coder, "headers"),
+    Feeds("model.extra_body", {"seed": 1}, _coder, "extra_body_json"),
+    Feeds("model.ca_file", "/ca.pem", _coder, "ca_file"),
+    Feeds("model.proxy", "none", _coder, "proxy"),
+    Feeds("model.price_cached_usd_per_million", 3.0, _coder, "price_cached_usd_per_million"),
     Feeds("model.price_input_usd_per_million", 3.0, _coder, "price_input_usd_per_million"),
     Feeds("model.price_output_usd_per_million", 3.0, _coder, "price_output_usd_per_million"),
     Feeds("store.region", "eu-west-9", _aws("dynamodb"), "region"),
@@ -137,7 +146,7 @@ READ_IN_PLACE = frozenset(
         *(f"held_out.{name}" for name in ("frames", "keep", "excess_percent")),
         *(f"model.{name}" for name in ("max_retries", "backoff_seconds", "gone_after_seconds")),
         *(f"model.{name}" for name in ("max_concurrent", "budget_usd", "budget_tokens")),
-        *(f"model.{name}" for name in ("model_review", "model_judge")),
+        *(f"model.{name}" for name in ("model_review", "model_judge", "preflight")),
         *("champions.path", "champions.remote", "data.max_decode_mib"),
         *(f"store.{name}" for name in ("backend", "ledger_table", "records_table")),
         *(f"telemetry.{name}" for name in ("metrics_port", "metrics_bind")),
@@ -146,8 +155,14 @@ READ_IN_PLACE = frozenset(
 )
 """Settings that ``app`` and the model gateway read where they need them, from the tree itself."""
 
+CONFIG_FILES = {"config.py", "config_sections.py", "config_model.py"}
+"""Files that define settings, and so have their defaults."""
+
 SETTINGS_OF_ONE_SECTION = {
     "evocodec/app/held_out_clips.py": "held_out",
+    "evocodec/config_model.py": "model",
+    "evocodec/models/budget.py": "model",
+    "evocodec/models/call.py": "model",
     "evocodec/models/gateway.py": "model",
 }
 """Files in which ``settings`` is one section of them."""
@@ -204,7 +219,7 @@ def test_a_setting_that_feeds_no_part_is_read_from_its_section() -> None:
     found = {
         name
         for path in product_files()
-        if path.name not in {"config.py", "config_sections.py"}
+        if path.name not in CONFIG_FILES
         for name in settings_read(nodes_of(path), SETTINGS_OF_ONE_SECTION.get(name_of(path), ""))
     }
     assert READ_IN_PLACE - found == set()
@@ -298,7 +313,7 @@ def test_no_number_is_written_beside_the_name_of_a_setting() -> None:
     found = {
         f"{name_of(path)}: {name}"
         for path in product_files()
-        if path.name not in {"config.py", "config_sections.py"} and "seeds" not in path.parts
+        if path.name not in CONFIG_FILES and "seeds" not in path.parts
         for name in second_defaults(nodes_of(path), numbers())
     }
     assert found - ALLOWED == set()

@@ -12,8 +12,9 @@ from evocodec.cli.render.text import sanitize, shorten, versus_hevc
 from evocodec.domain import events as ev
 from evocodec.domain.candidate import CandidateStatus
 from evocodec.domain.results import RatePoint, Score, Stage
-from evocodec.domain.vocabulary import CallOutcome, RunOutcome
+from evocodec.domain.vocabulary import CallOutcome, NoteSubject, RunOutcome
 from evocodec.formatting import amount, money, number, percent, plural, size
+from evocodec.views.candidate import waiting_text
 
 LONGEST = 400  # characters of one line; a model or a program may write pages
 
@@ -141,6 +142,16 @@ def _(event: ev.ModelCalled) -> Line:
         LineStyle.QUIET if fine else LineStyle.WARN,
         main=not fine,
     )
+
+
+@_describe.register
+def _(event: ev.ModelNoted) -> Line:
+    who = event.candidate_id or "run"
+    if event.subject is NoteSubject.ENDPOINT:
+        return Line(who, event.text, LineStyle.QUIET)
+    if event.subject is NoteSubject.LEARNT:
+        return Line(who, event.text, LineStyle.WARN)
+    return Line(who, f"{event.role}: {waiting_text(event)}", LineStyle.WARN)
 
 
 @_describe.register

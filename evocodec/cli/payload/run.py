@@ -96,6 +96,7 @@ def candidate_row(candidate: CandidateView, run: RunView) -> Json:
         "parent_id": candidate.parent_id,
         "status": candidate.status.value,
         "activity": candidate.activity,
+        "waits": candidate.waits,
         "stage": candidate.stage.value if candidate.stage else None,
         "origin": candidate.origin.value if candidate.origin else None,
         "hypothesis": candidate.hypothesis,

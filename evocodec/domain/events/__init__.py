@@ -36,9 +36,11 @@ from evocodec.domain.events.proposal import (
     CandidateOpened,
     CodeWritten,
     ModelCalled,
+    ModelNoted,
     Planned,
     Reviewed,
     code_key,
+    note_key,
     opened_key,
     planned_key,
     reply_key,
@@ -67,6 +69,7 @@ __all__ = [
     "InfrastructureRetried",
     "Judged",
     "ModelCalled",
+    "ModelNoted",
     "Planned",
     "PointMeasured",
     "Reviewed",
@@ -83,6 +86,7 @@ __all__ = [
     "held_out_key",
     "judged_key",
     "kinds_of",
+    "note_key",
     "opened_key",
     "planned_key",
     "point_key",
@@ -100,6 +104,7 @@ Event = (
     | CandidateOpened
     | Planned
     | ModelCalled
+    | ModelNoted
     | CodeWritten
     | Reviewed
     | StageStarted

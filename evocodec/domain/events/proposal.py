@@ -6,7 +6,7 @@ from typing import Literal
 from evocodec.domain.candidate import Finding, Origin
 from evocodec.domain.events.base import EventBase
 from evocodec.domain.program import ProgramFacts
-from evocodec.domain.vocabulary import CallOutcome, ModelRole, ReviewerName
+from evocodec.domain.vocabulary import CallOutcome, ModelRole, NoteSubject, ReviewerName
 
 
 def opened_key(candidate_id: str) -> str:
@@ -83,6 +83,32 @@ class ModelCalled(EventBase):
     def received(self) -> bool:
         """Whether there was a reply, whatever it was worth."""
         return self.outcome.received
+
+
+def note_key(
+    candidate_id: str, role: ModelRole, attempt: int, subject: NoteSubject, at: str
+) -> str:
+    """Return the key of a ModelNoted event: each moment has its own."""
+    return f"{candidate_id}/model/{role}/{attempt}/note/{subject}/{at}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelNoted(EventBase):
+    """A gateway to models waits, or has learnt something about an endpoint; ``text`` says what.
+
+    ``seconds`` is how long it waits; 0 where that is not known.
+    """
+
+    kind: Literal["model_noted"] = "model_noted"
+    role: ModelRole
+    attempt: int
+    subject: NoteSubject
+    text: str
+    seconds: float = 0.0
+
+    @property
+    def key(self) -> str:
+        return note_key(self.candidate_id, self.role, self.attempt, self.subject, self.at)
 
 
 def code_key(candidate_id: str, attempt: int) -> str:
