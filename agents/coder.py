@@ -120,20 +120,17 @@ def describe_feedback(feedback: Feedback) -> str:
 def _program(reply: Reply, reader: ReplyReader) -> Extracted:
     if reply.outcome is CallOutcome.EMPTY:
         raise CandidateFailure(FailureKind.NO_CODE, "The reply was empty.")
+    if reply.outcome is CallOutcome.TRUNCATED:
+        raise CandidateFailure(
+            FailureKind.NO_CODE,
+            "The reply was cut off at the limit of its length, so that it is not certain what it "
+            "means. Answer with SEARCH/REPLACE edits, and be brief.",
+            detail=reply.text[-2000:],
+        )
     if reply.outcome is CallOutcome.REFUSED:
         raise CandidateFailure(
             FailureKind.NO_CODE,
             "The model declined to write a program.",
             detail=reply.text[:2000],
         )
-    try:
-        return reader.program(reply.text)
-    except CandidateFailure as failure:
-        if reply.outcome is not CallOutcome.TRUNCATED:
-            raise
-        raise CandidateFailure(
-            failure.kind,
-            f"The reply was cut off at the model's token limit. {failure.message} Answer with "
-            f"SEARCH/REPLACE edits, or raise max_tokens.",
-            detail=failure.detail,
-        ) from failure
+    return reader.program(reply.text)

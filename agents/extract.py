@@ -27,15 +27,11 @@ from agents.reading.edits import Edit, MalformedEditError, edit_spans, edits_in,
 from agents.reading.placing import Applied, Misfit, apply_edits
 from agents.reading.prose import code_between_prose
 from agents.reading.reasoning import answer_in, has_code, has_marks
+from agents.reading.refusals import is_refusal
 from evocodec.codec.program import Program
 from evocodec.codec.syntax import UNPARSABLE
 from evocodec.domain.errors import CandidateFailure, FailureKind
 
-_REFUSAL = re.compile(
-    r"\b(?:I(?:['’]m| am) (?:sorry|unable|not able)|I (?:can(?:no|['’])t|won['’]t|must decline)|"
-    r"as an AI|cannot (?:help|assist|comply))\b",
-    re.IGNORECASE,
-)
 _DEFINITION = re.compile(r"^def (encode|decode|compress_video_frame|decompress_video_frame)\(",
                          re.MULTILINE)  # fmt: skip
 _UNFENCED_FUNCTION = re.compile(
@@ -103,7 +99,7 @@ def kept_edits(reply: str, base: str) -> KeptEdits:
 
 def looks_like_refusal(reply: str) -> bool:
     """Whether a reply without a program declines the work."""
-    return _REFUSAL.search(answer_in(reply).text[:600]) is not None
+    return is_refusal(answer_in(reply[-300_000:]).text)
 
 
 def _answer(reply: str) -> tuple[str, bool]:
@@ -351,7 +347,7 @@ def _unfenced(text: str) -> Extracted:
         return _as_found(found, "code without a fence, prose dropped", open_ended=True)
     if re.search(r"^\s*def\s+\w+\s*\(", text, re.MULTILINE):
         raise _explain(text)
-    if _REFUSAL.search(text[:600]):
+    if is_refusal(text):
         raise _no_code("The model declined to write a program.", detail=text[:2000])
     raise _no_code(
         "The reply holds no program: it is prose. Answer with one fenced Python block.",

@@ -3,18 +3,17 @@
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from agents.opinions import veto_from
+from agents.asking import RoleQuestion, ask
+from agents.opinions import Unreadable, veto_from
 from agents.templates import Prompts, fenced
 from evocodec.domain.candidate import Verdict
 from evocodec.domain.errors import CandidateFailure
 from evocodec.domain.results import Score
-from evocodec.domain.vocabulary import (
-    CallOutcome,
-    ModelRole,
-    VerdictRule,
-)
+from evocodec.domain.vocabulary import ModelRole, VerdictRule
 from evocodec.models.contract import ChatGateway
 from evocodec.rules.adoption import JudgeRequest, Thresholds, judge
+
+_FORM = '{"veto": false, "reason": "one or two sentences with the numbers that matter"}'
 
 
 class Judge(Protocol):
@@ -57,18 +56,16 @@ class ModelJudge:
             numbers=fenced(_numbers(request.score)),
         )
         try:
-            reply = self.gateway.chat(
-                ModelRole.JUDGE,
-                prompt.messages,
+            opinion = ask(
+                self.gateway,
+                self.prompts,
+                RoleQuestion(ModelRole.JUDGE, prompt, veto_from, _FORM),
                 candidate_id=request.candidate_id,
                 attempt=0,
-                template_sha256=prompt.template_sha256,
-                classify=_outcome,
             )
         except CandidateFailure:
             return verdict
-        opinion = veto_from(reply.text) if reply.outcome is CallOutcome.OK else None
-        if opinion is None:
+        if isinstance(opinion, Unreadable):
             return verdict
         if opinion.veto:
             return replace(
@@ -78,10 +75,6 @@ class ModelJudge:
                 reason=f"{verdict.reason} The model judge vetoed it: {opinion.reason}",
             )
         return replace(verdict, reason=f"{verdict.reason} The model judge: {opinion.reason}")
-
-
-def _outcome(text: str) -> CallOutcome:
-    return CallOutcome.OK if veto_from(text) else CallOutcome.UNPARSABLE
 
 
 def _numbers(score: Score) -> str:

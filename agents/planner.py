@@ -5,17 +5,19 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from agents.opinions import plan_from
+from agents.asking import RoleQuestion, ask
+from agents.opinions import Unreadable, plan_from
 from agents.requests import HISTORY_LENGTH, HistoryItem, PlanRequest
 from agents.templates import Prompts, fenced
 from evocodec.codec.program import Program
 from evocodec.domain.candidate import Plan
 from evocodec.domain.errors import CandidateFailure, FailureKind
-from evocodec.domain.vocabulary import CallOutcome, ModelRole
+from evocodec.domain.vocabulary import ModelRole
 from evocodec.models.contract import ChatGateway
 from evocodec.search.archive import Archive
 from evocodec.search.mutation import MutationProposer
 
+_FORM = '{"hypothesis": "what is changed, and why it saves bits", "steps": ["first change", "…"]}'
 _PARENT_LIMIT = 120_000  # characters of a parent program that a planner is shown
 
 
@@ -64,7 +66,7 @@ class ModelPlanner:
     prompts: Prompts
 
     def plan(self, request: PlanRequest) -> Plan:
-        """Ask for a hypothesis and steps; any readable answer will do."""
+        """Ask for a hypothesis and steps; raises CandidateFailure (NO_CODE) without both."""
         parent = request.parent.program
         prompt = self.prompts.render(
             "planner",
@@ -78,30 +80,23 @@ class ModelPlanner:
             history=describe_history(request.history),
             number=str(request.number),
         )
-        reply = self.gateway.chat(
-            ModelRole.PLANNER,
-            prompt.messages,
+        opinion = ask(
+            self.gateway,
+            self.prompts,
+            RoleQuestion(ModelRole.PLANNER, prompt, plan_from, _FORM),
             candidate_id=request.candidate_id,
             attempt=0,
-            template_sha256=prompt.template_sha256,
-            classify=_outcome,
         )
-        opinion = plan_from(reply.text) if reply.outcome is CallOutcome.OK else None
-        if opinion is None:
+        if isinstance(opinion, Unreadable):
             raise CandidateFailure(
                 FailureKind.NO_CODE,
-                f"The planner gave no plan: its reply was {reply.outcome}.",
-                detail=reply.text[:2000],
+                f"The planner gave no plan, asked twice. Of its last reply: {opinion.why}.",
             )
         return Plan(opinion.hypothesis, opinion.steps, origin=self.gateway.origin)
 
     def turn(self) -> AbstractContextManager[object]:
         """See Planner; several models may plan at the same time."""
         return nullcontext()
-
-
-def _outcome(text: str) -> CallOutcome:
-    return CallOutcome.OK if plan_from(text) else CallOutcome.UNPARSABLE
 
 
 def describe_history(history: tuple[HistoryItem, ...]) -> str:

@@ -86,10 +86,11 @@ class CodeReply:
 
 @dataclass(frozen=True, slots=True)
 class ReviewRequest:
-    """Request to review a program."""
+    """Request to review a program; ``is_baseline``: one that the run starts from."""
 
     run_id: str
     candidate_id: str
     attempt: int
     program: Program
     plan: Plan
+    is_baseline: bool = False

@@ -1,19 +1,24 @@
 """The reviewer: the static gate always; a language model may only add objections."""
 
-from dataclasses import dataclass
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Protocol
 
+from agents.asking import RoleQuestion, ask
 from agents.coder import describe_plan
-from agents.opinions import findings_from
+from agents.opinions import Unreadable, findings_from
 from agents.requests import ReviewRequest
 from agents.templates import Prompts, fenced
-from evocodec.domain.candidate import Review
-from evocodec.domain.errors import CandidateFailure
-from evocodec.domain.vocabulary import CallOutcome, ModelRole, ReviewerName
+from evocodec.domain.candidate import Finding, Review
+from evocodec.domain.errors import CandidateFailure, EndpointUnavailable
+from evocodec.domain.vocabulary import ModelRole, ReviewerName
 from evocodec.models.contract import ChatGateway
 from evocodec.sandbox.review.analysis import Analyser
 
 _PROGRAM_LIMIT = 120_000
+_REVIEWS_WITHOUT = 8  # after one that the endpoint did not answer
+_FORM = '{"findings": [{"rule": "inexact_decode", "line": 123, "message": "what is wrong"}]}'
 
 
 class Reviewer(Protocol):
@@ -34,21 +39,48 @@ class StaticReviewer:
         return self.analyser.analyse(request.program).review
 
 
+class _Absence:
+    """A reviewer that could not be reached: some reviews go without it, then it is asked again.
+
+    Each call to an endpoint that is gone takes minutes until it is given up.
+    """
+
+    def __init__(self) -> None:
+        # Candidates that are reviewed at once must not count one review twice.
+        self._lock = threading.Lock()
+        self._left = 0
+
+    def begins(self) -> None:
+        """Note that the endpoint could not be reached."""
+        with self._lock:
+            self._left = _REVIEWS_WITHOUT
+
+    def is_waited_out(self) -> bool:
+        """Whether this review goes without the model; counts it."""
+        with self._lock:
+            absent = self._left > 0
+            self._left -= absent
+            return absent
+
+
 @dataclass(frozen=True, slots=True)
 class ModelReviewer:
     """The static gate first; a language model on top, which can refuse but never permit.
 
-    An answer that cannot be read counts as no opinion: it neither blocks nor grants.
+    An answer that cannot be read, and an endpoint that cannot be reached, count as no opinion: they
+    neither block nor grant. Programs that a run starts from are ours or were adopted: no model is
+    asked about them.
     """
 
     static: StaticReviewer
     gateway: ChatGateway
     prompts: Prompts
+    _absence: _Absence = field(default_factory=_Absence, compare=False)
 
     def review(self, request: ReviewRequest) -> Review:
         """Ask the model only about programs that the static gate lets through."""
         verdict = self.static.review(request)
-        if not verdict.accepted:
+        if not verdict.accepted or request.is_baseline or self._absence.is_waited_out():
             return verdict
         prompt = self.prompts.render(
             "reviewer",
@@ -56,19 +88,23 @@ class ModelReviewer:
             program=fenced(request.program.text, limit=_PROGRAM_LIMIT, language="python"),
         )
         try:
-            reply = self.gateway.chat(
-                ModelRole.REVIEWER,
-                prompt.messages,
+            opinion = ask(
+                self.gateway,
+                self.prompts,
+                RoleQuestion(ModelRole.REVIEWER, prompt, self._reader(request), _FORM),
                 candidate_id=request.candidate_id,
                 attempt=request.attempt,
-                template_sha256=prompt.template_sha256,
-                classify=_outcome,
             )
         except CandidateFailure:
             return verdict
-        findings = findings_from(reply.text) if reply.outcome is CallOutcome.OK else None
-        return verdict if findings is None else Review(findings, ReviewerName.MODEL)
+        except EndpointUnavailable:
+            self._absence.begins()
+            return verdict
+        if isinstance(opinion, Unreadable):
+            # Findings beside an empty list, said twice: what is in doubt is not run.
+            return Review(opinion.findings, ReviewerName.MODEL) if opinion.findings else verdict
+        return Review(opinion, ReviewerName.MODEL)
 
-
-def _outcome(text: str) -> CallOutcome:
-    return CallOutcome.UNPARSABLE if findings_from(text) is None else CallOutcome.OK
+    def _reader(self, request: ReviewRequest) -> Callable[[str], tuple[Finding, ...] | Unreadable]:
+        quotable = f"{request.program.text}\n{describe_plan(request.plan)}\n{_FORM}"
+        return lambda text: findings_from(text, quotable)

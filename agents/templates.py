@@ -7,10 +7,14 @@ from functools import cache
 from importlib.resources import files
 from string import Template
 
+from agents.reading.reasoning import answer_in
 from evocodec.models.contract import ChatMessage
 from evocodec.sandbox.policy import Limits, Policy
 
 ROLES = ("planner", "coder", "coder_repair", "reviewer", "judge")
+FOLLOW_UPS = ("again",)
+"""Templates that follow the model's own reply to a prompt of a role: they have a user half only."""
+_REPLY_LIMIT = 16_000  # characters of its own reply that a model is shown
 _HALVES = re.compile(r"^<!-- (system|user) -->\s*$", re.MULTILINE)
 
 
@@ -34,7 +38,7 @@ class Prompt:
 
 @cache
 def load_template(name: str) -> PromptTemplate:
-    """Read ``prompts/<name>.md``; raises ValueError when its two halves are not there."""
+    """Read ``prompts/<name>.md``; raises ValueError when one of its halves is not there."""
     text = (files("agents") / "prompts" / f"{name}.md").read_text(encoding="utf-8")
     return parse_template(name, text)
 
@@ -43,11 +47,12 @@ def parse_template(name: str, text: str) -> PromptTemplate:
     """Split a template at ``<!-- system -->`` and ``<!-- user -->``."""
     parts = _HALVES.split(text)
     halves = dict(zip(parts[1::2], parts[2::2], strict=True))
-    if set(halves) != {"system", "user"}:
+    wanted = {"user"} if name in FOLLOW_UPS else {"system", "user"}
+    if set(halves) != wanted:
         raise ValueError(f"prompt {name}: needs one <!-- system --> and one <!-- user --> half")
     return PromptTemplate(
         name=name,
-        system=Template(halves["system"].strip()),
+        system=Template(halves.get("system", "").strip()),
         user=Template(halves["user"].strip()),
         sha256=hashlib.sha256(text.encode()).hexdigest(),
     )
@@ -74,6 +79,19 @@ class Prompts:
             messages=(
                 ChatMessage("system", template.system.substitute(known)),
                 ChatMessage("user", template.user.substitute(known)),
+            ),
+            template_sha256=template.sha256,
+        )
+
+    def follow(self, prompt: Prompt, reply: str, name: str, **values: str) -> Prompt:
+        """Return a prompt and its reply, then what ``name`` says about the reply."""
+        template = load_template(name)
+        own = answer_in(reply).text.strip() or reply.strip()
+        return Prompt(
+            messages=(
+                *prompt.messages,
+                ChatMessage("assistant", bounded(own, _REPLY_LIMIT) or "(nothing)"),
+                ChatMessage("user", template.user.substitute({**self._facts(), **values})),
             ),
             template_sha256=template.sha256,
         )

@@ -92,7 +92,14 @@ class ProposeNodes:
             review = Review(recorded.findings, recorded.reviewer)
         else:
             review = services.team.reviewer.review(
-                ReviewRequest(services.run_id, state["candidate_id"], attempt, program, plan)
+                ReviewRequest(
+                    services.run_id,
+                    state["candidate_id"],
+                    attempt,
+                    program,
+                    plan,
+                    is_baseline=state["number"] <= len(services.baselines),
+                )
             )
             services.journal.publish(
                 Reviewed(

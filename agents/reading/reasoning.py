@@ -33,8 +33,9 @@ _TURN_ENDS = re.compile(
     r"|<｜end▁of▁sentence｜>|<end_of_turn>|<turn\|>|<eos>|</s>",
     re.IGNORECASE,
 )
+_NEXT_END = re.compile(r"\s*(?:" + _TURN_ENDS.pattern + ")", re.IGNORECASE)
 _OTHER_TURN = re.compile(
-    r"\s*(?:<\|im_start\|>|<\|start_header_id\|>|<start_of_turn>|<\|start\|>|<｜|<s>|\[INST\])?\s*"
+    r"(?:<\|im_start\|>|<\|start_header_id\|>|<start_of_turn>|<\|start\|>|<｜|<s>|\[INST\])?\s*"
     r"(?:(?:user|human|system)\b|<\|user\|>|｜User｜>|\[INST\])",
     re.IGNORECASE,
 )
@@ -44,11 +45,8 @@ _TURN_BEGINS = re.compile(
     r"|<\|start_header_id\|>\s*assistant\s*<\|end_header_id\|>|<\|assistant\|>|<｜Assistant｜>"
     r"|<\|begin_of_text\|>|<｜begin▁of▁sentence｜>|<bos>|<s>|\[/INST\]|<\|message\|>)+"
 )
-_WRAPPERS = re.compile(
-    r"\A\s*<(?:answer|response|final|final_answer|output)>\s*\n?(?P<body>.*?)"
-    r"\n?\s*(?:</(?:answer|response|final|final_answer|output)>\s*)?\Z",
-    re.DOTALL | re.IGNORECASE,
-)
+_WRAPPER = re.compile(r"<(answer|response|final|final_answer|output)>", re.IGNORECASE)
+_LINE_SEEN = 200  # characters before a tag: more of them are no margin
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +99,7 @@ def _without_sections(text: str, protected: Sequence[Span]) -> tuple[str, bool]:
         if _is_protected(tag, text, protected):
             continue
         if tag["open"] is not None:
-            begins_line = not text[text.rfind("\n", 0, tag.start()) + 1 : tag.start()].strip()
-            if not inside and (begins_line or text[tag.start() - 1] == ">"):
+            if not inside and _begins_line(text, tag.start()):
                 kept.append(text[position : tag.start()])
                 inside = True
             continue
@@ -123,9 +120,10 @@ def _own_turn(text: str, protected: Sequence[Span]) -> tuple[str, str]:
     for token in _TURN_ENDS.finditer(text, start):
         if _is_protected(token, text, protected):
             continue
-        rest = text[token.end() :]
-        while (again := _TURN_ENDS.match(rest.lstrip())) is not None:
-            rest = rest.lstrip()[again.end() :]
+        end = token.end()
+        while (again := _NEXT_END.match(text, end)) is not None:
+            end = again.end()
+        rest = text[end:].lstrip()
         if token[0] == "<|end|>" and "<|channel|>" in rest:
             continue  # it ends a channel, and the turn goes on
         foreign = _OTHER_TURN.match(rest) is not None or not has_code(rest)
@@ -133,9 +131,22 @@ def _own_turn(text: str, protected: Sequence[Span]) -> tuple[str, str]:
     return text[start:], ""
 
 
+def _begins_line(text: str, at: int) -> bool:
+    """Whether a line begins here, or another tag ends here."""
+    before = text[max(0, at - _LINE_SEEN) : at]
+    margin = before.rpartition("\n")[2]
+    return before.endswith(">") or (not margin.strip() and len(margin) < _LINE_SEEN)
+
+
 def _unwrapped(text: str) -> str:
-    whole = _WRAPPERS.match(text)
-    return whole["body"] if whole else text
+    """The text without a tag round the whole of it."""
+    bare = text.strip()
+    opening = _WRAPPER.match(bare)
+    if opening is None:
+        return text
+    closing = f"</{opening[1]}>"
+    end = len(bare) - len(closing) if bare.lower().endswith(closing.lower()) else len(bare)
+    return bare[opening.end() : end].strip("\n")
 
 
 def _last(pattern: re.Pattern[str], text: str, protected: Sequence[Span]) -> "re.Match[str] | None":

@@ -206,10 +206,10 @@ def _outcome(completion: Completion, classify: Callable[[str], CallOutcome] | No
     if not completion.text.strip():
         cut_off = completion.finish_reason == "length"
         return CallOutcome.TRUNCATED if cut_off else CallOutcome.EMPTY
-    outcome = classify(completion.text) if classify else CallOutcome.OK
-    if outcome is CallOutcome.UNPARSABLE and completion.finish_reason == "length":
+    if completion.finish_reason == "length":
+        # Whole as it may look: it can be a draft in reasoning that was cut off before its end.
         return CallOutcome.TRUNCATED
-    return outcome
+    return classify(completion.text) if classify else CallOutcome.OK
 
 
 class _LoopThread:

@@ -210,10 +210,42 @@ def test_the_planner_is_told_what_was_tried_and_how_it_ended() -> None:
             assert told in lab.prompt
 
 
-@pytest.mark.parametrize("behaviour", [scripted.empty(), scripted.says("????")])
-def test_a_planner_without_a_plan_fails_the_candidate(behaviour: scripted.Behaviour) -> None:
-    with bench([behaviour]) as lab, pytest.raises(CandidateFailure, match="gave no plan"):
-        ModelPlanner(lab.gateway, PROMPTS).plan(plan_request())
+SORRY = "I'm sorry, but I can't help with that."
+
+
+@pytest.mark.parametrize(
+    "first",
+    [SORRY, "Error: upstream request timeout", "<html>Please sign in</html>", "",
+     '{"hypothesis": "Try B-frames.", "steps": ["reo'],
+)  # fmt: skip
+def test_a_planner_is_asked_once_more_with_its_own_reply_and_what_did_not_fit(first: str) -> None:
+    with bench([first, '{"hypothesis": "Try B-frames.", "steps": ["reorder"]}']) as lab:
+        plan = ModelPlanner(lab.gateway, PROMPTS).plan(plan_request())
+        assert plan.hypothesis == "Try B-frames."
+        asked = [request.body["messages"] for request in lab.endpoint.requests]
+        assert len(asked) == 2
+        assert asked[1][:2] == asked[0]
+        assert [message["role"] for message in asked[1][2:]] == ["assistant", "user"]
+        assert asked[1][2]["content"] == (first or "(nothing)")
+        assert "Your reply cannot be used: " in asked[1][3]["content"]
+
+
+@pytest.mark.parametrize("behaviour", [scripted.empty(), scripted.says("????"), SORRY])
+def test_a_planner_without_a_plan_fails_the_candidate(
+    behaviour: scripted.Behaviour | str,
+) -> None:
+    with bench([behaviour]) as lab:
+        with pytest.raises(CandidateFailure, match="gave no plan"):
+            ModelPlanner(lab.gateway, PROMPTS).plan(plan_request())
+        assert len(lab.endpoint.requests) == 2
+
+
+def test_a_whole_program_in_a_reply_that_was_cut_off_may_be_a_draft_and_is_not_used() -> None:
+    draft = scripted.says(f"Perhaps:\n```python\n{PROGRAM}```\nOr bett", finish="length")
+    with bench([draft]) as lab:
+        with pytest.raises(CandidateFailure, match="cut off"):
+            ModelCoder(lab.gateway, PROMPTS, ANALYSER).write(code_request())
+        assert lab.outcomes == ["truncated"]
 
 
 def review(lab: Bench, source: str) -> tuple[bool, str]:
@@ -234,8 +266,13 @@ def test_a_model_reviewer_cannot_permit_what_the_static_gate_refuses() -> None:
         ('{"findings": []}', True, "ok"),
         ('{"findings": [{"rule": "inexact_decode", "line": 9, "message": "m"}]}', False, "ok"),
         ('{"findings": [{"rule": "taste", "line": 9, "message": "m"}]}', True, "ok"),
-        ("Looks dangerous, refuse it!", True, "unparsable"),
-        ("", True, "empty"),
+        ("Looks dangerous, refuse it!", True, "unparsable unparsable"),
+        ("", True, "empty empty"),
+        (
+            '{"findings": [{"rule": "unsafe", "message": "m"}]} or {"findings": []}',
+            False,
+            "unparsable unparsable",
+        ),
     ],
 )
 def test_a_model_reviewer_objects_only_in_the_form_that_was_asked_for(
@@ -243,7 +280,26 @@ def test_a_model_reviewer_objects_only_in_the_form_that_was_asked_for(
 ) -> None:
     with bench([reply]) as lab:
         assert review(lab, PROGRAM)[0] is accepted
-        assert lab.outcomes == [outcome]
+        assert lab.outcomes == outcome.split()
+
+
+def test_an_unreachable_model_reviewer_is_no_opinion_and_is_left_alone_for_a_while() -> None:
+    with bench([scripted.drops()]) as lab:
+        reviewer = ModelReviewer(StaticReviewer(ANALYSER), lab.gateway, PROMPTS)
+        request = ReviewRequest("r", "c0002", 0, Program(PROGRAM), PLAN)
+        assert [reviewer.review(request).accepted for _ in range(3)] == [True] * 3
+        asked = len(lab.endpoint.requests)
+        assert reviewer.review(request).reviewer == "static"
+        assert len(lab.endpoint.requests) == asked
+        assert lab.outcomes == ["connection"]
+
+
+def test_no_model_is_asked_about_a_program_that_the_run_starts_from() -> None:
+    with bench(['{"findings": [{"rule": "unsafe", "message": "m"}]}']) as lab:
+        reviewer = ModelReviewer(StaticReviewer(ANALYSER), lab.gateway, PROMPTS)
+        seed = ReviewRequest("r", "c0001", 0, Program(PROGRAM), PLAN, is_baseline=True)
+        assert reviewer.review(seed).accepted
+        assert not lab.endpoint.requests
 
 
 def judged(lab: Bench, bitrate_mbps: float) -> tuple[bool, str, str]:

@@ -9,6 +9,7 @@ from tests.support.source_trees import name_of, nodes_of, product_files
 
 INSIDE_ONE_PACKAGE = {
     "agents/reading/characters.py:AmbiguousTextError": "the reply is refused with its message",
+    "agents/reading/loose_json.py:NotJsonError": "the reader looks for another object",
     "agents/reading/edits.py:MalformedEditError": "the reply is refused with its message",
     "evocodec/sandbox/jobs.py:ServerLostError": "the launcher tries again with a new fork server",
     "evocodec/sandbox/parser_pool.py:ParserLimitError": "the review makes a finding of it",

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import agents
-from agents.templates import ROLES, bounded, fenced, load_template, parse_template
+from agents.templates import FOLLOW_UPS, ROLES, bounded, fenced, load_template, parse_template
 from tests.support.default_options import default_policy, default_prompts
 
 
@@ -19,11 +19,11 @@ def values_given() -> dict[str, tuple[str, ...]]:
             if (
                 isinstance(node, ast.Call)
                 and isinstance(node.func, ast.Attribute)
-                and node.func.attr == "render"
-                and isinstance(node.args[0], ast.Constant)
+                and node.func.attr in {"render", "follow"}
+                and isinstance(node.args[-1], ast.Constant)
             ):
                 names = tuple(keyword.arg for keyword in node.keywords if keyword.arg)
-                found[str(node.args[0].value)] = names
+                found[str(node.args[-1].value)] = names
     return found
 
 
@@ -31,7 +31,7 @@ VALUES = values_given()
 
 
 def test_every_prompt_is_rendered_by_some_role() -> None:
-    assert set(VALUES) == set(ROLES)
+    assert set(VALUES) == {*ROLES, *FOLLOW_UPS}
 
 
 @pytest.mark.parametrize("role", ROLES)
@@ -46,11 +46,26 @@ def test_every_prompt_renders_with_its_values_and_leaves_no_placeholder(role: st
     assert re.fullmatch(r"[0-9a-f]{64}", prompt.template_sha256)
 
 
-@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize("role", [*ROLES, *FOLLOW_UPS])
 def test_no_prompt_tells_of_held_out_material(role: str) -> None:
     template = load_template(role)
     text = (template.system.template + template.user.template).lower()
     assert not re.search(r"held.?out|flip|time.?revers|hidden clip", text)
+
+
+@pytest.mark.parametrize("name", FOLLOW_UPS)
+def test_a_follow_up_shows_the_model_its_own_reply_without_its_reasoning(name: str) -> None:
+    prompts = default_prompts()
+    asked = prompts.render("judge", verdict="v", numbers="n")
+    values = {name: f"<{name}>" for name in VALUES[name]}
+    followed = prompts.follow(asked, "<think>hm</think>It is fine.", name, **values)
+    *first, own, again = followed.messages
+    assert tuple(first) == asked.messages
+    assert (own.role, own.content) == ("assistant", "It is fine.")
+    assert again.role == "user"
+    assert all(value in again.content for value in values.values())
+    assert not re.search(r"\$\w|<!--", again.content)
+    assert followed.template_sha256 != asked.template_sha256
 
 
 def test_a_missing_value_is_an_error() -> None:
