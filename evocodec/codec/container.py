@@ -91,14 +91,6 @@ def write_evc(fileobj: BinaryIO, header: EvcHeader, packets: Iterable[bytes]) ->
     return writer.finish()
 
 
-def read_header(source: BinaryIO | bytes) -> EvcHeader:
-    """Read the header alone; a file object is left at the first packet.
-
-    Raises ContainerError for anything that is not a version 1 header.
-    """
-    return _read_header(_Reader(source))
-
-
 @dataclass(frozen=True, slots=True)
 class EvcSummary:
     """What a whole file claims, and how much it has."""

@@ -5,15 +5,11 @@ import lzma
 
 from evocodec.codec.syntax import UNPARSABLE, without_docstrings
 
-PACKING = "LZMA2 in .xz, preset 9 extreme, 1 MiB dictionary"
-"""How a program's text is compressed for ``packed_program_bytes``."""
-
-
 _FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "dict_size": 2**20}]
 
 
 def packed_program_bytes(text: str, tree: ast.Module | None) -> int:
-    """Size of a program compressed (``PACKING``), embedded weights included.
+    """Size of a program compressed as .xz (LZMA2, preset 9 extreme), embedded weights included.
 
     Comments, docstrings and formatting cost nothing: the text is written anew from its syntax
     tree. A text that does not parse (``tree`` is None) is packed as it is.

@@ -33,20 +33,6 @@ def frame_psnr(reference: Frame, decoded: Frame) -> tuple[float, float, float]:
     )
 
 
-def psnr_series(
-    reference: Sequence[Frame], decoded: Sequence[Frame]
-) -> tuple[tuple[float, float, float], ...]:
-    """PSNR of Y, U and V of every frame in dB.
-
-    Raises ``CandidateFailure`` when count, shapes or dtype differ: numbers of different pictures
-    must not be compared.
-    """
-    check_same_format(reference, decoded)
-    return tuple(
-        frame_psnr(before, after) for before, after in zip(reference, decoded, strict=True)
-    )
-
-
 def check_same_format(reference: Sequence[Frame], decoded: Sequence[Frame]) -> None:
     """Raise ``CandidateFailure`` (bad output) unless both have the same count, shapes and dtype."""
     if len(reference) != len(decoded) or not reference:

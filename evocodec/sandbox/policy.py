@@ -7,7 +7,6 @@ from typing import Literal
 
 from evocodec.domain.vocabulary import Layer
 
-GIBIBYTE = 1 << 30
 MEBIBYTE = 1 << 20
 PATIENCE = 8.0
 

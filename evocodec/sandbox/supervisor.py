@@ -10,7 +10,6 @@ import selectors
 import socket
 import struct
 import time
-from dataclasses import dataclass, field
 
 from evocodec.domain.errors import CandidateFailure, FailureKind, InfrastructureFailure
 from evocodec.domain.results import ResourceUse
@@ -19,56 +18,22 @@ from evocodec.guest.framing import FramingError, Message, MessageReader, Tag
 from evocodec.guest.ring import DOORBELL
 from evocodec.guest.server import EXIT_REPORT, OUT_OF_TIME
 from evocodec.sandbox.cgroups import JobGroup
+from evocodec.sandbox.job_result import JobProgress, conclude
 from evocodec.sandbox.jobs import Buffer, Job, Pipes, ServerLostError
 from evocodec.sandbox.launcher import IsolationReport
-from evocodec.sandbox.outcome import (
-    ProcessExit,
-    classify_exit,
-    describe_wait_status,
-    failure_from_error,
-    stderr_text,
-)
+from evocodec.sandbox.outcome import failure_from_error
 from evocodec.sandbox.policy import Floor
 from evocodec.sandbox.watch import ProgramClock, look
 
 WATCH_SECONDS = 0.1
 _MAX_PASSES = 16  # reads or writes before looking at the other descriptors again
 _LATE_SECONDS = 1.0
-_MUCH_CPU = 0.5  # of the wall limit
 SETUP_SECONDS = 10.0
 EXIT_GRACE_SECONDS = 10.0
 _STDERR_FLOOD_BYTES = 64 << 20
 _CREDENTIALS = struct.Struct("3i")
 _MAX_SETUP_BYTES = 16 * 1024
 _MAX_ERROR_BYTES = 64 * 1024
-
-
-@dataclass(slots=True)
-class _Progress:
-    results: list[Buffer] = field(default_factory=list)
-    delivered: int = 0
-    result_bytes: int = 0
-    stderr: bytearray = field(default_factory=bytearray)
-    stderr_seen: int = 0
-    layers: IsolationReport | None = None
-    clock: ProgramClock | None = None  # runs since ENTERED
-    lost: str = ""  # why the machine, and not the program, is to blame
-    ready_at: float = 0.0
-    ended_at: float = 0.0
-    setup_error: str = ""
-    started: bool = False  # the program's first line may have run: nothing is believed any more
-    reported: CandidateFailure | None = None
-    stopped: CandidateFailure | None = None
-    complete: bool = False
-    exit_report: tuple[int, float, int] | None = None
-    base_rss_bytes: int = -1
-    group_use: ResourceUse = field(default_factory=ResourceUse)
-    group_was_full: bool | None = None  # None: not known
-
-    @property
-    def entered(self) -> bool:
-        """Whether the program runs: only what comes after can be the candidate's fault."""
-        return self.clock is not None
 
 
 class Supervisor:
@@ -82,7 +47,7 @@ class Supervisor:
         self._pipes = pipes
         self._group = group
         self._group_state = group_state
-        self._progress = _Progress()
+        self._progress = JobProgress()
         self._reader = MessageReader(self._check)
         self._selector = selectors.PollSelector()
         self._pending: memoryview | None = None
@@ -119,7 +84,7 @@ class Supervisor:
             self._selector.close()
             pipes.close()
             self._remove_group()
-        return self._conclude()
+        return conclude(self._job, self._progress)
 
     # -- the loop ------------------------------------------------------------------------------
 
@@ -405,47 +370,3 @@ class Supervisor:
             pass
         while self._pipes.errors in open_fds and self._receive_stderr():
             pass
-
-    # -- the result ----------------------------------------------------------------------------
-
-    def _conclude(self) -> tuple[list[Buffer], ResourceUse, IsolationReport]:
-        progress = self._progress
-        assert progress.exit_report is not None  # noqa: S101 - run() leaves its loop only then
-        wait_status, cpu_seconds, peak = progress.exit_report
-        cpu_seconds = max(cpu_seconds, progress.group_use.cpu_seconds)
-        peak = max(peak, progress.group_use.peak_memory_bytes)
-        if progress.layers is None or not progress.entered or progress.setup_error:
-            reason = progress.setup_error or describe_wait_status(wait_status)
-            reason += f"; {tail}" if (tail := stderr_text(progress.stderr).strip()) else ""
-            raise InfrastructureFailure(f"the sandbox could not be set up: {reason}")
-        if progress.complete and progress.reported is None and progress.stopped is None:
-            wall = progress.ended_at - progress.ready_at
-            return progress.results, ResourceUse(wall, cpu_seconds, peak), progress.layers
-        failure = progress.stopped or progress.reported
-        if failure is None and progress.lost:
-            raise InfrastructureFailure(progress.lost)
-        if failure is not None and self._timed_out_unseen(failure, cpu_seconds):
-            raise InfrastructureFailure(
-                f"{failure.message}, but used {cpu_seconds:.1f} s of CPU time, and /proc hides it "
-                "(mount option hidepid): nobody can tell whether the machine was too busy"
-            )
-        tail = stderr_text(progress.stderr)
-        if failure is None:
-            ended = ProcessExit(
-                operation=self._job.operation,
-                wait_status=wait_status,
-                cpu_seconds=cpu_seconds,
-                peak_memory_bytes=peak - max(0, progress.base_rss_bytes),
-                signals_itself=not progress.layers.holds(Layer.SECCOMP),
-                is_namespace_init=progress.layers.holds(Layer.PID_NAMESPACE),
-                group_was_full=progress.group_was_full,
-            )
-            raise classify_exit(ended, self._job.limits, tail)
-        detail = "\n".join(part for part in (failure.detail, tail) if part)
-        raise CandidateFailure(failure.kind, failure.message, detail=detail)
-
-    def _timed_out_unseen(self, failure: CandidateFailure, cpu_seconds: float) -> bool:
-        clock = self._progress.clock
-        little = cpu_seconds < _MUCH_CPU * self._job.limits.wall_seconds
-        blind = clock is not None and clock.blind
-        return failure.kind is FailureKind.TIMEOUT and blind and little

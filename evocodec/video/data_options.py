@@ -9,7 +9,6 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-GIBIBYTE = 1 << 30
 S3_SCHEME = "s3://"
 
 

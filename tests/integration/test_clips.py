@@ -13,7 +13,7 @@ import pytest
 from evocodec.domain.errors import InfrastructureFailure, SourceError
 from evocodec.domain.video import Frame, StreamInfo
 from evocodec.metrics.meter import measure_quality
-from evocodec.metrics.psnr import psnr_series
+from evocodec.metrics.psnr import frame_psnr
 from evocodec.video import frame_store
 from evocodec.video.clip_cache import ClipCache
 from evocodec.video.clip_spec import ClipSource, parse_clip
@@ -87,7 +87,7 @@ def test_psnr_equals_ffmpegs_psnr_filter(tmp_path: Path) -> None:
     theirs = [float(value) for value in re.findall(r"psnr_y:([\d.]+)", log.read_text())]
 
     decoded = load_clip(ClipSource("coded", str(coded))).frames
-    ours = [luma for luma, _, _ in psnr_series(clip.frames, decoded)]
+    ours = [luma for luma, _, _ in map(frame_psnr, clip.frames, decoded)]
     assert ours == pytest.approx(theirs, abs=0.01)
     quality = measure_quality(clip.frames, decoded)
     assert quality.psnr_y_db == pytest.approx(sum(theirs) / len(theirs), abs=0.01)

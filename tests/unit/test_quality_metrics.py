@@ -11,7 +11,7 @@ from evocodec.domain.errors import CandidateFailure, FailureKind
 from evocodec.domain.video import Frame
 from evocodec.metrics.meter import QualityMeter, measure, measure_quality
 from evocodec.metrics.ms_ssim import ms_ssim
-from evocodec.metrics.psnr import PSNR_CAP_DB, frame_psnr, plane_psnr, psnr_series
+from evocodec.metrics.psnr import PSNR_CAP_DB, frame_psnr, plane_psnr
 
 
 def flat(value: int, width: int = 16, height: int = 8) -> Frame:
@@ -91,12 +91,6 @@ def test_psnr_611_weighs_luma_six_times() -> None:
     expected = (6 * quality.psnr_y_db + quality.psnr_u_db + quality.psnr_v_db) / 8
     assert quality.psnr_611_db == pytest.approx(expected, abs=1e-12)
     assert quality.psnr_y_db > quality.psnr_u_db > quality.psnr_v_db
-
-
-def test_series_has_one_entry_a_frame_in_order() -> None:
-    series = psnr_series([flat(10), flat(10)], [flat(10), flat(11)])
-    assert series[0][0] == PSNR_CAP_DB
-    assert series[1][0] == pytest.approx(48.13, abs=0.01)
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,10 @@ from evocodec.domain.errors import CandidateFailure, FailureKind, Infrastructure
 from evocodec.domain.vocabulary import Layer
 from evocodec.sandbox.launcher import IsolationReport
 from evocodec.sandbox.outcome import ProcessExit, classify_exit, failure_from_error
-from evocodec.sandbox.policy import DEFAULT_FLOOR, GIBIBYTE, UNSAFE_FLOOR
+from evocodec.sandbox.policy import DEFAULT_FLOOR, UNSAFE_FLOOR
 from tests.support.default_options import default_limits
 
+GIBIBYTE = 1 << 30
 LIMITS = default_limits(cpu_seconds=10, memory_bytes=GIBIBYTE)
 
 
