@@ -1,75 +1,17 @@
 """Two candidates that finish together: the second is compared with the first, not with the past."""
 
-import threading
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-from agents.judge import RuleJudge
-from agents.team import Team
-from evocodec.champions.repository import ChampionRepository
 from evocodec.codec.program import Program
 from evocodec.domain.candidate import Origin
 from evocodec.domain.clock import utc_now
 from evocodec.domain.events import CandidateOpened, CodeWritten, Evaluated, Judged, Planned
-from evocodec.domain.results import Score
-from evocodec.domain.vocabulary import Proposer
-from evocodec.search.archive import Archive
-from evocodec.search.state import SearchState
-from evocodec.store.journal import Journal
-from evocodec.store.memory import MemoryBlobStore, MemoryLedger, MemoryRecordStore
-from evocodec.store.programs import ProgramStore
 from graph.decide import DecideNodes
-from graph.routing import LoopBounds
 from graph.services import Services
 from graph.state import CandidateState
-from tests.support.default_options import default_thresholds
-
-RUN = "run-1"
-
-
-def score(bitrate_mbps: float) -> Score:
-    return Score(
-        bitrate_mbps=bitrate_mbps,
-        compression_ratio=400.0 / bitrate_mbps,
-        bd_rate_percent=10 * bitrate_mbps - 100,
-        worst_clip="city",
-        worst_clip_ratio=bitrate_mbps / 10,
-        encode_fps=1.0,
-        decode_fps=5.0,
-        peak_memory_bytes=1,
-        program_bytes=1,
-        clips=(),
-    )
-
-
-def services_in(folder: Path) -> Services:
-    search = SearchState(Archive(seed=1))
-    return Services(
-        run_id=RUN,
-        seed=1,
-        journal=Journal(MemoryLedger(), RUN, search.observe),
-        search=search,
-        programs=ProgramStore(MemoryBlobStore(), lambda program: program),
-        records=MemoryRecordStore(),
-        team=Team(
-            cast(Any, None),
-            cast(Any, None),
-            cast(Any, None),
-            RuleJudge(default_thresholds()),
-            Proposer.MUTATION,
-        ),
-        champions=ChampionRepository(folder / "champions"),
-        evaluator=cast(Any, None),
-        slots=threading.Semaphore(1),
-        stop=threading.Event(),
-        reference_lock=threading.Lock(),
-        bounds=LoopBounds(0, 0),
-        history_length=20,
-        unsafe=False,
-        library_codecs_allowed=False,
-        imports=(),
-        baselines=(),
-    )
+from tests.support.archive_from_events import score
+from tests.support.graph_services import RUN, services_in
 
 
 def measured(services: Services, candidate_id: str, bitrate_mbps: float) -> CandidateState:

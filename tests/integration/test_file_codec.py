@@ -26,19 +26,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the sandbox is 
 CARPHONE = default_clips()[0]
 STORE = Path(__file__).resolve().parents[1] / "data" / "store_codec.py"
 FRAMES = 120  # of 640×360: 39 MiB
-GREY = """
-import numpy as np
-
-def encode(frames, stream, qp):
-    for frame in frames:
-        yield bytes([int(plane.mean()) for plane in frame])
-
-def decode(packets, stream):
-    small = (stream.chroma_height, stream.chroma_width)
-    for packet in packets:
-        yield (np.full((stream.height, stream.width), packet[0], np.uint8),
-               np.full(small, packet[1], np.uint8), np.full(small, packet[2], np.uint8))
-"""
+GREY = (Path(__file__).resolve().parents[1] / "data" / "grey_codec.py").read_text()
 SCRIPT = """
 import json, sys
 from pathlib import Path

@@ -35,19 +35,7 @@ from tests.support.default_options import (
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the sandbox is made of Linux")
 
 FRAMES = 36  # of 1080p: 107 MiB
-GREY = """
-import numpy as np
-
-def encode(frames, stream, qp):
-    for frame in frames:
-        yield bytes([int(plane.mean()) for plane in frame])
-
-def decode(packets, stream):
-    small = (stream.chroma_height, stream.chroma_width)
-    for packet in packets:
-        yield (np.full((stream.height, stream.width), packet[0], np.uint8),
-               np.full(small, packet[1], np.uint8), np.full(small, packet[2], np.uint8))
-"""
+GREY = (Path(__file__).resolve().parents[1] / "data" / "grey_codec.py").read_text()
 LOAD = """
 import sys
 from pathlib import Path

@@ -26,8 +26,9 @@ from evocodec.store.journal import Journal
 from evocodec.store.memory import MemoryLedger
 from graph.build import build_candidate_graph
 from graph.services import Services
-from tests.integration.test_adoption import RUN, score, services_in
+from tests.support.archive_from_events import score
 from tests.support.default_options import default_policy, default_thresholds
+from tests.support.graph_services import RUN, services_in
 
 PROGRAM = """A = 1  # evolve: int 0..9
 B = 0.3  # evolve: float 0.1..0.9

@@ -17,8 +17,8 @@ from evocodec.sandbox.review.analysis import Analyser
 from evocodec.store.memory import MemoryBlobStore
 from evocodec.store.programs import ProgramStore
 from graph.propose import ProposeNodes
-from tests.integration.test_adoption import services_in
 from tests.support.default_options import default_policy
+from tests.support.graph_services import services_in
 
 CODEC = (Path(__file__).parents[1] / "data" / "toy_codec.py").read_text()
 

@@ -17,7 +17,8 @@ from evocodec.views.experiment_record import experiment_record
 from graph.decide import DecideNodes
 from graph.history import redacted_reason
 from tests.support.default_options import default_policy
-from tests.support.small_course import FRAMES, HONEST, RUN, Course, bench_of, edited, open_course
+from tests.support.graph_services import RUN
+from tests.support.small_course import FRAMES, HONEST, Course, bench_of, edited, open_course
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the sandbox is made of Linux")
 

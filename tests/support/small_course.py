@@ -1,19 +1,15 @@
 """A laboratory of one small clip on the real path: sandboxes, anchors, scorer, judge and gate."""
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-from agents.judge import RuleJudge
-from agents.team import Team
 from evocodec.anchors.encoders import X265_MEDIUM
 from evocodec.anchors.measure import anchor_curve, operating_quality_db
 from evocodec.app.clips import AnchoredClip
 from evocodec.app.held_out_clips import HeldOutMaterial
-from evocodec.champions.repository import ChampionRepository
 from evocodec.codec.program import Program
 from evocodec.domain.candidate import Origin, Verdict
 from evocodec.domain.clock import utc_now
@@ -27,22 +23,15 @@ from evocodec.domain.events import (
     StageStarted,
 )
 from evocodec.domain.results import RatePoint, Score, Stage
-from evocodec.domain.vocabulary import Proposer
 from evocodec.evaluation.staged import StagedEvaluator
 from evocodec.execution.engine import Engine, local_engine
 from evocodec.execution.jobs import RateJob
 from evocodec.rules.held_out import HeldOutLimits
 from evocodec.rules.program_charge import ChargeMode, ProgramCharge
 from evocodec.sandbox.policy import MEBIBYTE
-from evocodec.search.archive import Archive
-from evocodec.search.state import SearchState
-from evocodec.store.journal import Journal
-from evocodec.store.memory import MemoryBlobStore, MemoryLedger, MemoryRecordStore
-from evocodec.store.programs import ProgramStore
 from evocodec.video.clip_spec import ClipSource
 from evocodec.video.clips import load_clip
 from evocodec.views.candidate import CandidateFold, CandidateView
-from graph.routing import LoopBounds
 from graph.services import HeldOutConfig, Services
 from graph.state import CandidateState
 from tests.support.default_options import (
@@ -52,9 +41,9 @@ from tests.support.default_options import (
     default_stage_settings,
     default_thresholds,
 )
+from tests.support.graph_services import RUN, journal_and_search, judging_services
 from tests.support.toy_laboratory import CARPHONE, TOY, settings_for
 
-RUN = "run-1"
 LIMITS = default_limits(wall_seconds=20, cpu_seconds=20, memory_bytes=512 * MEBIBYTE)
 FRAMES = 8
 FREE = ProgramCharge(ChargeMode.NEVER, 0)
@@ -224,29 +213,10 @@ def bench_of(
     development = {course.anchored.clip.name: course.anchored}
     material = HeldOutMaterial(settings, folder / "held-out", development, b"secret of a test")
     limits = HeldOutConfig(material.draw, HeldOutLimits(keep, excess, WIDE))
-    ledger, search = MemoryLedger(), SearchState(Archive(seed=1))
-    journal = Journal(ledger, RUN, search.observe)
+    journal, search = journal_and_search()
     evaluator = course.evaluator(journal.publish, journal.find)
-    nobody = cast(Any, None)
-    services = Services(
-        run_id=RUN,
-        seed=1,
-        journal=journal,
-        search=search,
-        programs=ProgramStore(MemoryBlobStore(), lambda program: program),
-        records=MemoryRecordStore(),
-        team=Team(nobody, nobody, nobody, RuleJudge(WIDE), Proposer.SUBMISSION),
-        champions=ChampionRepository(folder / "champions"),
-        evaluator=evaluator,
-        slots=threading.Semaphore(1),
-        stop=threading.Event(),
-        reference_lock=threading.Lock(),
-        bounds=LoopBounds(0, 0),
-        history_length=20,
-        unsafe=False,
-        library_codecs_allowed=False,
-        imports=(),
-        baselines=(),
-        held_out=limits if gate else None,
+    held_out = limits if gate else None
+    services = judging_services(
+        folder, journal, search, WIDE, evaluator=evaluator, held_out=held_out
     )
     return Bench(services, evaluator)
