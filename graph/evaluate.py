@@ -13,6 +13,7 @@ from evocodec.domain.events import (
     AttemptFailed,
     Evaluated,
     Screened,
+    adopted_key,
     evaluated_key,
     failed_key,
     kinds_of,
@@ -67,7 +68,9 @@ class EvaluateNode:
         failed = services.journal.find(failed_key(candidate_id, attempt))
         if isinstance(failed, AttemptFailed):
             return repair_state(services, state)
-        if services.journal.find(evaluated_key(candidate_id, attempt)) is not None:
+        evaluated = services.journal.find(evaluated_key(candidate_id, attempt))
+        adopted = services.journal.find(adopted_key(candidate_id)) is not None
+        if isinstance(evaluated, Evaluated) and (evaluated.score.verified or adopted):
             return {"outcome": "evaluated"}
         stage = Stage.SMOKE
         try:

@@ -79,7 +79,7 @@ class HeldOutGate:
         services, candidate_id, attempt = self.services, state["candidate_id"], state["attempt"]
         key = held_out_key(candidate_id, attempt, verdict.compared_with)
         known = services.journal.find(key)
-        if isinstance(known, HeldOutTested):
+        if isinstance(known, HeldOutTested) and not _is_unverified(known.result):
             return apply_gate(verdict, known.result)
         with evaluation_slot(services):
             result = self._test(state, verdict, score, incumbent)
@@ -177,6 +177,11 @@ class HeldOutGate:
                 except CandidateFailure:
                     continue
             return bits
+
+
+def _is_unverified(result: HeldOutResult) -> bool:
+    """Whether a version before 0.2 let it pass: that decoded once, and kept no bitrate."""
+    return result.passed and result.bitrate_mbps is None
 
 
 def _expected(score: Score, clips: tuple[HeldOutClip, ...]) -> dict[str, float]:

@@ -12,6 +12,7 @@ from statistics import fmean
 
 from evocodec.codec.program import Program
 from evocodec.curves.rd_curve import bits_at_quality, make_curve
+from evocodec.domain.errors import CandidateFailure, FailureKind
 from evocodec.domain.events import (
     Evaluated,
     Screened,
@@ -210,11 +211,15 @@ class StagedEvaluator:
         """Measure whole clips until every curve can be compared, and score them.
 
         ``relative`` are the points of a relative's curves by clip: rates are placed by them.
+        A score in the ledger is believed when its points were verified; else they are measured
+        again, verified and compared: ledgers before 0.2 have such scores.
         """
+        stage_attempt = StageAttempt(candidate_id, attempt, Stage.FULL, program)
         known = self._recorded(evaluated_key(candidate_id, attempt))
         if isinstance(known, Evaluated):
+            if not known.score.verified:
+                self._verify(stage_attempt, known.score)
             return known.score
-        stage_attempt = StageAttempt(candidate_id, attempt, Stage.FULL, program)
         score = self._score(stage_attempt, relative)
         event = Evaluated(
             run_id=self._run_id,
@@ -226,6 +231,22 @@ class StagedEvaluator:
         self._record(event)
         self._errors.observe(event)
         return score
+
+    def _verify(self, stage_attempt: StageAttempt, score: Score) -> None:
+        """Measure the points of a score again and verify them; CandidateFailure if one differs."""
+        curves = {scored.clip: scored.curve.points for scored in score.clips}
+        qps = {clip: tuple(point.qp for point in points) for clip, points in curves.items()}
+        recorded = {(clip, point.qp): point for clip in curves for point in curves[clip]}
+        jobs = full_jobs(self._clips, qps, stage_attempt.stage)
+        for job, point in self._measuring.points(stage_attempt, jobs, verify=True).items():
+            known = recorded[job.clip, job.qp]
+            if (point.bits, point.quality.psnr_y_db) != (known.bits, known.quality.psnr_y_db):
+                raise CandidateFailure(
+                    FailureKind.NONDETERMINISTIC,
+                    f"{job.clip} at qp {job.qp:g} was recorded with {known.bits} bits and "
+                    f"{known.quality.psnr_y_db:.2f} dB, unverified, and has {point.bits} bits and "
+                    f"{point.quality.psnr_y_db:.2f} dB now that it is verified",
+                )
 
     def held_out(
         self,

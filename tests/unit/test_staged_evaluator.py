@@ -2,7 +2,7 @@
 
 import math
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from itertools import count
@@ -19,7 +19,7 @@ from evocodec.domain.errors import (
     InfrastructureFailure,
     Interrupted,
 )
-from evocodec.domain.events import Event, PointMeasured
+from evocodec.domain.events import Evaluated, Event, PointMeasured
 from evocodec.domain.results import Cost, Quality, RatePoint, RdCurve, Stage
 from evocodec.domain.video import Frame, StreamInfo
 from evocodec.evaluation.staged import StagedEvaluator
@@ -326,3 +326,47 @@ def test_a_point_that_was_recorded_unverified_is_measured_again_and_verified() -
     again.evaluator().smoke("c1", 0, Program(PROGRAM))
     assert again.engine.verified == bench.engine.verified != []
     assert len(again.events) == len(of_an_older_version) + len(bench.events)
+
+
+def unverified(events: Iterable[Event]) -> dict[str, Event]:
+    """The evaluation as a version recorded it that decoded every point once."""
+    return {event.key: event for event in map(_unverified, events)}
+
+
+def _unverified(event: Event) -> Event:
+    match event:
+        case PointMeasured():
+            return replace(event, point=replace(event.point, verified=False))
+        case Evaluated():
+            clips = [
+                replace(one, curve=replace(one.curve, points=tuple(map(once, one.curve.points))))
+                for one in event.score.clips
+            ]
+            return replace(event, score=replace(event.score, clips=tuple(clips)))
+        case _:
+            return event
+
+
+def once(measured: RatePoint) -> RatePoint:
+    return replace(measured, verified=False)
+
+
+def test_a_score_of_points_that_were_never_verified_is_believed_after_they_are() -> None:
+    bench = Bench(SimulatedEngine())
+    bench.evaluator().full("c1", 0, Program(PROGRAM))
+    again = Bench(SimulatedEngine(), unverified(bench.events.values()))
+    score = again.evaluator().full("c1", 0, Program(PROGRAM))
+    assert not score.verified
+    assert set(again.engine.verified) == set(bench.engine.verified) != set()
+    once_more = Bench(SimulatedEngine(), again.events)
+    once_more.evaluator().full("c1", 0, Program(PROGRAM))
+    assert once_more.engine.asked == []
+
+
+def test_a_score_that_its_points_do_not_bear_out_when_verified_fails_the_candidate() -> None:
+    bench = Bench(SimulatedEngine())
+    bench.evaluator().full("c1", 0, Program(PROGRAM))
+    again = Bench(SimulatedEngine(scale=1.5), unverified(bench.events.values()))
+    with pytest.raises(CandidateFailure, match="now that it is verified") as caught:
+        again.evaluator().full("c1", 0, Program(PROGRAM))
+    assert caught.value.kind is FailureKind.NONDETERMINISTIC
