@@ -11,7 +11,13 @@ from evocodec.app.engine import local_launcher, make_limits
 from evocodec.app.evaluation_request import EvaluationRequest, StartingEngine
 from evocodec.app.laboratory import Laboratory
 from evocodec.app.measurement_setup import MeasurementSetup, open_setup, reviewed
-from evocodec.app.program_report import assemble, program_codec, with_views
+from evocodec.app.program_report import (
+    assemble,
+    held_out_notices,
+    held_out_of,
+    program_codec,
+    with_views,
+)
 from evocodec.app.programs import short_name
 from evocodec.app.reference_codecs import anchor_codecs
 from evocodec.app.workspace import Workspace
@@ -19,7 +25,7 @@ from evocodec.codec.program import Program
 from evocodec.config import Settings
 from evocodec.domain.errors import UserError
 from evocodec.domain.events import Event
-from evocodec.domain.results import Score, Track
+from evocodec.domain.results import HeldOutResult, Score, Track
 from evocodec.line_diff import unified_diff
 from evocodec.report.model import Codec, Report
 from evocodec.report.pictures import Renderer, anchor_renderer, program_renderer
@@ -34,6 +40,7 @@ class Side:
     label: str
     program: Program | None = None
     encoder: AnchorEncoder | None = None
+    held_out: HeldOutResult | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +61,9 @@ def find_side(name: str, lab: Laboratory) -> Side:
         if name in (encoder.name, encoder.base_name):
             return Side(encoder.name, encoder=encoder)
     try:
-        return Side(short_name(name), program=lab.resolver.program(name)[1])
+        program = lab.resolver.program(name)[1]
+        held_out = held_out_of(lab.resolver.origin(name))
+        return Side(short_name(name), program=program, held_out=held_out)
     except UserError as error:
         known = ", ".join(encoder.base_name for encoder in encoders)
         message = f"{error}; or name an anchor: {known}"
@@ -104,6 +113,7 @@ def compare_sides(
         score=second.score,
         request=request,
         difference=difference(a, b),
+        notices=(*held_out_notices(a.held_out, a.label), *held_out_notices(b.held_out, b.label)),
     )
     if not request.pictures:
         return report
@@ -154,7 +164,7 @@ def _told_apart(a: Side, b: Side) -> tuple[Side, Side]:
         raise UserError(message)
     if a.label != b.label:
         return a, b
-    return Side(f"A: {a.label}", a.program, a.encoder), Side(f"B: {b.label}", b.program, b.encoder)
+    return replace(a, label=f"A: {a.label}"), replace(b, label=f"B: {b.label}")
 
 
 def _measure(
@@ -166,7 +176,7 @@ def _measure(
 ) -> _Measured:
     if side.program is not None:
         score = setup.measure(name, side.program)
-        return _Measured(side, program_codec(side.label, side.program, score), score)
+        return _Measured(side, program_codec(side.label, side.program, score, side.held_out), score)
     assert side.encoder is not None  # noqa: S101 - a side is one or the other
     primary = primary_encoder(side.encoder.track)
     codecs, _ = anchor_codecs(

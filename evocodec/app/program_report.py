@@ -13,7 +13,7 @@ from evocodec.app.reference_codecs import anchor_codecs, baseline_notices
 from evocodec.codec.program import Program
 from evocodec.domain.clock import utc_now
 from evocodec.domain.errors import Interrupted
-from evocodec.domain.results import Score
+from evocodec.domain.results import HeldOutResult, Score
 from evocodec.report.gather import (
     compare_all,
     describe_environment,
@@ -51,7 +51,7 @@ def program_report(
 
     ``origin`` is the run that it comes from, and its candidate there.
     """
-    subject = program_codec(name, program, score)
+    subject = program_codec(name, program, score, held_out_of(origin))
     anchors, notices = anchor_codecs(setup, encoders, repeat=request.repeat, on_anchor=on_anchor)
     references = (*anchors, *((baseline,) if baseline else ()))
     report = assemble(
@@ -61,7 +61,11 @@ def program_report(
         references=references,
         score=score,
         request=request,
-        notices=(*held_out_notices(origin), *notices, *baseline_notices(subject, baseline)),
+        notices=(
+            *held_out_notices(held_out_of(origin)),
+            *notices,
+            *baseline_notices(subject, baseline),
+        ),
         others=run_trade_offs(*origin, anchors[0].curves) if origin else (),
     )
     if not request.pictures:
@@ -75,20 +79,26 @@ def program_report(
         )
 
 
-def held_out_notices(origin: tuple[RunView, str] | None) -> tuple[str, ...]:
-    """The figure on held-out clips, where the program comes from a run that measured it."""
+def held_out_of(origin: tuple[RunView, str] | None) -> HeldOutResult | None:
+    """What the run that a program comes from measured on held-out clips."""
     candidate = origin[0].candidate(origin[1]) if origin else None
-    result = candidate.held_out if candidate else None
+    return candidate.held_out if candidate else None
+
+
+def held_out_notices(result: HeldOutResult | None, label: str = "it") -> tuple[str, ...]:
+    """The figure on held-out clips, where the program comes from a run that measured it."""
     if result is None or result.bitrate_mbps is None:
         return ()
     word = "passed" if result.passed else "did not pass"
     return (
-        f"On {result.clips} held-out clips, which nobody tuned on, it needed "
+        f"On {result.clips} held-out clips, which nobody tuned on, {label} needed "
         f"{result.bitrate_mbps:.2f} Mbit/s where HEVC needs 10; it {word} that gate in its run.",
     )
 
 
-def program_codec(label: str, program: Program, score: Score) -> Codec:
+def program_codec(
+    label: str, program: Program, score: Score, held_out: HeldOutResult | None = None
+) -> Codec:
     """A measured program as one side of a comparison."""
     return Codec(
         name=label,
@@ -97,6 +107,7 @@ def program_codec(label: str, program: Program, score: Score) -> Codec:
         program=program_facts(program, score.charged_program_bytes),
         encode_time_ratio=score.encode_time_ratio,
         decode_time_ratio=score.decode_time_ratio,
+        held_out_bitrate_mbps=held_out.bitrate_mbps if held_out else None,
     )
 
 

@@ -10,6 +10,7 @@ from evocodec.domain.errors import EvocodecError
 
 if TYPE_CHECKING:
     from evocodec.app import Laboratory
+    from evocodec.views.run import VersionView
 
 
 def references(incomplete: str) -> list[tuple[str, str]]:
@@ -18,9 +19,16 @@ def references(incomplete: str) -> list[tuple[str, str]]:
         if laboratory is None:
             return []
         run = laboratory.resolver.view()
-        versions = [(v.tag, f"version, {v.bitrate_mbps or 0:.2f} Mbit/s") for v in run.versions]
+        versions = [(v.tag, f"version, {version_help(v)}") for v in run.versions]
         candidates = [(c.candidate_id, c.status.value) for c in run.candidates]
         return [pair for pair in versions + candidates if pair[0].startswith(incomplete)]
+
+
+def version_help(version: "VersionView") -> str:
+    """Return the figures of a version, for a list of completions."""
+    rate = f"{version.bitrate_mbps or 0:.2f} Mbit/s"
+    unseen = version.held_out_bitrate_mbps
+    return rate if unseen is None else f"{rate}, {unseen:.2f} on held-out clips"
 
 
 def run_ids(incomplete: str) -> list[tuple[str, str]]:

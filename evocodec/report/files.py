@@ -12,7 +12,7 @@ from evocodec.domain.results import Metric, RatePoint
 from evocodec.file_kinds import PAGE, PNG, SVG, FileKind, csv_kind
 from evocodec.formatting import harmless_cell
 from evocodec.output_file import OutputFile, require_different
-from evocodec.report.model import Report
+from evocodec.report.model import Codec, Report
 from evocodec.report.page import html_page
 
 COMPARISON_COLUMNS = (
@@ -24,6 +24,7 @@ COMPARISON_COLUMNS = (
     "bd_rate_pchip_percent",
     "overlap",
     "problem",
+    "held_out_bitrate_mbps",
 )
 POINT_COLUMNS = (
     "codec",
@@ -45,6 +46,7 @@ POINT_COLUMNS = (
     "decode_cpu_seconds",
     "peak_memory_bytes",
     "bitstream_sha256",
+    "held_out_bitrate_mbps",
 )
 
 
@@ -59,6 +61,7 @@ def comparison_rows(report: Report) -> Iterable[Sequence[object]]:
             found.metric.value,
             *((rate.akima_percent, rate.pchip_percent, rate.overlap) if rate else ("", "", "")),
             found.problem,
+            _held_out(report.subject),
         )
 
 
@@ -73,7 +76,12 @@ def point_rows(report: Report) -> Iterable[Sequence[object]]:
                     *(codec.name, codec.kind.value, curve.clip, stream.width, stream.height),
                     *(float(stream.fps), point.frames, point.qp, point.bits, point.bits * scale),
                     *_figures(point),
+                    _held_out(codec),
                 )
+
+
+def _held_out(codec: Codec) -> object:
+    return "" if codec.held_out_bitrate_mbps is None else codec.held_out_bitrate_mbps
 
 
 def _figures(point: RatePoint) -> Sequence[object]:

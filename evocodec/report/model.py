@@ -50,7 +50,8 @@ class Codec:
 
     ``command`` is how an anchor was made, with the rate and the picture's size left open. The time
     ratios are a program's CPU seconds over the primary anchor's, which was run beside it for that;
-    None where they are not known.
+    None where they are not known. ``held_out_bitrate_mbps`` is what the run that a program comes
+    from measured on held-out clips, on the scale on which HEVC is 10.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Codec:
     program: ReportedProgram | None = None
     encode_time_ratio: float | None = None
     decode_time_ratio: float | None = None
+    held_out_bitrate_mbps: float | None = None
 
     @property
     def cost(self) -> Cost:

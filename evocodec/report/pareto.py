@@ -22,6 +22,7 @@ class TradeOff:
     decode_ms: float
     decode_time_ratio: float | None = None
     adopted: bool = False
+    held_out_bitrate_mbps: float | None = None
 
 
 def trade_off(label: str, score: Score, *, adopted: bool = False) -> TradeOff | None:

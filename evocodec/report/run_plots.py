@@ -23,6 +23,8 @@ def plot_run(view: RunView, folder: Path) -> tuple[Path, Path]:
         if candidate.score is None or candidate.adoption is None:
             continue
         label = f"v{candidate.adoption.version}  {candidate.score.bitrate_mbps:.2f} Mbit/s"
+        if candidate.held_out_bitrate_mbps is not None:
+            label += f" ({candidate.held_out_bitrate_mbps:.2f} held-out)"
         curves[label] = {clip.clip: clip.curve for clip in candidate.score.clips}
     if not curves and view.best is not None and view.best.score is not None:
         label = f"{view.best.candidate_id} (not adopted)"

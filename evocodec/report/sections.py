@@ -88,6 +88,9 @@ def tiles(report: Report) -> Iterator[Tile]:
             ": 1",
             f"worst clip {score.worst_clip}, {worst}",
         )
+    if subject.held_out_bitrate_mbps is not None:
+        unseen = number(subject.held_out_bitrate_mbps)
+        yield Tile("on held-out clips", unseen, "Mbit/s", "measured in the run it comes from")
     for metric in (Metric.VMAF, Metric.MS_SSIM):
         mean = report.mean(report.references[0].name, metric)
         if mean is not None:

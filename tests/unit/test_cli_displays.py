@@ -203,7 +203,7 @@ def test_the_live_picture_fits_the_terminal(width: int, height: int) -> None:
 def test_the_live_picture_shows_the_champion_the_work_and_the_outcomes() -> None:
     text = "\n".join(status_panel(story.story(), width=140))
     assert "v2      9.60 Mbit/s at equal quality  −4.0 % vs HEVC" in text
-    assert "HEVC 10.00 → v1 11.24 → v2 9.60" in text
+    assert "v1 11.24 (9.87 held-out) → v2 9.60 (9.87 held-out)" in text
     assert "full evaluation, 3 of 8 tasks" in text
     assert "larger blocks where motion is smooth" in text
     assert "4 done: 2 adopted, 1 rejected, 1 failed · 31 tasks · 1 retry" in text

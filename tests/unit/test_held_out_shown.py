@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
-from evocodec.app.program_report import held_out_notices
+from evocodec.app.program_report import held_out_notices, held_out_of
 from evocodec.champions.messages import (
     adoption_message,
     metrics_json,
@@ -17,6 +17,8 @@ from evocodec.champions.messages import (
     version_from,
 )
 from evocodec.cli.commands.champions import version_payload, version_rows
+from evocodec.cli.commands.pareto import trade_offs
+from evocodec.cli.complete import version_help
 from evocodec.cli.display.status_panel import status_panel
 from evocodec.cli.payload.run import candidate_row, run_payload
 from evocodec.cli.render.candidate_page import candidate_page
@@ -101,6 +103,19 @@ def test_the_experiment_record_has_it(events: Sequence[Event], run: RunView) -> 
 
 def test_a_report_on_a_version_of_a_run_says_it(run: RunView) -> None:
     adopted = next(each for each in reversed(run.candidates) if each.adoption)
-    (notice,) = held_out_notices((run, adopted.candidate_id))
+    held_out = held_out_of((run, adopted.candidate_id))
+    (notice,) = held_out_notices(held_out)
     assert "9.87 Mbit/s" in notice
-    assert held_out_notices(None) == ()
+    assert held_out_notices(held_out_of(None)) == ()
+
+
+def test_trade_offs_the_champion_and_the_path_of_versions_have_it(run: RunView) -> None:
+    adopted = [point for point in trade_offs(run) if point.adopted]
+    assert adopted
+    assert adopted[-1].held_out_bitrate_mbps == 9.87
+    assert run_payload(run)["champion"]["held_out_bitrate_mbps"] == 9.87
+    panel = status_panel(
+        Snapshot(run, (), (), 0.0), corner=Text(), hint=Text(), width=200, height=60
+    )
+    assert "(9.87 held-out)" in shown(panel)
+    assert version_help(run.versions[-1]).endswith("9.87 on held-out clips")

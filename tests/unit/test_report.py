@@ -32,7 +32,14 @@ from evocodec.domain.results import (
 from evocodec.domain.video import Frame, StreamInfo
 from evocodec.output_file import output_file
 from evocodec.report.charts import FrameValues, frame_chart, rd_chart
-from evocodec.report.files import ReportFiles, report_files
+from evocodec.report.files import (
+    COMPARISON_COLUMNS,
+    POINT_COLUMNS,
+    ReportFiles,
+    comparison_rows,
+    point_rows,
+    report_files,
+)
 from evocodec.report.gather import (
     compare_all,
     mean_rates,
@@ -54,6 +61,7 @@ from evocodec.report.model import (
 from evocodec.report.page import chart_svg, html_page
 from evocodec.report.pareto import TradeOff
 from evocodec.report.pictures import rgb_of, within_budget, worst_window, worth_seeing
+from evocodec.report.sections import tiles
 
 STREAM = StreamInfo(192, 176, Fraction(30), 10)
 HOSTILE = '=cmd|"<script>alert(1)</script>\x1b[31m'
@@ -484,3 +492,19 @@ def test_the_wheel_has_what_a_page_is_made_of() -> None:
     parts = {path for path in inside if path.suffix in {".j2", ".css", ".js"}}
     assert len(parts) > 10
     assert parts <= shipped
+
+
+def test_both_tables_of_csv_the_page_and_the_json_of_a_report_have_it() -> None:
+    plain = report()
+    whole = replace(plain, subject=replace(plain.subject, held_out_bitrate_mbps=12.36))
+    for columns, rows in (
+        (COMPARISON_COLUMNS, comparison_rows(whole)),
+        (POINT_COLUMNS, point_rows(whole)),
+    ):
+        table = [dict(zip(columns, row, strict=True)) for row in rows]
+        assert {row["held_out_bitrate_mbps"] for row in table} <= {12.36, ""}
+        assert table[0]["held_out_bitrate_mbps"] == 12.36
+    assert "12.36" in [tile.figure for tile in tiles(whole)]
+    payload = report_payload(whole)
+    assert payload["subject"]["held_out_bitrate_mbps"] == 12.36
+    assert payload["references"][0]["held_out_bitrate_mbps"] is None

@@ -31,7 +31,7 @@ from evocodec.output_file import OutputFile, is_stdout
 if TYPE_CHECKING:
     from evocodec.app import Laboratory
     from evocodec.report.files import ReportFiles
-    from evocodec.report.model import Report
+    from evocodec.report.model import Codec, Report
 
 T = TypeVar("T")
 
@@ -158,7 +158,8 @@ def evaluate(
         return
     session.show(clips_table(found.score))
     show_report(session, found.report)
-    session.show(Text(sanitize(found.label), style="bold").append_text(_score_text(found.score)))
+    summary = _score_text(found.score, found.report.subject)
+    session.show(Text(sanitize(found.label), style="bold").append_text(summary))
     show_written(session, written)
     tell_failed(session, failed)
 
@@ -283,10 +284,12 @@ def watched(session: Session, work: Work[T]) -> T:
         raise
 
 
-def _score_text(score: Score) -> Text:
-    rate = score.bitrate_mbps
+def _score_text(score: Score, subject: "Codec") -> Text:
+    rate, held_out = score.bitrate_mbps, subject.held_out_bitrate_mbps
+    unseen = "" if held_out is None else f"{number(held_out)} on held-out clips in its run, "
     message = (
         f": {number(rate)} Mbit/s at equal quality ({percent(versus_hevc(rate))} vs HEVC), "
+        f"{unseen}"
         f"compression {number(score.compression_ratio, 1)}, "
         f"BD-rate {percent(score.bd_rate_percent)}\n"
         f"encodes {number(score.encode_fps, 1)} and decodes {number(score.decode_fps, 1)} "

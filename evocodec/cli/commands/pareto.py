@@ -1,6 +1,7 @@
 """``evocodec pareto``: what a run found, bits against decode time."""
 
 import os
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,7 +14,7 @@ from evocodec.cli.render.text import sanitize
 from evocodec.cli.session import Session
 from evocodec.domain.errors import UserError
 from evocodec.file_kinds import PNG, SVG
-from evocodec.formatting import plural
+from evocodec.formatting import number, plural
 from evocodec.output_file import OutputFile, is_stdout
 from evocodec.report.pareto import TradeOff, pareto_front, plot_pareto, trade_off
 from evocodec.views.run import RunView
@@ -67,7 +68,7 @@ def pareto(
             }
         )
         return
-    table = make_table("", "candidate", "BD-rate", "decode", "x265's CPU", left=(0, 1))
+    table = make_table("", "candidate", "BD-rate", "held-out", "decode", "x265's CPU", left=(0, 1))
     for point in points:
         ratio = point.decode_time_ratio
         add(
@@ -75,6 +76,7 @@ def pareto(
             "*" if point in front else "",
             point.label,
             f"{point.bd_rate_percent:+.1f} %",
+            number(point.held_out_bitrate_mbps),
             f"{point.decode_ms:.1f} ms/frame",
             f"{ratio:.1f}×" if ratio else "–",
         )
@@ -93,7 +95,7 @@ def trade_offs(view: RunView) -> tuple[TradeOff, ...]:
         label = candidate.candidate_id + (f" ({sanitize(adoption.tag)})" if adoption else "")
         point = trade_off(label, candidate.score, adopted=adoption is not None)
         if point is not None:
-            found.append(point)
+            found.append(replace(point, held_out_bitrate_mbps=candidate.held_out_bitrate_mbps))
     return tuple(sorted(found, key=lambda p: (p.decode_ms, p.bd_rate_percent, p.label)))
 
 
@@ -115,5 +117,6 @@ def _payload(point: TradeOff, *, front: bool) -> dict[str, object]:
         "decode_ms_per_frame": point.decode_ms,
         "decode_time_ratio": point.decode_time_ratio,
         "adopted": point.adopted,
+        "held_out_bitrate_mbps": point.held_out_bitrate_mbps,
         "on_front": front,
     }

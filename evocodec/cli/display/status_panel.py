@@ -128,13 +128,17 @@ def _append_rate(line: Text, bitrate_mbps: float | None) -> None:
 
 def _path(run: RunView) -> Text:
     shown = run.versions[-4:]
-    names = [f"{v.tag} {number(v.bitrate_mbps)}" for v in shown]
+    names = [f"{v.tag} {number(v.bitrate_mbps)}{_unseen(v.held_out_bitrate_mbps)}" for v in shown]
     start = f"HEVC {HEVC_BITRATE_MBPS:.2f} → " if len(shown) == len(run.versions) else "… → "
     rates = [v.bitrate_mbps for v in run.versions if v.bitrate_mbps is not None]
     line = Text("  versions  ", style="dim")
     line.append(start + " → ".join(names), style="default not dim")
     line.append(f"  {sparkline([10.0, *rates])}", style="cyan not dim")
     return line
+
+
+def _unseen(held_out_bitrate_mbps: float | None) -> str:
+    return "" if held_out_bitrate_mbps is None else f" ({number(held_out_bitrate_mbps)} held-out)"
 
 
 def _in_flight(steps: Sequence[CandidateStep], width: int) -> RenderableType:

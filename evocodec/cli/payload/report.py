@@ -100,5 +100,6 @@ def _codec_payload(codec: "Codec") -> Json:
         "cost": plain(codec.cost),
         "encode_time_ratio": plain(codec.encode_time_ratio),
         "decode_time_ratio": plain(codec.decode_time_ratio),
+        "held_out_bitrate_mbps": plain(codec.held_out_bitrate_mbps),
         "curves": curves,
     }

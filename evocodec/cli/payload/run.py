@@ -72,13 +72,22 @@ def run_payload(run: RunView) -> Json:
         },
         "champion": None
         if leader is None
-        else {"version": leader[0], "bitrate_mbps": plain(leader[1])},
+        else {
+            "version": leader[0],
+            "bitrate_mbps": plain(leader[1]),
+            "held_out_bitrate_mbps": plain(_held_out_of(run, leader[0])),
+        },
         "best": None if run.best is None else candidate_row(run.best, run),
         "versions": [version_payload(version) for version in run.versions],
         "in_flight": [candidate_row(candidate, run) for candidate in run.in_flight],
         "anchors": [anchor_view_payload(anchor) for anchor in run.anchors],
         "ray_dashboard": run.dashboard_url,
     }
+
+
+def _held_out_of(run: RunView, tag: str) -> float | None:
+    """The bitrate on held-out clips of a version of this run; None for an older one."""
+    return next((v.held_out_bitrate_mbps for v in run.versions if v.tag == tag), None)
 
 
 def version_payload(version: VersionView) -> Json:
