@@ -33,7 +33,10 @@ _logger = logging.getLogger(__name__)
 class RunSettings(Section):
     """How long a run goes on, and how wide."""
 
-    ANY_FILE = names("minutes candidates slots ahead seed max_revisions max_repairs replay history")
+    ANY_FILE = names(
+        "minutes candidates slots ahead seed max_revisions max_repairs replay history "
+        "failures_in_a_row"
+    )
     OWN_FOLDER = names("program")
 
     minutes: float = Field(15.0, gt=0, description="no new candidate is opened after that")
@@ -46,6 +49,11 @@ class RunSettings(Section):
     )
     max_revisions: int = Field(2, ge=0, description="code ⇄ review loops per candidate")
     max_repairs: int = Field(2, ge=0, description="evaluate → code repair loops per candidate")
+    failures_in_a_row: int = Field(
+        8,
+        ge=0,
+        description="of one cause, or identical replies, that stop a run with a model; 0: none",
+    )
     replay: str = Field("", description="a run whose recorded model replies are played back")
     history: int = Field(20, ge=0, description="past experiments that the planner is shown")
 

@@ -17,14 +17,17 @@ from evocodec.domain.errors import CandidateFailure, FailureKind
 from evocodec.domain.events import (
     AttemptFailed,
     CodeWritten,
+    ModelCalled,
     Planned,
     Reviewed,
     code_key,
     failed_key,
     planned_key,
+    reply_key,
     review_key,
 )
 from evocodec.domain.results import Stage
+from evocodec.domain.vocabulary import ModelRole
 from graph.history import champion_summary, planner_history
 from graph.services import Services
 from graph.state import CandidateState
@@ -125,6 +128,7 @@ class ProposeNodes:
             "outcome": "refused",
             "attempt": attempt + 1,
             "revisions": state.get("revisions", 0) + 1,
+            "hopeless": _same_reply_again(services, state["candidate_id"], attempt),
             "continued": _is_begun(services, state["candidate_id"], attempt + 1),
         }
 
@@ -249,6 +253,7 @@ def repair_state(services: Services, state: CandidateState) -> CandidateState:
         "outcome": "failed",
         "attempt": attempt,
         "repairs": state.get("repairs", 0) + 1,
+        "hopeless": _same_reply_again(services, state["candidate_id"], state["attempt"]),
         "continued": _is_begun(services, state["candidate_id"], attempt),
     }
 
@@ -257,6 +262,19 @@ def _failure_of(services: Services, state: CandidateState) -> AttemptFailed | No
     """How this attempt failed, if it did before the run was resumed."""
     failed = services.journal.find(failed_key(state["candidate_id"], state.get("attempt", 0)))
     return failed if isinstance(failed, AttemptFailed) else None
+
+
+def _same_reply_again(services: Services, candidate_id: str, attempt: int) -> bool:
+    """Whether the coder's reply is the one that it gave to the attempt before."""
+    now, before = (
+        services.journal.find(reply_key(candidate_id, ModelRole.CODER, number))
+        for number in (attempt, attempt - 1)
+    )
+    return (
+        isinstance(now, ModelCalled)
+        and isinstance(before, ModelCalled)
+        and now.reply_sha256 == before.reply_sha256
+    )
 
 
 def _is_begun(services: Services, candidate_id: str, attempt: int) -> bool:

@@ -38,7 +38,7 @@ def after_review(bounds: LoopBounds) -> Route:
     def route(state: CandidateState) -> str:
         if state["outcome"] == "accepted":
             return "evaluate"
-        allowed = state.get("revisions", 0) <= bounds.max_revisions
+        allowed = state.get("revisions", 0) <= bounds.max_revisions and not _is_hopeless(state)
         return "code" if allowed or state.get("continued", False) else "reject"
 
     return route
@@ -66,4 +66,9 @@ def after_adopt(state: CandidateState) -> str:
 
 
 def _may_repair(state: CandidateState, bounds: LoopBounds) -> bool:
-    return state.get("repairs", 0) <= bounds.max_repairs or state.get("continued", False)
+    allowed = state.get("repairs", 0) <= bounds.max_repairs and not _is_hopeless(state)
+    return allowed or state.get("continued", False)
+
+
+def _is_hopeless(state: CandidateState) -> bool:
+    return state.get("hopeless", False)

@@ -27,6 +27,7 @@ class CandidateState(TypedDict, total=False):
     attempt: int  # programs written so far, minus one
     revisions: int  # how often a review sent it back
     repairs: int  # how often a failure sent it back
+    hopeless: bool  # the model said the same twice: it is not asked a third time
     continued: bool  # the ledger has that next attempt already: it was allowed when it began
     outcome: Outcome
     source_sha256: str

@@ -62,11 +62,13 @@ class RunLoop:
         options: RunLoopOptions,
         *,
         monotonic: Callable[[], float] = time.monotonic,
+        fruitless: Callable[[], str] = lambda: "",
     ) -> None:
         self._services = services
         self._graph = graph
         self._options = options
         self._monotonic = monotonic
+        self._fruitless = fruitless
         self._failures = 0
         self._run_end: RunEnd | None = None
 
@@ -118,6 +120,8 @@ class RunLoop:
             done, pending = wait(pending, timeout=_POLL_SECONDS, return_when=FIRST_COMPLETED)
             for future in done:
                 self._collect(future)
+            if done and self._run_end is None and (why := self._fruitless()):
+                self._end(RunOutcome.NO_PROGRESS, why)
             if self._services.stop.is_set() and self._run_end is None:
                 self._end(RunOutcome.INTERRUPTED, "stopped on request")
             if hard_deadline and self._monotonic() > hard_deadline and self._run_end is None:

@@ -52,6 +52,7 @@ from evocodec.rules.held_out import HeldOutLimits
 from evocodec.sandbox.parser_pool import ParserPool
 from evocodec.sandbox.policy import available_imports
 from evocodec.sandbox.review.analysis import Analyser
+from evocodec.search.fruitless import FruitlessRow
 from evocodec.search.state import new_search_state
 from evocodec.store.blobs import BlobStore
 from evocodec.store.journal import Journal
@@ -111,6 +112,9 @@ class Runner:
             derive=lambda text: self._analyser.analyse(Program(text)).program.facts,
         )
         self._screen_errors = ScreenErrors()
+        self._fruitless = FruitlessRow(
+            plan.settings.run.failures_in_a_row if self._uses_model else 0
+        )
         self._journal = Journal(stores.ledger, plan.run_id, self._tell)
         self._own_stop = threading.Event()
         self._closing = ExitStack()
@@ -150,6 +154,7 @@ class Runner:
     def _tell(self, event: Event) -> None:
         """Take a recorded event into what the run knows, then hand it to the listeners."""
         self._search.observe(event)
+        self._fruitless.observe(event)
         self._bus.publish(event)
 
     def _run(self) -> RunEnd:
@@ -313,7 +318,9 @@ class Runner:
             in_flight=slots + (settings.run.ahead if uses_model else 0),
             finish_seconds=max(30.0, _FINISH_SHARE * seconds),
         )
-        return RunLoop(services, build_candidate_graph(services), options).run()
+        return RunLoop(
+            services, build_candidate_graph(services), options, fruitless=self._fruitless.why
+        ).run()
 
     def _evaluator(
         self, engine: Engine, anchored: Mapping[str, AnchoredClip], stages: StageSettings

@@ -29,7 +29,7 @@ EXIT_CODES = """
 
   0  done    1  something of ours failed    2  a mistake in what was asked
 
-  3  model endpoint gone, or budget used up; resumable
+  3  model endpoint gone, of no use, or its budget used up; resumable
 
   4  eval, compare: the program failed
 

@@ -146,6 +146,7 @@ class RunOutcome(StrEnum):
     INTERRUPTED = "interrupted"  # on request
     ENDPOINT_GONE = "endpoint_gone"  # the model endpoint stayed unreachable
     BUDGET = "budget"  # the limit on tokens or money is used up
+    NO_PROGRESS = "no_progress"  # one failure of a model came again and again
     FAILED = "failed"
 
 

@@ -66,7 +66,8 @@ BOARD = Board(
                 ),
                 Panel(
                     "State",
-                    "Of the run; endpoint_gone, budget and failed want somebody to look.",
+                    "Of the run; endpoint_gone, budget, no_progress and failed want somebody "
+                    "to look.",
                     "none",
                     [Query(f"{of('run_state')} == 1", "{{state}}")],
                     width=4,

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from evocodec.app.runs import perform_run
+from evocodec.cli.render.run_summary import EXIT_OF_OUTCOME
 from evocodec.domain.candidate import CandidateStatus
 from evocodec.domain.errors import FailureKind
 from evocodec.domain.events import Event, ModelCalled
-from evocodec.domain.vocabulary import ModelRole
+from evocodec.domain.vocabulary import ModelRole, RunOutcome
 from evocodec.views.run import RunView
 from tests.support import scripted_model as scripted
 from tests.support.toy_laboratory import TOY, local_laboratory
@@ -228,6 +229,32 @@ def test_a_token_budget_stops_the_run(tmp_path: Path) -> None:
     assert view.outcome == "budget"
     assert calls
     assert len(view.candidates) < 5
+
+
+def test_a_model_that_is_of_no_use_stops_the_run_with_one_sentence_and_it_can_be_resumed(
+    tmp_path: Path,
+) -> None:
+    with scripted.scripted_endpoint([by_role([scripted.code(BETTER)], "")]) as endpoint:
+        view, calls = run_with(endpoint, tmp_path / "w", candidates=40, run__failures_in_a_row=3)
+    assert view.outcome is RunOutcome.NO_PROGRESS
+    assert (
+        "3 candidates in a row failed with one cause, no_code: The planner gave no" in view.message
+    )
+    assert "run.failures_in_a_row" in view.message
+    assert len(view.candidates) == 4
+    assert len(calls) == 6
+    assert EXIT_OF_OUTCOME[view.outcome] == 3
+    with scripted.scripted_endpoint([by_role([scripted.code(BETTER)])]) as endpoint:
+        resumed, _ = run_with(endpoint, tmp_path / "w", candidates=5, resume="latest")
+    assert resumed.outcome is RunOutcome.FINISHED, resumed.message
+    assert resumed.candidates[-1].score is not None
+
+
+def test_a_coder_that_says_the_same_again_is_not_asked_a_third_time(tmp_path: Path) -> None:
+    with scripted.scripted_endpoint([by_role(["Use wavelets."])]) as endpoint:
+        view, calls = run_with(endpoint, tmp_path / "w", candidates=2, run__max_repairs=5)
+    assert view.candidates[1].status is CandidateStatus.TEST_FAILED
+    assert [call.role for call in calls].count(ModelRole.CODER) == 2
 
 
 def test_a_rate_limit_is_waited_out(tmp_path: Path) -> None:

@@ -141,6 +141,7 @@ READ_IN_PLACE = frozenset(
         *(f"run.{name}" for name in ("minutes", "candidates", "slots", "ahead", "seed")),
         *(f"run.{name}" for name in ("program", "max_revisions", "max_repairs", "replay")),
         "run.history",
+        "run.failures_in_a_row",
         *(f"evaluation.{name}" for name in ("clips", "track", "anchors")),
         *(f"held_out.{name}" for name in ("enabled", "clips", "derived", "derived_most")),
         *(f"held_out.{name}" for name in ("frames", "keep", "excess_percent")),

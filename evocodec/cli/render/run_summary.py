@@ -23,6 +23,7 @@ EXIT_OF_OUTCOME: Final = {
     RunOutcome.INTERRUPTED: ExitCode.INTERRUPTED,
     RunOutcome.ENDPOINT_GONE: ExitCode.ENDPOINT,
     RunOutcome.BUDGET: ExitCode.ENDPOINT,
+    RunOutcome.NO_PROGRESS: ExitCode.ENDPOINT,
     RunOutcome.FAILED: ExitCode.FAILED,
 }
 HEADLINES: Final = {
@@ -30,6 +31,7 @@ HEADLINES: Final = {
     RunOutcome.INTERRUPTED: ("stopped", "bold yellow"),
     RunOutcome.ENDPOINT_GONE: ("stopped: the model endpoint is gone", "bold yellow"),
     RunOutcome.BUDGET: ("stopped: the budget is used up", "bold yellow"),
+    RunOutcome.NO_PROGRESS: ("stopped: the model makes no progress", "bold yellow"),
     RunOutcome.FAILED: ("failed", "bold red"),
 }
 
