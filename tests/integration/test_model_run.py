@@ -242,7 +242,7 @@ def test_a_model_that_is_of_no_use_stops_the_run_with_one_sentence_and_it_can_be
     )
     assert "run.failures_in_a_row" in view.message
     assert len(view.candidates) == 4
-    assert len(calls) == 6
+    assert len([call for call in calls if call.candidate_id]) == 6  # three were asked twice
     assert EXIT_OF_OUTCOME[view.outcome] == 3
     with scripted.scripted_endpoint([by_role([scripted.code(BETTER)])]) as endpoint:
         resumed, _ = run_with(endpoint, tmp_path / "w", candidates=5, resume="latest")
