@@ -3,7 +3,6 @@
 Frames and packets pass through one at a time: memory does not grow with the length of a video.
 """
 
-import math
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,7 +20,7 @@ from evocodec.config import bytes_of_mib
 from evocodec.domain.errors import SourceError, UserError
 from evocodec.domain.video import Frame, StreamInfo
 from evocodec.file_kinds import EVC, Y4M
-from evocodec.metrics.psnr import plane_psnr
+from evocodec.metrics.psnr import mean_psnr, plane_psnr
 from evocodec.regular_files import open_regular
 from evocodec.sandbox.launcher import Launcher
 from evocodec.sandbox.policy import Limits
@@ -244,7 +243,7 @@ def _verify(
         on_progress("verifying", index + 1, frames.stream.frame_count)
 
     launcher.decode(program.text, _FilePackets(coded), frames.stream, limits, on_frame=on_frame)
-    return math.fsum(values) / len(values)
+    return mean_psnr(values)[0]
 
 
 def _one_source(text: str) -> ClipSource:

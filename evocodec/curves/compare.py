@@ -22,7 +22,8 @@ from evocodec.curves.rd_curve import (
     quality_range,
     unit_of,
 )
-from evocodec.domain.results import Comparison, Metric, RdCurve
+from evocodec.domain.results import Comparison, Metric, RatePoint, RdCurve
+from evocodec.metrics.psnr import PSNR_CAP_DB
 
 DISAGREEMENT_PERCENT = 1.0
 """Akima and PCHIP disagree when their BD-rates differ by more percentage points than this."""
@@ -45,6 +46,7 @@ class FaultKind(StrEnum):
     OVERLAP = "overlap"  # too little quality in common
     CROSSING = "crossing"
     DISAGREEMENT = "disagreement"  # Akima and PCHIP
+    DEFINITION = "definition"  # the metric was defined otherwise when one of them was measured
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,9 +100,24 @@ def _examine(
     usable_anchor, faults = _usable(anchor, metric)
     usable_test, others = _usable(test, metric)
     faults += others
+    faults += _definitions(anchor, test, metric)
     if not any(fault.fatal for fault in faults):
         faults += _between(usable_anchor, usable_test, metric)
     return faults, usable_anchor, usable_test
+
+
+def _definitions(anchor: RdCurve, test: RdCurve, metric: Metric) -> tuple[Fault, ...]:
+    """Refuse to compare PSNR of two definitions, where they differ: see ``mean_psnr``."""
+    if metric in (Metric.VMAF, Metric.VMAF_NEG, Metric.MS_SSIM):
+        return ()
+    counts = [point.quality.limited_frames for curve in (anchor, test) for point in curve.points]
+    if not any(counts) or None not in counts:
+        return ()
+    message = (
+        "one curve was measured by a version that counted lossless or nearly lossless frames in "
+        "full, the other limits them: measure both again"
+    )
+    return (Fault(FaultKind.DEFINITION, message, fatal=True, codec=test.codec),)
 
 
 def _usable(curve: RdCurve, metric: Metric) -> tuple[RdCurve, tuple[Fault, ...]]:
@@ -118,7 +135,11 @@ def _usable(curve: RdCurve, metric: Metric) -> tuple[RdCurve, tuple[Fault, ...]]
     if empty:
         return curve, (fault(FaultKind.NO_BITS, "a rate point has no bits", empty, fatal=True),)
     ceiling = CEILINGS[metric] - _SATURATION
-    full = [index for index, value in enumerate(values) if value is not None and value >= ceiling]
+    full = [
+        index
+        for index, (point, value) in enumerate(zip(curve.points, values, strict=True))
+        if value is not None and (value >= ceiling or _mostly_full(point, metric))
+    ]
     usable = replace(
         curve, points=tuple(p for index, p in enumerate(curve.points) if index not in full)
     )
@@ -140,6 +161,18 @@ def _usable(curve: RdCurve, metric: Metric) -> tuple[RdCurve, tuple[Fault, ...]]
         what = f"{len(usable.points)} rate points where BD-rate needs {MIN_POINTS}"
         faults.append(fault(FaultKind.TOO_FEW, what, fatal=True))
     return usable, tuple(faults)
+
+
+def _mostly_full(point: RatePoint, metric: Metric) -> bool:
+    """Whether a mean consists mainly of values at a ceiling, which say nothing."""
+    quality = point.quality
+    if metric is Metric.PSNR_611:  # a lossless plane would make the sum
+        return max(quality.psnr_y_db, quality.psnr_u_db, quality.psnr_v_db) >= PSNR_CAP_DB
+    counts = {
+        Metric.VMAF: quality.vmaf_full_frames,
+        Metric.VMAF_NEG: quality.vmaf_neg_full_frames,
+    }
+    return 2 * counts.get(metric, 0) > point.frames
 
 
 def _qps(curve: RdCurve, indices: Sequence[int]) -> str:

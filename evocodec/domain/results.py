@@ -44,7 +44,9 @@ class Quality:
     """Means over frames, in dB where the name says so; MS-SSIM in 0…1 or None when too small.
 
     ``vmaf`` and ``vmaf_neg`` are 0…100, None where they were not computed. ``worst_frame`` is the
-    index of the frame with the lowest PSNR-Y.
+    index of the frame with the lowest PSNR-Y. ``limited_frames`` lie so far above the sequence that
+    they count less in PSNR-Y (``metrics.psnr.mean_psnr``); None in points of versions that counted
+    them in full. ``vmaf_full_frames`` and ``vmaf_neg_full_frames`` reach the models' ceiling.
     """
 
     psnr_y_db: float
@@ -56,6 +58,9 @@ class Quality:
     worst_frame: int = 0
     vmaf: float | None = None
     vmaf_neg: float | None = None
+    limited_frames: int | None = None
+    vmaf_full_frames: int = 0
+    vmaf_neg_full_frames: int = 0
 
     @property
     def ms_ssim_db(self) -> float | None:

@@ -14,6 +14,9 @@ import numpy as np
 from evocodec.domain.errors import CandidateFailure, FailureKind
 from evocodec.domain.results import Quality, RdCurve
 
+_FLAWLESS_DB = 60.0
+"""A mean squared error of 1/15 of a level: grey chroma that is lossless is not better than that."""
+
 
 @dataclass(frozen=True, slots=True)
 class Guards:
@@ -31,7 +34,8 @@ class Guards:
 def loss_db(anchor: RdCurve, curve: RdCurve, psnr_y_db: float, figure: str) -> float:
     """Loss of a figure of ``Quality`` below the anchor's at one PSNR-Y; negative if above.
 
-    Linear between the two points either side, and an end's value beyond it.
+    Linear between the two points either side, and an end's value beyond it. Above 60 dB nothing is
+    told apart.
     """
     value: Callable[[Quality], float] = attrgetter(figure)
     return _at(anchor, psnr_y_db, value) - _at(curve, psnr_y_db, value)
@@ -73,4 +77,5 @@ def _refused(
 def _at(curve: RdCurve, psnr_y_db: float, value: Callable[[Quality], float]) -> float:
     points = sorted((point.quality for point in curve.points), key=attrgetter("psnr_y_db"))
     luma = [quality.psnr_y_db for quality in points]
-    return float(np.interp(psnr_y_db, luma, [value(quality) for quality in points]))
+    figures = [min(value(quality), _FLAWLESS_DB) for quality in points]
+    return float(np.interp(psnr_y_db, luma, figures))

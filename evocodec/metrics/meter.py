@@ -10,8 +10,8 @@ from evocodec.domain.video import Frame
 from evocodec.metrics.kernels.choose import choose_kernels
 from evocodec.metrics.kernels.protocol import Kernels
 from evocodec.metrics.ms_ssim import MS_SSIM_MIN_SIDE, loaded_ms_ssim
-from evocodec.metrics.psnr import check_same_planes, psnr_of_error, wrong_count
-from evocodec.metrics.vmaf import VMAF_MIN_SIDE, VmafProcess
+from evocodec.metrics.psnr import check_same_planes, mean_psnr, psnr_of_error, wrong_count
+from evocodec.metrics.vmaf import VMAF_CEILING, VMAF_MIN_SIDE, VmafProcess
 
 
 class QualityMeter:
@@ -21,9 +21,9 @@ class QualityMeter:
     ``bit_depth`` and sizes from the planes, so 10-bit samples or full-size chroma need nothing here
     but frames that carry them. ``kernels`` are chosen by the size of the first frame unless given.
 
-    PSNR is the mean over frames of each frame's PSNR (JVET common test conditions), not the PSNR of
-    the mean error; 6:1:1 weighs (6·Y + U + V) / 8. MS-SSIM and VMAF are absent where the picture is
-    too small for them.
+    PSNR is the mean over frames of each frame's PSNR (JVET common test conditions), each limited as
+    ``mean_psnr`` says; 6:1:1 weighs (6·Y + U + V) / 8. MS-SSIM and VMAF are absent where the
+    picture is too small for them.
     """
 
     def __init__(
@@ -145,8 +145,8 @@ def measure_quality(
 
 def quality_of_series(series: FrameSeries) -> Quality:
     """Means of a series; a metric that was not computed is None."""
-    mean_y, mean_u, mean_v = (
-        _mean(each) for each in (series.psnr_y_db, series.psnr_u_db, series.psnr_v_db)
+    (mean_y, limited), (mean_u, _), (mean_v, _) = (
+        mean_psnr(each) for each in (series.psnr_y_db, series.psnr_u_db, series.psnr_v_db)
     )
     worst = min(series.psnr_y_db)
     return Quality(
@@ -159,7 +159,14 @@ def quality_of_series(series: FrameSeries) -> Quality:
         worst_frame=series.psnr_y_db.index(worst),
         vmaf=_mean(series.vmaf) if series.vmaf else None,
         vmaf_neg=_mean(series.vmaf_neg) if series.vmaf_neg else None,
+        limited_frames=limited,
+        vmaf_full_frames=_full(series.vmaf),
+        vmaf_neg_full_frames=_full(series.vmaf_neg),
     )
+
+
+def _full(scores: Sequence[float]) -> int:
+    return sum(score >= VMAF_CEILING for score in scores)
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -10,6 +10,9 @@ from evocodec.metrics.kernels.protocol import Samples
 
 PSNR_CAP_DB = 100.0
 
+FRAME_LEAD_DB = 10.0
+"""How far above the whole sequence one frame counts in a mean; see ``mean_psnr``."""
+
 
 def plane_psnr(reference: Samples, decoded: Samples, *, bit_depth: int = 8) -> float:
     """PSNR of one plane in dB, at most ``PSNR_CAP_DB`` (which a lossless plane gets)."""
@@ -22,6 +25,26 @@ def psnr_of_error(squared_error: int, samples: int, bit_depth: int) -> float:
         return PSNR_CAP_DB
     peak = 2**bit_depth - 1
     return min(PSNR_CAP_DB, 10 * math.log10(peak**2 * samples / squared_error))
+
+
+def mean_psnr(frames_db: Sequence[float]) -> tuple[float, int]:
+    """Mean over frames of PSNR in dB, and how many frames were limited in it.
+
+    The mean of each frame's PSNR, as the JVET common test conditions report it. A lossless frame
+    has no PSNR, and the 100 dB that stand for it would make the mean: so each frame counts at most
+    ``FRAME_LEAD_DB`` above the PSNR of the mean squared error over the sequence. Where no frame
+    lies so far above, this is the plain mean. It rises with every frame's quality, without steps.
+    Raises ``ValueError`` for no frames.
+    """
+    if not frames_db:
+        raise ValueError("a mean needs frames")
+    errors = [0.0 if value >= PSNR_CAP_DB else 10 ** (-value / 10) for value in frames_db]
+    error = math.fsum(errors) / len(errors)
+    if error == 0:
+        return PSNR_CAP_DB, 0
+    most = -10 * math.log10(error) + FRAME_LEAD_DB
+    limited = sum(value > most for value in frames_db)
+    return math.fsum(min(value, most) for value in frames_db) / len(frames_db), limited
 
 
 def frame_psnr(reference: Frame, decoded: Frame) -> tuple[float, float, float]:

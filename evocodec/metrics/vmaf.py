@@ -22,6 +22,9 @@ from evocodec.video.ffmpeg import ffmpeg_exe
 VMAF_MIN_SIDE = 64
 """Four scales leave 8 samples there. Below 32 the scores jump about; at 16 libvmaf crashes."""
 
+VMAF_CEILING = 100.0 - 1e-6
+"""The models clip their scores at 100: frames there are not told apart."""
+
 _MODELS = {"vmaf": "vmaf_v0.6.1", "vmaf_neg": "vmaf_v0.6.1neg"}
 _EXIT_SECONDS = 600.0
 

@@ -14,6 +14,7 @@ from evocodec.config import Settings
 from evocodec.curves.bd_rate import MIN_POINTS
 from evocodec.curves.confidence import mean_interval
 from evocodec.domain.results import Comparison, Metric, RdCurve
+from evocodec.metrics.psnr import FRAME_LEAD_DB
 from evocodec.report.model import ClipFacts, Codec, Environment, Mean, ReportedProgram
 from evocodec.sandbox.launcher import IsolationReport
 from evocodec.video.ffmpeg import ffmpeg_version
@@ -136,6 +137,14 @@ def notices_of(settings: Settings, subject: Codec) -> tuple[str, ...]:
             "Low-delay track: the anchors do not look ahead. Nothing checks that the program does "
             "not."
         )
+    for clip, curve in subject.curves.items():
+        limited = max((point.quality.limited_frames or 0 for point in curve.points), default=0)
+        if limited:
+            found.append(
+                f"{clip}: up to {limited} of {curve.points[0].frames} frames are more than "
+                f"{FRAME_LEAD_DB:g} dB better than the clip as a whole (black, still or lossless); "
+                f"they count as {FRAME_LEAD_DB:g} dB better, or they would make the mean."
+            )
     if sum(len(curve.points) > 0 for curve in subject.curves.values()) == 1:
         found.append("One clip only: there is no interval, and no claim beyond this clip.")
     return tuple(found)

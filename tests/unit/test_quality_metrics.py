@@ -65,11 +65,11 @@ def test_psnr_of_a_known_error_is_the_textbook_value() -> None:
 
 def test_psnr_is_averaged_over_frames_not_over_errors() -> None:
     reference = [flat(100), flat(100)]
-    decoded = [flat(101), flat(110)]
-    expected = (10 * math.log10(255**2 / 1) + 10 * math.log10(255**2 / 100)) / 2
+    decoded = [flat(101), flat(103)]
+    expected = (10 * math.log10(255**2 / 1) + 10 * math.log10(255**2 / 9)) / 2
     quality = measure_quality(reference, decoded)
     assert quality.psnr_y_db == pytest.approx(expected, abs=1e-9)
-    assert quality.worst_frame_psnr_y_db == pytest.approx(10 * math.log10(255**2 / 100))
+    assert quality.worst_frame_psnr_y_db == pytest.approx(10 * math.log10(255**2 / 9))
 
 
 def test_a_lossless_frame_counts_as_the_cap() -> None:
