@@ -36,8 +36,12 @@ from evocodec.video.ffmpeg import ffmpeg_version
 OPERATING_BITS_PER_SAMPLE = HEVC_BITRATE_MBPS * 1e6 / (1920 * 1080 * 30)
 """Bits a luma sample and frame that 10 Mbit/s mean at 1080p30: 0.1608."""
 
+HEVC_MIN_SIDE = 16
+"""x265 refuses less."""
+
+_SAFE_SIDE = 32  # below, x265 4.3 crashes on some sizes, such as 34x30
 _MIN_POINTS_EACH_SIDE = 2
-_CACHE_FORMAT = "1"  # raise it when the protocol changes
+_CACHE_FORMAT = "2"  # raise it when the protocol changes; 2: frames are limited in a mean
 _MOST_DECODED_BYTES = 512 * 2**20
 
 
@@ -135,17 +139,34 @@ def anchor_curve(
     and with VMAF if ``vmaf`` is set. Otherwise, or when ``fresh``, it is measured with up to
     ``jobs`` encoders at a time and cached. ``on_point`` receives every point of a new measurement,
     in the caller's thread; ``on_event`` receives every start and end, in any thread. Raises
-    ``SourceError`` when the clip is too easy or too hard for the operating rate,
+    ``SourceError`` when the clip is too small, or too easy or too hard for the operating rate,
     ``InfrastructureFailure`` when encoding fails.
     """
+    size = clip.stream.width, clip.stream.height
+    if min(size) < HEVC_MIN_SIDE:
+        raise SourceError(
+            f"{clip.name}: {size[0]}x{size[1]} is too small for HEVC, whose encoder needs "
+            f"{HEVC_MIN_SIDE} samples a side; choose a larger clip, or scale it: "
+            f"`{clip.source.path}:64x64`"
+        )
     identity = _identity(clip, encoder)
     cached = None if fresh else read_curve(cache_dir, identity)
     if cached is not None and not _lacks_vmaf(cached, clip, vmaf=vmaf):
         return _renamed(cached, clip.name)
     target_bits = operating_bits(clip.stream)
-    points = _AnchorMeasurer(
-        clip, encoder, jobs, _both(on_point, on_event), vmaf, stop
-    ).until_complete(lambda known: bracketing_rates(known, target_bits, encoder.rate_limits), ())
+    measurer = _AnchorMeasurer(clip, encoder, jobs, _both(on_point, on_event), vmaf, stop)
+    try:
+        points = measurer.until_complete(
+            lambda known: bracketing_rates(known, target_bits, encoder.rate_limits), ()
+        )
+    except InfrastructureFailure as error:
+        if min(size) >= _SAFE_SIDE or (stop is not None and stop.is_set()):
+            raise
+        raise SourceError(
+            f"{clip.name}: {encoder.name} fails on pictures of {size[0]}x{size[1]} ({error}); "
+            f"choose a clip of at least {_SAFE_SIDE} samples a side, or scale it: "
+            f"`{clip.source.path}:64x64`"
+        ) from error
     curve = _working_range(clip, encoder, points)
     write_curve(cache_dir, identity, curve)
     return curve

@@ -14,9 +14,10 @@ from evocodec.app.outputs import AnchorCost, AnchorReport
 from evocodec.config import Settings
 from evocodec.curves.bd_rate import MIN_POINTS
 from evocodec.curves.compare import compare_curves
-from evocodec.curves.rd_curve import bits_at_quality
+from evocodec.curves.rd_curve import bits_at_quality, quality_range_db
 from evocodec.domain.errors import CandidateFailure, InfrastructureFailure
 from evocodec.domain.results import Comparison, Metric, RdCurve, Track
+from evocodec.metrics.psnr import PSNR_CAP_DB
 
 _MOST_JOBS = 8
 
@@ -164,12 +165,41 @@ def _report(
         primary=anchored_clip.curve,
         base_name=encoder.base_name if encoder else BASELINE,
         command=encoder.described() if encoder else "",
-        operating_ratio=_operating_ratio(anchored_clip, curve),
+        operating_ratio=None if _is_few(curve) else _operating_ratio(anchored_clip, curve),
         equal_quality_ratio=_equal_quality_ratio(anchored_clip, curve),
         comparisons=_comparisons(anchored_clip, curve, request.metrics),
-        problem=problem,
+        problem=problem or _few_files(anchored_clip, curve),
         notices=anchored_clip.clip.notices,
     )
+
+
+def _is_few(curve: RdCurve) -> bool:
+    """Whether these are files of a person, too few to be a curve."""
+    return curve.codec == BASELINE and len(curve.points) < MIN_POINTS
+
+
+def _few_files(anchored_clip: AnchoredClip, curve: RdCurve) -> str:
+    """Say what files that are no curve need, each at its own quality, or why that is not known."""
+    if not _is_few(curve):
+        return ""
+    primary = anchored_clip.curve
+    low, high = quality_range_db(primary)
+    said = []
+    for point in curve.points:
+        quality = point.quality.psnr_y_db
+        ratio = bits_ratio(primary, point)
+        if ratio:
+            change = f"{100 * (1 / ratio - 1):+.1f} % bits against {primary.codec}"
+        elif quality >= PSNR_CAP_DB:
+            change = "lossless, which no lossy rate compares with"
+        else:
+            change = (
+                f"no figure, as {primary.codec} was measured from {low:.2f} to {high:.2f} dB and "
+                "nothing is extrapolated"
+            )
+        said.append(f"file {point.qp:g} at {quality:.2f} dB PSNR-Y: {change}")
+    count = f"{len(curve.points)} of the {MIN_POINTS} points that a BD-rate needs"
+    return "; ".join([count, *said])
 
 
 def _operating_ratio(anchored_clip: AnchoredClip, curve: RdCurve) -> float | None:
@@ -191,6 +221,6 @@ def _equal_quality_ratio(anchored_clip: AnchoredClip, curve: RdCurve) -> float |
 def _comparisons(
     anchored_clip: AnchoredClip, curve: RdCurve, metrics: Sequence[Metric]
 ) -> Mapping[Metric, Comparison]:
-    if curve is anchored_clip.curve or (curve.codec == BASELINE and len(curve.points) < MIN_POINTS):
+    if curve is anchored_clip.curve or _is_few(curve):
         return {}
     return {found.metric: found for found in compare_curves(anchored_clip.curve, curve, metrics)}

@@ -9,6 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from evocodec.anchors.encoders import X265_MEDIUM
+from evocodec.anchors.measure import anchor_curve
 from evocodec.anchors.user_encodes import user_encode_curve
 from evocodec.domain.errors import SourceError
 from evocodec.metrics.psnr import PSNR_CAP_DB
@@ -326,3 +328,21 @@ def test_a_stream_whose_first_unit_looks_like_a_start_code_is_copied_out(
             assert point.quality.psnr_y_db > 11
             return
     pytest.fail(f"no encode has a first unit of 256 to 511 bytes: {sizes}")
+
+
+# --- anchors -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", ["8x8", "64x15"])
+def test_a_clip_too_small_for_hevc_is_a_mistake_that_is_told(
+    size: str, folder: Path, tmp_path: Path
+) -> None:
+    clip = load_clip(parse_clip(f"{folder / 'base.mkv'}@0-2:{size}"))
+    with pytest.raises(SourceError, match="too small for HEVC"):
+        anchor_curve(clip, X265_MEDIUM, tmp_path)
+
+
+def test_a_size_that_crashes_x265_is_told_as_such(folder: Path, tmp_path: Path) -> None:
+    clip = load_clip(parse_clip(f"{folder / 'base.mkv'}@0-8:36x30"))
+    with pytest.raises(SourceError, match="36x30"):
+        anchor_curve(clip, X265_MEDIUM, tmp_path)

@@ -187,8 +187,13 @@ def curve_payload(curve: RdCurve) -> list[Json]:
             "bits": point.bits,
             "frames": point.frames,
             "psnr_y_db": plain(point.quality.psnr_y_db),
+            "psnr_u_db": plain(point.quality.psnr_u_db),
+            "psnr_v_db": plain(point.quality.psnr_v_db),
             "psnr_611_db": plain(point.quality.psnr_611_db),
             "ms_ssim": plain(point.quality.ms_ssim),
+            "vmaf": plain(point.quality.vmaf),
+            "vmaf_neg": plain(point.quality.vmaf_neg),
+            "limited_frames": point.quality.limited_frames,
             "worst_frame_psnr_y_db": plain(point.quality.worst_frame_psnr_y_db),
             "verified": point.verified,
         }
