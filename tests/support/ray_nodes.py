@@ -15,7 +15,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -96,12 +96,8 @@ class Node:
 
     def _kill(self) -> None:
         tree = self.tree()
-        for process in tree:  # or the first to die has the others do something about it
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.send_signal(signal.SIGSTOP)
-        for process in tree:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.kill()
+        freeze(tree)  # or the first to die has the others do something about it
+        _signal(tree, signal.SIGKILL)
         psutil.wait_procs(tree, timeout=10)
         if self.process is not None:
             self.process.wait(10)
@@ -116,12 +112,11 @@ class Node:
 
     def workers(self) -> list[psutil.Process]:
         """Its worker processes that run a task of a candidate now."""
-        found = []
-        for process in self.tree():
-            with contextlib.suppress(psutil.NoSuchProcess):
-                if process.cmdline()[:1] and process.cmdline()[0].startswith("ray::c"):
-                    found.append(process)
-        return found
+        return [process for process in self.tree() if _title(process).startswith("ray::c")]
+
+    def idle_workers(self) -> list[psutil.Process]:
+        """Its worker processes that wait for a task."""
+        return [process for process in self.tree() if _title(process) == "ray::IDLE"]
 
 
 @dataclass
@@ -235,6 +230,23 @@ def cut(cable: str, *, again: bool = False) -> None:
     """Cut a cable, or mend it ``again``."""
     state = "up" if again else "down"
     subprocess.run(["ip", "link", "set", cable, state], check=True, timeout=10)
+
+
+def freeze(processes: Iterable[psutil.Process]) -> None:
+    """Let processes hang with their connections open, as on a machine that is out of memory."""
+    _signal(processes, signal.SIGSTOP)
+
+
+def _signal(processes: Iterable[psutil.Process], number: signal.Signals) -> None:
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.send_signal(number)
+
+
+def _title(process: psutil.Process) -> str:
+    with contextlib.suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
+        return (process.cmdline() or [""])[0]
+    return ""
 
 
 def _answers(host: str, port: int) -> bool:

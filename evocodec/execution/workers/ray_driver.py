@@ -39,6 +39,7 @@ from evocodec.execution.workers.driver_messages import (
     TaskGone,
 )
 from evocodec.execution.workers.ray_cluster import RayCluster
+from evocodec.execution.workers.ray_tasks import RayTask
 
 _BEAT_SECONDS = 1.0
 _BEATS_A_LOOK = 3  # at all nodes, of which there may be hundreds
@@ -86,7 +87,7 @@ class Driver:
                 )
             case Cancel(number, force):
                 stream = self._held.get(number)
-                if stream is not None and not isinstance(stream, TaskGone):
+                if isinstance(stream, RayTask):
                     self._ray.cancel(stream, force=force)
             case Drop(numbers):
                 for number in numbers:
@@ -141,19 +142,15 @@ class Driver:
 
     def _ready(self, request: Ready) -> tuple[int, ...]:
         held = {number: self._held.get(number) for number in request.numbers}
-        broken = tuple(
-            n for n, stream in held.items() if stream is None or isinstance(stream, TaskGone)
-        )
+        tasks = {task: n for n, task in held.items() if isinstance(task, RayTask)}
+        broken = tuple(held.keys() - tasks.values())
         if broken:
             return broken
-        done = self._ray.ready(list(held.values()), request.seconds)
-        return tuple(
-            n for n, stream in held.items() if any(stream is reference for reference in done)
-        )
+        return tuple(tasks[task] for task in self._ray.ready(list(tasks), request.seconds))
 
     def _take(self, request: Take) -> object:
         stream = self._held.get(request.number)
-        if stream is None or isinstance(stream, TaskGone):
+        if not isinstance(stream, RayTask):
             return stream or TaskGone("the task is not known any more", with_node=True)
         try:
             if request.keep_as is None:
