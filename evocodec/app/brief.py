@@ -5,7 +5,7 @@ from agents.requests import HistoryItem
 from agents.templates import fenced
 from evocodec.app.engine import make_policy
 from evocodec.app.laboratory import Laboratory
-from evocodec.app.programs import built_in
+from evocodec.app.programs import FIRST_PROGRAM, built_in
 from evocodec.app.prompt_settings import make_prompts
 from evocodec.codec.program import Program
 from evocodec.rules.adoption import ChampionFacts
@@ -29,7 +29,7 @@ def write_brief(lab: Laboratory) -> str:
     """
     settings, champions = lab.settings, lab.champions
     current = champions.current()
-    program = champions.program(current.version) if current else Program(built_in("inter"))
+    program = champions.program(current.version) if current else Program(built_in(FIRST_PROGRAM))
     program = analyse_apart(program, make_policy(settings)).program
     facts = None
     if current and current.bitrate_mbps is not None and current.compression_ratio is not None:

@@ -14,7 +14,7 @@ from evocodec.app.laboratory import Laboratory
 from evocodec.app.output_places import OutputPlaces
 from evocodec.app.outputs import DecodeReport, EncodeReport
 from evocodec.codec.container import EvcHeader, EvcWriter, read_evc
-from evocodec.codec.contract import QP_MAX, QP_MIN
+from evocodec.codec.contract import QP_MAX, QP_MIN, USUAL_QP
 from evocodec.codec.program import Program
 from evocodec.config import bytes_of_mib
 from evocodec.domain.errors import SourceError, UserError
@@ -40,7 +40,7 @@ def encode_file(
     output: str,
     *,
     version: str = "current",
-    qp: float = 30.0,
+    qp: float = USUAL_QP,
     verify: bool = True,
     force: bool = False,
     on_progress: OnProgress = lambda _what, _done, _of: None,

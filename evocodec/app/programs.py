@@ -6,7 +6,9 @@ from pathlib import Path
 from evocodec.domain.errors import UserError
 from evocodec.regular_files import read_regular
 
-BUILT_IN = ("inter", "per_frame")
+FIRST_PROGRAM = "inter"
+"""Where evolution starts without a version and without ``--program``."""
+BUILT_IN = (FIRST_PROGRAM, "per_frame")
 _LARGEST = 16 << 20
 
 

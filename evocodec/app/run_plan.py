@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from agents.team import MUTATION_NOTICE
 from evocodec import __version__
 from evocodec.app.held_out_clips import new_secret
-from evocodec.app.programs import built_in, looks_like_file, read_program
+from evocodec.app.programs import BUILT_IN, FIRST_PROGRAM, built_in, looks_like_file, read_program
 from evocodec.app.workspace import Workspace
 from evocodec.champions.repository import ChampionRepository
 from evocodec.codec.program import Program
@@ -118,7 +118,7 @@ def baseline_programs(settings: Settings, champions: ChampionRepository) -> tupl
     programs = [champions.program(current.version)] if current else []
     name = settings.run.program
     if name or not programs:
-        named = _named_program(name or "inter")
+        named = _named_program(name or FIRST_PROGRAM)
         if named not in programs:
             programs.append(named)
     return tuple(programs)
@@ -130,7 +130,8 @@ def _named_program(name: str) -> Program:
     try:
         return Program(built_in(name))
     except (FileNotFoundError, ModuleNotFoundError) as error:
-        message = f"there is no built-in program {name!r}; name a file, or one of: inter, per_frame"
+        known = ", ".join(BUILT_IN)
+        message = f"there is no built-in program {name!r}; name a file, or one of: {known}"
         raise UserError(message) from error
 
 

@@ -13,7 +13,9 @@ outlives a call.
 
 from evocodec.domain.video import Frame, Plane, StreamInfo
 
-__all__ = ["QP_MAX", "QP_MIN", "Frame", "Plane", "StreamInfo"]
+__all__ = ["QP_MAX", "QP_MIN", "USUAL_QP", "Frame", "Plane", "StreamInfo"]
 
 QP_MIN = 0.0
 QP_MAX = 63.0
+USUAL_QP = 30.0
+"""Quality at which ``evocodec encode`` codes unless told otherwise."""

@@ -21,6 +21,7 @@ from evocodec.cli.complete import references
 from evocodec.cli.payload.run import decode_payload, decode_plan_payload, encode_payload
 from evocodec.cli.render.text import sanitize
 from evocodec.cli.session import Session
+from evocodec.codec.contract import USUAL_QP
 from evocodec.formatting import duration, number, parse_size, plural, size
 from evocodec.output_file import is_stdout
 
@@ -65,7 +66,7 @@ def encode(
     version: Annotated[
         str, typer.Option(help="v3, current, c0007 or a file", autocompletion=references)
     ] = "current",
-    qp: Annotated[float, typer.Option(help="0 best … 63 smallest")] = 30.0,
+    qp: Annotated[float, typer.Option(help="0 best … 63 smallest")] = USUAL_QP,
     verify: Annotated[
         bool, typer.Option("--verify/--no-verify", help="decode again and measure PSNR")
     ] = True,
