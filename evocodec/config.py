@@ -80,7 +80,7 @@ class Settings(BaseSettings):
     telemetry: TelemetrySettings = TelemetrySettings()
 
     def secrets(self) -> Iterator[str]:
-        """Every secret that is set, of whatever section: what logs must not show."""
+        """Every secret that is set, in all sections: what logs must not show."""
         return _secrets(self)
 
 
@@ -96,7 +96,7 @@ def _secrets(section: BaseModel) -> Iterator[str]:
 def load_settings(*, file: Path | None = None, flags: Mapping[str, Any] | None = None) -> Settings:
     """Merge file, environment and flags (dotted names), the last one winning.
 
-    A ``file`` that is given is believed; the one in the current folder as far as
+    A ``file`` that is given is trusted; the one in the current folder as far as
     ``config_trust.py`` says.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Base of the sections of settings: frozen, and with a word on who may set what."""
+"""Base of the sections of settings: frozen, with lists of which files may set what."""
 
 from typing import ClassVar
 
@@ -13,8 +13,8 @@ def names(text: str) -> frozenset[str]:
 class Section(BaseModel):
     """A frozen group of settings that refuses unknown names.
 
-    A settings file that merely lies in the current folder may be anybody's. Each section says, of
-    every setting, how far such a file is believed before ``evocodec trust``:
+    A settings file that is only found in the current folder may have been written by an attacker.
+    Each section says for every setting how far such a file is trusted before ``evocodec trust``:
 
     * ``ANY_FILE``: it may set these;
     * ``TRUSTED_FILE``: it may not. They switch a protection off, say where a key, a program or a

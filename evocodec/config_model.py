@@ -108,7 +108,7 @@ TokenLimit = Annotated[int, Field(ge=0)]
 
 
 class RoleSettings(Section):
-    """What one role has of its own; what is empty or not set is the common setting."""
+    """A role's own settings; what is empty or not set is the common setting."""
 
     ANY_FILE = names(
         "model temperature max_tokens timeout_seconds idle_seconds stream token_limit_name "

@@ -31,7 +31,7 @@ _logger = logging.getLogger(__name__)
 
 
 class RunSettings(Section):
-    """How long a run goes on, and how wide."""
+    """Length of a run, and how many candidates are in flight."""
 
     ANY_FILE = names(
         "minutes candidates slots ahead seed max_revisions max_repairs replay history "
@@ -99,7 +99,7 @@ class EvaluationSettings(Section):
 
 
 class HeldOutSettings(Section):
-    """The gate before an adoption: clips that no agent is told about."""
+    """The held-out gate before an adoption: clips that no agent knows."""
 
     ANY_FILE = names("clips derived_most frames")
     TRUSTED_FILE = names("enabled derived keep excess_percent")
@@ -292,7 +292,7 @@ class StoreSettings(Section):
 
 
 class TelemetrySettings(Section):
-    """What a run tells about itself while it goes on."""
+    """Metrics and logs of a run."""
 
     ANY_FILE = names("metrics_port log_format log_level")
     TRUSTED_FILE = names("metrics_bind")

@@ -1,8 +1,8 @@
 """Trust in settings files: which files a user has allowed to set everything.
 
-A settings file in the current folder was not asked for. Until the user says ``evocodec trust`` it
-may set only what its sections leave to any file. What is trusted is a path together with a content:
-a file that changes is asked for again.
+A settings file in the current folder is read although the user did not name it. Until the user says
+``evocodec trust`` it may set only what its sections leave to any file. What is trusted is a path
+together with a content: a file that changes is asked for again.
 """
 
 import hashlib

@@ -1,4 +1,4 @@
-"""Keys: taken out of this process's environment at its start, and kept from what it shows.
+"""Keys: removed from this process's environment at its start, and from all output.
 
 Every process that is started inherits the environment: Ray's, ffmpeg, git, sandboxes. None of them
 needs a key of the model or of AWS, so these are moved into this module's memory before the first is
@@ -42,8 +42,8 @@ def _wipe_initial_environment(names: Collection[bytes]) -> None:
     """Overwrite variables in the memory that ``/proc/PID/environ`` shows, where there is one.
 
     It holds what the process was started with, and each child has it between fork and exec. Nothing
-    else reads it any more: the variables have left the C library's table. Its place is told by
-    proc_pid_stat(5), fields 50 and 51.
+    else reads it any more: the variables have left the C library's table. Its address is in fields
+    50 and 51 of proc_pid_stat(5).
     """
     try:
         fields = Path("/proc/self/stat").read_text(encoding="utf-8").rpartition(")")[2].split()

@@ -223,7 +223,7 @@ def is_stdout(name: str | Path) -> bool:
 
 
 def cannot_write(name: str, error: OSError) -> UserError:
-    """Return what to tell when ``name`` cannot be written."""
+    """Return the error for a ``name`` that cannot be written."""
     reason = _REASONS.get(error.errno or 0, f"{error.strerror or error}; name another file")
     return UserError(f"cannot write {name}: {reason}")
 

@@ -23,8 +23,9 @@ CandidateGraph = CompiledStateGraph[CandidateState, None, CandidateState, Candid
 def build_candidate_graph(services: Services) -> CandidateGraph:
     """plan → code → review ⇄ code → evaluate ⇄ code → judge → adopt | reject → record.
 
-    There are no checkpoints: the ledger is one. Whoever resumes a candidate enters the graph at its
-    start, and every node finds its own events first, so that nothing is asked or measured again.
+    There are no checkpoints: the ledger is one. A resumed candidate enters the graph at its start,
+    and every node looks for its own events first, so that no model call and no measurement is
+    repeated.
     """
     propose, test, decide = (
         ProposeNodes(services),

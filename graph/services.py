@@ -26,7 +26,8 @@ class HeldOutConfig:
     """Settings of the held-out gate, and its clips.
 
     ``draw`` gives the same clips for the same name within a run, and others for any other; the
-    number says how often more were asked for, and none are given when there are no more.
+    number says how many times more clips were requested; the result is empty when there are no
+    more.
     """
 
     draw: Callable[[str, int], HeldOutSample]

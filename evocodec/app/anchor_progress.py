@@ -20,7 +20,7 @@ def anchor_jobs() -> int:
 def forward_anchor_event(
     event: AnchorEvent, stop: threading.Event, on_anchor: OnAnchor | None
 ) -> None:
-    """Tell what begins to be encoded, unless it is time to stop."""
+    """Report each encode that begins; raise when the run is to stop."""
     if stop.is_set():
         raise Interrupted("stopped; anchors measured so far are kept")
     if event.point is None and on_anchor is not None:

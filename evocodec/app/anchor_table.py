@@ -60,8 +60,8 @@ def measure_anchors(
 ) -> tuple[AnchorReport, ...]:
     """Measure the anchors that the settings choose, clip by clip; the primary one leads each.
 
-    ``on_plan`` hears what is left to measure once the primary anchor is known, and with how many
-    jobs at a time.
+    ``on_plan`` is called once the primary anchor is known: with what is left to measure, and the
+    number of jobs at a time.
 
     Raises:
         UserError: a clip or a baseline file that cannot be used, or an unknown anchor.

@@ -24,7 +24,7 @@ class InBackground(Generic[T]):
             self._error = error
 
     def wait(self) -> None:
-        """Until the call is over, whatever came of it."""
+        """Wait until the call is over, with or without an error."""
         self._thread.join()
 
     def result(self) -> T:

@@ -44,7 +44,7 @@ def add_clip(
 ) -> Entry:
     """Decode a clip, hash and describe it, and write it into a set.
 
-    ``on_notice`` hears what was chosen or assumed in reading the file.
+    ``on_notice`` is called with what was chosen or assumed in reading the file.
 
     Raises:
         ConfigError: a name that cannot be one, or is taken.

@@ -33,8 +33,8 @@ class OtherAnchors:
     """Finds curves in a thread of its own, until there are no more or it is closed.
 
     Curves that were measured before come first, and cost nothing. What is missing is encoded, one
-    rate after the other, only for anchors that ``evaluation.anchors`` names: nobody who names none
-    waits for encoders that are twenty times slower than x265.
+    rate after the other, only for anchors that ``evaluation.anchors`` names: a user who names none
+    does not wait for encoders that are twenty times slower than x265.
     """
 
     def __init__(

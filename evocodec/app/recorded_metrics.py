@@ -21,7 +21,7 @@ def bd_rate_percent(anchor: RdCurve, test: RdCurve) -> float | None:
 class RecordedMetrics:
     """A run's metrics as its events tell them; slots, queues and stores are in no event.
 
-    Any thread may call; a run that goes on meanwhile, here or elsewhere, is followed.
+    Any thread may call; new events of a run that is still running are added by ``refresh``.
     """
 
     def __init__(self, ledger: Ledger, run_id: str) -> None:

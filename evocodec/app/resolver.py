@@ -29,9 +29,11 @@ _VERSION = re.compile(r"v\d+|current")
 
 
 class Resolver:
-    """Finds; ``champions`` is asked for only when a version may be meant, ``place`` is for people.
+    """Finds what a name stands for.
 
-    What does not exist raises ``UserError``, with what is near.
+    ``champions`` is called only when a version may be meant; ``place`` is shown in messages.
+
+    An unknown name raises ``UserError``, which lists similar names.
     """
 
     def __init__(
@@ -140,8 +142,9 @@ class Resolver:
     def writer(self, writer_id: str) -> Program:
         """The program that a writer id inside an ``.evc`` file names.
 
-        The file may be anybody's, so its id is no reference of the user's: only a version, with or
-        without its commit, and the SHA-256 of a kept program are looked up. Raises ``UserError``.
+        The file may come from an attacker, so its id is not treated as a reference of the user:
+        only a version, with or without its commit, and the SHA-256 of a stored program are looked
+        up. Raises ``UserError``.
         """
         from evocodec.champions.publish import published_writer
 

@@ -66,7 +66,7 @@ class RunWatch:
     def engine(self, engine: Engine) -> Iterator[None]:
         """Show an engine's slots and queue while the context lasts; it must end before the engine.
 
-        A scrape never waits for the cluster: how many slots there are is asked for in a thread.
+        A scrape never waits for the cluster: the number of slots is read in a thread.
         """
         total, over = [engine.slots()], threading.Event()
 

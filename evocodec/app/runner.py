@@ -123,7 +123,7 @@ class Runner:
         self._ours = False
 
     def recall(self) -> Iterator[Event]:
-        """Take in what a resumed run did before, an event whenever one is asked for.
+        """Replay what a resumed run did before: one event for each step of the iterator.
 
         To be exhausted before ``run``: the ledger of a long run is decoded this once.
         """
@@ -135,7 +135,7 @@ class Runner:
                 yield event
 
     def run(self) -> RunEnd:
-        """Do it all; the ledger has a RunStopped whatever happens short of a kill."""
+        """Do it all; the ledger gets a RunStopped after every end but a kill."""
         stop_when(self._stop, self._own_stop)
         try:
             with self._closing:

@@ -28,7 +28,7 @@ def open_stores(
 ) -> Stores:
     """Open ledger, blobs and records: as the settings choose, or those of a backend.
 
-    With ``create=False`` no table is made, whatever the settings say.
+    With ``create=False`` no table is made, even if the settings allow it.
 
     Raises:
         UserError: a table or the bucket is missing or of another kind, or access is refused.

@@ -42,7 +42,7 @@ class Workspace:
 
     @property
     def cache(self) -> Path:
-        """Anchor curves, and whatever else can be made again."""
+        """Anchor curves, and other files that can be computed again."""
         return self.root / "cache"
 
     @property

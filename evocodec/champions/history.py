@@ -1,7 +1,7 @@
 """History of versions: commits of the branch, read as bytes that somebody else may have written.
 
 Commit objects are read whole and with their lengths, so that nothing in a message can pass for
-another commit. What cannot be read is left out and told as a problem; the rest stays usable.
+another commit. What cannot be read is left out and reported as a problem; the rest stays usable.
 """
 
 import re

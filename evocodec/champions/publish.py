@@ -47,7 +47,7 @@ def resolve(reference: str | int, champions: ChampionRepository) -> Published:
 def published_writer(writer_id: str, champions: ChampionRepository) -> Published | None:
     """Return the version that a file's writer id names, or None where it names no version.
 
-    The id comes from a file of anybody: only ``v3`` and ``v3+1a2b3c4d`` are looked up, never a
+    The id comes from an untrusted file: only ``v3`` and ``v3+1a2b3c4d`` are looked up, never a
     path. Raises UserError as ``resolve`` does.
     """
     match = _WRITER.fullmatch(writer_id)

@@ -69,7 +69,7 @@ class ChampionRepository:
 
     *Ownership.* It owns the branch ``main``, the tags ``vN`` and the files codec.py, metrics.json
     and README.md; other files and commits are kept. A person's changes in the work tree are never
-    overwritten: then the work tree stays behind, with a log line.
+    overwritten: then the work tree is not updated, and a log line says so.
 
     *Threads and processes.* Any may call at any time; writers take turns.
 

@@ -1,7 +1,7 @@
 """The command line: ``evocodec``. Options that stand before a command, and the list of commands.
 
-A command's module is imported when that command is asked for: all of them together would take half
-of the time that it takes to begin.
+A command's module is imported only when that command is called: importing all of them would take
+half of the start-up time.
 """
 
 import os

@@ -86,7 +86,7 @@ class Session:
 
     @property
     def live(self) -> bool:
-        """Whether a display may redraw itself: a terminal, and no CI system behind it."""
+        """Whether a display may redraw itself: a terminal outside of a CI system."""
         return self.out.is_terminal and not self.out.is_dumb_terminal and not in_ci()
 
     def origin_of(self, name: str) -> str:
@@ -111,7 +111,7 @@ class Session:
         return load_settings(file=self.options.config, flags=merged)
 
     def _name_file(self) -> None:
-        """Say once which settings file is read that nobody has asked for."""
+        """Print once which settings file is read when none was named."""
         from evocodec.cli.render.text import sanitize
         from evocodec.config import settings_file
 
@@ -195,5 +195,5 @@ def make_console(*, stderr: bool = False) -> Console:
 
 
 def in_ci() -> bool:
-    """Return whether a CI system runs us: its log cannot be redrawn even behind a terminal."""
+    """Return whether a CI system runs us: its log cannot be redrawn even if it is a terminal."""
     return any(os.environ.get(name, "").lower() not in {"", "0", "false"} for name in CI_VARIABLES)

@@ -25,7 +25,7 @@ class Tunables:
 class Program:
     """Text of a codec, from its author to the commit; two programs of the same text are equal.
 
-    What is asked of it is computed once, when it is first asked for. ``known_facts`` and
+    Each property is computed once, at its first use. ``known_facts`` and
     ``known_tunables`` were derived elsewhere: with them nothing is parsed here.
     """
 

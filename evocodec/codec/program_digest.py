@@ -16,7 +16,7 @@ def program_digests(text: str, tree: ast.Module | None) -> tuple[str, str]:
     It is taken over bytecode, which knows no comments, docstrings, formatting or names of local
     variables; annotations are left out. Constants, operators, calls and the names of functions
     count. The near digest has float constants rounded to two significant digits, so that programs
-    which differ by less than an evaluation can tell apart are alike.
+    whose difference is too small to measure have the same digest.
 
     A text that does not parse (``tree`` is None) or compile is hashed as it is. The program is
     compiled, never executed. Bytecode differs between versions of Python, and so do digests.

@@ -157,8 +157,8 @@ def _comments_after(
 ) -> dict[int, str] | None:
     """The tunable comments by line, without reading tokens, which takes a third of the analysis.
 
-    None where a line looks like a tunable and is not just an assignment and its comment: only the
-    tokens say then whether it stands in a string.
+    None where a line looks like a tunable and is not just an assignment and its comment: then only
+    the tokens show whether it is part of a string.
     """
     comments: dict[int, str] = {}
     for number, line in enumerate(lines, start=1):

@@ -11,7 +11,7 @@ Section: TypeAlias = Mapping[str, Scalar | tuple[Scalar, ...]]
 
 @dataclass(frozen=True, slots=True)
 class FixedSettings:
-    """Settings that a resumed run keeps from its beginning, whatever they are today.
+    """Settings that a resumed run keeps from its beginning, even if they have changed since.
 
     ``held_out`` and ``limits`` are None in runs that began before these existed.
     """

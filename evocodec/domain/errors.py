@@ -102,7 +102,7 @@ class Interrupted(EvocodecError):  # noqa: N818 - a request, not a bug
 
 
 class ReaderGone(EvocodecError):  # noqa: N818 - a request, not a bug
-    """Whoever read our output has what it wanted (``… | head``): nothing is wrong."""
+    """The program that read our output has closed the pipe (``… | head``): nothing is wrong."""
 
 
 class SupersededError(EvocodecError):

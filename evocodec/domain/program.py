@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class ProgramFacts:
-    """Facts from parsing a program, kept so that nobody parses it again.
+    """Facts from parsing a program, kept so that it need not be parsed again.
 
     ``digest`` is SHA-256 of what the program does: its bytecode, without comments, docstrings and
     names of local variables. ``near_digest`` is the same with float constants rounded to two

@@ -47,7 +47,7 @@ class CallOutcome(StrEnum):
 
     @property
     def received(self) -> bool:
-        """Whether there was a reply, whatever it was worth."""
+        """Whether there was a reply, usable or not."""
         return self in _RECEIVED
 
 

@@ -64,12 +64,12 @@ class PointMeasurer:
         """Return a point for every job, measuring those that have no event yet.
 
         With ``verify`` every stream is decoded a second time, by a fresh decoder in other
-        surroundings, before its point is believed; a recorded point that was not is no such point.
+        surroundings, before its point counts; a recorded point that was not is no such point.
         ``announce`` records that the stage began, where anything is missing.
 
         Raises:
             CandidateFailure: the program failed.
-            InfrastructureFailure: it was lost too often, for no fault of its own.
+            InfrastructureFailure: it was lost too often because of the infrastructure.
             Interrupted: ``stop`` was set.
         """
         points: dict[RateJob, RatePoint] = {}

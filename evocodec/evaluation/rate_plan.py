@@ -132,7 +132,7 @@ def _check_direction(points: Sequence[RatePoint]) -> None:
 
 
 def _aims(anchor: RdCurve, operating_psnr_y_db: float) -> tuple[float, float]:
-    """The ends of the range that is worth covering, around the operating quality."""
+    """The ends of the range to cover, around the operating quality."""
     low, high = quality_range(anchor)
     margin = _AIM_MARGIN * (high - low)
     aim_low = min(low + margin, operating_psnr_y_db - margin / 2)

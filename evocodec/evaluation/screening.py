@@ -1,8 +1,8 @@
 """The screen: a few frames at one rate decide whether a full evaluation is worth its cost.
 
 A candidate is dropped only when it could not win even at the optimistic end of the estimate. How
-far estimates miss is learnt: from recorded candidates that were evaluated whatever the screen had
-said of them, and during a run from its own.
+far estimates miss is learnt: from recorded candidates that were evaluated independently of their
+screen result, and during a run from the candidates of that run.
 """
 
 import math
@@ -52,7 +52,8 @@ class ErrorModel:
 class ScreenErrors:
     """Errors of the screen in this run, against full evaluations; thread-safe.
 
-    Fed with a run's events in any order, it says the same whatever was killed and resumed between.
+    The same events give the same errors in any order, so a resumed run has those of an
+    uninterrupted one.
     """
 
     def __init__(self) -> None:

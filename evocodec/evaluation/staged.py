@@ -1,6 +1,6 @@
 """Staged evaluation of a candidate: smoke, screen, full.
 
-Each stage can be asked for again after a crash: what was measured is not measured twice.
+Each stage can be repeated after a crash: what was measured is not measured twice.
 """
 
 import threading
@@ -50,7 +50,7 @@ class StageSettings:
 
     A screened candidate goes on when its estimated rate ratio is at most ``screen_keep_below``, or
     when it could still be adopted by ``thresholds``.
-    ``charge`` says how much of the packed program every stream bears.
+    ``charge`` says how many bytes of the packed program are added to every stream.
     """
 
     screen_frames: int
@@ -175,7 +175,8 @@ class StagedEvaluator:
     ) -> ScreenReference:
         """Measure a fully evaluated candidate as later candidates will be screened.
 
-        ``version``: it is the version to beat, and not merely the best while there is none.
+        ``version``: it is the version to beat, and not only the best candidate before the first
+        version.
 
         The rate of each clip is where its curve crosses the operating quality, so that both sides
         of a later comparison are measured at the same qp.

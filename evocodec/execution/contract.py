@@ -23,8 +23,8 @@ class EngineOptions:
     ``writer_id`` is the name that every measured stream is packed under, so that its length counts
     the same for all. ``grace_seconds`` beyond the sandbox's own patience is when a task counts as
     lost; one that verifies has twice as long. ``sandboxes_per_task`` is of Ray's custom resource
-    ``sandbox``, by which workers of the sandbox image are told from other nodes.
-    ``most_slots`` is how many tasks the largest cluster may run at once, 0 where nobody has said.
+    ``sandbox``, which only workers of the sandbox image have.
+    ``most_slots`` is how many tasks the largest cluster may run at once, 0 if it is not known.
     ``first_worker_seconds`` is how long a cluster may need for its first node, ``head_seconds`` how
     long its head may be silent. ``cache_bytes`` bounds what another machine
     keeps of videos. ``vmaf`` is measured on whole clips only. ``temp_dir`` holds the

@@ -1,4 +1,4 @@
-"""The engine: rate jobs in, rate points out, on whatever workers it is given."""
+"""The engine: rate jobs in, rate points out, on any kind of workers."""
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -69,8 +69,8 @@ def local_engine(options: EngineOptions, *, on_given_up: OnGivenUp | None = None
 def ray_engine(options: EngineOptions, *, on_given_up: OnGivenUp | None = None) -> "Engine":
     """Return an engine on Ray: one of our own, or the cluster at ``options.address``.
 
-    A cluster of our own lives and dies with this process. One to join is reached through a process
-    of its own, because Ray ends whatever process loses its head.
+    A local cluster starts and ends with this process. A remote cluster is reached through a
+    separate process, because Ray ends any process that loses the head node.
     """
     # Ray takes a second to import.
     from evocodec.execution.workers.ray_cluster import RayCluster  # noqa: PLC0415
@@ -84,8 +84,8 @@ class Engine:
     """Implements ``JobRunner``. The threads of a run share it; each ``run_jobs`` owns its tasks.
 
     ``start`` comes first and ``close`` last, from the thread that owns the engine; every other
-    method may be called by any thread. ``on_given_up`` hears of each evaluation that was lost more
-    often than retries allow, before ``run_jobs`` raises.
+    method may be called by any thread. ``on_given_up`` is called for each evaluation that was lost
+    more often than retries allow, before ``run_jobs`` raises.
     """
 
     def __init__(

@@ -52,7 +52,7 @@ def encode_task(
 ) -> Iterator[TaskItem | bytes]:
     """Encode in a sandbox; yields TaskStarted, then Encoded and the ``.evc`` file, or one failure.
 
-    The file is an item of its own, so that its bytes stay where they are until they are decoded.
+    The file is a separate item, so that its bytes are not moved before they are decoded.
     """
     yield _began()
     try:

@@ -31,7 +31,7 @@ class TaskLostError(Exception):
 
 
 class Workers(Protocol):
-    """Whoever runs the tasks, one a slot; any thread may call."""
+    """Runs the tasks, one in each slot; any thread may call."""
 
     def put(self, value: object) -> ObjectRef:
         """Make a value known to the workers, once for many tasks."""

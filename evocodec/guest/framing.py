@@ -63,7 +63,7 @@ class MessageReader:
     def filled(self, count: int) -> Message | None:
         """Record that ``count`` bytes arrived; returns the message that they complete, if any.
 
-        Raises FramingError for an unknown tag, and whatever ``check`` raises.
+        Raises FramingError for an unknown tag, and the errors of ``check``.
         """
         self._count += count
         if self._payload is None:

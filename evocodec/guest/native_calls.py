@@ -49,7 +49,7 @@ def prepare() -> None:
 
 
 def remove() -> None:
-    """Make every ctypes call an error, whatever object it goes through; cannot be undone."""
+    """Make every ctypes call an error, through any object; cannot be undone."""
     if not _KNOWN_LAYOUT:
         return
     error = address_of(ctypes.pythonapi.PyErr_BadArgument)

@@ -40,7 +40,7 @@ def main(control_fd: int) -> None:
 def _forget_inherited_state() -> None:
     """Undo what the caller's shell may have set: a signal mask, ignored signals, soft limits.
 
-    With SIGCHLD blocked, for example, the server would never hear that a job has ended.
+    With SIGCHLD blocked, for example, the server would not be notified that a job has ended.
     """
     os.umask(0o022)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())

@@ -228,7 +228,7 @@ def _enter_namespaces(config: Confinement) -> dict[Layer, str]:
 
 
 def _enter_scratch(config: Confinement) -> str:
-    """Mount a scratch folder for this job: empty, limited, gone when the process ends."""
+    """Mount a scratch folder for this job: empty, limited, deleted when the process ends."""
     if not (config.scratch_bytes and config.scratch_inodes):
         return "off: none is allowed"
     if config.no_scratch or config.ruleset_fd < 0:

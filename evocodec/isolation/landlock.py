@@ -56,7 +56,7 @@ class _PathBeneath(ctypes.Structure):
 
 
 def abi_version() -> int:
-    """The kernel's Landlock ABI; raises OSError where there is none."""
+    """The kernel's Landlock ABI; raises OSError if the kernel has no Landlock."""
     return linux.syscall(
         _NR_CREATE_RULESET, None, ctypes.c_size_t(0), ctypes.c_uint32(_CREATE_VERSION)
     )

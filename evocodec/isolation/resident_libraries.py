@@ -1,11 +1,11 @@
 """Resident libraries: reads all loaded libraries into memory, so that they carry no message.
 
 A page of a library that no process has used yet comes from the disk, a thousand times slower than
-one in memory. So an encoder could tell its decoder something by which parts of a library it uses.
-So all of them are read before a program runs: once by the fork server, which keeps them mapped, so
-that they stay in memory when the page cache is dropped; and by each job for the libraries that its
-program adds, which must not count as the program's memory.
-Interface: dl_iterate_phdr(3), elf(5), madvise(2) with MADV_POPULATE_READ, Linux 5.14.
+one in memory. So an encoder could send its decoder a message by the parts of a library that it
+uses. So all of them are read before a program runs: once by the fork server, which keeps them
+mapped, so that they stay in memory when the page cache is dropped; and by each job for the
+libraries that its program adds, which must not count as the program's memory. Interface:
+dl_iterate_phdr(3), elf(5), madvise(2) with MADV_POPULATE_READ, Linux 5.14.
 """
 
 import contextlib

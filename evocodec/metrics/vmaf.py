@@ -64,7 +64,7 @@ class VmafProcess:
         )
 
     def add(self, reference: Samples, decoded: Samples) -> None:
-        """Send the luma of the next frame; waits when libvmaf is behind."""
+        """Send the luma of the next frame; waits when libvmaf is slower."""
         pipe = cast(BinaryIO, self._process.stdin)
         with suppress(BrokenPipeError):  # its exit status and its complaints say why
             for plane in (reference, decoded):

@@ -49,9 +49,9 @@ class Budget:
     ) -> Iterator[Promise]:
         """Set aside the most that a request can use, until it ends, and book what it did use.
 
-        A request that fits only once running calls turn out cheaper than they might waits for
-        them; ``waiting`` is told why, and ``stopped`` ends the wait. Raises BudgetExhausted when
-        what is spent already leaves too little.
+        A request that fits only once running calls turn out cheaper than they might waits for them;
+        ``waiting`` is called with the reason, and ``stopped`` ends the wait. Raises BudgetExhausted
+        when what is spent already leaves too little.
         """
         promise = Promise(worst(endpoint, prompt_tokens))
         tokens = promise.most.prompt_tokens + promise.most.completion_tokens

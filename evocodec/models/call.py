@@ -53,7 +53,7 @@ class Surroundings(Protocol):
 
 @dataclass
 class Call:
-    """One call and what it took so far; ``waiting`` is told of each pause: seconds, and why."""
+    """One call and what it took so far; ``waiting`` is called at each pause: seconds, and why."""
 
     endpoint: Endpoint
     messages: Sequence[ChatMessage]

@@ -230,7 +230,7 @@ class _LoopThread:
         return asyncio.run_coroutine_threadsafe(work, self._loop)
 
     def cancel_all(self) -> None:
-        """Cancel every coroutine that runs there now; whoever waits for one is told."""
+        """Cancel every coroutine that runs there now; their callers get an error."""
 
         def cancel() -> None:
             for task in asyncio.all_tasks():

@@ -37,7 +37,7 @@ class Learnt:
 class Knowledge:
     """What was learnt of each server; any thread may ask and add.
 
-    ``tell`` is called with a sentence for people whenever something changes how a server is asked.
+    ``tell`` is called with a sentence for people when the way in which a server is called changes.
     """
 
     def __init__(self, tell: Callable[[Endpoint, str], None] | None = None) -> None:
@@ -121,7 +121,7 @@ class Knowledge:
             )
 
     def warn_once(self, endpoint: Endpoint, subject: str, text: str) -> None:
-        """Say something about a server that is worth saying once."""
+        """Report something about a server, once."""
         with self._lock:
             if (endpoint.server, subject) in self._told:
                 return

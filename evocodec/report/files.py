@@ -103,7 +103,7 @@ def points_name(name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class ReportFiles:
-    """The files of a report that were asked for, all checked before anything is measured.
+    """The requested files of a report, all checked before anything is measured.
 
     ``points`` goes beside ``csv``, and is None where that is a stream. ``plots`` has a picture for
     each metric and format, by its name.

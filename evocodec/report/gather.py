@@ -23,7 +23,7 @@ _LIBRARIES = ("numpy", "opencv-python-headless", "constriction", "scipy", "numba
 
 
 def program_facts(program: Program, charged_bytes: int = 0) -> ReportedProgram:
-    """Size and identity of a program, and how much of it every stream bears."""
+    """Size and identity of a program, and how much of it is added to every stream."""
     return ReportedProgram(
         sha256=program.sha256,
         source_bytes=len(program.data),

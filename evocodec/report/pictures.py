@@ -42,7 +42,7 @@ _Image = npt.NDArray[np.uint8]
 class Renderer:
     """A codec that can code clips once more, to show what it does.
 
-    ``rates`` are the lowest and highest qp and its step, where any rate may be asked for.
+    ``rates`` are the lowest and highest qp and its step, if the rate can be chosen.
     """
 
     codec: Codec
@@ -79,7 +79,7 @@ def anchor_renderer(codec: Codec, encoder: AnchorEncoder) -> Renderer:
 def view_clip(
     clip: Clip, reference: Renderer, subject: Renderer, operating_psnr_y_db: float, *, vmaf: bool
 ) -> View:
-    """Code a clip with both and cut out what is worth seeing.
+    """Code a clip with both codecs and crop the most different regions.
 
     The subject is shown at its measured point nearest to the operating quality, the reference at
     the rate whose bits are nearest to that: at any rate where it can, else at a measured point.

@@ -77,9 +77,9 @@ def decide_held_out(
 
     No version may need ``max_excess_percent`` more bits, relative to HEVC's, than on the
     development clips. A first version must also stay below the bitrate that its rule allows. A
-    later version must keep ``min_retained_share`` of its development gain, and gain something at
-    all. The interval does not decide: over a few clips it is as wide as the gain itself, and would
-    reject most good candidates. It only says whether more clips should be drawn
+    later version must keep ``min_retained_share`` of its development gain, and its gain must be
+    above zero. The interval does not decide: over a few clips it is as wide as the gain itself, and
+    would reject most good candidates. It only says whether more clips should be drawn
     (``is_inconclusive``).
     """
     passed, reason = _decide(verdict, development_percent, measured, limits)

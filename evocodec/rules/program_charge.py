@@ -22,7 +22,7 @@ class ProgramCharge:
     free_bytes: int
 
     def charged_bytes(self, packed_bytes: int, stream_bits: float) -> int:
-        """Return how many bytes every stream bears of a program that has ``packed_bytes``.
+        """Return how many bytes of a program with ``packed_bytes`` are added to every stream.
 
         ``stream_bits`` is what HEVC needs for one stream at the operating quality, the mean over
         the development clips. By ``auto``, the bytes beyond the free size are charged when they are

@@ -181,7 +181,8 @@ class ForkServerLauncher:
     ) -> tuple[list[Buffer], ResourceUse]:
         """Run a job; run it once more on a new server if the first server dies.
 
-        Without a stream the job is a probe, which reports its layers whatever the floor asks for.
+        Without a stream the job is a probe, which reports its layers even if the floor requires
+        more.
         """
         floor = () if stream is None else self._policy.required
         for last_try in (False, True):

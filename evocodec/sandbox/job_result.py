@@ -53,7 +53,7 @@ def conclude(job: Job, progress: JobProgress) -> tuple[list[Buffer], ResourceUse
 
     Raises:
         CandidateFailure: the program failed, or did what it must not.
-        InfrastructureFailure: the machine failed, or nobody can tell.
+        InfrastructureFailure: the machine failed, or the cause cannot be determined.
     """
     assert progress.exit_report is not None  # noqa: S101 - the supervisor ends only then
     wait_status, cpu_seconds, peak = progress.exit_report

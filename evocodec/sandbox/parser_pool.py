@@ -186,7 +186,7 @@ class _Parser:
             raise _ParserLostError(f"it ended early ({_ending(code)})") from error
 
     def end(self) -> None:
-        """Kill the process, whatever it does."""
+        """Kill the process."""
         self._process.kill()
         self._process.wait()
         self._socket.close()

@@ -71,8 +71,8 @@ class Limits:
 
     ``memory_bytes`` is on top of what the fork server has loaded. ``output_bytes`` limits the
     packets of an encode; the output of a decode is limited by the size of the stream. There is no
-    scratch folder if ``scratch_bytes`` or ``scratch_inodes`` is 0. ``wall_seconds`` counts what the
-    program had of the machine, and what it waited of its own accord.
+    scratch folder if ``scratch_bytes`` or ``scratch_inodes`` is 0. ``wall_seconds`` counts the
+    processor time that the program had, and the time in which it chose to wait.
     """
 
     wall_seconds: float

@@ -1,6 +1,6 @@
 """Watch over a job's process from outside: its memory, its threads, and the time that it has had.
 
-A program is charged for processor time and for time in which it waits of its own accord. It is not
+A program is charged for its processor time and for the time in which it chose to wait. It is not
 charged for time in which it was ready and the machine did not run it, was stopped, waited for the
 disk, or in which its supervisor itself did not run. So no program fails because its machine is busy
 or was suspended.

@@ -43,7 +43,7 @@ class ArchiveEntry:
     ``sha256`` names its program in the blob store; empty where none was written.
     ``estimated_bitrate_mbps`` comes from a full evaluation when ``full``, else it is the screen's
     ratio times its reference's bitrate; None when nothing was measured. ``failed`` entries have no
-    estimate and are kept so that nobody tries them again.
+    estimate and are kept so that they are not proposed again.
     """
 
     candidate_id: str
@@ -82,8 +82,8 @@ class Archive:
 
     ``mode`` decides how parents are picked: ``mutation`` takes the best estimate, since edits of
     constants add up; ``model`` takes the champion mostly, else one of the best at random.
-    ``facts_of`` is asked for programs that were recorded without facts, and only when their
-    values are needed.
+    ``facts_of`` is called for programs that were recorded without facts, and only when their values
+    are needed.
     """
 
     def __init__(

@@ -67,8 +67,8 @@ class MutationProposer:
     ) -> Plan:
         """Propose edits of a given parent that are neither known nor pending in the archive.
 
-        They are pending from when the plan is recorded: whoever proposes for several candidates
-        records each plan before the next proposal.
+        They are pending from when the plan is recorded: a caller that proposes for several
+        candidates must record each plan before the next proposal.
 
         Raises CandidateFailure (NO_CODE) for a parent without tunables, or with none left to try.
         """
@@ -187,7 +187,7 @@ class MutationProposer:
 
 
 def _options(tunables: Sequence[Tunable], parent: Mapping[str, str]) -> list[tuple[str, str]]:
-    """Every single edit worth naming: the other choices, and a few levels of each number."""
+    """Every possible single edit: the other choices, and a few levels of each number."""
     return [
         (tunable.name, value)
         for tunable in tunables

@@ -11,10 +11,10 @@ from evocodec.search.facts import FactsOf, unknown_facts
 class Novelty:
     """First candidate of each program, by the order of the ledger; thread-safe.
 
-    With ``near``, programs that differ only in float constants, and there by less than their
-    second significant digit, count as the same. Likeness of the text is no measure: one constant
-    among thousands of lines can be the whole experiment. ``facts_of`` is asked for programs that
-    were recorded without facts, before the first answer that depends on them.
+    With ``near``, programs that differ only in float constants, and there by less than their second
+    significant digit, count as the same. Likeness of the text is no measure: one constant among
+    thousands of lines can be the whole experiment. ``facts_of`` is called for programs that were
+    recorded without facts, before the first result that depends on them.
     """
 
     def __init__(self, *, near: bool = False, facts_of: FactsOf = unknown_facts) -> None:

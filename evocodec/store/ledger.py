@@ -32,7 +32,7 @@ class Ledger(Protocol):
 
         Returns True when it was recorded, and False when its run already has an event of that
         ``key``: the first one stays as it is. Of several callers with one key, exactly one gets
-        True. The event is there completely or not at all.
+        True. The event is recorded completely or not at all.
         """
         ...
 

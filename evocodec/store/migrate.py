@@ -1,8 +1,8 @@
 """Migration between kinds of stores: copies and verifies, never deletes.
 
-Blobs go first, because events rely on them, then events, then records. Everything is known by its
-content or key, so a migration that was interrupted goes on where it stopped, and one that is
-repeated copies only what is new.
+Blobs go first, because events rely on them, then events, then records. Everything is identified by
+its content or key, so an interrupted migration continues where it stopped, and a repeated one
+copies only what is new.
 """
 
 import hashlib

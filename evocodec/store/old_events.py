@@ -1,7 +1,7 @@
 """Events of older ledgers, brought into today's form as they are read.
 
 Before 0.2 the first event of a run kept what it was begun with as texts among its settings, some of
-them JSON. Whoever reads a ledger sees typed fields only.
+them JSON. All readers of a ledger get typed fields only.
 """
 
 import json

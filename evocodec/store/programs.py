@@ -13,8 +13,8 @@ _REMEMBERED = 64  # parents, the version to beat, and what every candidate in fl
 class ProgramStore:
     """Keeps programs as blobs, and the last ones used in memory; any thread may call.
 
-    ``analyse`` returns a program with everything derived that others ask of it. Programs come out
-    of here so: nobody who uses them parses them.
+    ``analyse`` returns a program with everything derived that others ask of it. Programs are
+    returned analysed, so their users do not parse them.
     """
 
     def __init__(self, blobs: BlobStore, analyse: Callable[[Program], Program]) -> None:

@@ -1,7 +1,7 @@
 """Experiment records: one plain JSON object per candidate, in the shape users query.
 
-A record says only what is true: a candidate without a score has no metrics, and nothing stands in
-for them.
+A record says only what is true: a candidate without a score has no metrics, and no placeholder
+values either.
 """
 
 import logging

@@ -1,7 +1,8 @@
 """Prometheus metrics of a run, fed by its events alone, in a registry of their own.
 
-Metrics are counted in the controller: a registry inside a Ray worker dies with the worker. The
-same events give the same figures, so a resumed run that is shown its past goes on counting there.
+Metrics are counted in the controller: a registry inside a Ray worker would be lost with the worker.
+The same events give the same figures, so a resumed run that has replayed its past continues the
+counts.
 """
 
 import math

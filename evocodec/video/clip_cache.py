@@ -26,7 +26,7 @@ _BIG = (FRAMES_SUFFIX, OBJECT_SUFFIX, _PART_SUFFIX)
 
 
 class HeldFile:
-    """An open file of the cache, protected from removal until this object is gone."""
+    """An open file of the cache, protected from removal while this object exists."""
 
     def __init__(self, path: Path, fd: int) -> None:
         self.path = path

@@ -19,8 +19,8 @@ class ClipSource:
     ``path`` is a file or ``s3://bucket/key``. ``frames`` None means all frames from ``start_frame``
     on. ``crop`` is (x, y, width, height) in luma samples of the decoded picture, x and y even.
     ``scale`` is (width, height) after cropping, by area averaging. ``raw`` describes the samples of
-    a file without a header. ``fps`` is the rate in frames/s where the file is not to be believed,
-    or states none. ``sha256`` is the expected digest of all samples of the clip, where it is known.
+    a file without a header. ``fps`` is the rate in frames/s if the file states none or a wrong one.
+    ``sha256`` is the expected digest of all samples of the clip, where it is known.
     """
 
     name: str

@@ -1,8 +1,8 @@
 """ffmpeg's input: one file that we have opened, and no way to a second one.
 
-A video may be anybody's, and some formats are lists of other files, addresses or scripts. ffmpeg
-gets an open file descriptor instead of a name, may use no other protocol, and may take the file
-only for one of the formats below, each of which holds its samples itself.
+A video may come from an attacker, and some formats are lists of other files, addresses or scripts.
+ffmpeg gets an open file descriptor instead of a name, may use no other protocol, and may take the
+file only for one of the formats below, each of which holds its samples itself.
 """
 
 from collections.abc import Iterator

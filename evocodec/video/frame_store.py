@@ -111,7 +111,7 @@ class FrameWriter:
         return FrameFile(self._held, replace(self._stream, frame_count=count))
 
     def discard(self) -> None:
-        """Remove the name of the file; its space is freed when nobody reads it any more."""
+        """Remove the name of the file; its space is freed when its last reader closes it."""
         self._held.path.unlink(missing_ok=True)
 
 

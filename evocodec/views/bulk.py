@@ -11,7 +11,7 @@ def collector_paused() -> Iterator[None]:
 
     A fold keeps most of what it makes and makes no cycles, so each search goes through everything
     again and finds nothing: a third of the time that a long run takes to read. The collector is
-    one for the process; whoever finds it off leaves it off, so that pauses may overlap.
+    one for the process; if it is off already it stays off, so that pauses may overlap.
     """
     on = gc.isenabled()
     gc.disable()

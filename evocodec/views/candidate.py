@@ -169,7 +169,7 @@ class CandidateFold:
     """Accumulates the events of one candidate; ``view`` is computed on demand and cached.
 
     Made for tens of thousands of events: an event changes what it is about and copies nothing.
-    Whoever shares one between threads holds a lock.
+    Threads that share one need a lock.
     """
 
     def __init__(self, candidate_id: str, *, place: int = 0) -> None:
@@ -192,7 +192,7 @@ class CandidateFold:
 
     @classmethod
     def of(cls, view: CandidateView, *, place: int = 0) -> "CandidateFold":
-        """Return the fold of which this is the view, to go on from."""
+        """Return a fold that continues from this view."""
         fold = cls(view.candidate_id, place=place)
         fold.status, fold.activity, fold.failure = view.status, view.activity, view.failure
         fold.score, fold.adopted = view.score, view.adoption is not None

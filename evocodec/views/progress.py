@@ -146,7 +146,7 @@ class Progress:
             )
 
     def restore(self, facts: ProgressFacts) -> None:
-        """Go on from what another knew; for one that has seen no event yet."""
+        """Continue from the state of another Progress; for one that has seen no event yet."""
         with self._lock:
             view = facts.run.view
             self._state = RunState(facts.run)
@@ -159,7 +159,7 @@ class Progress:
         return self._clock() if self._clock is not None else epoch_seconds(self._at) or 0.0
 
     def _leave_open(self) -> None:
-        """Whatever is in flight was left open by an earlier session."""
+        """Mark what is in flight as left open by an earlier session."""
         self._left = set(self._since)
         self._points_before = self._points
 

@@ -1,6 +1,6 @@
 """State of a run, folded from its events: the views of it, at any moment.
 
-The same events give the same view, whether they are read from a ledger at once or heard live.
+The same events give the same view, whether they are read from a ledger at once or received live.
 An event changes one candidate and a few counters: what it costs does not grow with the run.
 """
 
@@ -26,7 +26,7 @@ _MAY_LEAD = frozenset({ev.Evaluated, ev.Judged, ev.Adopted})
 
 @dataclass(frozen=True, slots=True)
 class RunFacts:
-    """Everything that a RunState knows, to go on from later, but which events it has seen.
+    """Complete state of a RunState, without the list of events that it has seen.
 
     ``seconds`` is how long the sessions that have ended took, ``session_began`` when the present
     one began, in seconds from 1970; None between sessions.
@@ -41,8 +41,8 @@ class RunState:
     """Accumulates the events of one run; ``view`` may be read at any time.
 
     Any thread may call any method. Applying an event again (same key) changes nothing, so a
-    listener may replay a ledger and listen at the same time. With ``facts`` it goes on from what
-    another knew, and must not be given events that this one had seen.
+    listener may replay a ledger and listen at the same time. With ``facts`` it continues from the
+    state of another, and must not be given events that the other had seen.
     """
 
     def __init__(self, facts: RunFacts | None = None) -> None:
@@ -99,7 +99,7 @@ class RunState:
             return self._view()
 
     def facts(self) -> RunFacts:
-        """Return what is known so far, for another to go on from."""
+        """Return the state, so that another RunState can continue from it."""
         with self._lock:
             return RunFacts(self._view(), self._time.seconds, self._time.began)
 

@@ -133,8 +133,8 @@ def decode(
 ) -> None:
     """Decode an .evc file with the version that wrote it.
 
-    The file may be anybody's: the version has to be one of yours, and how much will be written is
-    said and checked first.
+    The file may come from anyone: its version must be one of yours, and the size of the output is
+    shown and checked first.
     """
     limit = parse_size(max_bytes) if max_bytes else None
     if is_stdout(output) and not dry_run:
@@ -209,7 +209,7 @@ def _progress(session: Session) -> Iterator["OnProgress"]:
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """Let SIGTERM end the work as Ctrl-C does: in order, and with no half file left behind."""
+    """Let SIGTERM end the work as Ctrl-C does: in order, without leaving a partial file."""
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield

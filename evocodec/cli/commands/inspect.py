@@ -201,7 +201,7 @@ def list_candidates(
 
 
 def _rank(candidate: CandidateView, run: RunView) -> tuple[int, float, int]:
-    """Measured before estimated before neither; failed ones last, whatever they measured."""
+    """Measured before estimated before neither; failed ones last, even if they were measured."""
     mbps = estimated_mbps(candidate, run)
     if candidate.status is CandidateStatus.TEST_FAILED:
         return 3, 0.0, candidate.number

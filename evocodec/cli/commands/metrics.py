@@ -35,10 +35,10 @@ def metrics(
     ] = None,
     bind: Annotated[str, typer.Option(help="address to serve on")] = "127.0.0.1",
 ) -> None:
-    """Print a run's Prometheus metrics, as its ledger tells them, or serve them.
+    """Print a run's Prometheus metrics, computed from its ledger, or serve them.
 
-    A run that is under way is followed. Slots, queues and store times are known to the run itself
-    alone: `evocodec run --metrics-port` serves those too.
+    Metrics of a run in progress are updated. Slots, queues and store times are known only to the
+    run itself: `evocodec run --metrics-port` serves those too.
     """
     with session.laboratory() as laboratory:
         from evocodec.app.recorded_metrics import RecordedMetrics

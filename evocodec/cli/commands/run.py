@@ -185,7 +185,7 @@ def finish(
 
 @dataclass(frozen=True, slots=True)
 class Watching:
-    """What a run is told of its watchers: who hears its events, its past, and when to stop."""
+    """Callbacks of a run: who receives its events, who receives its past, and when to stop."""
 
     listeners: Sequence[Callable[[Event], None]]
     replay: Callable[[Iterable[Event]], None]

@@ -116,7 +116,7 @@ def migrate(
 ) -> None:
     """Copy runs between the workspace's files and DynamoDB with S3.
 
-    Whatever is copied is read back and compared. Nothing is deleted; what is on both sides is left
+    Each copy is read back and compared. Nothing is deleted; what is on both sides is left
     alone, so an interrupted migration goes on where it stopped. Versions are in git: push them.
     """
     from evocodec.app.store_admin import migrate_stores

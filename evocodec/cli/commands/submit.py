@@ -35,7 +35,7 @@ def register(app: typer.Typer) -> None:
 
 
 def brief(session: Session) -> None:
-    """Print what a coder would be told now, as Markdown."""
+    """Print the prompt that a coder would get now, as Markdown."""
     with session.laboratory() as laboratory:
         from evocodec.app.brief import write_brief
 

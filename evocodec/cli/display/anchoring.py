@@ -21,7 +21,7 @@ _REFRESH_PER_SECOND = 4
 
 
 class AnchorProgress(AbstractContextManager["AnchorProgress"]):
-    """Hears of encodes from any thread.
+    """Any thread may report encodes.
 
     On a terminal one line is redrawn for each that runs; elsewhere every curve is announced once.
     The estimate starts from what encoders usually cost beside x265 medium, and corrects itself by

@@ -27,7 +27,7 @@ def status_panel(
 ) -> RenderableType:
     """Return the run at one moment, fitted to the terminal.
 
-    ``corner`` stands at the top right; ``hint`` is the last line, or lines.
+    ``corner`` is shown at the top right; ``hint`` is the last line, or lines.
     """
     room = max(height - FIXED_LINES, 4)
     steps = snapshot.steps[: max(room - 3, 2)]

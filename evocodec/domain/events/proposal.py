@@ -54,7 +54,7 @@ def reply_key(candidate_id: str, role: ModelRole, attempt: int) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelCalled(EventBase):
-    """One call of a language model, whatever came of it.
+    """One call of a language model, successful or not.
 
     Without a reply the key is the failure's own, so that the call can still be recorded when it is
     made again. ``tries`` counts requests, retries included.
@@ -81,7 +81,7 @@ class ModelCalled(EventBase):
 
     @property
     def received(self) -> bool:
-        """Whether there was a reply, whatever it was worth."""
+        """Whether there was a reply, usable or not."""
         return self.outcome.received
 
 
@@ -138,7 +138,7 @@ class CodeWritten(EventBase):
 
 
 def review_key(candidate_id: str, attempt: int) -> str:
-    """Return the key of the Reviewed event of one attempt, whoever reviewed it."""
+    """Return the key of the Reviewed event of one attempt, by any reviewer."""
     return f"{candidate_id}/review/{attempt}/gate"
 
 

@@ -90,7 +90,7 @@ class DriverClient:
         return time.monotonic() - self._beat_at
 
     def opened(self, seconds: float, stop: threading.Event) -> object:
-        """Wait for what came of Open; raises ``LinkLostError``, after ``seconds`` too."""
+        """Wait for the reply to Open; raises ``LinkLostError``, after ``seconds`` too."""
         until = time.monotonic() + seconds
         while True:
             try:

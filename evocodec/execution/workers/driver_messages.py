@@ -1,7 +1,7 @@
 """Messages between the controller and the driver process that holds its Ray connection.
 
-Both are ours, one started by the other, and a pipe between them that nobody else has: pickle is
-safe there. The controller numbers everything; numbers are never used twice.
+Both processes are ours, one starts the other, and no other process has the pipe between them:
+pickle is safe there. The controller numbers everything; numbers are never used twice.
 """
 
 from dataclasses import dataclass

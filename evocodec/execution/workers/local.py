@@ -132,7 +132,7 @@ class LocalWorkers:
         """Withdraw a task; one that runs ends with its programs.
 
         Without ``force`` too: a task that was still waiting when its dispatch last looked may have
-        got a slot since, and nobody would hear of it any more.
+        got a slot since, and no dispatch would notice.
         """
         del force
         with self._changed:

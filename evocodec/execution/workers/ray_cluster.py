@@ -23,7 +23,7 @@ _SAY_SECONDS = 60.0
 
 
 class RayCluster(RayWorkers):
-    """Implements ``WorkerPool``; whoever opened it closes it, from the same thread."""
+    """Implements ``WorkerPool``; the thread that opened it must close it."""
 
     def __init__(self, options: EngineOptions) -> None:
         super().__init__(options)

@@ -113,7 +113,7 @@ def _join(options: EngineOptions) -> dict[str, Any]:
 
 
 def check_address(address: str) -> None:
-    """Raise ``ConfigError`` for what is no address of a GCS."""
+    """Raise ``ConfigError`` unless the text is an address of a GCS."""
     host, colon, port = address.rpartition(":")
     if address != "auto" and ("//" in address or not (host and colon and port.isdigit())):
         message = (

@@ -56,7 +56,7 @@ class Driver:
         self._cluster: RayCluster | None = None
 
     def serve(self) -> None:
-        """Do what is ordered; orders that may wait for something are done aside."""
+        """Carry out the orders; orders that may wait for something are done aside."""
         with ThreadPoolExecutor(_MOST_THREADS, thread_name_prefix="ask") as aside:
             while True:
                 order: Order = self._connection.recv()

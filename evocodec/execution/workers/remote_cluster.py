@@ -96,7 +96,7 @@ class RemoteCluster:
         self._slots = 1
 
     def open(self) -> EngineInfo:
-        """Join the cluster; what goes wrong this first time is the caller's to hear."""
+        """Join the cluster; an error of this first attempt is raised."""
         check_address(self._options.address)
         link, answer = self._first_connect()
         assert isinstance(answer, EngineInfo)  # noqa: S101 - of the same Evocodec
@@ -162,7 +162,7 @@ class RemoteCluster:
         return kept
 
     def cancel(self, stream: _Stream, *, force: bool) -> None:
-        """Withdraw a task, or kill it; with its link gone there is none."""
+        """Withdraw a task, or kill it; after its link is lost there is none."""
         stream.cancelled = True
         if stream.link is not None:
             try:

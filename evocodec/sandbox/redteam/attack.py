@@ -113,11 +113,11 @@ class Attack:
 
     ``what`` completes the sentence "it must not be possible to …". ``program`` is the candidate's
     source; ``decoys.py`` lists its placeholders. ``steps`` are its jobs in order; a decode gets the
-    packets of the last encode. ``layer`` is the layer that should stop it, and is reported where
-    the refusal itself does not tell. ``documented_without``: if none of these layers is on, the
-    attack is known to succeed; empty for nearly all. ``afterwards``: the attack runs after all
-    others and looks for what they left. ``for_the_gate`` is the same program without the helpers,
-    so that the static gate judges the attack alone; empty when both are the same.
+    packets of the last encode. ``layer`` is the layer that should stop it, and is reported if the
+    refusal does not show it. ``documented_without``: if none of these layers is on, the attack is
+    known to succeed; empty for nearly all. ``afterwards``: the attack runs after all others and
+    looks for what they left. ``for_the_gate`` is the same program without the helpers, so that the
+    static gate judges the attack alone; empty when both are the same.
     """
 
     name: str

@@ -51,8 +51,9 @@ def run_attacks(
 ) -> RedTeamReport:
     """Run every attack, then measure every channel, through a launcher opened and closed here.
 
-    The launcher is opened after a canary (a secret) is set in this process's environment: whatever
-    inherits the environment then inherits the canary. ``on_result`` is called from several threads.
+    The launcher is opened after a canary (a secret) is set in this process's environment: every
+    process that inherits the environment then inherits the canary. ``on_result`` is called from
+    several threads.
 
     Raises:
         InfrastructureFailure: the launcher itself does not start.

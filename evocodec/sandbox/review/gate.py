@@ -273,7 +273,7 @@ def _refuse(rule: Rule, what: str) -> Iterator[Objection]:
 
 
 def check_attribute_name(name: str) -> Iterator[Objection]:
-    """Check an attribute that no object may be asked for."""
+    """Check the name of an attribute that is forbidden on every object."""
     if name.startswith("__") and _DUNDER.fullmatch(name):
         if name not in rules.SAFE_DUNDER_ATTRIBUTES:
             yield from _refuse(rules.DUNDER, short(name))

@@ -1,7 +1,7 @@
 """Lists of the names that programs may use of each library, read from ``libraries/*.txt``.
 
 A list has a section for every module that programs may reach. ``tools/list_library_names.py``
-compares it with the installed library; a person decides where a new name goes. What stands in no
+compares it with the installed library; a person decides where a new name goes. A name that is in no
 list is refused.
 """
 

@@ -84,7 +84,7 @@ _NO_ANSWER = (
 
 
 class _TryAgainError(Exception):
-    """A problem that may be gone at the next try."""
+    """A problem that may not occur at the next try."""
 
 
 class Refused(Exception):  # noqa: N818 - an answer, not a bug
