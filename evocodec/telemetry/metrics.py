@@ -146,10 +146,10 @@ class RunMetrics:
                 self._show.verdicts.of(verdict.rule).inc()
                 self._verdicts[event.candidate_id] = verdict
                 if verdict.rule is VerdictRule.BASELINE:
-                    self._crown(event.candidate_id, verdict.compared_with)
+                    self._set_champion(event.candidate_id, verdict.compared_with)
             case Adopted(version=version):
                 self._show.adoptions.inc()
-                self._crown(event.candidate_id, f"v{version}")
+                self._set_champion(event.candidate_id, f"v{version}")
             case AttemptFailed(stage=stage, failure=failure):
                 self._show.failures.of(stage, failure).inc()
                 if failure in labels.VIOLATIONS:
@@ -247,7 +247,7 @@ class RunMetrics:
         show.cost.of(role).inc(event.cost_usd)
         show.call_seconds.of(role).observe(event.wall_seconds)
 
-    def _crown(self, candidate_id: str, version: str) -> None:
+    def _set_champion(self, candidate_id: str, version: str) -> None:
         self._show.version.set(_number(version.removeprefix("v")))
         verdict, held_out = self._verdicts.get(candidate_id), self._held_out.get(candidate_id)
         improvement = proven_percent(verdict.improvement_percent if verdict else None, held_out)

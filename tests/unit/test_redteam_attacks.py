@@ -178,3 +178,11 @@ def test_the_documentation_has_the_table_of_these_attacks() -> None:
     page = Path(__file__).parents[2] / "docs" / "redteam.md"
     assert markdown_table(ALL_ATTACKS) in page.read_text(encoding="utf-8")
     assert channel_table(CHANNELS) in page.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/redteam.md"])
+def test_a_page_says_how_many_attacks_there_are(page: str) -> None:
+    text = (Path(__file__).parents[2] / page).read_text(encoding="utf-8")
+    assert re.findall(r"(\d+) (?:attacks on it|candidates that each)", text) == [
+        str(len(ALL_ATTACKS))
+    ]
