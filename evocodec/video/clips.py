@@ -93,7 +93,7 @@ def _decode(source: ClipSource, video: LocalVideo) -> Clip:
         frames, writer = collect(decoder.frames(), stream)
     try:
         require_sound(source, video, filters, decoder.outcome)
-        _check_count(source, len(frames))
+        _check_count(source, len(frames), video)
         timing = _timing(source, video, decoder)
         stream = replace(stream, fps=timing.fps)
         clip = replace(
@@ -110,7 +110,13 @@ def _decode(source: ClipSource, video: LocalVideo) -> Clip:
     return replace(clip, frames=kept)
 
 
-def _check_count(source: ClipSource, count: int) -> None:
+def _check_count(source: ClipSource, count: int, video: LocalVideo) -> None:
+    pictures = len(video.feed.pictures) if video.feed is not None else 0
+    if pictures and count != pictures:
+        raise SourceError(
+            f"{source.path}: {pictures} pictures gave {count} frames; one of them is damaged or "
+            "holds several: take it out"
+        )
     if not count or (source.frames is not None and count < source.frames):
         wanted = "at least one" if source.frames is None else str(source.frames)
         raise SourceError(
@@ -196,7 +202,7 @@ def video_info(source: ClipSource) -> VideoInfo:
             for _ in decoder.frames():
                 count += 1
         require_sound(source, video, filters, decoder.outcome)
-        _check_count(source, count)
+        _check_count(source, count, video)
         timing = _timing(source, video, decoder)
     stream = StreamInfo(decoder.width, decoder.height, timing.fps, count)
     return VideoInfo(stream, video.declared, _notices(video.notices, timing.notice))
@@ -294,7 +300,7 @@ def _filters(source: ClipSource, video: LocalVideo) -> str:
         raise SourceError(
             f"{source.path}: cannot scale to {scale[0]}x{scale[1]}; write WxH, for example 320x180"
         )
-    return ",".join([*chain, conversion(declared, size=scale, stated=video.feed is not None)])
+    return ",".join([*chain, conversion(declared, size=scale, stated=video.is_stated)])
 
 
 def _check_crop(path: str, crop: tuple[int, int, int, int], width: int, height: int) -> None:

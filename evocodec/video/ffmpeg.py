@@ -22,7 +22,7 @@ import imageio_ffmpeg
 
 from evocodec.domain.errors import InfrastructureFailure, SourceError
 from evocodec.domain.video import Frame
-from evocodec.regular_files import why_not_regular
+from evocodec.regular_files import open_regular, why_not_regular
 from evocodec.video.declared import Probe, parse_report
 from evocodec.video.ffmpeg_input import open_input, piped_input
 from evocodec.video.ffmpeg_messages import cause
@@ -39,13 +39,16 @@ class Feed:
     """Parts of a file that ffmpeg gets through a pipe, instead of opening the file itself.
 
     ``segments`` are (first byte, length); ``options`` come before ffmpeg's ``-i``. ``declared`` is
-    the stream's declaration, which has been read already.
+    the stream's declaration, which has been read already. ``pictures`` are files that are poured
+    whole, one after the other, instead; ``convert`` makes each a PNG first.
     """
 
     file: Path
     segments: tuple[tuple[int, int], ...]
     options: tuple[str, ...]
     declared: Probe
+    pictures: tuple[Path, ...] = ()
+    convert: bool = False
 
 
 @cache
@@ -239,6 +242,11 @@ def _running(
 
 
 def _pour(feed: Feed, pipe: BinaryIO) -> None:
+    if feed.pictures:
+        with suppress(OSError, SourceError), pipe:
+            for picture in feed.pictures:
+                pipe.write(_as_png(picture) if feed.convert else _contents(picture))
+        return
     # A decoder that has what it wants closes the pipe; a file that cannot be read ends early, and
     # then the decoder complains of what is missing.
     with suppress(OSError), pipe, feed.file.open("rb") as file:
@@ -250,3 +258,22 @@ def _pour(feed: Feed, pipe: BinaryIO) -> None:
                     return
                 pipe.write(data)
                 place += len(data)
+
+
+def _contents(picture: Path) -> bytes:
+    with open_regular(picture) as file:
+        return file.read()
+
+
+def _as_png(picture: Path) -> bytes:
+    with open_input(picture) as source:
+        done = subprocess.run(
+            [
+                *(ffmpeg_exe(), "-v", "error", *source.options),
+                *("-frames:v", "1", "-c:v", "png", "-f", "image2pipe", "-"),
+            ],
+            capture_output=True,
+            check=False,
+            pass_fds=source.descriptors,
+        )
+    return done.stdout

@@ -13,6 +13,7 @@ from evocodec.video.clip_spec import ClipSource
 from evocodec.video.data_options import S3_SCHEME
 from evocodec.video.declared import Probe, notices
 from evocodec.video.ffmpeg import Feed, check_readable, ffmpeg_version, probe
+from evocodec.video.pictures import DEFAULT_FPS, Pictures, find_pictures
 from evocodec.video.raw_video import (
     RAW_GRAMMAR,
     Y4M_HEADER_BYTES,
@@ -43,6 +44,11 @@ class LocalVideo:
     truncated: str = ""
     notices: tuple[str, ...] = ()
 
+    @property
+    def is_stated(self) -> bool:
+        """Whether colours are stated beside the samples, which ffmpeg then has to be told."""
+        return self.feed is not None and not self.feed.pictures
+
 
 @contextmanager
 def opened(source: ClipSource) -> Iterator[LocalVideo]:
@@ -54,6 +60,10 @@ def opened(source: ClipSource) -> Iterator[LocalVideo]:
     if source.path.startswith(S3_SCHEME):
         with RemoteObject.open(source.path) as remote:
             yield _remote(source, remote)
+        return
+    pictures = find_pictures(source.path)
+    if pictures is not None:
+        yield _pictures(source, pictures)
         return
     file = check_readable(source.path)
     status = file.stat()
@@ -83,6 +93,9 @@ def check_source(source: ClipSource) -> None:
     if source.path.startswith(S3_SCHEME):
         with RemoteObject.open(source.path) as remote:
             size = remote.size
+    elif (pictures := find_pictures(source.path)) is not None:
+        pictures.part(source.path, source.start_frame, source.frames)
+        return
     else:
         size = check_readable(source.path).stat().st_size
     if source.raw is not None:
@@ -133,6 +146,25 @@ def _as_it_is(source: ClipSource, file: Path, path: str, identity: str) -> Local
         # ffmpeg takes white space behind the last frame for a broken one.
         feed=None if end is None else Feed(file, ((0, end),), ("-f", "yuv4mpegpipe"), declared),
     )
+
+
+def _pictures(source: ClipSource, pictures: Pictures) -> LocalVideo:
+    if source.raw is not None:
+        raise SourceError(f"{source.path}: pictures have headers; leave out `,raw=`")
+    part = pictures.part(source.path, source.start_frame, source.frames)
+    status = [(str(file.resolve()), file.stat()) for file in part.files]
+    facts = [(name, found.st_size, found.st_mtime_ns) for name, found in status]
+    declared = probe(str(part.files[0]))
+    rate = source.fps or DEFAULT_FPS
+    options = ("-f", part.format or "png_pipe", "-framerate", str(rate))
+    said = part.notices + notices(declared)
+    if source.fps is None:
+        said += (
+            f"pictures state no frame rate; {rate} frames/s are assumed: write "
+            f"`{source.path},fps=30` for another",
+        )
+    feed = Feed(part.files[0], (), options, declared, part.files, convert=not part.format)
+    return LocalVideo(source.path, 0, declared, _identity(source, facts), feed, notices=said)
 
 
 def _fixed(

@@ -346,3 +346,72 @@ def test_a_size_that_crashes_x265_is_told_as_such(folder: Path, tmp_path: Path) 
     clip = load_clip(parse_clip(f"{folder / 'base.mkv'}@0-8:36x30"))
     with pytest.raises(SourceError, match="36x30"):
         anchor_curve(clip, X265_MEDIUM, tmp_path)
+
+
+# --- pictures ----------------------------------------------------------------------------------
+
+
+def farthest(one: Clip, other: Clip) -> int:
+    assert one.stream == other.stream
+    pairs = zip(one.frames, other.frames, strict=True)
+    return max(
+        int(np.abs(a.astype(np.int16) - b).max())
+        for first, second in pairs
+        for a, b in zip(first, second, strict=True)
+    )
+
+
+@pytest.mark.parametrize(
+    ("suffix", "form"),
+    [
+        ("png", "rgb24"),
+        ("png", "rgb48be"),
+        ("tiff", "rgb24"),
+        ("bmp", "bgr24"),
+        ("webp", "bgra"),
+        ("ppm", "rgb24"),
+    ],
+)
+def test_pictures_are_the_clip_that_they_were_made_of(
+    suffix: str, form: str, folder: Path, tmp_path: Path
+) -> None:
+    video = tmp_path / "video.mkv"
+    ffmpeg("-i", folder / "base.mkv", "-frames:v", "4", "-pix_fmt", "gbrp", "-c:v", "ffv1", video)
+    frames = tmp_path / "frames"
+    frames.mkdir()
+    lossless = ("-c:v", "libwebp", "-lossless", "1") if suffix == "webp" else ()
+    ffmpeg("-i", video, "-pix_fmt", form, *lossless, frames / f"p%d.{suffix}")
+    (frames / "readme.txt").write_text("no picture")
+    wanted = load_clip(ClipSource("x", str(video)))
+    for text in (str(frames), f"{frames}/p%d.{suffix}"):
+        clip = load_clip(parse_clip(f"{text},fps=25"))
+        assert farthest(clip, wanted) <= (1 if form == "rgb48be" else 0)
+        assert not [notice for notice in clip.notices if "rate" in notice]
+    part = load_clip(parse_clip(f"{frames}@1-3"))
+    assert lumas(part) == lumas(clip)[1:3]
+    assert "25 frames/s are assumed" in "; ".join(part.notices)
+
+
+def test_ten_pictures_are_taken_by_number_and_a_gap_is_told(folder: Path, tmp_path: Path) -> None:
+    ffmpeg("-i", folder / "base.mkv", "-frames:v", "11", tmp_path / "f%d.jpg")
+    (tmp_path / "f5.jpg").unlink()
+    clip = load_clip(parse_clip(str(tmp_path)))
+    assert clip.stream.frame_count == 10
+    assert "jump from 4 to 6" in "; ".join(clip.notices)
+    only = load_clip(ClipSource("x", str(tmp_path / "f%d.jpg"), frames=1, start_frame=9))
+    assert lumas(only) == lumas(load_clip(ClipSource("x", str(tmp_path / "f11.jpg"))))
+
+
+def test_pictures_that_are_no_clip_are_told(folder: Path, tmp_path: Path) -> None:
+    assert "without pictures" in complaint(str(tmp_path))
+    assert "no picture" in complaint(str(tmp_path / "x%04d.png"))
+    ffmpeg("-i", folder / "base.mkv", "-frames:v", "3", tmp_path / "f%d.png")
+    ffmpeg("-i", folder / "base.mkv", "-frames:v", "1", "-vf", "scale=64:48", tmp_path / "f2.png")
+    assert "f2.png is 64x48" in complaint(str(tmp_path))
+    (tmp_path / "f2.png").write_bytes((tmp_path / "f1.png").read_bytes()[:3000])
+    assert "damaged" in complaint(str(tmp_path))
+    (tmp_path / "f2.png").write_bytes(b"junk")
+    assert "f2.png is no picture" in complaint(str(tmp_path))
+    (tmp_path / "f2.png").unlink()
+    ffmpeg("-i", folder / "base.mkv", "-frames:v", "1", tmp_path / "f2.jpg")
+    assert "several kinds (jpg, png)" in complaint(str(tmp_path))
