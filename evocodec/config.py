@@ -5,10 +5,12 @@ The file is ``evocodec.toml`` in the current folder, believed as far as ``config
 between levels (``EVOCODEC_MODEL__BASE_URL``); flags are dotted names (``--set run.minutes=10``).
 """
 
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeGuard
+from urllib.parse import unquote
 
 from pydantic import (
     BaseModel,
@@ -91,6 +93,23 @@ def _secrets(section: BaseModel) -> Iterator[str]:
             yield from _secrets(value)
         elif isinstance(value, SecretStr) and value.get_secret_value():
             yield value.get_secret_value()
+        elif isinstance(value, Mapping):
+            yield from (each.get_secret_value() for each in value.values() if _is_secret(each))
+        elif isinstance(value, str):
+            yield from _in_url(value)
+
+
+def _is_secret(value: object) -> TypeGuard[SecretStr]:
+    return isinstance(value, SecretStr) and bool(value.get_secret_value())
+
+
+def _in_url(text: str) -> Iterator[str]:
+    """Yield the name with the password of a URL, and the password, as written and as meant."""
+    _, found, rest = text.partition("://")
+    given, found_name, _ = re.split("[/?#]", rest)[0].rpartition("@") if found else ("", "", "")
+    if found_name:
+        password = given.partition(":")[2]
+        yield from filter(None, {given, password, unquote(password)})
 
 
 def load_settings(*, file: Path | None = None, flags: Mapping[str, Any] | None = None) -> Settings:

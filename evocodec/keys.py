@@ -19,8 +19,10 @@ _OF_AWS = frozenset(
 _LOOKS_SECRET = re.compile(
     r"(?:^|_)(?:API_?KEY|ACCESS_KEY|SECRET(?:_KEY)?|TOKEN|PASSWORD|PASSWD|CREDENTIALS?|PAT)$"
 )
-# A section of settings as one JSON text may hold a key.
-_OF_MODEL = re.compile(r"EVOCODEC_MODEL(?:__(?:PLANNER|CODER|REVIEWER|JUDGE))?")
+# A section of settings as one JSON text may hold a key, headers and URLs may.
+_OF_MODEL = re.compile(
+    r"EVOCODEC_MODEL(?:__(?:PLANNER|CODER|REVIEWER|JUDGE))?(?:__(?:HEADERS(?:__.+)?|PROXY|BASE_URL))?"
+)
 # Ray's own processes need its token: it is what they know each other by.
 _NEEDED_BY_OTHERS = re.compile(r"RAY_")
 _RAY_TOKEN = "RAY_AUTH_TOKEN"  # noqa: S105 - a variable's name

@@ -14,7 +14,7 @@ from evocodec.app.engine import make_limits, make_policy
 from evocodec.app.workspace import Workspace
 from evocodec.config import Settings
 from evocodec.domain.check import Check
-from evocodec.domain.errors import EndpointUnavailable, EvocodecError
+from evocodec.domain.errors import ConfigError, EndpointUnavailable, EvocodecError
 from evocodec.execution.launchers import LauncherPool
 from evocodec.models.endpoint import endpoint_for
 from evocodec.sandbox.launcher import IsolationReport
@@ -193,7 +193,7 @@ def _model(settings: Settings) -> Check:
 
     try:
         found = endpoints_now(model)
-    except EndpointUnavailable as error:
+    except (ConfigError, EndpointUnavailable) as error:
         text = str(error).removesuffix(", then resume the run")
         return Check("model", "fail", text)
     return Check("model", "ok", ". ".join(one.text for one in found))

@@ -75,6 +75,7 @@ class RunLoop:
     def run(self) -> RunEnd:
         """Resume what is open, then open candidates until the run has to end."""
         started = self._monotonic()
+        hard = started + self._options.seconds + self._options.finish_seconds
         closed, unfinished = self._recorded()
         number = len(closed) + len(unfinished)
         for baseline in range(number + 1, len(self._services.baselines) + 1):
@@ -84,7 +85,7 @@ class RunLoop:
             max_workers=self._options.in_flight, thread_name_prefix="candidate"
         ) as pool:
             for candidate in self._baselines_first(unfinished):
-                self._watch([pool.submit(self._drive, candidate)], None)
+                self._watch([pool.submit(self._drive, candidate)], hard)
                 if self._run_end:
                     return self._run_end
             if not any(entry.full for entry in self._services.archive.entries()):
@@ -100,7 +101,6 @@ class RunLoop:
                     exhausted = 0 < self._options.candidates <= number
                 if not pending:
                     break
-                hard = started + self._options.seconds + self._options.finish_seconds
                 pending = self._watch(list(pending), hard)
             for future in pending:
                 future.cancel()
@@ -113,7 +113,7 @@ class RunLoop:
         unfinished[:] = [candidate for candidate in unfinished if candidate.number > count]
         return sorted(first, key=lambda candidate: candidate.number)
 
-    def _watch(self, futures: list[Future[None]], hard_deadline: float | None) -> set[Future[None]]:
+    def _watch(self, futures: list[Future[None]], hard_deadline: float) -> set[Future[None]]:
         """Wait until one candidate ends; returns those still in flight."""
         pending = set(futures)
         while pending:
@@ -124,7 +124,7 @@ class RunLoop:
                 self._end(RunOutcome.NO_PROGRESS, why)
             if self._services.stop.is_set() and self._run_end is None:
                 self._end(RunOutcome.INTERRUPTED, "stopped on request")
-            if hard_deadline and self._monotonic() > hard_deadline and self._run_end is None:
+            if pending and self._monotonic() > hard_deadline:
                 left = "1 candidate" if len(pending) == 1 else f"{len(pending)} candidates"
                 self._end(RunOutcome.FINISHED, f"time is up; {left} left to resume")
             if done and self._run_end is None:
@@ -140,7 +140,8 @@ class RunLoop:
             self._services.stop.set()
             raise
         except BudgetExhausted as error:
-            self._end(RunOutcome.BUDGET, str(error))
+            # What is in flight goes on as far as the budget lets it: its calls are paid for.
+            self._run_end = self._run_end or RunEnd(RunOutcome.BUDGET, str(error))
         except EndpointUnavailable as error:
             self._end(RunOutcome.ENDPOINT_GONE, str(error))
         except ConfigError as error:

@@ -7,6 +7,7 @@ The question of a preflight is answered outside the script, unless ``preflight``
 
 import json
 import socket
+import ssl
 import struct
 import threading
 import time
@@ -57,10 +58,14 @@ class Endpoint:
 
 
 @contextmanager
-def scripted_endpoint(replies: Sequence[Behaviour | str]) -> Iterator[Endpoint]:
+def scripted_endpoint(
+    replies: Sequence[Behaviour | str], *, tls: ssl.SSLContext | None = None
+) -> Iterator[Endpoint]:
     """Serve on 127.0.0.1 at a free port; a string is a plain good reply."""
     script = [reply if callable(reply) else says(reply) for reply in replies]
     server = _Server(("127.0.0.1", 0), _Handler)
+    if tls is not None:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
     endpoint = Endpoint(f"http://127.0.0.1:{server.server_address[1]}/v1", script)
     server.endpoint = endpoint
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})

@@ -30,6 +30,8 @@ WIDE: dict[str, Any] = {
     "evaluation.chroma_margin_db": 10.0,
     # The gate's draws are secret, so that a toy may fail them or not; it has tests of its own.
     "held_out.enabled": False,
+    # Requests are counted; the question before a run has tests of its own (test_preflight.py).
+    "model.preflight": False,
     "sandbox.wall_seconds": 20.0,
     "sandbox.cpu_seconds": 20.0,
 }

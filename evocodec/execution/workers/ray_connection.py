@@ -20,7 +20,6 @@ from typing import Any
 import ray
 import ray._private.worker as ray_worker
 from ray._private import ray_constants
-from ray.exceptions import RayError
 
 from evocodec.domain.errors import ConfigError, InfrastructureFailure
 from evocodec.execution.contract import EngineOptions
@@ -79,8 +78,8 @@ def open_session(options: EngineOptions) -> RaySession:
     ray_worker.print_to_stdstream = _log_cluster_message
     try:
         with _loopback_stays_loopback(local=not options.address or _is_loopback(options.address)):
-            context = ray.init(**arguments)
-    except (RayError, RuntimeError, ValueError, OSError) as error:
+            context = _init(arguments, again=not options.address)
+    except Exception as error:
         ray_worker.print_to_stdstream = _ray_print
         _set_environment(restore)
         raise InfrastructureFailure(_explain(options, error)) from error
@@ -92,6 +91,18 @@ def open_session(options: EngineOptions) -> RaySession:
         message = f"Ray listens on {address} instead of {_LOOPBACK}; refusing to go on"
         raise InfrastructureFailure(message)
     return session
+
+
+def _init(arguments: Mapping[str, Any], *, again: bool) -> Any:
+    """Start or join Ray; on a busy machine a start may take longer than Ray waits: once more."""
+    try:
+        return ray.init(**arguments)
+    except Exception as error:
+        if not again:
+            raise
+        _logger.warning("Ray did not start, and is started once more: %s", error)
+        ray.shutdown()
+        return ray.init(**arguments)
 
 
 def _start_local(options: EngineOptions) -> dict[str, Any]:
