@@ -2,13 +2,13 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from evocodec.domain.vocabulary import CallOutcome
 from evocodec.models.failure import Billing, CallFailed
 from evocodec.models.provider_errors import error_in_answer, read_error
-from evocodec.models.usage import Usage, read_usage
+from evocodec.models.usage import Usage, cost_in, read_usage
 
 _REASONING = ("reasoning_content", "reasoning")
 """Where a reply's reasoning stands beside its text: DeepSeek and vLLM; OpenRouter and Ollama."""
@@ -77,6 +77,15 @@ def read_whole(body: str) -> Completion:
     )
 
 
+def with_cost(completion: Completion, headers: Mapping[str, str]) -> Completion:
+    """Return a reply with the cost that LiteLLM states in a header, if its usage has none."""
+    cost = cost_in(headers.get("x-litellm-response-cost", ""))
+    usage = completion.usage
+    if cost is None or usage is None or usage.cost_usd is not None:
+        return completion
+    return replace(completion, usage=replace(usage, cost_usd=cost))
+
+
 def parse(text: str) -> Any:
     """Return the JSON in a text, or None where it is none."""
     try:
@@ -143,10 +152,15 @@ class StreamedAnswer:
         if not line:
             self._dispatch()
         elif line.startswith("data:"):
-            self._data.append(line[5:].removeprefix(" "))
-            # Servers that leave the empty line out are read as well.
-            if len(self._data) == 1 and self._complete(self._data[0]):
-                self._dispatch()
+            data = line[5:].strip()
+            # Nearly every event is one line; the empty line after it may be missing.
+            chunk = None if self._data else parse(data)
+            if isinstance(chunk, Mapping):
+                self._take(chunk, data)
+            elif not self._data and data == "[DONE]":
+                self.done = True
+            else:
+                self._data.append(data)
 
     def completion(self) -> Completion:
         """Return the whole; raises CallFailed where nothing came, or the stream broke off."""
@@ -171,16 +185,9 @@ class StreamedAnswer:
             model=self._model,
         )
 
-    @staticmethod
-    def _complete(data: str) -> bool:
-        return data.strip() == "[DONE]" or isinstance(parse(data), Mapping)
-
     def _dispatch(self) -> None:
         data, self._data = "\n".join(self._data).strip(), []
         if not data:
-            return
-        if data == "[DONE]":
-            self.done = True
             return
         chunk = parse(data)
         if not isinstance(chunk, Mapping):

@@ -123,7 +123,7 @@ class Call:
                 return completion
             finally:
                 self.booked += promise.booked
-                self._life = max(self._life, progress.life if progress.sent else self._life)
+                self._life = progress.life or self._life
 
     def _received(self, completion: Completion, endpoint: Endpoint, *, streamed: bool) -> Booked:
         booked = book(endpoint, self.messages, completion.text, completion.usage)

@@ -124,7 +124,7 @@ class ModelGateway:
                 failure, endpoint, tries=call.tries, seconds=call.wall_seconds
             ) from failure
         except Cancelled:
-            if call.tries:
+            if call.booked.prompt_tokens:  # something was sent
                 keep(CallOutcome.CANCELLED, None)
             raise self._interrupted("the run was asked to stop") from None
         except EvocodecError:

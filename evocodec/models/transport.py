@@ -23,6 +23,7 @@ from evocodec.models.answers import (
     lines_of,
     malformed,
     read_whole,
+    with_cost,
 )
 from evocodec.models.contract import ChatMessage
 from evocodec.models.endpoint import Endpoint
@@ -50,11 +51,11 @@ _NO_CLIENT: Any = object()
 
 @dataclass
 class RequestProgress:
-    """How far a request has come; ``life`` is when the server last sent something."""
+    """How far a request has come; ``life`` is when the server last sent a part of a reply."""
 
     sent: bool = False
     streamed: bool = False
-    life: float = field(default_factory=time.monotonic)
+    life: float | None = None
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,6 @@ class Transport:
         """Ask once; raises CallFailed, and ConfigError for a way that cannot be taken."""
         endpoint, payload = ask.endpoint, ask.payload()
         client = self._client(route_to(endpoint))
-        ask.progress.life = time.monotonic()
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(endpoint.timeout_seconds), asyncio.timeout(None) as idle:
@@ -276,10 +276,10 @@ async def _read(response: httpx2.Response, ask: Ask, idle: asyncio.Timeout) -> C
                 break
     text += decoder.decode(b"", final=True)
     if not events:
-        return read_whole(text)
+        return with_cost(read_whole(text), response.headers)
     ask.progress.streamed = True
     streamed.line(text)
-    return streamed.completion()
+    return with_cost(streamed.completion(), response.headers)
 
 
 def _broken(error: httpx2.HTTPError, ask: Ask) -> CallFailed:

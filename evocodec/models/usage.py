@@ -158,6 +158,14 @@ def _cost(stated: Mapping[object, object]) -> float | None:
     return cost + (_dollars(passed_on) or 0.0)
 
 
+def cost_in(header: str) -> float | None:
+    """Return a cost in US dollars that stands in a header as text."""
+    try:
+        return _dollars(float(header))
+    except ValueError:
+        return None
+
+
 def _dollars(value: object) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None

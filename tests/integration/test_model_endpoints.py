@@ -181,6 +181,17 @@ def test_an_answer_without_a_reply_is_paid_for_by_its_own_count() -> None:
     assert call.cost_usd == pytest.approx(0.072)
 
 
+def test_the_cost_that_a_proxy_states_in_a_header_is_used() -> None:
+    body = {
+        "choices": [{"message": {"content": "Here."}, "finish_reason": "stop"}],
+        "usage": {"prompt_tokens": 20, "completion_tokens": 2},
+    }
+    script = [scripted.answers(200, body, x_litellm_response_cost="0.0125")]
+    with bench(script) as (lab, _):
+        lab.chat()
+        assert lab.calls[0].cost_usd == 0.0125
+
+
 def test_a_page_in_place_of_an_answer_costs_nothing() -> None:
     page = scripted.raw(b"<html><title>Sign in</title></html>", "text/html")
     with bench([page], max_retries=1) as (lab, _):
@@ -253,6 +264,14 @@ def test_a_prompt_that_the_server_cut_is_said_once(caplog: pytest.LogCaptureFixt
         assert lab.calls[0].prompt_tokens > 9_000
     assert "2,048 tokens of a prompt of about 10," in note.text
     assert "num_ctx" in note.text
+
+
+def test_a_call_without_a_sign_of_life_is_given_up_although_tries_are_left() -> None:
+    busy = scripted.fails(503, Retry_After="0.4")
+    with bench([busy], max_retries=50, gone_after_seconds=1.0) as (lab, endpoint):
+        with pytest.raises(EndpointUnavailable):
+            lab.chat()
+        assert 2 <= len(endpoint.requests) <= 4
 
 
 def test_what_is_waited_for_is_recorded_before_the_wait() -> None:
