@@ -80,7 +80,11 @@ def answer(prompt: str) -> str:
     """What the model says: it depends on the question alone, however often and when it is asked."""
     if "You plan the next experiment" in prompt:
         number = int(re.findall(r"Plan experiment (\d+) now", prompt)[0])
-        return "..." if number == 4 else json.dumps({"hypothesis": f"Experiment {number}."})
+        return (
+            "..."
+            if number == 4
+            else json.dumps({"hypothesis": f"Experiment {number}.", "steps": ["Write it."]})
+        )
     if "A rule has decided" in prompt:
         veto = "v2" in prompt  # the third candidate, which would follow the second's version
         return json.dumps({"veto": veto, "reason": "so it is"})

@@ -74,7 +74,7 @@ class _Model:
         number = next(self._numbers)
         handler.rest(seconds)
         if "You plan the next experiment" in asked.prompt:
-            text = '{"hypothesis": "Another reach."}'
+            text = '{"hypothesis": "Another reach.", "steps": ["Reach."]}'
         else:
             text = f"```python\n{self._toy.replace('REACH = 300', f'REACH = {300 + number}')}\n```"
         scripted.says(text)(handler, asked)
