@@ -3,11 +3,13 @@
 from dataclasses import dataclass
 from typing import Protocol
 
-from agents.extract import Extracted
+from agents.extract import Extracted, KeptEdits
+from agents.facts import describe_bitrate
 from agents.opinions import one_line
 from agents.reply_reader import ReplyReader
 from agents.requests import CodeReply, CodeRequest, Feedback
 from agents.templates import Prompt, Prompts, fenced
+from evocodec.codec.program import Program
 from evocodec.codec.tunables import TunableError
 from evocodec.domain.candidate import Origin, Plan
 from evocodec.domain.errors import CandidateFailure, FailureKind
@@ -15,7 +17,12 @@ from evocodec.domain.vocabulary import CallOutcome, ModelRole
 from evocodec.models.contract import ChatGateway, Reply
 from evocodec.sandbox.review.analysis import Analyser
 
-_PROGRAM_LIMIT = 120_000  # characters of a program that a coder is shown
+_PROGRAM_LIMIT = 400_000  # characters of a program that a coder is shown: no program is longer
+_LONG_PROGRAM = 40_000  # characters: about 12,000 tokens, which few models answer with at once
+_EDITS_ONLY = "Only with edits: the program is too long to be sent back as a whole."
+_EITHER_FORM = (
+    "With the whole program in one ```python fence, or, better for a small change, with edits."
+)
 
 
 class Coder(Protocol):
@@ -62,6 +69,13 @@ class ModelCoder:
             return CodeReply(request.parent.program, "unchanged")
         base = request.previous_program or request.parent.program
         prompt = self._prompt(request, base.text)
+        for number, earlier in enumerate(request.replies):
+            kept = KeptEdits(base.text)
+            if earlier.is_whole:
+                kept = ReplyReader(self.analyser, base).kept(earlier.text)
+                base = Program(kept.text)
+            if number == len(request.replies) - 1 and request.feedback is not None:
+                prompt = self._again(prompt, earlier.text, request.feedback, kept)
         reader = ReplyReader(self.analyser, base)
         reply = self.gateway.chat(
             ModelRole.CODER,
@@ -76,19 +90,41 @@ class ModelCoder:
         return CodeReply(found.program, note, reply.model)
 
     def _prompt(self, request: CodeRequest, base: str) -> Prompt:
-        plan = fenced(describe_plan(request.plan))
+        plan = fenced(describe_plan(request.plan), limit=12_000)
         program = fenced(base, limit=_PROGRAM_LIMIT, language="python")
-        if request.feedback is None:
-            return self.prompts.render("coder", plan=plan, program=program)
-        whose = "your previous attempt" if request.previous_program else "the parent"
+        if request.previous_program is None:
+            return self.prompts.render(
+                "coder",
+                plan=plan,
+                program=program,
+                answer_form=_EDITS_ONLY if len(base) > _LONG_PROGRAM else _EITHER_FORM,
+                parent_id=request.parent.candidate_id,
+                parent_bitrate=describe_bitrate(request.parent.bitrate_mbps),
+                champion=request.champion,
+            )
         return self.prompts.render(
             "coder_repair",
             plan=plan,
             program=program,
-            whose=whose,
+            whose="your previous attempt",
             attempt=str(request.attempt),
-            feedback=describe_feedback(request.feedback),
+            feedback=describe_feedback(request.feedback) if request.feedback else "",
         )
+
+    def _again(self, prompt: Prompt, reply: str, feedback: Feedback, kept: KeptEdits) -> Prompt:
+        """Return the same question with the model's own reply and what did not fit of it."""
+        misfits = [
+            f"Edit {misfit.number}: {misfit.why}. The nearest lines that there are:\n"
+            + fenced(misfit.nearest or "(none)", limit=3000, language="python")
+            for misfit in kept.misfits
+        ]
+        why = "\n".join(misfits) or fenced(f"{feedback.message}\n{feedback.detail}".strip())
+        if kept.fitted and kept.misfits:
+            numbers = ", ".join(map(str, kept.fitted))
+            now = f"Edits that fit are kept ({numbers}): send only the others again, corrected."
+        else:
+            now = "Answer again in one of the forms, complete."
+        return self.prompts.follow(prompt, reply, "coder_again", why=why, what_now=now)
 
 
 def describe_plan(plan: Plan) -> str:
@@ -99,10 +135,18 @@ def describe_plan(plan: Plan) -> str:
     return "\n".join(lines)
 
 
+_HEADINGS = {
+    "review": "The review refused it:",
+    "failure": "It failed when it was run:",
+    "duplicate": "It was not run, because it brings nothing new:",
+    "no_code": "No program came of the last reply, and nothing was run:",
+}
+
+
 def describe_feedback(feedback: Feedback) -> str:
     """Return the real error as text; untrusted parts are fenced and limited in length."""
     parts = [
-        "The review refused it:" if feedback.kind == "review" else "It failed when it was run:",
+        _HEADINGS[feedback.kind],
         fenced(feedback.message, limit=2000),
     ]
     if feedback.findings:

@@ -6,10 +6,18 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from agents.asking import RoleQuestion, ask
-from agents.opinions import Unreadable, plan_from
-from agents.requests import HISTORY_LENGTH, HistoryItem, PlanRequest
+from agents.facts import (
+    describe_bitrate,
+    describe_history,
+    describe_in_flight,
+    describe_last_adoption,
+    describe_measured,
+    describe_past,
+)
+from agents.opinions import MAX_STEP_TEXT, MAX_STEPS, MAX_TEXT, Unreadable, plan_from
+from agents.outline import outline
+from agents.requests import PlanRequest
 from agents.templates import Prompts, fenced
-from evocodec.codec.program import Program
 from evocodec.domain.candidate import Plan
 from evocodec.domain.errors import CandidateFailure, FailureKind
 from evocodec.domain.vocabulary import ModelRole
@@ -18,7 +26,7 @@ from evocodec.search.archive import Archive
 from evocodec.search.mutation import MutationProposer
 
 _FORM = '{"hypothesis": "what is changed, and why it saves bits", "steps": ["first change", "…"]}'
-_PARENT_LIMIT = 120_000  # characters of a parent program that a planner is shown
+_OUTLINE_LIMIT = 30_000  # characters of a parent's outline that a planner is shown
 
 
 class Planner(Protocol):
@@ -67,16 +75,23 @@ class ModelPlanner:
 
     def plan(self, request: PlanRequest) -> Plan:
         """Ask for a hypothesis and steps; raises CandidateFailure (NO_CODE) without both."""
-        parent = request.parent.program
         prompt = self.prompts.render(
             "planner",
+            hypothesis_limit=str(MAX_TEXT),
+            steps_limit=str(MAX_STEPS),
+            step_limit=str(MAX_STEP_TEXT),
             champion=fenced(request.champion, limit=2000),
             parent_id=request.parent.candidate_id,
-            parent_bitrate=_bitrate(request.parent.bitrate_mbps),
+            parent_bitrate=describe_bitrate(request.parent.bitrate_mbps),
             parent_program=fenced(
-                request.parent.program.text, limit=_PARENT_LIMIT, language="python"
+                outline(request.parent.program.text), limit=_OUTLINE_LIMIT, language="python"
             ),
-            tunables=describe_tunables(parent),
+            measured=describe_measured(
+                request.measured, wall_seconds=self.prompts.limits.wall_seconds
+            ),
+            last_adoption=describe_last_adoption(request.past),
+            in_flight=describe_in_flight(request.past),
+            earlier=describe_past(request.past),
             history=describe_history(request.history),
             number=str(request.number),
         )
@@ -97,49 +112,3 @@ class ModelPlanner:
     def turn(self) -> AbstractContextManager[object]:
         """See Planner; several models may plan at the same time."""
         return nullcontext()
-
-
-def describe_history(history: tuple[HistoryItem, ...]) -> str:
-    """The past experiments as a fenced list, newest last; hypotheses are untrusted text."""
-    if not history:
-        return "Nothing has been tried yet."
-    lines = [_describe(item) for item in history[-HISTORY_LENGTH:]]
-    return fenced("\n".join(lines), limit=24_000)
-
-
-def _describe(item: HistoryItem) -> str:
-    outcome = item.status + (f" ({item.failure})" if item.failure else "")
-    facts = [f"{item.candidate_id}: {outcome}"]
-    if item.bitrate_mbps is not None:
-        facts.append(f"{item.bitrate_mbps:.2f} Mbit/s")
-    elif item.estimated_bitrate_mbps is not None:
-        facts.append(f"about {item.estimated_bitrate_mbps:.2f} Mbit/s by the screen")
-    if item.improvement_percent is not None:
-        facts.append(f"{item.improvement_percent:+.1f} % against the champion of its time")
-    lines = [", ".join(facts), f"  hypothesis: {_flat(item.hypothesis, 400)}"]
-    if item.edits:
-        lines.append("  edits: " + ", ".join(f"{name} = {value}" for name, value in item.edits))
-    if item.reason:
-        lines.append(f"  ended: {_flat(item.reason, 400)}")
-    return "\n".join(lines)
-
-
-def describe_tunables(program: Program) -> str:
-    """Return the tunables of a program as text for a prompt."""
-    tunables = program.readable_tunables
-    if not tunables:
-        return "The parent has no marked constants."
-    return "\n".join(
-        f"- `{tunable.name} = {tunable.value}` (allowed: {tunable.allowed()})"
-        + (f": {tunable.description}" if tunable.description else "")
-        for tunable in tunables
-    )
-
-
-def _bitrate(bitrate_mbps: float | None) -> str:
-    return "not measured" if bitrate_mbps is None else f"{bitrate_mbps:.3f} Mbit/s"
-
-
-def _flat(text: str, limit: int) -> str:
-    flat = " ".join(text.split())
-    return flat if len(flat) <= limit else flat[:limit] + "…"

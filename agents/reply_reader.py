@@ -3,7 +3,15 @@
 import json
 from dataclasses import dataclass, field
 
-from agents.extract import Extracted, extract_program, looks_like_refusal
+from agents.extract import (
+    Extracted,
+    KeptEdits,
+    extract_program,
+    kept_edits,
+    looks_like_refusal,
+)
+from agents.reading.edits import Edit
+from agents.reading.placing import Misfit
 from evocodec.codec.program import Program
 from evocodec.domain.errors import CandidateFailure, FailureKind
 from evocodec.domain.vocabulary import CallOutcome
@@ -44,6 +52,16 @@ class ReplyReader:
             raise found
         return found
 
+    def kept(self, reply: str) -> KeptEdits:
+        """Return the base with those edits of a reply that fit, and the edits that do not."""
+        try:
+            answer = json.loads(self.analyser.pool.call(keeping_task, reply, self.base.text))
+        except ParserLimitError:
+            return KeptEdits(self.base.text)
+        misfits = (Misfit(m["number"], Edit(m["old"], ""), m["why"], m["nearest"])
+                   for m in answer["misfits"])  # fmt: skip
+        return KeptEdits(answer["text"], tuple(answer["fitted"]), tuple(misfits))
+
     def _found(self, reply: str) -> Extracted | CandidateFailure:
         if reply not in self._read:
             self._read[reply] = self._ask(reply)
@@ -80,6 +98,16 @@ class ReplyReader:
 def extraction_task(reply: str, base: str) -> bytes:
     """Extract only; the answer is the program's text."""
     return extract_program(reply, base).program.data
+
+
+def keeping_task(reply: str, base: str) -> bytes:
+    """Apply the edits that fit; the answer is JSON."""
+    kept = kept_edits(reply, base)
+    misfits = [
+        {"number": m.number, "old": m.edit.old, "why": m.why, "nearest": m.nearest}
+        for m in kept.misfits
+    ]
+    return json.dumps({"text": kept.text, "fitted": kept.fitted, "misfits": misfits}).encode()
 
 
 def reading_task(reply: str, base: str, policy: Policy) -> bytes:

@@ -6,15 +6,13 @@ from typing import Literal
 from evocodec.codec.program import Program
 from evocodec.domain.candidate import Finding, Plan
 
-HISTORY_LENGTH = 20
-"""How many past experiments the planner is shown."""
-
 
 @dataclass(frozen=True, slots=True)
 class HistoryItem:
     """One finished experiment, as the planner sees it.
 
     ``failure`` is a failure kind or empty; ``reason`` says in words how it ended.
+    ``improvement_percent`` says how many fewer bits than ``compared_with``; negative for more.
     ``bitrate_mbps`` comes from a full evaluation, ``estimated_bitrate_mbps`` from a screen.
     """
 
@@ -27,6 +25,42 @@ class HistoryItem:
     bitrate_mbps: float | None = None
     estimated_bitrate_mbps: float | None = None
     improvement_percent: float | None = None
+    compared_with: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RateRow:
+    """One clip at one rate: quality, bits, and bits over those of others at that quality."""
+
+    clip: str
+    psnr_y_db: float
+    bits: int
+    hevc_ratio: float | None = None
+    champion_ratio: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Measurements of a program: rates of each clip, and its slowest encode and decode."""
+
+    rows: tuple[RateRow, ...] = ()
+    encode_seconds: float = 0.0
+    decode_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What is known besides the last experiments.
+
+    ``older`` sums up experiments before those of the history, ``earlier_runs`` those of other runs
+    of the workspace; ``in_flight`` are hypotheses that are being tried now; ``last_adoption`` is
+    what the newest version changed, as a difference.
+    """
+
+    older: tuple[str, ...] = ()
+    earlier_runs: tuple[HistoryItem, ...] = ()
+    in_flight: tuple[str, ...] = ()
+    last_adoption: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,21 +84,34 @@ class PlanRequest:
     history: tuple[HistoryItem, ...] = ()
     imports: tuple[str, ...] = ()
     seed: int = 0
+    measured: Measured = Measured()
+    past: Past = Past()
 
 
 @dataclass(frozen=True, slots=True)
 class Feedback:
     """Reason why the previous attempt failed; ``detail`` is untrusted text."""
 
-    kind: Literal["review", "failure"]
+    kind: Literal["review", "failure", "duplicate", "no_code"]
     message: str
     detail: str = ""
     findings: tuple[Finding, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
+class EarlierReply:
+    """A coder's reply that gave no program; one that was cut off is not whole."""
+
+    text: str
+    is_whole: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class CodeRequest:
-    """Request to the coder for a program; attempt 0 is the first, later ones carry feedback."""
+    """Request to the coder for a program; attempt 0 is the first, later ones carry feedback.
+
+    ``replies`` are its own, oldest first, since the last one that yielded a program.
+    """
 
     run_id: str
     candidate_id: str
@@ -73,6 +120,8 @@ class CodeRequest:
     parent: Parent
     previous_program: Program | None = None
     feedback: Feedback | None = None
+    replies: tuple[EarlierReply, ...] = ()
+    champion: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,3 +143,4 @@ class ReviewRequest:
     program: Program
     plan: Plan
     is_baseline: bool = False
+    parent: Program | None = None

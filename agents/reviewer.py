@@ -8,6 +8,7 @@ from typing import Protocol
 from agents.asking import RoleQuestion, ask
 from agents.coder import describe_plan
 from agents.opinions import Unreadable, findings_from
+from agents.outline import change
 from agents.requests import ReviewRequest
 from agents.templates import Prompts, fenced
 from evocodec.domain.candidate import Finding, Review
@@ -37,6 +38,16 @@ class StaticReviewer:
     def review(self, request: ReviewRequest) -> Review:
         """Apply the policy to the program's syntax tree."""
         return self.analyser.analyse(request.program).review
+
+
+def _shown(request: ReviewRequest) -> str:
+    """The change and the functions round it, or the whole program where most of it is new."""
+    if request.parent is not None:
+        changed = change(request.parent.text, request.program.text)
+        if changed is not None:
+            return f"The change:\n{fenced(changed, limit=_PROGRAM_LIMIT)}"
+    whole = fenced(request.program.text, limit=_PROGRAM_LIMIT, language="python")
+    return f"The program:\n{whole}"
 
 
 class _Absence:
@@ -85,7 +96,7 @@ class ModelReviewer:
         prompt = self.prompts.render(
             "reviewer",
             plan=fenced(describe_plan(request.plan)),
-            program=fenced(request.program.text, limit=_PROGRAM_LIMIT, language="python"),
+            program=_shown(request),
         )
         try:
             opinion = ask(

@@ -9,10 +9,11 @@ from string import Template
 
 from agents.reading.reasoning import answer_in
 from evocodec.models.contract import ChatMessage
+from evocodec.rules.adoption import Thresholds
 from evocodec.sandbox.policy import Limits, Policy
 
 ROLES = ("planner", "coder", "coder_repair", "reviewer", "judge")
-FOLLOW_UPS = ("again",)
+FOLLOW_UPS = ("again", "coder_again")
 """Templates that follow the model's own reply to a prompt of a role: they have a user half only."""
 _REPLY_LIMIT = 16_000  # characters of its own reply that a model is shown
 _HALVES = re.compile(r"^<!-- (system|user) -->\s*$", re.MULTILINE)
@@ -63,13 +64,15 @@ class Prompts:
     """Renders templates with the facts that hold for a whole run.
 
     ``imports``: what candidates may import here. ``limits``: those of one encode or decode.
-    ``screen_keep_below``: the largest screen ratio that earns a full evaluation.
+    ``screen_keep_below``: the largest screen ratio that earns a full evaluation. ``thresholds``:
+    what a program has to reach.
     """
 
     imports: tuple[str, ...]
     limits: Limits
     policy: Policy
     screen_keep_below: float
+    thresholds: Thresholds
 
     def render(self, name: str, **values: str) -> Prompt:
         """Fill in a template; raises KeyError when it names a value that is not given."""
@@ -100,7 +103,8 @@ class Prompts:
         codecs = (
             "Calling an existing codec is allowed in this run, and every report says so."
             if self.policy.allow_library_codecs
-            else "Existing codecs (image or video, in any library) are refused: find one."
+            else "Existing codecs (image or video, in any library) are refused: "
+            "the point is to write one."
         )
         return {
             "imports": ", ".join(self.imports),
@@ -110,7 +114,21 @@ class Prompts:
             "max_literal_kib": f"{self.policy.max_literal_bytes / 1024:g}",
             "screen_gain": f"{100 * (1 - self.screen_keep_below):.0f}",
             "library_codecs": codecs,
+            "adoption": describe_adoption(self.thresholds),
         }
+
+
+def describe_adoption(thresholds: Thresholds) -> str:
+    """What a program has to reach to become a version, in one sentence for each case."""
+    return (
+        f"A first version is adopted below {thresholds.adopt_first_below_mbps:g} Mbit/s, and as a "
+        f"chance below {thresholds.chance_first_below_mbps:g}. A later version needs "
+        f"{thresholds.bitrate_gain_percent:g} % fewer bits than the version to beat, or "
+        f"{thresholds.compression_gain_percent:g} % more compression. At "
+        f"{thresholds.confidence:.0%} confidence over the clips the worse end must be a gain too. "
+        f"What passes is measured again on other video, and the gain has to remain: what only "
+        f"suits these clips is refused."
+    )
 
 
 def fenced(text: str, *, limit: int = 6000, language: str = "") -> str:

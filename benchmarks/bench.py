@@ -25,6 +25,7 @@ import numpy as np
 
 from benchmarks.bench_controller import controller_rows as cpu_rows
 from benchmarks.bench_metrics import metric_rows, overhead_rows
+from benchmarks.bench_prompts import prompt_row
 from benchmarks.bench_sandbox import Row, markdown, sandbox_rows
 from benchmarks.bench_startup import startup_row, warm_starts
 from evocodec.anchors.encoders import X265_MEDIUM
@@ -310,6 +311,7 @@ def main() -> None:
         engine.close()
     rows += laboratory_rows()
     rows += cpu_rows()
+    rows += [prompt_row()]
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     rows.append(Row("peak memory of the controller", f"{peak:.0f} MiB", "all of the above"))
     layers = ", ".join(name for name in info.isolation.layers if info.isolation.holds(name))

@@ -16,28 +16,17 @@ from evocodec.domain.events import (
     adopted_key,
     evaluated_key,
     failed_key,
-    kinds_of,
     screened_key,
     stage_started_key,
 )
 from evocodec.domain.results import RatePoint, Stage
 from evocodec.evaluation.staged import ScreenReference
+from graph.evaluations import evaluation_of
 from graph.propose import record_failure, repair_state
 from graph.services import Services
 from graph.state import CandidateState
 
 _SLOT_POLL_SECONDS = 0.25
-
-
-def evaluation_of(services: Services, candidate_id: str) -> Evaluated | None:
-    """Return the newest full evaluation of a candidate of this run."""
-    ledger = services.journal.ledger
-    newest = None
-    kinds = kinds_of(Evaluated)
-    for _, event in ledger.events(services.run_id, candidate_id=candidate_id, kinds=kinds):
-        if isinstance(event, Evaluated):
-            newest = event
-    return newest
 
 
 @contextmanager

@@ -26,7 +26,8 @@ from evocodec.rules.held_out import (
     development_gain_percent,
     is_inconclusive,
 )
-from graph.evaluate import evaluation_of, evaluation_slot
+from graph.evaluate import evaluation_slot
+from graph.evaluations import evaluation_of
 from graph.services import HeldOutConfig, Services
 from graph.state import CandidateState
 

@@ -1,12 +1,15 @@
 """Proposal nodes: plan, code, review."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from agents.requests import (
     CodeReply,
     CodeRequest,
+    EarlierReply,
     Feedback,
+    Measured,
     Parent,
+    Past,
     PlanRequest,
     ReviewRequest,
 )
@@ -15,6 +18,7 @@ from evocodec.domain.candidate import Origin, Plan, Review
 from evocodec.domain.clock import utc_now
 from evocodec.domain.errors import CandidateFailure, FailureKind
 from evocodec.domain.events import (
+    AnchorReady,
     AttemptFailed,
     CodeWritten,
     ModelCalled,
@@ -22,15 +26,21 @@ from evocodec.domain.events import (
     Reviewed,
     code_key,
     failed_key,
+    kinds_of,
     planned_key,
     reply_key,
     review_key,
 )
 from evocodec.domain.results import Stage
-from evocodec.domain.vocabulary import ModelRole
-from graph.history import champion_summary, planner_history
+from evocodec.domain.vocabulary import CallOutcome, ModelRole, Proposer
+from evocodec.line_diff import unified_diff
+from graph.evaluations import evaluation_of
+from graph.history import champion_summary, measured_of, past_of, planner_history
 from graph.services import Services
 from graph.state import CandidateState
+
+_READERS = frozenset({Proposer.MODEL, Proposer.REPLAY})
+"""Proposers whose planner is told what was measured and tried."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +112,7 @@ class ProposeNodes:
                     program,
                     plan,
                     is_baseline=state["number"] <= len(services.baselines),
+                    parent=self._reviewed_before(state),
                 )
             )
             services.journal.publish(
@@ -132,10 +143,20 @@ class ProposeNodes:
             "continued": _is_begun(services, state["candidate_id"], attempt + 1),
         }
 
+    def _reviewed_before(self, state: CandidateState) -> Program | None:
+        """The parent's program: it is one that the run starts from, or a review passed it."""
+        parent_id = state["parent_id"]
+        return self.services.program_of(parent_id) if parent_id else None
+
     def _make_plan(self, state: CandidateState) -> None:
         services, number = self.services, state["number"]
         if number <= len(services.baselines):
             hypothesis = "The program that this run starts from, measured as it is."
+            if len(services.baselines) > 1:
+                hypothesis = (
+                    f"Program {number} of the {len(services.baselines)} that this run starts "
+                    "from, measured as it is."
+                )
             self._record_plan(state, Plan(hypothesis, origin=Origin.SEED))
             return
         planner = services.team.planner
@@ -149,8 +170,74 @@ class ProposeNodes:
             imports=services.imports,
             seed=services.seed,
         )
+        if services.team.proposer in _READERS:
+            request = replace(
+                request,
+                measured=self._measured(state["parent_id"]),
+                past=self._past(state["candidate_id"]),
+            )
         with planner.turn():
             self._record_plan(state, planner.plan(request))
+
+    def _measured(self, parent_id: str) -> Measured:
+        services = self.services
+        score, champion = (
+            evaluated.score if evaluated else None
+            for evaluated in (
+                evaluation_of(services, name) if name else None
+                for name in (parent_id, services.champion.candidate_id)
+            )
+        )
+        anchors = {
+            event.curve.clip: event.curve
+            for _, event in services.journal.ledger.events(
+                services.run_id, kinds=kinds_of(AnchorReady)
+            )
+            if isinstance(event, AnchorReady) and event.primary
+        }
+        return measured_of(score, anchors, champion)
+
+    def _past(self, candidate_id: str) -> Past:
+        services = self.services
+        past = past_of(
+            services.run_state,
+            services.archive,
+            services.history_length,
+            candidate_id=candidate_id,
+        )
+        return replace(
+            past, earlier_runs=services.earlier_runs, last_adoption=self._last_adoption()
+        )
+
+    def _last_adoption(self) -> str:
+        """What the newest version changed in the one before it, as a difference."""
+        champions = self.services.champions
+        current = champions.current()
+        if current is None or current.version < 2:
+            return ""
+        before, after = (champions.program(n).text for n in (current.version - 1, current.version))
+        return "\n".join(
+            unified_diff(
+                before,
+                after,
+                from_label=f"v{current.version - 1}",
+                to_label=f"v{current.version}",
+                context_lines=1,
+            )
+        )
+
+    def _replies(self, candidate_id: str, attempt: int) -> tuple[EarlierReply, ...]:
+        """Return the coder's replies since the last one that yielded a program, oldest first."""
+        found: list[EarlierReply] = []
+        for number in range(attempt - 1, -1, -1):
+            if isinstance(self.services.journal.find(code_key(candidate_id, number)), CodeWritten):
+                break
+            called = self.services.journal.find(reply_key(candidate_id, ModelRole.CODER, number))
+            if isinstance(called, ModelCalled) and called.reply_sha256:
+                text = self.services.read_text(called.reply_sha256)
+                whole = called.outcome is not CallOutcome.TRUNCATED
+                found.append(EarlierReply(text, is_whole=whole))
+        return tuple(reversed(found))
 
     def _record_plan(self, state: CandidateState, plan: Plan) -> None:
         services = self.services
@@ -180,6 +267,8 @@ class ProposeNodes:
                 parent=parent_of(services, state["parent_id"]),
                 previous_program=self._program_before(state["candidate_id"], attempt),
                 feedback=self._feedback(state["candidate_id"], attempt),
+                replies=self._replies(state["candidate_id"], attempt),
+                champion=champion_summary(services.champion.facts),
             )
         )
 
@@ -197,6 +286,10 @@ class ProposeNodes:
         reviewed = self._review_of(candidate_id, attempt - 1)
         if failed.failure == FailureKind.REVIEW and reviewed is not None:
             return Feedback("review", failed.message, findings=reviewed.findings)
+        if failed.failure == FailureKind.NO_CODE:
+            return Feedback("no_code", failed.message, detail=failed.detail)
+        if failed.failure == FailureKind.DUPLICATE:
+            return Feedback("duplicate", failed.message)
         return Feedback("failure", f"{failed.failure}: {failed.message}", detail=failed.detail)
 
     def _review_of(self, candidate_id: str, attempt: int) -> Reviewed | None:

@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from agents.requests import HistoryItem
 from agents.team import Team
 from evocodec.champions.repository import ChampionRepository
 from evocodec.codec.program import Program
@@ -52,6 +53,10 @@ class Services:
     reference_lock: threading.Lock
     bounds: LoopBounds
     history_length: int
+    earlier_runs: tuple[HistoryItem, ...]
+    """The best of other runs of the workspace, for the planner."""
+    read_text: Callable[[str], str]
+    """Returns the text of a reply by its hash."""
     unsafe: bool
     library_codecs_allowed: bool
     imports: tuple[str, ...]

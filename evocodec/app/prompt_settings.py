@@ -2,6 +2,7 @@
 
 from agents.templates import Prompts
 from evocodec.app.engine import make_limits, make_policy
+from evocodec.app.stage_settings import thresholds
 from evocodec.config import Settings
 from evocodec.sandbox.policy import available_imports
 
@@ -14,4 +15,5 @@ def make_prompts(settings: Settings) -> Prompts:
         limits=make_limits(settings),
         policy=policy,
         screen_keep_below=settings.evaluation.screen_keep_below,
+        thresholds=thresholds(settings),
     )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from evocodec.app.background import InBackground
 from evocodec.app.clips import AnchoredClip, anchored_clips, require_clips
+from evocodec.app.earlier_runs import best_of_other_runs
 from evocodec.app.endpoint_check import ask_endpoints
 from evocodec.app.engine import engine_options, make_policy, require_floor, wants_vmaf
 from evocodec.app.held_out_clips import HeldOutMaterial, require_held_out
@@ -305,6 +306,8 @@ class Runner:
             reference_lock=threading.Lock(),
             bounds=bounds,
             history_length=settings.run.history,
+            earlier_runs=best_of_other_runs(self._stores.ledger, plan.run_id),
+            read_text=lambda sha256: self._stores.blobs.get(sha256).decode(),
             unsafe=settings.sandbox.unsafe,
             library_codecs_allowed=settings.sandbox.allow_library_codecs,
             imports=tuple(sorted(available_imports(make_policy(settings)))),

@@ -53,6 +53,8 @@ def judging_services(
         reference_lock=threading.Lock(),
         bounds=LoopBounds(0, 0),
         history_length=20,
+        earlier_runs=(),
+        read_text=lambda _sha256: "",
         unsafe=False,
         library_codecs_allowed=False,
         imports=(),

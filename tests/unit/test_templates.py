@@ -74,7 +74,7 @@ def test_a_missing_value_is_an_error() -> None:
 
 
 def test_dollar_signs_in_a_value_are_text() -> None:
-    prompt = default_prompts().render("coder", plan="$program $$ ${x}", program="PROGRAM")
+    prompt = default_prompts().render("reviewer", plan="$program $$ ${x}", program="PROGRAM")
     assert "$program $$ ${x}" in prompt.messages[1].content
 
 
