@@ -293,15 +293,15 @@ def test_calls_under_way_are_waited_for_before_a_budget_ends_a_run() -> None:
 
     # Each call may cost 0.1 dollars and costs 0.021: two fit at once, and five in all.
     with bench([answers, answers, "word " * 16], budget_usd=0.205, **PRICES) as (lab, _):
-        done: list[str] = []
+        spent_at_the_end: list[float] = []
 
         def work(number: int) -> None:
             for call in range(100):
                 try:
                     lab.chat(f"c{number}{call:03d}")
                 except BudgetExhausted:
+                    spent_at_the_end.append(sum(each.cost_usd for each in lab.calls))
                     return
-                done.append("call")
 
         threads = [threading.Thread(target=work, args=(n,)) for n in range(4)]
         for thread in threads:
@@ -310,7 +310,8 @@ def test_calls_under_way_are_waited_for_before_a_budget_ends_a_run() -> None:
             thread.join()
         spent = sum(call.cost_usd for call in lab.calls)
         outcomes = {call.outcome for call in lab.calls}
-    assert 0.105 < spent <= 0.205
+    assert len(spent_at_the_end) == 4
+    assert 0.105 < min(spent_at_the_end) <= spent <= 0.205
     assert outcomes == {CallOutcome.OK}
 
 
