@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from evocodec.app.model_talk import calls_of
 from evocodec.app.runs import perform_run
 from evocodec.cli.render.run_summary import EXIT_OF_OUTCOME
 from evocodec.domain.candidate import CandidateStatus
@@ -255,6 +256,13 @@ def test_a_coder_that_says_the_same_again_is_not_asked_a_third_time(tmp_path: Pa
         view, calls = run_with(endpoint, tmp_path / "w", candidates=2, run__max_repairs=5)
     assert view.candidates[1].status is CandidateStatus.TEST_FAILED
     assert [call.role for call in calls].count(ModelRole.CODER) == 2
+    with local_laboratory(tmp_path / "w") as lab:
+        told = calls_of(lab, view.run_id, "c0002")
+    planner, first, second = told
+    assert (planner.role, planner.reply) == (ModelRole.PLANNER, PLAN)
+    assert first.reply == second.reply == "Use wavelets."
+    assert "Neighbours are alike." in first.messages[1][1]
+    assert second.messages[2] == ("assistant", "Use wavelets.")
 
 
 def test_a_rate_limit_is_waited_out(tmp_path: Path) -> None:

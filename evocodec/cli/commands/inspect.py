@@ -4,6 +4,7 @@ import re
 import time
 from collections.abc import Iterator
 from contextlib import nullcontext
+from dataclasses import asdict
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -218,11 +219,18 @@ def show(
             metavar="WHAT", help="c0007, RUN/c0007, v2, current or RUN", autocompletion=references
         ),
     ],
+    prompts: Annotated[
+        bool, typer.Option("--prompts", help="what a model was asked for a candidate, and said")
+    ] = False,
 ) -> None:
     """Show everything about a candidate, version or run."""
     match = _CANDIDATE.fullmatch(ref)
+    if prompts and match is None:
+        raise UserError(f"--prompts is for one candidate, as c0007 or RUN/c0007, not for {ref!r}")
     with session.laboratory() as laboratory:
-        if match is not None:
+        if prompts:
+            _show_prompts(session, laboratory, ref)
+        elif match is not None:
             _show_candidate(session, laboratory, ref)
         elif _VERSION.fullmatch(ref):
             _show_version(session, laboratory, ref)
@@ -244,6 +252,27 @@ def _show_candidate(session: Session, laboratory: "Laboratory", ref: str) -> Non
     program = program_text(session)
     for block in candidate_page(candidate, run, record=path, program=program, pictures=pictures):
         session.show(block)
+
+
+def _show_prompts(session: Session, laboratory: "Laboratory", ref: str) -> None:
+    from evocodec.app.model_talk import calls_of
+
+    candidate, run = laboratory.resolver.excerpt(ref)
+    calls = calls_of(laboratory, run.run_id, candidate.candidate_id)
+    if session.json:
+        session.emit_pretty({"calls": [asdict(call) for call in calls]})
+        return
+    if not calls:
+        session.show(f"no model was asked for {candidate.candidate_id}")
+    for call in calls:
+        tokens = f"{call.prompt_tokens:,} tokens in, {call.completion_tokens:,} out"
+        title = f"=== {call.role} {call.attempt}, {call.model}: {call.outcome}, {tokens}"
+        parts = [title]
+        for role, content in call.messages:
+            parts += [f"--- {role}", content.rstrip("\n")]
+        parts += ["--- reply", call.reply.rstrip("\n") or "(none)", ""]
+        # As it is, whatever the width of the terminal: a line that is cut off says something else.
+        print(sanitize("\n".join(parts), lines=True))
 
 
 def _show_version(session: Session, laboratory: "Laboratory", ref: str) -> None:
