@@ -20,6 +20,7 @@ from evocodec.video.declared import Probe
 from evocodec.video.ffmpeg import Decoding, decoding
 from evocodec.video.frame_store import collect, find_frames
 from evocodec.video.frame_times import Timing, measured_rate
+from evocodec.video.pictures import DEFAULT_FPS
 from evocodec.video.sources import LocalVideo, opened
 from evocodec.video.y4m import MAX_SIDE, pack_frame
 
@@ -273,7 +274,10 @@ def _timing(source: ClipSource, video: LocalVideo, decoder: Decoding) -> Timing:
         # How long a part lasts is not known from the whole, nor from a file with sound.
         whole = source.frames is None and not source.start_frame and not video.declared.sound
         duration = video.declared.duration if whole else None
-        timing = measured_rate(decoder.outcome.times, decoder.fps, duration=duration)
+        # Where frames have no times to compare, ffmpeg offers the container's clock as a rate.
+        absurd = decoder.fps > MAX_FPS
+        nominal = (video.declared.fps or DEFAULT_FPS) if absurd else decoder.fps
+        timing = measured_rate(decoder.outcome.times, nominal, duration=duration)
     if not 0 < timing.fps <= MAX_FPS:
         raise SourceError(
             f"{source.path}: its rate of {float(timing.fps):g} frames/s is beyond {MAX_FPS}; write "

@@ -22,12 +22,15 @@ from evocodec.video.ffmpeg_messages import cause
 from evocodec.video.sources import LocalVideo
 from evocodec.video.y4m import pack_frame
 
+_TRIES = 3
 _REORDERED = 16  # the most pictures that H.264 and HEVC may hold back
 # What decoders say of pictures before the first keyframe, none of which they show.
 _BEGINS_INSIDE = re.compile(
     "non-existing [SP]PS|no frame!|decode_slice_header error|PPS id out of range|"
     "[VSP]PS (id )?\\d+ |Error parsing NAL unit|sps_id out of range"
 )
+# Speakers that read and split packets, ahead of the decoder.
+_READERS = re.compile(r"\[(in#|ivf|obu|av1_frame)")
 _WHOLE = frozenset(("rawvideo", "wrapped_avframe"))
 
 
@@ -57,12 +60,26 @@ def require_sound(
         return
     diagnosis = _diagnose(video)
     if source.frames is not None:
-        if source.start_frame + source.frames <= diagnosis.clean:
+        if outcome.complaint and outcome.clean >= source.frames:
+            return
+        if _reaches(video, diagnosis, source.start_frame + source.frames):
             return
         if source.start_frame and _agrees_behind(video, filters, outcome):
             return
+    diagnosis = min(diagnosis, _diagnose(video), key=lambda found: found.clean)
     what = diagnosis.complaint or outcome.complaint or video.truncated
     _refuse(source, what, diagnosis.clean)
+
+
+def _reaches(video: LocalVideo, diagnosis: _Diagnosis, end: int) -> bool:
+    """Whether frames before ``end`` are whole by any of some diagnoses.
+
+    Each is right in what it calls whole; a parser's complaint may come some frames early.
+    """
+    tries = 1
+    while end > diagnosis.clean and tries < _TRIES:
+        diagnosis, tries = _diagnose(video), tries + 1
+    return end <= diagnosis.clean
 
 
 def _refuse(source: ClipSource, complaint: str, clean: int) -> NoReturn:
@@ -87,6 +104,7 @@ class _Reading:
         self.frames = 0
         self._started = False
         self._early = self._inside = ""
+        self._reading: _Diagnosis | None = None
         self._shown: list[int] = []  # presentation times
         self._reached: int | None = None  # the last packet's decoding time
         self._timed = True
@@ -106,11 +124,19 @@ class _Reading:
         if not self.frames and _BEGINS_INSIDE.match(complaint):
             self._inside = complaint
         elif complaint and self._started:
-            return _Diagnosis(self.read if re.match(r"\[in#", text) else self.frames, complaint)
+            if not _READERS.match(text):
+                return _Diagnosis(self.frames, complaint)
+            # What was read before is decoded yet, and may hold less than it seems.
+            self._reading = self._reading or _Diagnosis(self.read, complaint)
         elif not self._started:
             # A decoder that only looked at the first packets repeats what concerns them.
             self._early = self._early or complaint
         return None
+
+    def earliest(self, found: _Diagnosis) -> _Diagnosis:
+        """Return the diagnosis that leaves fewer frames: this one, or what a reader said before."""
+        before = self._reading
+        return before if before is not None and before.clean < found.clean else found
 
     @property
     def read(self) -> int:
@@ -125,8 +151,10 @@ class _Reading:
 
     def end(self, truncated: str) -> _Diagnosis:
         """Return the diagnosis when nothing was complained of while packets were read."""
+        if self._reading is not None:
+            return _Diagnosis(min(self._reading.clean, self.frames), self._reading.complaint)
         if truncated:
-            return _Diagnosis(self.read, truncated)
+            return _Diagnosis(min(self.read, self.frames), truncated)
         if self._inside:
             return _Diagnosis(self.frames, f"it begins inside a group of pictures: {self._inside}")
         return _Diagnosis(0 if self._early else self.frames, self._early)
@@ -156,7 +184,7 @@ def _diagnose(video: LocalVideo) -> _Diagnosis:
                 for line in process.stderr or ():
                     found = reading.line(line)
                     if found is not None:
-                        return found
+                        return reading.earliest(found)
             finally:
                 process.kill()
     if video.declared.codec in _WHOLE:  # the reader hands on whole frames alone

@@ -108,7 +108,7 @@ def parse_video_line(line: str) -> Probe:
     match = re.match(r"\s*(\w+)(?:\((.*)\))?\s*$", fields[1] if len(fields) > 1 else "")
     size = re.search(r", (\d+)x(\d+)", line)
     if match is None or match[1] == "none" or size is None:
-        raise SourceError(f"the video stream has no size or pixel format to decode: {line}")
+        raise SourceError("the video stream has no size or pixel format to decode")
     notes = [note.strip() for note in (match[2] or "").split(",")]
     colour_range = next((note for note in notes if note in ("tv", "pc")), "")
     if match[1].startswith("yuvj"):

@@ -97,7 +97,12 @@ def probe(path: str) -> Probe:
             pass_fds=source.descriptors,
         )
     report = done.stderr.decode("utf-8", "replace")
-    declared = parse_report(report)
+    try:
+        declared = parse_report(report)
+    except SourceError as error:
+        raise SourceError(
+            f"{path}: {error}: {cause(report)}; it is damaged or cut off: get a whole copy"
+        ) from error
     if declared is not None:
         return declared
     if "Stream #" in report:

@@ -24,11 +24,12 @@ _CONSEQUENCES = (
     "Input #",
     "Could not open encoder",
 )
-# Complaints about streams that are not read, which are no damage.
+# Complaints about streams that are not read, or about times: no damage to pictures.
 _HARMLESS = (
     "Could not find codec parameters for stream",
     "Consider increasing the value for the 'analyzeduration'",
     "Unsupported codec with id",
+    "Application provided invalid, non monotonically",
     "Failed to open codec in avformat_find_stream_info",
 )
 

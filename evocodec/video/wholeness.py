@@ -20,7 +20,10 @@ _BOXES = frozenset(
     (b"ftyp", b"moov", b"mdat", b"moof", b"styp", b"free", b"skip", b"wide", b"sidx", b"mfra")
 )
 ENDLESS = frozenset(
-    ("h264", "hevc", "vvc", "mpegvideo", "m4v", "h261", "h263", "mjpeg", "obu", "mpegts")
+    (
+        *("h264", "hevc", "vvc", "mpegvideo", "m4v", "h261", "h263", "mjpeg", "obu", "dirac"),
+        *("mpegts", "mpeg", "flv", "nut", "asf", "rm", "gxf", "wtv"),
+    )
 )
 """ffmpeg's names of formats that do not say where they end."""
 
