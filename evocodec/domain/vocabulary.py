@@ -172,3 +172,17 @@ class Layer(StrEnum):
     PATH_LOCK = "path_lock"
     READ_ONLY_FILES = "read_only_files"
     BUBBLEWRAP = "bubblewrap"
+
+
+class AttackOutcome(StrEnum):
+    """Outcome of an attack.
+
+    ``unclear``: the attack did not run as intended. It proves nothing, and counts as a failure of
+    the suite. ``documented``: the attack succeeded, but it is known and documented to need a layer
+    that this machine lacks.
+    """
+
+    HELD = "held"
+    BROKEN = "BROKEN"
+    UNCLEAR = "unclear"
+    DOCUMENTED = "documented"

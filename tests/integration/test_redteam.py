@@ -13,12 +13,12 @@ import pytest
 from typer.testing import CliRunner
 
 from evocodec.cli.main import application
-from evocodec.domain.vocabulary import Layer
+from evocodec.domain.vocabulary import AttackOutcome, Layer
 from evocodec.sandbox import conformance
 from evocodec.sandbox.forkserver import DEFAULT_PRELOAD, ForkServerLauncher
 from evocodec.sandbox.policy import Mode
 from evocodec.sandbox.providers import make_launcher
-from evocodec.sandbox.redteam.attack import HIDING_LAYERS, AttackOutcome
+from evocodec.sandbox.redteam.attack import HIDING_LAYERS
 from evocodec.sandbox.redteam.attacks import ALL_ATTACKS, select_attacks
 from evocodec.sandbox.redteam.runner import run_attacks
 from tests.support.default_options import default_policy

@@ -9,10 +9,9 @@ import pytest
 from typer.testing import CliRunner
 
 from evocodec.cli.main import application
-from evocodec.domain.vocabulary import Layer
+from evocodec.domain.vocabulary import AttackOutcome, Layer
 from evocodec.sandbox.forkserver import ForkServerLauncher
 from evocodec.sandbox.policy import Mode
-from evocodec.sandbox.redteam.attack import AttackOutcome
 from evocodec.sandbox.redteam.capacity import measure
 from evocodec.sandbox.redteam.capacity_channels import CHANNELS, select_channels
 from tests.support.default_options import default_policy

@@ -13,10 +13,10 @@ import pytest
 
 from evocodec.domain.errors import CandidateFailure
 from evocodec.domain.video import Frame, StreamInfo
+from evocodec.domain.vocabulary import AttackOutcome
 from evocodec.guest.codec_removal import exclude
 from evocodec.sandbox.forkserver import ForkServerLauncher
 from evocodec.sandbox.policy import DEFAULT_IMPORTS, Mode
-from evocodec.sandbox.redteam.attack import AttackOutcome
 from evocodec.sandbox.redteam.attacks import select_attacks
 from evocodec.sandbox.redteam.runner import run_attacks
 from tests.support.default_options import default_limits, default_policy

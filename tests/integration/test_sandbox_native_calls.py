@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from evocodec.domain.video import Frame, StreamInfo
+from evocodec.domain.vocabulary import AttackOutcome
 from evocodec.sandbox.forkserver import ForkServerLauncher
 from evocodec.sandbox.policy import DEFAULT_IMPORTS, Mode, Policy
-from evocodec.sandbox.redteam.attack import Attack, AttackFinding, AttackOutcome
+from evocodec.sandbox.redteam.attack import Attack, AttackFinding
 from evocodec.sandbox.redteam.attacks import select_attacks
 from evocodec.sandbox.redteam.runner import run_attacks
 from tests.support.default_options import default_limits, default_policy

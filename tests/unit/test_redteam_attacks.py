@@ -13,13 +13,13 @@ from evocodec.cli.main import application
 from evocodec.domain.candidate import Review
 from evocodec.domain.errors import CandidateFailure, FailureKind, UserError
 from evocodec.domain.video import Frame
+from evocodec.domain.vocabulary import AttackOutcome
 from evocodec.sandbox.launcher import IsolationReport
 from evocodec.sandbox.redteam import checks
 from evocodec.sandbox.redteam.attack import (
     SMALL_LIMITS,
     STREAM,
     AttackObservation,
-    AttackOutcome,
     JobResult,
     Theme,
 )

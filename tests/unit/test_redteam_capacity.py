@@ -5,7 +5,7 @@ import math
 import pytest
 
 from evocodec.domain.errors import UserError
-from evocodec.sandbox.redteam.attack import AttackOutcome
+from evocodec.domain.vocabulary import AttackOutcome
 from evocodec.sandbox.redteam.attacks import select_attacks
 from evocodec.sandbox.redteam.capacity import Capacity, Channel, ChannelResult, error_interval
 from evocodec.sandbox.redteam.capacity_channels import CHANNELS, select_channels

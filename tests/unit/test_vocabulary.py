@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import fields, is_dataclass
 from enum import StrEnum
 from functools import cache
+from itertools import chain
 from typing import Any, get_args, get_type_hints
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from evocodec.app.engine import make_policy
 from evocodec.cli.render.run_summary import EXIT_OF_OUTCOME, HEADLINES
 from evocodec.config import load_settings
+from evocodec.domain import candidate, errors, results, vocabulary
 from evocodec.domain.candidate import Origin
 from evocodec.domain.errors import ConfigError
 from evocodec.domain.events import Event
@@ -101,6 +103,58 @@ def test_no_part_spells_a_word_of_a_vocabulary_out() -> None:
         name_of(path): lines for path in product_files() if (lines := spelt_words(nodes_of(path)))
     }
     assert found.keys() - WORDS_OF_OTHERS.keys() == set(), found
+
+
+def vocabularies() -> dict[str, frozenset[str]]:
+    """Every vocabulary of the domain, by its name."""
+    held = (vars(module).items() for module in (vocabulary, candidate, errors, results))
+    return {
+        name: frozenset(member.value for member in found)
+        for name, found in chain.from_iterable(held)
+        if isinstance(found, type) and issubclass(found, StrEnum) and found is not StrEnum
+    }
+
+
+def copied_lists(nodes: Iterable[ast.AST]) -> list[int]:
+    """Lines that list two words or more of one vocabulary, and nothing else, as texts."""
+    lines = []
+    for node in nodes:
+        if isinstance(node, ast.Dict):
+            parts: list[ast.expr | None] = list(node.keys)
+        elif isinstance(node, ast.Tuple | ast.List | ast.Set):
+            parts = list(node.elts)
+        else:
+            continue
+        words = {p.value for p in parts if isinstance(p, ast.Constant) and isinstance(p.value, str)}
+        whole = len(words) == len(parts) >= 2
+        if whole and any(words <= known for known in vocabularies().values()):
+            lines.append(node.lineno)
+    return lines
+
+
+def test_the_scan_sees_a_list_that_copies_a_vocabulary() -> None:
+    def found(text: str) -> list[int]:
+        return copied_lists(ast.walk(ast.parse(text)))
+
+    assert found('for name in ("adopted", "rejected", "test_failed"): pass') == [1]
+    assert found('STYLES = {"held": "green", "BROKEN": "red"}') == [1]
+    assert found('("adopted", "and more")') == []
+    assert found("(CandidateStatus.ADOPTED, CandidateStatus.REJECTED)") == []
+
+
+LISTS_OF_OTHERS = {
+    "evocodec/config_sections.py": "values of a setting, which pydantic wants as literals",
+    "evocodec/guest/job.py": "kinds that a job may report; FailureKind reads them",
+    "evocodec/metrics/vmaf.py": "what libvmaf calls its models",
+    "evocodec/search/archive.py": "two ways to choose a parent",
+}
+
+
+def test_no_part_copies_a_vocabulary_as_a_list_of_texts() -> None:
+    found = {
+        name_of(path): lines for path in product_files() if (lines := copied_lists(nodes_of(path)))
+    }
+    assert found.keys() - LISTS_OF_OTHERS.keys() == set(), found
 
 
 @cache

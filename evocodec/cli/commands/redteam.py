@@ -15,6 +15,7 @@ from evocodec.cli.render.tables import add, facts, make_table, spaced
 from evocodec.cli.render.text import sanitize, shorten
 from evocodec.cli.session import Session
 from evocodec.domain.errors import UserError
+from evocodec.domain.vocabulary import AttackOutcome
 from evocodec.formatting import plural
 from evocodec.sandbox.policy import LIBRARY_IMPORTS, Mode
 
@@ -23,7 +24,12 @@ if TYPE_CHECKING:
     from evocodec.sandbox.redteam.capacity import Capacity, Channel, ChannelResult
     from evocodec.sandbox.redteam.report import AttackResult, RedTeamReport
 
-STYLES = {"held": "green", "BROKEN": "bold red", "unclear": "bold yellow", "documented": "yellow"}
+STYLES = {
+    AttackOutcome.HELD: "green",
+    AttackOutcome.BROKEN: "bold red",
+    AttackOutcome.UNCLEAR: "bold yellow",
+    AttackOutcome.DOCUMENTED: "yellow",
+}
 
 
 def register(app: typer.Typer) -> None:
@@ -136,7 +142,7 @@ def show_report(session: Session, report: "RedTeamReport") -> None:
             )
         session.show(spaced(table))
     for row in report.results:
-        if row.finding.verdict != "held":
+        if row.finding.verdict is not AttackOutcome.HELD:
             show_trouble(session, row)
     if report.channels:
         show_channels(session, report.channels)
@@ -200,7 +206,9 @@ def show_summary(session: Session, report: "RedTeamReport") -> None:
     counts = [(count, name) for name in STYLES if (count := report.count_of(name))]
     message = ", ".join(f"{count} {name}" for count, name in counts)
     if report.channels:
-        open_ones = [row.channel.name for row in report.channels if row.verdict != "held"]
+        open_ones = [
+            row.channel.name for row in report.channels if row.verdict is not AttackOutcome.HELD
+        ]
         message += f"{', ' if message else ''}{plural(len(report.channels), 'channel')} measured"
         message += f" (open: {', '.join(open_ones)})" if open_ones else ""
     session.show(Text(f"\n{message}", style="bold green" if report.ok else "bold red"))

@@ -7,8 +7,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from evocodec.cli.display.lines import LineStyle, describe
+from evocodec.cli.display.lines import STATUS_WORDS, LineStyle, describe
 from evocodec.cli.render.text import sanitize, shorten, sparkline, versus_hevc
+from evocodec.domain.candidate import CandidateStatus
 from evocodec.domain.events import Event
 from evocodec.domain.results import HEVC_BITRATE_MBPS
 from evocodec.domain.vocabulary import Proposer, RunPhase
@@ -63,12 +64,10 @@ def proposer_text(run: RunView) -> str:
 
 def count_lines(run: RunView) -> Iterator[str]:
     """Return outcomes, tasks and retries in one line, and what a model used in another."""
-    counts = {name: run.counts.get(name, 0) for name in ("adopted", "rejected", "test_failed")}
-    parts = [
-        f"{sum(counts.values())} done: {counts['adopted']} adopted, "
-        f"{counts['rejected']} rejected, {counts['test_failed']} failed",
-        plural(run.points, "task"),
-    ]
+    ended = [status for status in CandidateStatus if status is not CandidateStatus.RUNNING]
+    counts = [(run.counts.get(status, 0), STATUS_WORDS[status][0]) for status in ended]
+    named = ", ".join(f"{count} {word}" for count, word in counts)
+    parts = [f"{sum(count for count, _ in counts)} done: {named}", plural(run.points, "task")]
     if run.retries:
         parts.append("1 retry" if run.retries == 1 else f"{run.retries} retries")
     yield " · ".join(parts)

@@ -9,7 +9,7 @@ from typing import Literal
 from evocodec.domain.candidate import Review
 from evocodec.domain.errors import CandidateFailure
 from evocodec.domain.video import Frame, StreamInfo
-from evocodec.domain.vocabulary import Layer
+from evocodec.domain.vocabulary import AttackOutcome, Layer
 from evocodec.sandbox.launcher import IsolationReport
 from evocodec.sandbox.policy import MEBIBYTE, Limits
 
@@ -49,20 +49,6 @@ class Theme(StrEnum):
     PERSISTENCE = "persistence"
     INTROSPECTION = "introspection"
     CHEATING = "cheating"
-
-
-class AttackOutcome(StrEnum):
-    """Outcome of an attack.
-
-    ``unclear``: the attack did not run as intended. It proves nothing, and counts as a failure of
-    the suite. ``documented``: the attack succeeded, but it is known and documented to need a layer
-    that this machine lacks.
-    """
-
-    HELD = "held"
-    BROKEN = "BROKEN"
-    UNCLEAR = "unclear"
-    DOCUMENTED = "documented"
 
 
 @dataclass(frozen=True, slots=True)

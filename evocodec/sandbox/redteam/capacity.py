@@ -18,10 +18,11 @@ import numpy as np
 
 from evocodec.domain.errors import CandidateFailure
 from evocodec.domain.video import Frame, StreamInfo
+from evocodec.domain.vocabulary import AttackOutcome
 from evocodec.sandbox.launcher import Launcher
 from evocodec.sandbox.page_cache import drop_page_cache
 from evocodec.sandbox.policy import DEFAULT_IMPORTS
-from evocodec.sandbox.redteam.attack import SMALL_LIMITS, AttackOutcome
+from evocodec.sandbox.redteam.attack import SMALL_LIMITS
 
 _STREAM = StreamInfo(64, 48, Fraction(30), 1)
 _SHOWN_COVERAGE = 0.95

@@ -13,7 +13,7 @@ import numpy as np
 from evocodec.codec.container import EvcHeader, write_evc
 from evocodec.domain.errors import FailureKind
 from evocodec.domain.video import Frame
-from evocodec.domain.vocabulary import Layer
+from evocodec.domain.vocabulary import AttackOutcome, Layer
 from evocodec.metrics.meter import measure_quality
 from evocodec.sandbox.launcher import IsolationReport
 from evocodec.sandbox.redteam.attack import (
@@ -22,7 +22,6 @@ from evocodec.sandbox.redteam.attack import (
     AttackCheck,
     AttackFinding,
     AttackObservation,
-    AttackOutcome,
     JobResult,
 )
 

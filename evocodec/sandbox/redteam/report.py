@@ -4,8 +4,9 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from evocodec.domain.vocabulary import AttackOutcome
 from evocodec.sandbox.launcher import IsolationReport
-from evocodec.sandbox.redteam.attack import Attack, AttackFinding, AttackOutcome
+from evocodec.sandbox.redteam.attack import Attack, AttackFinding
 from evocodec.sandbox.redteam.capacity import Channel, ChannelResult
 
 
@@ -40,7 +41,7 @@ class RedTeamReport:
         broken = AttackOutcome.BROKEN
         return not self.failed and all(one.verdict is not broken for one in self.channels)
 
-    def count_of(self, verdict: str) -> int:
+    def count_of(self, verdict: AttackOutcome) -> int:
         """Return the number of attacks with this outcome."""
         return sum(result.finding.verdict == verdict for result in self.results)
 

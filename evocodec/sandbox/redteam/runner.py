@@ -14,6 +14,7 @@ import numpy as np
 from evocodec.codec.program import Program
 from evocodec.domain.errors import CandidateFailure, InfrastructureFailure
 from evocodec.domain.video import Frame
+from evocodec.domain.vocabulary import AttackOutcome
 from evocodec.sandbox.conformance import check_determinism
 from evocodec.sandbox.launcher import IsolationReport, Launcher
 from evocodec.sandbox.policy import Policy
@@ -22,7 +23,6 @@ from evocodec.sandbox.redteam.attack import (
     Attack,
     AttackFinding,
     AttackObservation,
-    AttackOutcome,
     JobResult,
     Operation,
 )

@@ -2,12 +2,12 @@
 
 from functools import partial
 
+from evocodec.domain.vocabulary import AttackOutcome
 from evocodec.sandbox.policy import MEBIBYTE
 from evocodec.sandbox.redteam.attack import (
     Attack,
     AttackFinding,
     AttackObservation,
-    AttackOutcome,
     Theme,
 )
 from evocodec.sandbox.redteam.checks import (
