@@ -249,7 +249,8 @@ def _refuse_later_changes(
         part = closed(block.body)
         if not block.closed and block.body.strip():
             raise _no_code("The reply ends within another block, after a whole program.")
-        if defined(part) is None and _DEFINITION.search(block.body):
+        named = block.info.strip().lower().startswith("py")
+        if defined(part) is None and (named or _DEFINITION.search(block.body)):
             raise _explain(block.body)
         if is_elided(part, base):
             continue
@@ -260,6 +261,12 @@ def _refuse_later_changes(
                 f"A block after the whole program changes {', '.join(changed[:_MOST_SHOWN])} "
                 "again: it is not clear which one is meant. Send one whole program."
             )
+    again = {name for block in later for name in _DEFINITION.findall(block.body)}
+    if any(form <= again for form in FORMS):
+        raise _no_code(
+            "The reply has a whole program and then another one in parts: it is not clear which "
+            "one is meant. Send one whole program."
+        )
 
 
 def _definitions(program: Program) -> dict[str, str]:

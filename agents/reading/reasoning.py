@@ -70,7 +70,10 @@ def answer_in(reply: str, protected: Sequence[Span] = ()) -> AnswerText:
     text, beyond = _own_turn(reply, protected)
     final = _last(_FINAL_CHANNEL, text, protected)
     if final is not None:
-        text, beyond = _own_turn(text[final.end() :], ())
+        # Spans are of the reply, and what was cut from its beginning moves them.
+        shift = reply.find(text) + final.end()
+        moved = [(first - shift, last - shift) for first, last in protected if last > shift]
+        text, beyond = _own_turn(text[final.end() :], moved)
         return AnswerText(_unwrapped(text), True, beyond=beyond)
     if _last(_CHANNEL, text, protected) is not None:
         return AnswerText("", reasoned=True)

@@ -48,6 +48,15 @@ def test_a_draft_in_any_form_of_reasoning_does_not_count(reasoning: str) -> None
     assert found.how == "the whole file, after its reasoning"
 
 
+def test_a_token_of_the_chat_format_within_a_diff_is_a_line_of_the_program() -> None:
+    base = PROGRAM.replace("STEP = 8", "STEP = 8\nEND = 'end'")
+    diff = "@@ -4 +4 @@\n STEP = 8\n-END = 'end'\n+END = '<|im_end|> '\n"
+    channel = (
+        "<|channel|>analysis<|message|>Hm.<|end|><|start|>assistant<|channel|>final<|message|>"
+    )
+    assert read(f"{channel}\n{diff}", base) == base.replace("'end'", "'<|im_end|> '")
+
+
 @pytest.mark.parametrize(
     "reply",
     [
@@ -180,6 +189,13 @@ def test_an_edit_that_the_program_has_already_is_noted_and_not_missed() -> None:
     ("reply", "message"),
     [
         (f"{FENCED}\nOops:\n```python\nSTEP = 4\n```", "changes STEP again"),
+        (f"{FENCED}\nBetter:\n```python\nNAME = “fine\n```", "does not parse"),
+        (
+            f"{FENCED_DRAFT}\nBetter:\n```python\n"
+            + PROGRAM.replace("\n\n\ndef d", "\n```\nand\n```python\ndef d")
+            + "```",
+            "in parts",
+        ),
         (FENCED + "\n" + edit("STEP = 8\n", "STEP = 4\n"), "edits after it"),
         (f"{FENCED}\nBetter:\n```python\n{DRAFT[:200]}", "ends within another block"),
         (f"```python\n{PROGRAM.replace('STEP = 8', '# ... rest unchanged ...')}```", "abbreviated"),
