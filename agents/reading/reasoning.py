@@ -73,7 +73,8 @@ def answer_in(reply: str, protected: Sequence[Span] = ()) -> AnswerText:
         # Spans are of the reply, and what was cut from its beginning moves them.
         shift = reply.find(text) + final.end()
         moved = [(first - shift, last - shift) for first, last in protected if last > shift]
-        text, beyond = _own_turn(text[final.end() :], moved)
+        text, more = _own_turn(text[final.end() :], moved)
+        beyond = more or beyond
         return AnswerText(_unwrapped(text), True, beyond=beyond)
     if _last(_CHANNEL, text, protected) is not None:
         return AnswerText("", reasoned=True)

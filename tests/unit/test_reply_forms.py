@@ -191,7 +191,7 @@ def test_an_edit_that_the_program_has_already_is_noted_and_not_missed() -> None:
         (f"{FENCED}\nOops:\n```python\nSTEP = 4\n```", "changes STEP again"),
         (f"{FENCED}\nBetter:\n```python\nNAME = “fine\n```", "does not parse"),
         (
-            f"{FENCED_DRAFT}\nBetter:\n```python\n"
+            f"{FENCED}\nBetter:\n```python\n"
             + PROGRAM.replace("\n\n\ndef d", "\n```\nand\n```python\ndef d")
             + "```",
             "in parts",
@@ -206,6 +206,10 @@ def test_an_edit_that_the_program_has_already_is_noted_and_not_missed() -> None:
         (edit("STEP = 8\n=======\nx\n", "STEP = 4\n"), "several lines of ======="),
         ("```diff\n@@ -1 +1 @@\n+STEP = 4\n```", "where it belongs"),
         (f"{FENCED}<|im_end|>\n{FENCED_DRAFT}", "after the end of its turn"),
+        (
+            f"<|channel|>final<|message|>{FENCED_DRAFT}\nx<|im_end|>\n{FENCED}",
+            "after the end of its turn",
+        ),
     ],
 )
 def test_what_can_be_read_in_two_ways_is_refused(reply: str, message: str) -> None:
