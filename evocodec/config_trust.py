@@ -61,7 +61,7 @@ def user_folder() -> Path:
     """Return the folder of the user's own configuration; it need not exist."""
     configured = os.environ.get("XDG_CONFIG_HOME", "")
     # The XDG specification: a relative path is ignored. It would lie in the current folder.
-    base = Path(configured) if os.path.isabs(configured) else Path("~/.config").expanduser()
+    base = Path(configured) if os.path.isabs(configured) else Path(os.path.expanduser("~/.config"))
     return base / "evocodec"
 
 

@@ -4,14 +4,26 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from itertools import count
+from pathlib import Path
 
-from evocodec.domain.errors import InfrastructureFailure, SourceError
+from evocodec.domain.errors import ConfigError, InfrastructureFailure, SourceError
 from evocodec.output_file import OutputFile
+from evocodec.regular_files import SETTINGS_BYTES, read_regular
 from evocodec.video.clip_cache import clip_cache
 from evocodec.video.clip_facts import activity, contact_sheet, declared
 from evocodec.video.clip_spec import ClipSource, format_clip, parse_clip
 from evocodec.video.clips import Clip, decode_afresh, default_clips, load_clip
-from evocodec.video.test_sets import BUILT_IN, ClipSets, Entry, check_name, current_test_sets
+from evocodec.video.test_sets import (
+    BUILT_IN,
+    ClipSets,
+    Entry,
+    check_name,
+    current_test_sets,
+    is_table_of,
+    known_as,
+    test_sets_path,
+)
 
 
 class State(StrEnum):
@@ -77,10 +89,50 @@ def add_clip(
 def remove_clips(ref: str) -> tuple[Entry, ...]:
     """Take ``@SET`` or ``@SET/NAME`` out of the catalogue; the videos stay."""
     with clip_cache().exclusively("clips.lock"):
-        test_sets = current_test_sets()
-        gone = test_sets.of(ref.removeprefix("@"))
-        test_sets.without(ref.removeprefix("@")).write()
+        # Of a damaged file too, if what is left can be read.
+        test_sets, broken = ClipSets.readable(test_sets_path())
+        wanted = ref.removeprefix("@")
+        left = tuple(table for table in broken if not is_table_of(table, wanted))
+        if left:
+            current_test_sets()  # says what is wrong, and how to repair it
+        if len(left) < len(broken) and not any(wanted in known_as(e) for e in test_sets.entries):
+            test_sets.write()
+            return ()
+        gone = test_sets.of(wanted)
+        test_sets.without(wanted).write()
     return gone
+
+
+@dataclass(frozen=True, slots=True)
+class Repair:
+    """What was kept of a damaged file, how many tables were not, and where the old file is."""
+
+    kept: tuple[Entry, ...]
+    dropped: int
+    copy: Path | None
+
+
+def repair_clips() -> Repair:
+    """Write the catalogue anew with what can be read of it; the old file is kept beside it."""
+    with clip_cache().exclusively("clips.lock"):
+        path = test_sets_path()
+        if not path.exists():
+            return Repair((), 0, None)
+        test_sets, broken = ClipSets.readable(path)
+        if not broken:
+            return Repair(test_sets.entries, 0, None)
+        copy = next(
+            place
+            for number in count(1)
+            if not (place := path.with_name(f"{path.name}.broken-{number}")).exists()
+        )
+        try:
+            copy.write_bytes(read_regular(path, SETTINGS_BYTES))
+        except OSError as error:
+            message = f"cannot keep the old file as {copy}: {error.strerror}; nothing was changed"
+            raise ConfigError(message) from error
+        test_sets.write()
+    return Repair(test_sets.entries, len(broken), copy)
 
 
 def verify_clips(refs: Sequence[str]) -> Iterator[Verification]:

@@ -9,6 +9,7 @@ from evocodec.app.resolver import Resolver
 from evocodec.app.stores import open_stores
 from evocodec.app.workspace import Workspace
 from evocodec.config import Settings
+from evocodec.input_file import user_path
 from evocodec.store.blobs import BlobStore
 from evocodec.store.ledger import Ledger
 from evocodec.store.records import RecordStore
@@ -82,4 +83,4 @@ class Laboratory:
     def champions_path(self) -> Path:
         """The folder of that repository."""
         configured = self.settings.champions.path
-        return Path(configured).expanduser() if configured else self.workspace.champions
+        return user_path(configured) if configured else self.workspace.champions

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from evocodec.config import Settings, bytes_of_mib
 from evocodec.domain.errors import UserError
+from evocodec.input_file import user_path
 from evocodec.video.data_options import DataOptions
 
 
@@ -18,7 +19,7 @@ class Workspace:
     @classmethod
     def of(cls, settings: Settings) -> "Workspace":
         """The workspace that the settings name, as an absolute path."""
-        return cls(Path(os.path.abspath(settings.workspace.expanduser())))
+        return cls(Path(os.path.abspath(user_path(str(settings.workspace)))))
 
     @property
     def ledger(self) -> Path:

@@ -3,12 +3,12 @@
 import hashlib
 import re
 from dataclasses import dataclass
-from pathlib import Path
 
 from evocodec.champions.messages import Version
 from evocodec.champions.repository import ChampionRepository
 from evocodec.codec.program import Program
 from evocodec.domain.errors import UserError
+from evocodec.input_file import user_path
 from evocodec.regular_files import read_regular
 
 CURRENT = "current"
@@ -80,7 +80,7 @@ def _published(champions: ChampionRepository, version: Version) -> Published:
 
 
 def _file(text: str) -> Published:
-    path = Path(text).expanduser()
+    path = user_path(text)
     try:
         data = read_regular(path, _MAX_PROGRAM_BYTES)
         program = data.decode("utf-8")

@@ -35,6 +35,7 @@ from evocodec.champions.messages import (
 )
 from evocodec.codec.program import Program
 from evocodec.domain.errors import InfrastructureFailure, UserError
+from evocodec.input_file import user_path
 
 DEFAULT_AUTHOR = "Evocodec <evocodec@localhost>"
 
@@ -336,7 +337,7 @@ def _absolute_remote(remote: str) -> str:
     """Return a path as an absolute path, because git runs in another folder; URLs stay."""
     head, colon, _ = remote.partition(":")
     is_url = "://" in remote or (colon and "/" not in head and not Path(remote).exists())
-    return remote if is_url else str(Path(remote).expanduser().absolute())
+    return remote if is_url else str(user_path(remote).absolute())
 
 
 def _first_complaint(errors: str) -> str:

@@ -176,7 +176,7 @@ def _contexts(config: Any, path_list: str) -> list[str]:
 def _config_paths() -> list[str]:
     named = os.environ.get("KUBECONFIG", "")
     return [part for part in named.split(os.pathsep) if part] or [
-        str(Path("~/.kube/config").expanduser())
+        os.path.expanduser("~/.kube/config")
     ]
 
 

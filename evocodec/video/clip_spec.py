@@ -1,14 +1,24 @@
-"""Clip syntax: ``PATH[@START-END][:WxH+X+Y][:WxH][,fps=FPS | ,raw=WxH,FPS[,FORMAT[,RANGE]]]``."""
+"""Clip syntax: ``PATH[@START-END][:WxH+X+Y][:WxH][,fps=FPS | ,raw=WxH,FPS[,FORMAT[,RANGE]]]``.
+
+A file that exists wins: ``meeting@12:30`` is a file of that name where there is one. ``@0-`` after
+a name, which means all of its frames, ends the name everywhere.
+"""
 
 import re
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Final
 
 from evocodec.domain.errors import SourceError
+from evocodec.input_file import is_here
 from evocodec.video.raw_video import RawFormat, parse_rate, parse_raw
 
 GRAMMAR = "PATH[@START-END][:WxH], END exclusive, for example clip.mkv@0-32:320x180"
+NAME_CHARACTERS: Final = 64
+"""How long the name of a clip may be."""
+
 _CROP_GRAMMAR = "WxH+X+Y, for example clip.mkv:640x360+32+16"
 
 
@@ -37,25 +47,46 @@ class ClipSource:
 
 
 def parse_clip(text: str) -> ClipSource:
-    """Parse a clip from the command line by the syntax above; any other text belongs to the path.
+    """Parse a clip as a person types it, by the syntax above; any other text belongs to the path.
 
     ``START`` counts from 0, ``END`` is exclusive and may be left out (``@100-``); ``WxH+X+Y`` cuts
     out a part of the picture, and ``WxH`` scales. Raises ``SourceError``.
     """
-    path, raw, fps = text.strip(), None, None
-    if match := re.fullmatch(r"(.*),fps=([^,]*)", path):
+    return _of_a_file_here(text) or _of_a_file_here(text.strip()) or _parsed(text.strip())
+
+
+def parse_stored_clip(text: str) -> ClipSource:
+    """Parse what ``format_clip`` wrote, whatever files there are; raises ``SourceError``."""
+    return _parsed(text)
+
+
+def _of_a_file_here(text: str) -> ClipSource | None:
+    """Parse a text that begins with the name of something that exists, the longest such name."""
+    ends = [place for place, sign in enumerate(text) if sign in "@:,"]
+    for end in (len(text), *reversed(ends)):
+        if end and is_here(text[:end]):
+            with suppress(SourceError):
+                found = _parsed(f"x{text[end:]}")
+                if found.path == "x":
+                    name = _name(text[:end], found.name[1:])
+                    return replace(found, name=name, path=text[:end], origin=text[:end])
+    return None
+
+
+def _parsed(text: str) -> ClipSource:
+    path, raw, fps = text, None, None
+    if match := re.fullmatch(r"(.*),fps=([^,]*)", path, re.DOTALL):
         path, fps = match[1], parse_rate(match[2], text)
-    if match := re.fullmatch(r"(.*),raw=(.*)", path):
+    if match := re.fullmatch(r"(.*),raw=(.*)", path, re.DOTALL):
         path, raw = match[1], parse_raw(match[2], text)
     path, scale = _take_scale(path, text)
     path, crop = _take_crop(path, text)
     path, start, frames, part = _take_range(path, text)
     if not path:
         raise SourceError(f"no path given; write {GRAMMAR}")
-    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(path).stem).strip("-.") or "clip"
     cut = "" if crop is None else f"_{crop[2]}x{crop[3]}-{crop[0]}-{crop[1]}"
     return ClipSource(
-        name=stem + part + cut + (f"_{scale[0]}x{scale[1]}" if scale else ""),
+        name=_name(path, part + cut + (f"_{scale[0]}x{scale[1]}" if scale else "")),
         path=path,
         frames=frames,
         start_frame=start,
@@ -68,12 +99,37 @@ def parse_clip(text: str) -> ClipSource:
     )
 
 
+def _name(path: str, end: str) -> str:
+    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(path).stem).strip("-.") or "clip"
+    return stem[: max(NAME_CHARACTERS - len(end), 8)] + end
+
+
 def format_clip(source: ClipSource) -> str:
-    """Format a source as ``parse_clip`` reads it, without name, origin and licence."""
+    """Format a source as ``parse_stored_clip`` reads it, without name, origin and licence.
+
+    Raises ``SourceError`` for a path that would be read as something else.
+    """
+    for text in (_formatted(source, ""), _formatted(source, "@0-")):
+        with suppress(SourceError):
+            found = parse_stored_clip(text)
+            if replace(found, name=source.name, origin="", licence="", sha256="") == replace(
+                source, origin="", licence="", sha256=""
+            ):
+                return text
+    raise SourceError(
+        f"{source.path}: the name cannot be told from the frames, the size or the format that may "
+        "follow one; rename the file, or name a link to it"
+    )
+
+
+def _formatted(source: ClipSource, everything: str) -> str:
+    """Format a source; ``everything`` says that all frames are meant."""
     text = source.path
     if source.start_frame or source.frames is not None:
         end = "" if source.frames is None else source.start_frame + source.frames
         text += f"@{source.start_frame}-{end}"
+    else:
+        text += everything
     if source.crop is not None:
         x, y, width, height = source.crop
         text += f":{width}x{height}+{x}+{y}"
@@ -84,7 +140,7 @@ def format_clip(source: ClipSource) -> str:
 
 
 def _take_scale(path: str, text: str) -> tuple[str, tuple[int, int] | None]:
-    if match := re.fullmatch(r"(.+):(\d+)[xX](\d+)", path):
+    if match := re.fullmatch(r"(.+):(\d+)[xX](\d+)", path, re.DOTALL):
         return match[1], (int(match[2]), int(match[3]))
     if re.search(r":[\dxX]*$", path):
         raise SourceError(f"{text}: the size after ':' is not WxH; write {GRAMMAR}")
@@ -92,7 +148,7 @@ def _take_scale(path: str, text: str) -> tuple[str, tuple[int, int] | None]:
 
 
 def _take_crop(path: str, text: str) -> tuple[str, tuple[int, int, int, int] | None]:
-    if match := re.fullmatch(r"(.+):(\d+)[xX](\d+)\+(\d+)\+(\d+)", path):
+    if match := re.fullmatch(r"(.+):(\d+)[xX](\d+)\+(\d+)\+(\d+)", path, re.DOTALL):
         width, height, x, y = (int(match[index]) for index in range(2, 6))
         return match[1], (x, y, width, height)
     if re.search(r":[\dxX]+\+[\dxX+]*$", path):
@@ -101,12 +157,13 @@ def _take_crop(path: str, text: str) -> tuple[str, tuple[int, int, int, int] | N
 
 
 def _take_range(path: str, text: str) -> tuple[str, int, int | None, str]:
-    if match := re.fullmatch(r"(.+)@(\d+)-(\d*)", path):
+    if match := re.fullmatch(r"(.+)@(\d+)-(\d*)", path, re.DOTALL):
         start = int(match[2])
         frames = int(match[3]) - start if match[3] else None
         if frames is not None and frames < 1:
             raise SourceError(f"{text}: the range ends before it starts; write {GRAMMAR}")
-        return match[1], start, frames, f"_{match[2]}-{match[3]}"
+        everything = start == 0 and frames is None
+        return match[1], start, frames, "" if everything else f"_{match[2]}-{match[3]}"
     if re.search(r"@[\d:,-]*$", path):
         raise SourceError(f"{text}: the range after '@' is not START-END; write {GRAMMAR}")
     return path, 0, None, ""

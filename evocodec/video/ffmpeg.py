@@ -22,7 +22,8 @@ import imageio_ffmpeg
 
 from evocodec.domain.errors import InfrastructureFailure, SourceError
 from evocodec.domain.video import Frame
-from evocodec.regular_files import open_regular, why_not_regular
+from evocodec.input_file import input_file
+from evocodec.regular_files import open_regular
 from evocodec.video.declared import Probe, parse_report
 from evocodec.video.ffmpeg_input import open_input, piped_input
 from evocodec.video.ffmpeg_messages import cause
@@ -69,25 +70,9 @@ def ffmpeg_version() -> str:
     return done.stdout.splitlines()[0].partition(" Copyright")[0]
 
 
-def check_readable(path: str) -> Path:
-    """Return the path of a regular, non-empty local file, or raise ``SourceError``."""
-    file = Path(path).expanduser()
-    if file.is_dir():
-        raise SourceError(f"{path}: is a directory; name one video file inside it")
-    if not file.exists():
-        raise SourceError(f"{path}: no such file; check the spelling and the current directory")
-    status = file.stat()
-    why = why_not_regular(status.st_mode)
-    if why:
-        raise SourceError(f"{path}: {why}, not a regular file; copy what it yields into a file")
-    if status.st_size == 0:
-        raise SourceError(f"{path}: the file is empty (0 bytes); copy or download it again")
-    return file
-
-
 def probe(path: str) -> Probe:
     """Read the declaration of the first video stream; raises ``SourceError`` when there is none."""
-    file = check_readable(path)
+    file = input_file(path)
     with open_input(file) as source:
         done = subprocess.run(
             [ffmpeg_exe(), *source.options, "-hide_banner"],
@@ -223,7 +208,7 @@ def _running(
     clock: int,
 ) -> Iterator[subprocess.Popen[bytes]]:
     stdin = subprocess.DEVNULL if feed is None else subprocess.PIPE
-    opening = nullcontext(piped_input(feed.options)) if feed else open_input(check_readable(path))
+    opening = nullcontext(piped_input(feed.options)) if feed else open_input(input_file(path))
     with (
         opening as source,
         subprocess.Popen(

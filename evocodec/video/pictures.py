@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from evocodec.domain.errors import SourceError
+from evocodec.input_file import user_path
 from evocodec.regular_files import open_regular
 from evocodec.video.picture_size import picture_size
 
@@ -62,7 +63,7 @@ def find_pictures(path: str) -> Pictures | None:
     several sizes.
     """
     try:
-        place = Path(path).expanduser()
+        place = user_path(path)
         if place.is_dir():
             files = _in_folder(path, place)
         elif _PATTERN.search(place.name) and not place.exists():

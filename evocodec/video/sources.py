@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from evocodec.domain.errors import SourceError
+from evocodec.input_file import input_file
 from evocodec.regular_files import open_regular
 from evocodec.video.clip_spec import ClipSource
 from evocodec.video.data_options import S3_SCHEME
 from evocodec.video.declared import Probe, notices
-from evocodec.video.ffmpeg import Feed, check_readable, ffmpeg_version, probe
+from evocodec.video.ffmpeg import Feed, ffmpeg_version, probe
 from evocodec.video.pictures import DEFAULT_FPS, Pictures, find_pictures
 from evocodec.video.raw_video import (
     RAW_GRAMMAR,
@@ -65,7 +66,7 @@ def opened(source: ClipSource) -> Iterator[LocalVideo]:
     if pictures is not None:
         yield _pictures(source, pictures)
         return
-    file = check_readable(source.path)
+    file = input_file(source.path)
     status = file.stat()
     identity = _identity(source, str(file.resolve()), status.st_size, status.st_mtime_ns)
     if source.raw is None:
@@ -80,7 +81,7 @@ def opened(source: ClipSource) -> Iterator[LocalVideo]:
 def fetched(text: str) -> Iterator[Path]:
     """Return a path to a file; a file in S3 is fetched as a whole. Raises as ``opened`` does."""
     if not text.startswith(S3_SCHEME):
-        yield check_readable(text)
+        yield input_file(text)
         return
     with RemoteObject.open(text) as remote:
         remote.ensure(0, remote.size)
@@ -97,7 +98,7 @@ def check_source(source: ClipSource) -> None:
         pictures.part(source.path, source.start_frame, source.frames)
         return
     else:
-        size = check_readable(source.path).stat().st_size
+        size = input_file(source.path).stat().st_size
     if source.raw is not None:
         raw_layout(source.path, source.raw, size)
     else:

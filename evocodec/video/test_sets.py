@@ -9,19 +9,23 @@ import os
 import re
 import tomllib
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 from evocodec.domain.errors import ConfigError, SourceError, UserError
-from evocodec.regular_files import SETTINGS_BYTES, read_regular
-from evocodec.video.clip_spec import ClipSource, format_clip, parse_clip
+from evocodec.input_file import is_file_here, user_path
+from evocodec.regular_files import SETTINGS_BYTES, create_new, read_regular
+from evocodec.video.clip_spec import ClipSource, format_clip, parse_clip, parse_stored_clip
 from evocodec.video.clips import Clip, default_clips
 from evocodec.video.data_options import S3_SCHEME, data_options
 
 BUILT_IN = "builtin"
 _FORMAT = 1
+_TABLE = re.compile(r"^[ \t]*\[\[[ \t]*clip[ \t]*\]\][ \t]*$", re.MULTILINE)
+_REPAIR = "run `evocodec clips repair`, which keeps what can be read; see docs/clips.md"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _HEAD = """\
 # Test sets of Evocodec: use one with --clip @SET or --clip @SET/NAME.
@@ -71,13 +75,25 @@ class ClipSets:
     def read(cls, path: Path) -> "ClipSets":
         """Read a file; raises ``ConfigError`` when it cannot be parsed."""
         try:
-            tree = tomllib.loads(read_regular(path, SETTINGS_BYTES).decode("utf-8"))
+            data = read_regular(path, SETTINGS_BYTES)
         except FileNotFoundError:
             return cls(path)
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        except OSError as error:
             raise ConfigError(
-                f"cannot read the clip sets in {path}: {error}; see docs/clips.md"
-            ) from (error)
+                f"cannot read the clip sets in {path}: {error.strerror or error}; remove it, or "
+                "name another workspace with --workspace"
+            ) from error
+        return cls.parsed(data.decode("utf-8", "surrogateescape"), path)
+
+    @classmethod
+    def parsed(cls, text: str, path: Path) -> "ClipSets":
+        """Parse the text of a file; raises as ``read``."""
+        try:
+            tree = tomllib.loads(text)
+            text.encode("utf-8")
+        except (UnicodeEncodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+            why = "it is no UTF-8 text" if isinstance(error, UnicodeEncodeError) else error
+            raise ConfigError(f"cannot read the clip sets in {path}: {why}; {_REPAIR}") from error
         if tree.get("format") != _FORMAT:
             raise ConfigError(
                 f"{path}: format {tree.get('format')!r} where {_FORMAT} is understood; upgrade "
@@ -85,15 +101,47 @@ class ClipSets:
             )
         rows = tree.get("clip", [])
         if not isinstance(rows, list):
-            raise ConfigError(f"{path}: 'clip' must be [[clip]] tables; see docs/clips.md")
+            raise ConfigError(f"{path}: 'clip' must be [[clip]] tables; {_REPAIR}")
         entries = tuple(_entry(row, f"{path}, clip {number}") for number, row in enumerate(rows, 1))
         test_sets = cls(path)
         for entry in entries:
             test_sets = test_sets.with_entry(entry)
         return test_sets
 
+    @classmethod
+    def readable(cls, path: Path) -> "tuple[ClipSets, tuple[str, ...]]":
+        """Read what can be read of a damaged file: the sets, and the text of each broken table.
+
+        Raises:
+            ConfigError: the file cannot be opened.
+        """
+        with suppress(ConfigError):
+            return cls.read(path), ()
+        try:
+            data = read_regular(path, SETTINGS_BYTES)
+        except OSError as error:
+            message = f"cannot read the clip sets in {path}: {error.strerror or error}; remove it"
+            raise ConfigError(message) from error
+        kept, broken = cls(path), []
+        head, *tables = _TABLE.split(data.decode("utf-8", "surrogateescape"))
+        for table in tables:
+            try:
+                (entry,) = cls.parsed(f"format = {_FORMAT}\n[[clip]]\n{table}", path).entries
+                kept = kept.with_entry(entry)
+            except (ConfigError, ValueError):
+                broken.append(table)
+        lines = [line.strip() for line in head.splitlines()]
+        odd = [line for line in lines if line and not line.startswith(("#", "format"))]
+        return kept, (*odd, *broken)
+
     def write(self) -> None:
-        """Write the file whole or not at all."""
+        """Write the file whole or not at all, and only if it reads back as these sets.
+
+        Raises:
+            ConfigError: something in it cannot be written, such as a name that is no text.
+        """
+        for entry in self.entries:
+            _require_text(entry)
         lines = [_HEAD, f"format = {_FORMAT}\n"]
         for entry in self.entries:
             lines.append("\n[[clip]]\n")
@@ -101,16 +149,26 @@ class ClipSets:
                 value = getattr(entry, each.name)
                 if value not in ("", 0.0):
                     lines.append(f"{each.name} = {_toml(value)}\n")
+        text = "".join(lines)
+        if ClipSets.parsed(text, self.path) != self:
+            raise ConfigError(
+                f"{self.path} would not read back as it was meant, so nothing was written; choose "
+                "plainer names, or report this"
+            )
         part = self.path.with_name(f"{self.path.name}.{os.getpid()}.part")
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            part.write_text("".join(lines), encoding="utf-8")
+            with create_new(part) as file:
+                file.write(text.encode("utf-8"))
             part.replace(self.path)
         except OSError as error:
             raise UserError(
                 f"cannot write the clip sets to {self.path}: {error.strerror}; "
                 "name another workspace with --workspace"
             ) from error
+        finally:
+            with suppress(OSError):
+                part.unlink(missing_ok=True)
 
     def sets(self) -> tuple[str, ...]:
         """Names of the sets, in the file's order."""
@@ -130,12 +188,16 @@ class ClipSets:
         raise SourceError(f"there is no clip set or clip @{name} in {self.path}; {hint}")
 
     def with_entry(self, entry: Entry) -> "ClipSets":
-        """Return the sets with one more clip; raises ``ConfigError`` if the set has that name."""
+        """Return the sets with one more clip.
+
+        Raises ``ConfigError`` if the set has that name, or something in it is no UTF-8 text.
+        """
         if any(other.full_name == entry.full_name for other in self.entries):
             raise ConfigError(
                 f"{entry.full_name} is there already; choose another --name, or remove it with "
                 f"`evocodec clips remove {entry.full_name}`"
             )
+        _require_text(entry)
         return replace(self, entries=(*self.entries, entry))
 
     def without(self, name: str) -> "ClipSets":
@@ -145,7 +207,7 @@ class ClipSets:
 
     def source_of(self, entry: Entry) -> ClipSource:
         """Return the source of an entry, with its path as seen from the current folder."""
-        source = parse_clip(entry.source)
+        source = parse_stored_clip(entry.source)
         path = source.path
         if not path.startswith(S3_SCHEME):
             path = os.path.normpath(self.path.parent / path)
@@ -162,9 +224,14 @@ class ClipSets:
         """Return the source as it is written into the file."""
         path = source.path
         if not path.startswith(S3_SCHEME):
-            absolute = os.path.abspath(Path(path).expanduser())
+            absolute = os.path.abspath(user_path(path))
             path = os.path.relpath(absolute, os.path.abspath(self.path.parent))
         return format_clip(replace(source, path=path))
+
+
+def test_sets_path() -> Path:
+    """Return the file of the sets that this process is configured to use."""
+    return data_options().test_sets or Path(os.devnull)
 
 
 def current_test_sets() -> ClipSets:
@@ -173,14 +240,27 @@ def current_test_sets() -> ClipSets:
     return ClipSets(Path("clips.toml")) if path is None else ClipSets.read(path)
 
 
+def known_as(entry: Entry) -> tuple[str, str]:
+    """Return the names by which a clip is removed: of its set, and its own."""
+    return entry.set, entry.full_name[1:]
+
+
+def is_table_of(table: str, ref: str) -> bool:
+    """Whether the text of a broken table says that it is of ``SET`` or ``SET/NAME``."""
+    said = {}
+    for line in table.splitlines():
+        key, _, value = line.partition("=")
+        said[key.strip()] = value.strip().strip("\"'")
+    return ref in (said.get("set"), f"{said.get('set')}/{said.get('name')}")
+
+
 def named_clips(texts: Iterable[str]) -> tuple[ClipSource, ...]:
     """Resolve ``--clip`` and settings: ``@SET``, ``@SET/NAME``, the name of a clip, or a source.
 
     A name without a folder that is no file here may be the name of one clip in a set. Raises
     ``SourceError``.
     """
-    test_sets = current_test_sets()
-    return tuple(source for text in texts for source in _expand(text.strip(), test_sets))
+    return tuple(source for text in texts for source in _expand(text))
 
 
 def check_name(name: str, what: str) -> None:
@@ -204,13 +284,18 @@ def check_samples(clip: Clip) -> Clip:
     return clip
 
 
-def _expand(text: str, test_sets: ClipSets) -> tuple[ClipSource, ...]:
+def _expand(text: str) -> tuple[ClipSource, ...]:
+    if is_file_here(text):
+        return (parse_clip(text),)
+    text = text.strip()
     if text.startswith("@"):
         wanted, _, name = text[1:].partition("/")
         if wanted == BUILT_IN:
             return _built_in(name)
+        test_sets = current_test_sets()
         return tuple(test_sets.source_of(entry) for entry in test_sets.of(text[1:]))
-    if _NAME.fullmatch(text) and not Path(text).exists():
+    if _NAME.fullmatch(text) and not is_file_here(text):
+        test_sets = current_test_sets()
         found = [entry for entry in test_sets.entries if entry.name == text]
         if len(found) > 1:
             names = ", ".join(entry.full_name for entry in found)
@@ -233,7 +318,7 @@ def _built_in(name: str) -> tuple[ClipSource, ...]:
 
 def _entry(row: object, where: str) -> Entry:
     if not isinstance(row, dict):
-        raise ConfigError(f"{where}: not a table; see docs/clips.md")
+        raise ConfigError(f"{where}: not a table; {_REPAIR}")
     values: dict[str, Any] = {}
     for each in fields(Entry):
         if each.name not in row:
@@ -243,20 +328,39 @@ def _entry(row: object, where: str) -> Entry:
             value = float(value)
         if not isinstance(value, each.type):  # type: ignore[arg-type]
             kind = getattr(each.type, "__name__", str(each.type))
-            raise ConfigError(f"{where}: {each.name} must be of type {kind}; see docs/clips.md")
+            raise ConfigError(f"{where}: {each.name} must be of type {kind}; {_REPAIR}")
         values[each.name] = value
     unknown = sorted(row.keys() - values.keys())
     if unknown:
-        raise ConfigError(f"{where}: {unknown[0]!r} is not known; see docs/clips.md")
+        raise ConfigError(f"{where}: {unknown[0]!r} is not known; {_REPAIR}")
     try:
         entry = Entry(**values)
         Fraction(entry.fps)
     except (TypeError, ValueError, ZeroDivisionError) as error:
-        raise ConfigError(f"{where}: {error}; see docs/clips.md") from error
+        raise ConfigError(f"{where}: {error}; {_REPAIR}") from error
     check_name(entry.set, "set")
     check_name(entry.name, "clip")
-    parse_clip(entry.source)
+    parse_stored_clip(entry.source)
     return entry
+
+
+def _require_text(entry: Entry) -> None:
+    for each in fields(entry):
+        value = getattr(entry, each.name)
+        if isinstance(value, str) and not _is_text(value):
+            shown = value.encode("utf-8", "backslashreplace").decode()
+            raise ConfigError(
+                f"{shown} is no UTF-8 text, and the file of clip sets can hold nothing else; "
+                "rename the file, or add a link to it"
+            )
+
+
+def _is_text(value: str) -> bool:
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _toml(value: str | int | float) -> str:

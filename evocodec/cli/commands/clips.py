@@ -59,6 +59,7 @@ def register(app: typer.Typer) -> None:
         ],
     )(add_clip)
     command(group, "remove", panel=PANEL, examples=["evocodec clips remove @mine/film"])(remove)
+    command(group, "repair", panel=PANEL, examples=["evocodec clips repair"])(repair)
     command(group, "verify", panel=PANEL, examples=["evocodec clips verify @mine"])(verify)
     command(
         group,
@@ -129,7 +130,30 @@ def remove(
     if session.json:
         session.emit_pretty({"removed": [entry.full_name for entry in gone]})
         return
+    if not gone:
+        session.show(Text(sanitize(f"removed {ref}, which could not be read")))
+        return
     session.show(Text(sanitize("removed " + ", ".join(entry.full_name for entry in gone))))
+
+
+def repair(session: Session) -> None:
+    """Write a damaged clips.toml anew with all clips that can be read; the old file is kept."""
+    from evocodec.app.clip_sets import repair_clips
+
+    with session.laboratory():
+        done = repair_clips()
+    copy = str(done.copy) if done.copy else None
+    if session.json:
+        kept = [entry.full_name for entry in done.kept]
+        session.emit_pretty({"kept": kept, "dropped": done.dropped, "copy": copy})
+        return
+    if copy is None:
+        session.show(Text("there is nothing to repair"))
+        return
+    message = (
+        f"kept {plural(len(done.kept), 'clip')}, left {done.dropped} out; the old file: {copy}"
+    )
+    session.show(Text(sanitize(message)))
 
 
 def verify(session: Session, refs: Refs = None) -> None:
