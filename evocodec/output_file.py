@@ -24,7 +24,9 @@ from evocodec.domain.errors import ReaderGone, UserError
 from evocodec.file_kinds import HEAD_BYTES, FileKind, describe, is_video
 from evocodec.regular_files import open_regular
 
-STDOUT: Final = "-"
+CLOSED_STREAMS: Final[set[int]] = set()
+"""Numbers of the standard streams that were closed when the process began."""
+
 _STREAMS: Final = {"-": 1, "/dev/stdout": 1, "/dev/stderr": 2}
 _DESCRIPTOR: Final = re.compile(r"/(?:dev|proc/(?:self|thread-self|\d+))/fd/(\d+)")
 _TERMINALS: Final = frozenset({4, 5, *range(136, 144)})  # Linux: Documentation/admin-guide/devices
@@ -224,6 +226,7 @@ def is_stdout(name: str | Path) -> bool:
 
 def cannot_write(name: str, error: OSError) -> UserError:
     """Return the error for a ``name`` that cannot be written."""
+    name = "stdout" if name == "-" else name
     reason = _REASONS.get(error.errno or 0, f"{error.strerror or error}; name another file")
     return UserError(f"cannot write {name}: {reason}")
 
@@ -252,6 +255,8 @@ def _check_descriptor(name: str, descriptor: int, kind: FileKind) -> None:
     import fcntl  # noqa: PLC0415 - for streams alone
 
     shown = "stdout" if descriptor == 1 else name
+    if descriptor in CLOSED_STREAMS:
+        raise UserError(f"cannot write {shown}: it is closed; name a file")
     try:
         access = fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_ACCMODE
     except OSError as error:

@@ -8,6 +8,7 @@ from itertools import count
 from pathlib import Path
 
 from evocodec.domain.errors import ConfigError, InfrastructureFailure, SourceError
+from evocodec.input_file import is_file_here
 from evocodec.output_file import OutputFile
 from evocodec.regular_files import SETTINGS_BYTES, read_regular
 from evocodec.video.clip_cache import clip_cache
@@ -194,6 +195,9 @@ def _all(test_sets: ClipSets) -> list[str]:
 
 
 def _sources(test_sets: ClipSets, ref: str) -> list[tuple[Entry, ClipSource]]:
+    if is_file_here(ref) or not (ref.startswith("@") or _is_known(test_sets, ref)):
+        source = parse_clip(ref)
+        return [(_entry_of("file", source), source)]
     wanted, _, name = ref.removeprefix("@").partition("/")
     if wanted == BUILT_IN:
         known = [source for source in default_clips() if name in ("", source.name)]
@@ -201,6 +205,11 @@ def _sources(test_sets: ClipSets, ref: str) -> list[tuple[Entry, ClipSource]]:
             return [(_entry_of(BUILT_IN, source), source) for source in known]
     entries = test_sets.of(ref.removeprefix("@"))
     return [(entry, test_sets.source_of(entry)) for entry in entries]
+
+
+def _is_known(test_sets: ClipSets, ref: str) -> bool:
+    known = {name for entry in test_sets.entries for name in known_as(entry)}
+    return ref.partition("/")[0] == BUILT_IN or ref in known
 
 
 def _entries(test_sets: ClipSets, refs: Sequence[str]) -> tuple[Entry, ...]:

@@ -3,8 +3,13 @@
 Frames and packets pass through one at a time: memory does not grow with the length of a video.
 """
 
+import atexit
+import shutil
+import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from functools import cache
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
 
@@ -20,10 +25,12 @@ from evocodec.config import bytes_of_mib
 from evocodec.domain.errors import SourceError, UserError
 from evocodec.domain.video import Frame, StreamInfo
 from evocodec.file_kinds import EVC, Y4M
+from evocodec.input_file import is_here
 from evocodec.metrics.psnr import mean_psnr, plane_psnr
 from evocodec.regular_files import open_regular
 from evocodec.sandbox.launcher import Launcher
 from evocodec.sandbox.policy import Limits
+from evocodec.video.clip_cache import clip_cache
 from evocodec.video.clip_spec import ClipSource
 from evocodec.video.clips import iter_source, video_info
 from evocodec.video.sources import fetched
@@ -100,7 +107,7 @@ def plan_decoding(
 ) -> DecodePlan:
     """Say what ``decode_file`` would write; raises as that does."""
     OutputPlaces(lab).output_anywhere(output, Y4M, inputs=(source,), force=force)
-    with fetched(source) as path:
+    with _fetched(source) as path:
         plan = plan_decode(path, source=source, output=output, max_bytes=_limit(lab, max_bytes))
     lab.resolver.writer(plan.writer)
     return plan
@@ -126,7 +133,7 @@ def decode_file(
     """
     most = _limit(lab, max_bytes)
     out = OutputPlaces(lab).output_anywhere(output, Y4M, inputs=(source,), force=force)
-    with fetched(source) as path:
+    with _fetched(source) as path:
         plan = plan_decode(path, source=source, output=output, max_bytes=most)
         stream = plan.stream
         program = lab.resolver.writer(plan.writer)
@@ -156,6 +163,31 @@ def decode_file(
         output_bytes=plan.output_bytes,
         max_bytes=most,
     )
+
+
+def _fetched(source: str) -> AbstractContextManager[Path]:
+    """Return a path to an ``.evc`` file; ``-`` is stdin, unless there is a file of that name."""
+    if source == "-" and not is_here(source):
+        return nullcontext(_stdin())
+    return fetched(source)
+
+
+@cache
+def _stdin() -> Path:
+    """Keep what stdin has in a file, until the process ends: it is read once, and needed twice."""
+    if sys.stdin is None or sys.stdin.isatty():
+        raise SourceError("stdin is a terminal; name a file, or send one: < FILE")
+    held = clip_cache().create()
+    atexit.register(held.path.unlink, missing_ok=True)
+    try:
+        with held.path.open("wb") as file:
+            shutil.copyfileobj(sys.stdin.buffer, file)
+    except OSError as error:
+        message = f"cannot keep what comes from stdin: {error.strerror or error}; name a file"
+        raise UserError(message) from error
+    if held.path.stat().st_size == 0:
+        raise SourceError("nothing came from stdin; check the command before the pipe")
+    return held.path
 
 
 def _limit(lab: Laboratory, max_bytes: int | None) -> int:
@@ -194,14 +226,14 @@ class _PacketFile:
     def __init__(self, file: BinaryIO, header: EvcHeader) -> None:
         self._file = file
         self._header = header
-        self._writer = EvcWriter(file, header)
+        self._writer = EvcWriter(file, header, checked=True)
         self._count = 0
 
     def __call__(self, index: int, packet: bytes) -> None:
         if index == 0 and self._count:
             self._file.seek(0)
             self._file.truncate()
-            self._writer = EvcWriter(self._file, self._header)
+            self._writer = EvcWriter(self._file, self._header, checked=True)
         self._writer.packet(packet)
         self._count = index + 1
 

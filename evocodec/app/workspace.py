@@ -76,8 +76,12 @@ class Workspace:
             if not os.access(self.root, os.W_OK):
                 raise PermissionError(f"no permission to write in {self.root}")
         except OSError as error:
+            if isinstance(error, FileExistsError | NotADirectoryError):
+                reason = "a file is in the place of a folder"
+            else:
+                reason = error.strerror or str(error)
             message = (
-                f"the workspace {self.root} cannot be used: {error}. "
+                f"the workspace {self.root} cannot be used: {reason}. "
                 "Name another one with --workspace FOLDER"
             )
             raise UserError(message) from error

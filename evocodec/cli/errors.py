@@ -11,6 +11,7 @@ from typing import Any, Final
 from rich.text import Text
 
 from evocodec.cli.exits import ExitCode
+from evocodec.cli.os_errors import as_user_error
 from evocodec.cli.render.text import quote_block, sanitize
 from evocodec.cli.session import Session
 from evocodec.domain.errors import (
@@ -56,7 +57,12 @@ def report(session: Session, error: BaseException) -> ExitCode:
             _trace(session, error)
             return _say(session, ExitCode.FAILED, type(error).__name__, what, advice)
         case _:
-            return _unexpected(session, error)
+            mistake = as_user_error(error)
+            if mistake is None:
+                return _unexpected(session, error)
+            _keep(session, error)
+            _trace(session, error)
+            return report(session, mistake)
 
 
 def split_advice(message: str) -> tuple[str, str]:
@@ -106,8 +112,12 @@ def _say(
         }
         if detail:
             body["detail"] = sanitize(detail, lines=True)
-        session.emit({"error": body})
-        return code
+        try:
+            session.emit({"error": body})
+        except OSError:  # stdout itself is what cannot be written: say it on stderr
+            pass
+        else:
+            return code
     line = Text("error", style="bold red")
     line.append(f": {what}", style="default not bold")
     session.err.print(line, soft_wrap=True)

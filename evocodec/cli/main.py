@@ -22,6 +22,7 @@ from evocodec.cli.command import (
     global_options,
 )
 from evocodec.cli.session import Session
+from evocodec.cli.streams import flush_stdout, prepare_streams
 from evocodec.keys import hide_keys
 
 EXIT_CODES = """
@@ -135,9 +136,13 @@ def needed(arguments: Sequence[str]) -> list[str]:
 def entry() -> None:
     """Run the command line of this process."""
     hide_keys()
+    prepare_streams()
     completing = any(name.startswith("_EVOCODEC_COMPLETE") for name in os.environ)
     modules = list(MODULES) if completing else needed(sys.argv[1:])
-    application(modules)(prog_name="evocodec")
+    try:
+        application(modules)(prog_name="evocodec")
+    finally:
+        flush_stdout()
 
 
 if __name__ == "__main__":

@@ -13,12 +13,18 @@ shortest form)::
     packets   varint (length + 1), then that many bytes; a packet may be empty
     1 byte    0: the end; nothing may follow
 
+Version 2, which ``evocodec encode`` writes, is the same but for the version byte and four more
+bytes after the end: the CRC-32 of all bytes before them (ISO-HDLC, as in PNG and gzip), most
+significant byte first. It tells damage from a program that fails. The bits of a candidate are
+counted in version 1, as they always were.
+
 There is exactly one way to write a given header and packets, so reading and writing again gives
 the same bytes. Files are hostile input: every number is bounded before it is used, and memory grows
 only with bytes that are really there.
 """
 
 import io
+import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -29,6 +35,8 @@ from evocodec.domain.video import StreamInfo
 
 MAGIC = b"EVC"
 FORMAT_VERSION = 1
+CHECKED_VERSION = 2
+CHECKSUM_BYTES = 4
 MAX_PACKET_BYTES = 64 * 1024 * 1024
 MAX_SIDE = 16_384
 MAX_FRAMES = 10_000_000
@@ -56,31 +64,38 @@ class EvcHeader:
 
 
 class EvcWriter:
-    """Writes a file packet by packet.
+    """Writes a file packet by packet; ``checked`` with a checksum at its end (version 2).
 
     Raises ContainerError when the header or a packet is outside the format's bounds.
     """
 
-    def __init__(self, fileobj: BinaryIO, header: EvcHeader) -> None:
+    def __init__(self, fileobj: BinaryIO, header: EvcHeader, *, checked: bool = False) -> None:
         self._file = fileobj
-        start = _header_bytes(header)
-        fileobj.write(start)
-        self._size = len(start)
+        self._checked = checked
+        self._crc = 0
+        self._size = 0
         self._packets = 0
+        self._write(_header_bytes(header, CHECKED_VERSION if checked else FORMAT_VERSION))
 
     def packet(self, packet: bytes) -> None:
         """Write the next packet."""
         prefix = _packet_prefix(self._packets, len(packet))
-        self._file.write(prefix)
-        self._file.write(packet)
-        self._size += len(prefix) + len(packet)
+        self._write(prefix)
+        self._write(packet)
         self._packets += 1
 
     def finish(self) -> int:
-        """Write the end mark; returns the size of the file in bytes."""
-        self._file.write(b"\0")
-        self._size += 1
+        """Write the end mark and the checksum; returns the size of the file in bytes."""
+        self._write(b"\0")
+        if self._checked:
+            self._write(self._crc.to_bytes(CHECKSUM_BYTES, "big"))
         return self._size
+
+    def _write(self, data: bytes) -> None:
+        self._file.write(data)
+        self._size += len(data)
+        if self._checked:
+            self._crc = zlib.crc32(data, self._crc)
 
 
 def write_evc(fileobj: BinaryIO, header: EvcHeader, packets: Iterable[bytes]) -> int:
@@ -101,13 +116,14 @@ class EvcSummary:
 
 
 def skim(file: BinaryIO) -> EvcSummary:
-    """Check a seekable file's framing from end to end, without reading its packets.
+    """Check a seekable file's framing from end to end, and the checksum of one that has it.
 
     Raises ContainerError as ``read_evc`` and its iterator do, and for a file with far more frames
     than its bytes, or far more packets than its frames, can be meant for.
     """
     file_bytes = file.seek(0, io.SEEK_END)
     file.seek(0)
+    _require_checksum(file, file_bytes)
     reader = _Reader(file, file_bytes)
     header = _read_header(reader)
     frames = header.stream.frame_count
@@ -128,6 +144,8 @@ def skim(file: BinaryIO) -> EvcSummary:
                 f"the file has more than {most} packets for {frames} frames; it is damaged"
             )
         reader.skip(length, f"packet {number - 1}")
+    if reader.version == CHECKED_VERSION:
+        reader.skip(CHECKSUM_BYTES, "checksum")
     _require_end(reader)
     return EvcSummary(header, number, file_bytes)
 
@@ -142,6 +160,28 @@ def read_evc(source: BinaryIO | bytes) -> tuple[EvcHeader, Iterator[bytes]]:
     return _read_header(reader), _read_packets(reader)
 
 
+def _require_checksum(file: BinaryIO, file_bytes: int) -> None:
+    """Refuse a file of version 2 whose bytes are not those that were written; leaves it at 0."""
+    if file.read(len(MAGIC) + 1) == MAGIC + bytes([CHECKED_VERSION]):
+        file.seek(0)
+        reader = _Reader(file)
+        left = file_bytes - CHECKSUM_BYTES
+        while left > 0:
+            left -= len(reader.at_most(min(left, _CHUNK_BYTES))) or left
+        _compare_checksum(reader)
+    file.seek(0)
+
+
+def _compare_checksum(reader: "_Reader") -> None:
+    found = reader.crc
+    written = int.from_bytes(reader.at_most(CHECKSUM_BYTES), "big")
+    if found != written:
+        raise ContainerError(
+            f"the file is damaged or incomplete: its checksum is {found:08x}, and {written:08x} "
+            "was written into it; copy or download it again, or encode the video again"
+        )
+
+
 def _read_packets(reader: "_Reader") -> Iterator[bytes]:
     number = 0
     while True:
@@ -150,6 +190,8 @@ def _read_packets(reader: "_Reader") -> Iterator[bytes]:
             break
         yield reader.exactly(length, f"packet {number}")
         number += 1
+    if reader.version == CHECKED_VERSION:
+        _compare_checksum(reader)
     _require_end(reader)
 
 
@@ -173,7 +215,7 @@ def _require_end(reader: "_Reader") -> None:
         )
 
 
-def _header_bytes(header: EvcHeader) -> bytes:
+def _header_bytes(header: EvcHeader, version: int) -> bytes:
     writer = header.writer.encode("utf-8", "surrogatepass")
     _check_writer(header.writer, len(writer))
     stream = header.stream
@@ -186,7 +228,7 @@ def _header_bytes(header: EvcHeader) -> bytes:
         stream.frame_count,
     )
     fields = b"".join(_varint(number) for number in numbers)
-    return MAGIC + bytes([FORMAT_VERSION]) + _varint(len(writer)) + writer + fields
+    return MAGIC + bytes([version]) + _varint(len(writer)) + writer + fields
 
 
 def _read_header(reader: "_Reader") -> EvcHeader:
@@ -196,11 +238,11 @@ def _read_header(reader: "_Reader") -> EvcHeader:
             f"not an .evc file: it starts with {magic!r}, not {MAGIC!r}. "
             "Make one with: evocodec encode VIDEO OUT.evc"
         )
-    version = reader.exactly(1, "format version")[0]
-    if version != FORMAT_VERSION:
+    version = reader.version = reader.exactly(1, "format version")[0]
+    if version not in (FORMAT_VERSION, CHECKED_VERSION):
         raise ContainerError(
-            f"format version {version} at byte 3; this program reads version {FORMAT_VERSION}. "
-            "Upgrade evocodec to read newer files"
+            f"format version {version} at byte 3; this program reads {FORMAT_VERSION} and "
+            f"{CHECKED_VERSION}; the file is newer, or damaged. Upgrade evocodec for newer files"
         )
     writer = _read_writer(reader)
     width = reader.varint("width")
@@ -274,6 +316,8 @@ class _Reader:
         self._file: BinaryIO = io.BytesIO(source) if isinstance(source, bytes) else source
         self._file_bytes = file_bytes
         self.offset = 0
+        self.version = 0
+        self.crc = 0  # of what was read
 
     def skip(self, count: int, what: str) -> None:
         """Step over bytes of a file whose size is known."""
@@ -293,6 +337,7 @@ class _Reader:
                 break
             pieces.append(piece)
             missing -= len(piece)
+            self.crc = zlib.crc32(piece, self.crc)
         self.offset += count - missing
         return b"".join(pieces)
 

@@ -205,6 +205,10 @@ def _require_header(path: str) -> None:
         raise SourceError(
             f"{path}: raw video does not say what its size and format are; write {RAW_GRAMMAR}"
         )
+    if path.lower().endswith(".evc"):
+        raise SourceError(
+            f"{path}: is an .evc file, not a video; run `evocodec decode` on it and name the result"
+        )
 
 
 def _identity(source: ClipSource, *facts: object) -> str:

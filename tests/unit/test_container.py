@@ -8,7 +8,9 @@ import pytest
 from evocodec.codec.container import (
     MAX_PACKET_BYTES,
     EvcHeader,
+    EvcWriter,
     read_evc,
+    skim,
     write_evc,
 )
 from evocodec.domain.errors import ContainerError
@@ -80,8 +82,8 @@ def test_an_empty_file_is_refused() -> None:
 
 def test_a_newer_version_asks_for_an_upgrade() -> None:
     data = bytearray(packed([]))
-    data[3] = 2
-    with pytest.raises(ContainerError, match=r"format version 2 at byte 3.*[Uu]pgrade"):
+    data[3] = 3
+    with pytest.raises(ContainerError, match=r"format version 3 at byte 3.*[Uu]pgrade"):
         read_evc(bytes(data))
 
 
@@ -150,3 +152,49 @@ def test_fps_must_be_in_lowest_terms() -> None:
 def test_an_fps_denominator_of_zero_is_refused() -> None:
     with pytest.raises(ContainerError, match="denominator"):
         read_evc(b"EVC\x01\x02v1" + b"\x04\x04" + b"\x32\x00" + b"\x01")
+
+
+def checked(packets: list[bytes], header: EvcHeader = HEADER) -> bytes:
+    out = io.BytesIO()
+    writer = EvcWriter(out, header, checked=True)
+    for packet in packets:
+        writer.packet(packet)
+    assert writer.finish() == len(out.getvalue())
+    return out.getvalue()
+
+
+def test_the_bytes_of_version_2_never_change() -> None:
+    header = EvcHeader("v1", StreamInfo(4, 300, Fraction(25), 2))
+    first = bytearray(packed([b"ab", b""], header))
+    first[3] = 2
+    assert checked([b"ab", b""], header).hex() == bytes(first).hex() + "3cfe8e10"
+
+
+def test_a_checked_file_has_the_same_packets_and_four_bytes_more() -> None:
+    packets = [b"", b"abc", bytes(5000)]
+    data = checked(packets)
+    assert len(data) == len(packed(packets)) + 4
+    header, found = read_evc(data)
+    assert (header, list(found)) == (HEADER, packets)
+    assert skim(io.BytesIO(data)).packets == 3
+
+
+def test_any_flipped_byte_of_a_checked_file_is_told_before_a_packet_is_used() -> None:
+    data = checked([b"abc", bytes(300)])
+    for place in range(len(data)):
+        for flip in (1, 0x80, 0xFF):
+            damaged = bytearray(data)
+            damaged[place] ^= flip
+            with pytest.raises(ContainerError, match=r"damaged|not an \.evc file"):
+                skim(io.BytesIO(bytes(damaged)))
+
+
+def test_a_checked_file_that_is_cut_or_longer_is_damaged() -> None:
+    data = checked([b"abc", bytes(300)])
+    for cut in range(5, len(data)):
+        with pytest.raises(ContainerError, match="damaged or incomplete"):
+            skim(io.BytesIO(data[:cut]))
+    with pytest.raises(ContainerError, match="damaged or incomplete"):
+        skim(io.BytesIO(data + b"\0"))
+    with pytest.raises(ContainerError, match="checksum"):
+        list(read_evc(data[:-1] + b"\0")[1])

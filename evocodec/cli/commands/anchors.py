@@ -7,7 +7,7 @@ import typer
 from rich.text import Text
 
 from evocodec.cli.command import Force, command
-from evocodec.cli.commands.evaluate import baseline_paths, leave_stdout
+from evocodec.cli.commands.evaluate import ClipNames, baseline_paths, leave_stdout
 from evocodec.cli.display.anchoring import AnchorProgress
 from evocodec.cli.payload.anchors import COLUMNS, anchor_payload, anchors_csv
 from evocodec.cli.render.tables import commands as commands_text
@@ -52,7 +52,7 @@ def register(app: typer.Typer) -> None:
         "anchors",
         panel=MEASURE,
         examples=[
-            "evocodec anchors --clip talk.mp4@0-64:480x270 --plot talk.png",
+            "evocodec anchors talk.mp4@0-64:480x270 --plot talk.png",
             "evocodec anchors --anchor svt-av1-p6 --metric psnr_y --metric vmaf",
             "evocodec anchors --track low_delay --anchor x265-veryslow --commands",
             "evocodec anchors --clip talk.y4m --baseline-file mine.mp4",
@@ -62,6 +62,7 @@ def register(app: typer.Typer) -> None:
 
 def anchors(
     session: Session,
+    clips: ClipNames = None,
     clip: Clips = None,
     anchor: Annotated[
         list[str] | None,
@@ -122,7 +123,7 @@ def anchors(
     leave_stdout(session, plot, csv)
     metrics = tuple(dict.fromkeys(metric or (Metric.PSNR_Y,)))
     flags = {
-        "evaluation.clips": clip or None,
+        "evaluation.clips": [*(clips or ()), *(clip or ())] or None,
         "evaluation.anchors": anchor or None,
         "evaluation.track": track.value if track else None,
     }

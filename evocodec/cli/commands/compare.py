@@ -8,6 +8,7 @@ from rich.text import Text
 from evocodec.cli.command import Force, command
 from evocodec.cli.commands.evaluate import (
     MEASURE,
+    ClipNames,
     Clips,
     Csv,
     Html,
@@ -47,7 +48,7 @@ def register(app: typer.Typer) -> None:
         panel=MEASURE,
         examples=[
             "evocodec compare v1 v2 --html v2-against-v1.html",
-            "evocodec compare x265-veryslow current --clip talk.mp4@0-32",
+            "evocodec compare x265-veryslow current talk.mp4@0-32",
         ],
     )(compare)
 
@@ -58,6 +59,7 @@ def compare(
     b: Annotated[
         str, typer.Argument(metavar="B", help="compared with A", autocompletion=references)
     ],
+    clips: ClipNames = None,
     clip: Clips = None,
     track: TrackOption = None,
     metric: Metrics = None,
@@ -73,7 +75,9 @@ def compare(
     """
     require_metrics(metric)
     leave_stdout(session, csv, html)
-    with session.laboratory(measurement_flags(clip, None, track)) as laboratory:
+    with session.laboratory(
+        measurement_flags([*(clips or ()), *(clip or ())], None, track)
+    ) as laboratory:
         files = checked_files(laboratory, (a, b), csv=csv, html=html, plots=plots, force=force)
         from evocodec.app.evaluation import compare as compare_named
         from evocodec.app.evaluation_request import EvaluationRequest

@@ -43,6 +43,9 @@ Clips = Annotated[
     list[str] | None,
     typer.Option("--clip", metavar="SPEC", help=r"PATH\[@START-END]\[:WxH]; repeatable"),
 ]
+ClipNames = Annotated[
+    list[str] | None, typer.Argument(metavar="[CLIP]…", help="the same as --clip CLIP")
+]
 Anchors = Annotated[
     list[str] | None,
     typer.Option(
@@ -91,7 +94,7 @@ def register(app: typer.Typer) -> None:
         panel=MEASURE,
         examples=[
             "evocodec eval my_codec.py --html report.html",
-            "evocodec eval v2 --clip talk.mp4@0-32:320x180 --anchor svt-av1-p6",
+            "evocodec eval v2 talk.mp4@0-32:320x180 --anchor svt-av1-p6",
             "evocodec eval inter --metric psnr_y --metric vmaf --csv inter.csv",
         ],
     )(evaluate)
@@ -107,6 +110,7 @@ def evaluate(
             autocompletion=references,
         ),
     ],
+    clips: ClipNames = None,
     clip: Clips = None,
     anchor: Anchors = None,
     track: TrackOption = None,
@@ -131,7 +135,7 @@ def evaluate(
     """
     require_metrics(metric)
     leave_stdout(session, csv, html)
-    flags = measurement_flags(clip, anchor, track)
+    flags = measurement_flags([*(clips or ()), *(clip or ())], anchor, track)
     with session.laboratory(flags) as laboratory:
         inputs = (program, *baseline_paths(baseline_file))
         files = checked_files(laboratory, inputs, csv=csv, html=html, plots=plots, force=force)

@@ -217,7 +217,8 @@ def _create(connection: sqlite3.Connection) -> None:
             connection.execute(f"PRAGMA application_id={_APPLICATION_ID}")
         connection.execute("COMMIT")
     except BaseException:
-        connection.execute("ROLLBACK")
+        if connection.in_transaction:  # a full disk has ended it already
+            connection.execute("ROLLBACK")
         raise
 
 
