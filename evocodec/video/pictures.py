@@ -4,6 +4,7 @@ ffmpeg is not allowed to open files of its own: the pictures are listed here and
 after the other.
 """
 
+import os
 import re
 from dataclasses import dataclass
 from fractions import Fraction
@@ -64,9 +65,9 @@ def find_pictures(path: str) -> Pictures | None:
     """
     try:
         place = user_path(path)
-        if place.is_dir():
+        if os.path.isdir(place):  # what cannot be looked up is told by whoever opens it
             files = _in_folder(path, place)
-        elif _PATTERN.search(place.name) and not place.exists():
+        elif _PATTERN.search(place.name) and not os.path.lexists(place):
             files = _by_pattern(path, place)
         else:
             return None
