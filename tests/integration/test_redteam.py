@@ -8,6 +8,7 @@ import sys
 import tempfile
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -172,15 +173,25 @@ def test_a_relay_by_page_timing_needs_what_is_undone_before_decoding_again(
     assert any(report.results[0].finding.verdict is AttackOutcome.BROKEN for report in tries)
 
 
-def test_the_suite_takes_its_bait_away_again() -> None:
+def test_the_suite_takes_its_bait_away_again(monkeypatch: pytest.MonkeyPatch) -> None:
     names = ("write-outside", "kill-outside", "unix-path", "daemon", "own-environ")
-    before = {path for path in Path("/tmp").iterdir() if "evocodec-redteam" in path.name}
     environment = dict(os.environ)
-    run_attacks(
-        lambda: ForkServerLauncher(default_policy()), select_attacks(names), default_policy()
-    )
-    after = {path for path in Path("/tmp").iterdir() if "evocodec-redteam" in path.name}
-    assert after <= before
+    # A folder of its own: other red teams may lay out theirs at the same time. Short, for a socket.
+    with tempfile.TemporaryDirectory(prefix="bait", dir="/tmp") as folder:
+        made: list[str] = []
+        make = tempfile.mkdtemp
+
+        def noted(*arguments: Any, **more: Any) -> str:
+            made.append(make(*arguments, **more))
+            return made[-1]
+
+        monkeypatch.setattr(tempfile, "tempdir", folder)
+        monkeypatch.setattr(tempfile, "mkdtemp", noted)
+        run_attacks(
+            lambda: ForkServerLauncher(default_policy()), select_attacks(names), default_policy()
+        )
+        assert [path for path in made if path.startswith(f"{folder}/evocodec-redteam")]
+        assert list(Path(folder).iterdir()) == []
     assert dict(os.environ) == environment
 
 

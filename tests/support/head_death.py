@@ -91,7 +91,7 @@ def measure_head_death(way: str, folder: Path) -> HeadDeath:
             **{"ray.address": nodes.address, "ray.head_seconds": 10.0},
             **{"ray.gpus_per_task": 0.5, "ray.sandboxes_per_task": 1.0},
             **{"model.base_url": endpoint.base_url, "model.model": "scripted"},
-            "model.model_review": False,
+            **{"model.model_review": False, "model.preflight": False},
         }
         points: list[float] = []
         closed: list[str] = []

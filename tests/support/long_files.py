@@ -4,15 +4,21 @@ Of files that run side by side, a long one that starts last is waited for by eve
 """
 
 SECONDS = {
-    "test_resume_anywhere": 250,
+    "test_controller_image": 400,
     "test_redteam": 300,
-    "test_engine": 300,
-    "test_head_death": 200,
+    # Not beside the other image, whose packages it shares, nor beside the other red team.
+    "test_sandbox_image": 290,
+    "test_engine": 250,
+    "test_resume_anywhere": 220,
+    "test_ray_cluster": 200,
+    "test_cli": 150,
     "test_chaos": 150,
-    "test_ray_cluster": 150,
-    "test_aws_run": 100,
-    "test_sandbox_image": 100,
-    "test_controller_image": 100,
-    "test_resume": 80,
+    "test_resume": 120,
+    "test_aws_run": 110,
+    "test_cheaters": 110,
+    "test_head_death": 100,
+    "test_prometheus": 80,
+    "test_model_run": 80,
+    "test_seed_portability": 60,
 }
 """Modules of more than a minute with ``--durations=0``, two busy cores: the order counts."""
