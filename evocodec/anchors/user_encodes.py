@@ -20,7 +20,13 @@ from evocodec.video.clips import Clip
 from evocodec.video.conversion import conversion
 from evocodec.video.damage import require_sound
 from evocodec.video.declared import Probe
-from evocodec.video.ffmpeg import DecodeOutcome, decoding, ffmpeg_exe, probe
+from evocodec.video.ffmpeg import (
+    DecodeOutcome,
+    decoding,
+    ffmpeg_exe,
+    probe,
+    require_own_end,
+)
 from evocodec.video.ffmpeg_input import open_input
 from evocodec.video.ffmpeg_messages import cause
 from evocodec.video.sources import LocalVideo, opened
@@ -141,6 +147,7 @@ def _copy_stream(local: str, raw: Path, path: str, codec: str) -> None:
             check=False,
             pass_fds=source.descriptors,
         )
+    require_own_end(done.returncode, path)
     if done.returncode != 0 or not raw.exists() or raw.stat().st_size == 0:
         why = cause(done.stderr.decode("utf-8", "replace"))
         raise SourceError(

@@ -1,6 +1,7 @@
 """Paths of all files in a workspace folder."""
 
 import os
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,7 +71,7 @@ class Workspace:
         return self.root / "runs" / run_id
 
     def prepare(self) -> None:
-        """Make the folder, and say plainly when that cannot be."""
+        """Make the folder, and say plainly when that, or a temporary file, cannot be."""
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             if not os.access(self.root, os.W_OK):
@@ -83,5 +84,13 @@ class Workspace:
             message = (
                 f"the workspace {self.root} cannot be used: {reason}. "
                 "Name another one with --workspace FOLDER"
+            )
+            raise UserError(message) from error
+        try:
+            tempfile.gettempdir()
+        except FileNotFoundError as error:
+            message = (
+                "no temporary file can be written: /tmp, /var/tmp and the current folder are "
+                "read-only or full. Set TMPDIR to a folder that can be written"
             )
             raise UserError(message) from error

@@ -135,11 +135,11 @@ def _trace(session: Session, error: BaseException) -> None:
 def _keep(session: Session, error: BaseException) -> Path:
     """Append the traceback to a file that the message can name."""
     folder = session.options.workspace or Path(".evocodec")
-    if not folder.is_dir():
-        folder = Path(tempfile.gettempdir())
     path = folder / ERROR_LOG
     lines = without_keys("".join(traceback.format_exception(error)))
     try:
+        if not folder.is_dir():
+            path = Path(tempfile.gettempdir()) / ERROR_LOG
         with path.open("a", encoding="utf-8", errors="replace") as file:
             file.write(f"{datetime.now(UTC).isoformat(timespec='seconds')}\n{lines}\n")
     except OSError as problem:

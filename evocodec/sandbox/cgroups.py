@@ -175,10 +175,10 @@ def find() -> Cgroups:
     return Cgroups(*locate(own, mounts))
 
 
-def locate(own: str, mounts: str) -> tuple[int, dict[str, Path]]:
-    """Return version and folders, from the texts of /proc/self/cgroup and /proc/self/mountinfo.
+def mounted_groups(own: str, mounts: str) -> dict[str, Path]:
+    """Return the folder of the own group by controller (``v2``: that of version 2).
 
-    Raises OSError when the controllers are missing, or not delegated in version 2.
+    ``own`` and ``mounts`` are the texts of /proc/self/cgroup and /proc/self/mountinfo.
     """
     paths: dict[str, str] = {}
     for line in own.splitlines():
@@ -192,6 +192,15 @@ def locate(own: str, mounts: str) -> tuple[int, dict[str, Path]]:
         offered = {"cgroup2": ["v2"], "cgroup": options.split(",")}.get(kind, [])
         for name in paths.keys() & set(offered):
             found[name] = Path(place) / os.path.relpath(paths[name], root)
+    return found
+
+
+def locate(own: str, mounts: str) -> tuple[int, dict[str, Path]]:
+    """Return version and folders, from the texts of /proc/self/cgroup and /proc/self/mountinfo.
+
+    Raises OSError when the controllers are missing, or not delegated in version 2.
+    """
+    found = mounted_groups(own, mounts)
     if found.keys() >= set(_CONTROLLERS):
         return 1, {name: found[name] for name in _CONTROLLERS}
     if "v2" not in found:

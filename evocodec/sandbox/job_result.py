@@ -7,6 +7,7 @@ from evocodec.domain.results import ResourceUse
 from evocodec.domain.vocabulary import Layer
 from evocodec.sandbox.jobs import Buffer, Job
 from evocodec.sandbox.launcher import IsolationReport
+from evocodec.sandbox.machine_limits import Machine
 from evocodec.sandbox.outcome import (
     ProcessExit,
     classify_exit,
@@ -76,18 +77,39 @@ def conclude(job: Job, progress: JobProgress) -> tuple[list[Buffer], ResourceUse
         )
     tail = stderr_text(progress.stderr)
     if failure is None:
-        ended = ProcessExit(
-            operation=job.operation,
-            wait_status=wait_status,
-            cpu_seconds=cpu_seconds,
-            peak_memory_bytes=peak - max(0, progress.base_rss_bytes),
-            signals_itself=not progress.layers.holds(Layer.SECCOMP),
-            is_namespace_init=progress.layers.holds(Layer.PID_NAMESPACE),
-            group_was_full=progress.group_was_full,
-        )
-        raise classify_exit(ended, job.limits, tail)
+        failure = _ended_early(job, progress, wait_status, cpu_seconds, peak, tail)
     detail = "\n".join(part for part in (failure.detail, tail) if part)
-    raise CandidateFailure(failure.kind, failure.message, detail=detail)
+    failure = CandidateFailure(failure.kind, failure.message, detail=detail)
+    # What the supervisor stopped had reached a limit of its own.
+    if progress.stopped is None and (lacking := Machine().lacks(failure, job.limits)):
+        raise InfrastructureFailure(f"{failure.message}: {lacking}")
+    raise failure
+
+
+def _ended_early(
+    job: Job,
+    progress: JobProgress,
+    wait_status: int,
+    cpu_seconds: float,
+    peak_memory_bytes: int,
+    tail: str,
+) -> CandidateFailure:
+    """Return how the program ended its process; raises InfrastructureFailure if it did not."""
+    assert progress.layers is not None  # noqa: S101 - the program has run
+    ended = ProcessExit(
+        operation=job.operation,
+        wait_status=wait_status,
+        cpu_seconds=cpu_seconds,
+        peak_memory_bytes=peak_memory_bytes - max(0, progress.base_rss_bytes),
+        signals_itself=not progress.layers.holds(Layer.SECCOMP),
+        is_namespace_init=progress.layers.holds(Layer.PID_NAMESPACE),
+        group_was_full=progress.group_was_full,
+    )
+    failure = classify_exit(ended, job.limits, tail)
+    if isinstance(failure, InfrastructureFailure):
+        raise failure
+    # Its detail is the standard error, which is added where all failures get it.
+    return CandidateFailure(failure.kind, failure.message)
 
 
 def _timed_out_unseen(

@@ -31,18 +31,20 @@ def shared_folder() -> Path:
     return Path(tempfile.gettempdir()) / f"evocodec-{os.getuid()}" / "video"
 
 
-_current: list[DataOptions] = [
-    # Nobody has said how much may lie there: what is not in use is removed.
-    DataOptions(shared_folder(), cache_bytes=0, s3_endpoint_url="", test_sets=None)
-]
+_current: list[DataOptions] = []  # made when first asked for: there may be no temporary folder
 
 
 def use_options(options: DataOptions) -> DataOptions:
     """Set the options of the process; returns the previous ones."""
-    before, _current[0] = _current[0], options
+    before, _current[:] = data_options(), [options]
     return before
 
 
 def data_options() -> DataOptions:
     """Return the options of the process."""
+    if not _current:
+        # Nobody has said how much may lie there: what is not in use is removed.
+        _current.append(
+            DataOptions(shared_folder(), cache_bytes=0, s3_endpoint_url="", test_sets=None)
+        )
     return _current[0]

@@ -6,6 +6,7 @@ about 10 dB of PSNR.
 """
 
 import os
+import signal
 import subprocess
 import tempfile
 import threading
@@ -32,6 +33,8 @@ from evocodec.video.y4m import Y4mReader
 
 _PROBE_SECONDS = 60
 _PIECE_BYTES = 1 << 20
+_TOLD_TO_STOP = 255  # ffmpeg's exit code after a signal that it handles
+_FROM_OUTSIDE = frozenset({signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGXCPU})
 _REPORT_BYTES = 1 << 20
 
 
@@ -70,6 +73,20 @@ def ffmpeg_version() -> str:
     return done.stdout.splitlines()[0].partition(" Copyright")[0]
 
 
+def require_own_end(code: int, path: str) -> None:
+    """Raise ``InfrastructureFailure`` when somebody else ended an ffmpeg that read ``path``.
+
+    A machine that is out of memory does so; the video is not damaged for that. A signal that a
+    crash of ffmpeg itself ends with may well be the video's fault.
+    """
+    if code == _TOLD_TO_STOP or -code in _FROM_OUTSIDE:
+        how = "a signal" if code > 0 else signal.Signals(-code).name
+        raise InfrastructureFailure(
+            f"ffmpeg was ended by {how} while it read {path}: the machine is out of memory, or "
+            "somebody stopped it. Free memory, or use fewer slots, and repeat"
+        )
+
+
 def probe(path: str) -> Probe:
     """Read the declaration of the first video stream; raises ``SourceError`` when there is none."""
     file = input_file(path)
@@ -81,6 +98,7 @@ def probe(path: str) -> Probe:
             check=False,
             pass_fds=source.descriptors,
         )
+    require_own_end(done.returncode, path)
     report = done.stderr.decode("utf-8", "replace")
     try:
         declared = parse_report(report)
@@ -121,10 +139,11 @@ class Decoding:
         self._process = process
         self._complaints = complaints
         self._clock = clock
+        self._path = path
         self._outcome: DecodeOutcome | None = None
         pipe = cast(BufferedReader, process.stdout)
         if not pipe.peek(1):
-            process.wait()
+            require_own_end(process.wait(), path)
             reason = self._complaint() or "there is no frame in the part asked for"
             raise SourceError(
                 f"{path}: nothing could be decoded: {reason}; check the part and the file"
@@ -136,13 +155,18 @@ class Decoding:
     def frames(self) -> Iterator[Frame]:
         """Yield every frame that comes; ``outcome`` is known after the last one."""
         count, clean = 0, None
-        for frame in self._reader.frames():
-            # A decoder complains of a frame before it hands it on.
-            if clean is None and self._complained():
-                clean = count
-            yield frame
-            count += 1
+        try:
+            for frame in self._reader.frames():
+                # A decoder complains of a frame before it hands it on.
+                if clean is None and self._complained():
+                    clean = count
+                yield frame
+                count += 1
+        except SourceError:
+            require_own_end(self._process.wait(), self._path)
+            raise
         code = self._process.wait()
+        require_own_end(code, self._path)
         complaint = self._complaint()
         if code != 0 and not complaint:
             complaint = f"ffmpeg exit {code}"

@@ -180,17 +180,29 @@ def test_nothing_that_a_repository_says_is_executed(
         assert champions.push().pushed
 
 
-def test_the_baits_are_taken_by_git_itself(honest: Path, tmp_path: Path) -> None:
-    """The poisons above are real: plain git, with the same configuration, executes them."""
-    for poison, words in ((signature, ["log"]), (filters, ["checkout", "-f", "v1"])):
-        folder = tmp_path / poison.__name__
-        folder.mkdir()
-        bait = Bait(folder)
-        shutil.copytree(honest, folder / "champions")
-        poison(folder / "champions", bait)
-        command = ["git", "-C", str(folder / "champions"), *words]
-        subprocess.run(command, capture_output=True, check=False)
-        assert bait.mark.exists(), poison
+TAKEN: dict[Callable[[Path, Bait], None], list[str]] = {
+    signature: ["log"],
+    promisor: ["show", "v1:codec.py"],
+    external_protocol: ["show", "v1:codec.py"],
+    filters: ["checkout", "-f", "v1"],
+    network: ["-c", "protocol.ext.allow=always", "fetch", "ssh://127.0.0.1:9/x"],
+    helpers: ["status"],
+    hooks: ["update-ref", "refs/heads/other", "HEAD"],
+    included: ["status"],
+}
+"""How plain git, with the configuration of each, comes to execute the bait."""
+
+
+@pytest.mark.parametrize(("poison", "words"), TAKEN.items(), ids=[poison.__name__ for poison in TAKEN])
+def test_the_baits_are_taken_by_git_itself(
+    honest: Path, tmp_path: Path, poison: Callable[[Path, Bait], None], words: list[str]
+) -> None:
+    bait = Bait(tmp_path)
+    shutil.copytree(honest, tmp_path / "champions")
+    poison(tmp_path / "champions", bait)
+    command = ["git", "-C", str(tmp_path / "champions"), *words]
+    done = subprocess.run(command, capture_output=True, check=False, stdin=subprocess.DEVNULL)
+    assert bait.mark.exists(), done.stderr
 
 
 def evocodec(*words: str) -> Result:

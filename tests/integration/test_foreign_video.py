@@ -2,21 +2,23 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 
 from evocodec.anchors.user_encodes import user_encode_curve
-from evocodec.domain.errors import SourceError
+from evocodec.domain.errors import InfrastructureFailure, SourceError
 from evocodec.video.clip_spec import ClipSource
 from evocodec.video.clips import clip_info, default_clips, iter_frames, load_clip
 from evocodec.video.ffmpeg import ffmpeg_exe, probe
 
-CITY = default_clips()[1].path
+CARPHONE, CITY = (clip.path for clip in default_clips()[:2])
 
 
 class Bait:
@@ -105,6 +107,16 @@ def test_the_bait_is_taken_by_ffmpeg_alone(bait: Bait) -> None:
     with suppress(subprocess.TimeoutExpired):
         subprocess.run(command, timeout=20, capture_output=True, check=False)
     assert bait.opened.wait(5)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_an_ffmpeg_that_is_killed_leaves_no_video_called_damaged(number: signal.Signals) -> None:
+    frames = iter_frames(str(CARPHONE), frames=120)
+    next(frames)
+    (reader,) = [p for p in psutil.Process().children() if "ffmpeg" in p.name()]
+    reader.send_signal(number)
+    with pytest.raises(InfrastructureFailure, match=r"ended by (SIGKILL|a signal)"):
+        list(frames)
 
 
 ODD_NAMES = ["-y.mkv", "a:b.mkv", "pipe:0", "concat:x.mkv", "clip%03d.mkv", "http:", "data:,x.mkv"]

@@ -18,6 +18,7 @@ import psutil
 import pytest
 
 from evocodec.domain.errors import FailureKind, InfrastructureFailure
+from evocodec.sandbox.cgroups import mounted_groups
 from evocodec.sandbox.forkserver import ForkServerLauncher
 from evocodec.sandbox.policy import MEBIBYTE, Limits, Mode
 from evocodec.sandbox.watch import look
@@ -201,6 +202,75 @@ def test_a_limit_of_the_shell_below_a_jobs_own_is_named_and_not_the_programs(
     subprocess.run(words, check=False, timeout=300)
     assert report.read_text().startswith("InfrastructureFailure")
     assert f"RLIMIT_{limit}" in report.read_text()
+
+
+OUTER_LIMIT = """
+import os, sys
+from pathlib import Path
+from evocodec.domain.errors import CandidateFailure, InfrastructureFailure
+from evocodec.sandbox.forkserver import ForkServerLauncher
+from tests.support.default_options import default_policy
+from tests.support.sandbox_jobs import encode, encoder
+
+group = Path(sys.argv[1])
+(group / "cgroup.procs").write_text(str(os.getpid()))
+THREADS = encoder('''
+import threading
+gate = threading.Event()
+threads = [threading.Thread(target=gate.wait) for _ in range({})]
+try:
+    for thread in threads: thread.start()
+finally:
+    gate.set()
+''')
+with ForkServerLauncher(default_policy(mode=sys.argv[2])) as launcher:
+    encode(launcher, encoder(""))
+    for room, count in ((6, 10), (100, 10), (100, 40)):
+        now = int((group / "pids.current").read_text())
+        (group / "pids.max").write_text(str(now + room))
+        try:
+            print(encode(launcher, THREADS.replace("{}", str(count))).decode())
+        except (CandidateFailure, InfrastructureFailure) as error:
+            print(f"{type(error).__name__}: {error}")
+"""
+
+
+@pytest.fixture
+def process_group() -> Iterator[Path]:
+    """A control group below our own, which limits processes."""
+    own, mounts = (Path(f"/proc/self/{name}").read_text() for name in ("cgroup", "mountinfo"))
+    folders = mounted_groups(own, mounts)
+    folder = folders.get("pids")
+    if folder is None or not os.access(folder, os.W_OK):
+        pytest.skip("no control group on processes can be made here")
+    group = folder / f"evocodec-test-{os.getpid()}"
+    group.mkdir()
+    yield group
+    deadline = time.monotonic() + 20
+    while not removed(group) and time.monotonic() < deadline:
+        time.sleep(0.05)
+
+
+def removed(group: Path) -> bool:
+    for below in (*(path for path in group.iterdir() if path.is_dir()), group):
+        try:
+            below.rmdir()
+        except OSError:
+            return False
+    return True
+
+
+@pytest.mark.parametrize("mode", ["auto", "pod"])
+def test_a_limit_on_processes_around_us_fails_no_program_and_its_own_does(
+    process_group: Path, mode: Mode
+) -> None:
+    words = [sys.executable, "-c", OUTER_LIMIT, str(process_group), mode]
+    done = subprocess.run(words, check=True, timeout=300, capture_output=True, text=True)
+    around, enough, own = done.stdout.splitlines()
+    assert around.startswith("InfrastructureFailure")
+    assert "pids.max of" in around
+    assert enough == "done"
+    assert own.startswith("CandidateFailure")
 
 
 def test_a_process_is_seen_as_the_kernel_shows_it() -> None:
