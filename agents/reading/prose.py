@@ -4,6 +4,7 @@ import ast
 import re
 
 from agents.reading.candidates import ProgramText, whole_program
+from agents.reading.characters import visible
 from evocodec.codec.syntax import UNPARSABLE, parse
 
 _KEYWORDS = re.compile(
@@ -36,6 +37,7 @@ def code_between_prose(text: str) -> ProgramText | None:
 
 def is_prose(line: str, *, before: bool) -> bool:
     """Whether a line may be dropped; ``before`` the code, a heading may look like a remark."""
+    line = visible(line)
     bare = line.strip()
     if not bare or _TAG.match(line):
         return True

@@ -92,7 +92,8 @@ def answer(prompt: str) -> str:
         found = [{"rule": "cheating", "line": 1, "message": "stored copies"}]
         return json.dumps({"findings": found if SUSPECT in prompt else []})
     number = int(re.findall(r"Hypothesis: Experiment (\d+)", prompt)[0])
-    attempt = int((re.findall(r"this is attempt (\d+)", prompt) or ["0"])[0])
+    again = "1" if "No program came of your reply" in prompt else "0"
+    attempt = int((re.findall(r"this is attempt (\d+)", prompt) or [again])[0])
     program = PROGRAMS[number, attempt]
     return f"Here it is.\n\n```python\n{program}\n```" if program else "I would use a wavelet."
 

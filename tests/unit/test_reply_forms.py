@@ -92,6 +92,7 @@ def test_the_given_program_quoted_after_the_answer_is_not_the_answer() -> None:
         FENCED.replace("\nSTEP", "\n\u200bSTEP"),
         FENCED.replace("\n", "\u2028", 3).replace("\u2028", "\n", 1),
         f"```python\n{PROGRAM}``` That is all.",
+        PROGRAM.replace("\n    ", "\n\u200b    ") + "\nHope this helps!",
         f"{FENCED}<|im_end|>",
         f"{FENCED}</s>",
         f"<|im_start|>assistant\n{FENCED}<|eot_id|>",
@@ -113,7 +114,7 @@ def test_the_given_program_quoted_after_the_answer_is_not_the_answer() -> None:
         f"```markdown\nText.\n```python\n{PROGRAM}```\n```",
         f"<answer>\n{FENCED}\n</answer>",
     ],
-    ids=range(25),
+    ids=range(26),
 )  # fmt: skip
 def test_what_copying_and_chat_formats_add_is_taken_away(reply: str) -> None:
     assert read(reply).strip() == PROGRAM.strip()
