@@ -51,6 +51,7 @@ class MeteredProcess:
             stdout=subprocess.DEVNULL if feed else subprocess.PIPE,
             stderr=self._complaints,
             pass_fds=descriptors,
+            start_new_session=True,  # Ctrl-C is for its parent, which ends it in order
         )
         self._peak_bytes = 0
 

@@ -144,6 +144,7 @@ def _copy_stream(local: str, raw: Path, path: str, codec: str) -> None:
             ],
             capture_output=True,
             timeout=_COPY_SECONDS,
+            start_new_session=True,  # Ctrl-C is for its parent, which ends it in order
             check=False,
             pass_fds=source.descriptors,
         )

@@ -37,7 +37,7 @@ class Laboratory:
             ledger,
             blobs,
             lambda: self.champions,
-            self.workspace.root,
+            self.workspace,
             Snapshots(self.workspace.view_snapshots),
         )
 

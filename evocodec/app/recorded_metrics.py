@@ -1,6 +1,7 @@
 """Metrics of a recorded run, computed from its ledger."""
 
 import threading
+from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry
 
@@ -22,10 +23,14 @@ class RecordedMetrics:
     """A run's metrics as its events tell them; slots, queues and stores are in no event.
 
     Any thread may call; new events of a run that is still running are added by ``refresh``.
+    ``is_gone`` says whether its controller is gone without having recorded a stop.
     """
 
-    def __init__(self, ledger: Ledger, run_id: str) -> None:
+    def __init__(
+        self, ledger: Ledger, run_id: str, *, is_gone: Callable[[], bool] = lambda: False
+    ) -> None:
         self.run_id = run_id
+        self._is_gone = is_gone
         self._ledger = ledger
         self._metrics = RunMetrics(bd_rate_percent)
         # Scrapes may overlap, and an event counts once.
@@ -41,9 +46,12 @@ class RecordedMetrics:
     def refresh(self) -> None:
         """Count what was recorded since the last time; raises as ``Ledger.events``."""
         with self._lock, collector_paused():
+            gone = self._is_gone()
             for position, event in self._ledger.events(self.run_id, after=self._after):
                 self._metrics.observe(event)
                 self._after = position
+            if gone:
+                self._metrics.note_gone()
 
     def exposition(self) -> bytes:
         """All metrics as of the last refresh, in the Prometheus text format."""

@@ -2,9 +2,10 @@
 
 import re
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from evocodec.app.controller_lock import is_gone, note_gone
+from evocodec.app.workspace import Workspace
 from evocodec.codec.program import Program
 from evocodec.domain.errors import UserError
 from evocodec.domain.events import (
@@ -31,7 +32,7 @@ _VERSION = re.compile(r"v\d+|current")
 class Resolver:
     """Finds what a name stands for.
 
-    ``champions`` is called only when a version may be meant; ``place`` is shown in messages.
+    ``champions`` is called only when a version may be meant; ``workspace`` is shown in messages.
 
     An unknown name raises ``UserError``, which lists similar names.
     """
@@ -41,13 +42,14 @@ class Resolver:
         ledger: Ledger,
         blobs: BlobStore,
         champions: "Callable[[], ChampionRepository]",
-        place: Path,
+        workspace: Workspace,
         snapshots: Snapshots,
     ) -> None:
         self._ledger = ledger
         self._blobs = blobs
         self._champions = champions
-        self._place = place
+        self._workspace = workspace
+        self._place = workspace.root
         self._snapshots = snapshots
 
     def run_id(self, run_id: str | None = None) -> str:
@@ -82,7 +84,28 @@ class Resolver:
     def progress(self, run_id: str) -> tuple[Progress, int]:
         """The progress of a run, by its whole id, and the position of its newest event."""
         progress = Progress()
-        return progress, self._snapshots.follow(self._ledger, run_id, progress)
+        gone = self.is_gone(run_id)
+        position = self._snapshots.follow(self._ledger, run_id, progress)
+        if gone:
+            note_gone(progress)
+        return progress, position
+
+    def advance(self, progress: Progress, run_id: str, after: int) -> int:
+        """Take in what came after a position; return that of the newest event."""
+        gone = self.is_gone(run_id)
+        for position, event in self._ledger.events(run_id, after=after):
+            progress.apply(event)
+            after = position
+        if gone:
+            note_gone(progress)
+        return after
+
+    def is_gone(self, run_id: str) -> bool:
+        """Whether the controller of a run is known to be gone.
+
+        To be asked before its events are read: one that ends in order records that first.
+        """
+        return is_gone(self._workspace.run(run_id))
 
     def candidate(self, ref: str) -> CandidateView:
         """A candidate: ``c0007`` of the newest run, or ``RUN/c0007``; no other is read."""

@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
+from evocodec.app.controller_lock import controlled
 from evocodec.app.laboratory import Laboratory
 from evocodec.app.run_plan import RunPlan, new_plan, resumed_plan
 from evocodec.app.run_watch import RunWatch, redactor, served
@@ -80,7 +81,10 @@ def _perform(
     """
     stop = stop or threading.Event()
     log = plan.workspace.run(plan.run_id) / "log.jsonl"
-    with run_log(log, plan.run_id, redact=redactor(plan.settings)):
+    with (
+        controlled(plan.workspace.run(plan.run_id)),
+        run_log(log, plan.run_id, redact=redactor(plan.settings)),
+    ):
         watch = RunWatch()
         timed = RunStores(
             watch.ledger(lab.ledger),

@@ -1,11 +1,12 @@
-"""Signal handling: the first Ctrl-C or SIGTERM stops in order, the second at once."""
+"""Signal handling: the first Ctrl-C, SIGTERM or SIGHUP stops in order, the second at once."""
 
 import contextlib
 import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any, Generic, TypeVar
@@ -13,7 +14,9 @@ from typing import Any, Generic, TypeVar
 from evocodec.cli.exits import ExitCode
 
 T = TypeVar("T")
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+# A terminal and what runs below it may both hand on one wish to stop.
+SAME_WISH_SECONDS = 0.5
 
 
 class _Work(Generic[T]):
@@ -60,6 +63,21 @@ def kill_descendants() -> None:
             os.kill(pid, signal.SIGKILL)
 
 
+def _is_terminal(fd: int) -> bool:
+    try:
+        return os.isatty(fd)
+    except OSError:
+        return False
+
+
+def _write_nowhere(descriptors: Sequence[int]) -> None:
+    """Let what is printed go nowhere: writing to a closed terminal fails, or stops the process."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for fd in descriptors:
+        os.dup2(nowhere, fd)
+    os.close(nowhere)
+
+
 def run_stoppable(
     call: Callable[[], T],
     *,
@@ -69,15 +87,27 @@ def run_stoppable(
 ) -> T:
     """Return the result of ``call``, which ends early and in order when ``stop`` is set.
 
-    The first SIGINT or SIGTERM sets ``stop`` and calls ``on_stop``; the second calls ``on_leave``
-    and ends the process with 130 at once. The call runs in another thread: signals reach the main
-    one, and libraries that install signal handlers of their own do so only there.
+    The first SIGINT, SIGTERM or SIGHUP sets ``stop`` and calls ``on_stop``; the second, unless it
+    comes with the first, calls ``on_leave`` and ends the process with 130 at once. SIGHUP stays
+    ignored where it was (``nohup``). Nothing is written to a terminal that has closed. The call
+    runs in another thread: signals reach the main one, and libraries that install signal handlers
+    of their own do so only there.
     """
     work = _Work(call)
     before = {number: signal.getsignal(number) for number in SIGNALS}
+    if before[signal.SIGHUP] is signal.SIG_IGN:
+        del before[signal.SIGHUP]
+    terminals = [fd for fd in (1, 2) if _is_terminal(fd)]
+    asked_at: list[float] = []
 
     def handle(number: int, frame: FrameType | None) -> None:
+        now = time.monotonic()
+        asked_at.append(now)
+        if number == signal.SIGHUP:
+            _write_nowhere(terminals)
         if stop.is_set():
+            if now - asked_at[0] < SAME_WISH_SECONDS:
+                return
             on_leave()
             sys.stdout.flush()
             kill_descendants()
@@ -85,7 +115,7 @@ def run_stoppable(
         stop.set()
         on_stop()
 
-    for number in SIGNALS:
+    for number in before:
         signal.signal(number, handle)
     try:
         work.thread.start()

@@ -61,6 +61,7 @@ class VmafProcess:
             stdout=subprocess.DEVNULL,
             stderr=self._complaints,
             pass_fds=(self._log.fileno(),),
+            start_new_session=True,  # Ctrl-C is for its parent, which ends it in order
         )
 
     def add(self, reference: Samples, decoded: Samples) -> None:

@@ -75,6 +75,7 @@ class RunMetrics:
         self._held_out: dict[str, HeldOutResult] = {}
         self._open: set[str] = set()
         self._gpus_per_task = 0.0
+        self._running = False
         self._live: list[Gauge] = []
 
     def watch_slots(
@@ -201,10 +202,16 @@ class RunMetrics:
         self._gpus_per_task = event.cluster.gpus_per_task
         self._enter_state(RunPhase.RUNNING)
 
+    def note_gone(self) -> None:
+        """Leave the state of a run whose controller is gone, and recorded no stop."""
+        if self._running:
+            self._enter_state(RunOutcome.INTERRUPTED)
+
     def _enter_state(self, state: RunPhase | RunOutcome) -> None:
         for known in labels.RUN_STATES:
             self._show.state.of(known).set(0)
         self._show.state.of(state).set(1)
+        self._running = state is RunPhase.RUNNING
 
     def _count_review(self, event: Reviewed) -> None:
         for finding in event.findings:

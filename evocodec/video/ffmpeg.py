@@ -96,6 +96,7 @@ def probe(path: str) -> Probe:
             capture_output=True,
             timeout=_PROBE_SECONDS,
             check=False,
+            start_new_session=True,  # Ctrl-C is for its parent, which ends it in order
             pass_fds=source.descriptors,
         )
     require_own_end(done.returncode, path)
@@ -241,6 +242,7 @@ def _running(
             stdout=subprocess.PIPE,
             stderr=stderr,
             pass_fds=(*source.descriptors, clock),
+            start_new_session=True,  # Ctrl-C is for its parent, which ends it in order
         ) as process,
     ):
         feeder = None

@@ -53,11 +53,11 @@ class VersionView:
 class RunView:
     """Everything that the ledger holds about one run.
 
-    A killed run stays ``running``. ``outcome`` and ``message`` are those of the stop, None and
-    empty before. ``counts`` has every candidate status, ``failures`` every failure kind that ended
-    a candidate. ``best`` is the adopted candidate with the lowest bitrate, or the evaluated one
-    when none was adopted. ``version_to_beat`` is the name and bitrate of the champion, adopted in
-    this run or before it; None for HEVC.
+    A killed run is ``running`` as far as its events tell. ``outcome`` and ``message`` are those of
+    the stop, None and empty before. ``counts`` has every candidate status, ``failures`` every
+    failure kind that ended a candidate. ``best`` is the adopted candidate with the lowest bitrate,
+    or the evaluated one when none was adopted. ``version_to_beat`` is the name and bitrate of the
+    champion, adopted in this run or before it; None for HEVC.
     ``anchors`` are the primary one's curves, ``other_anchors`` those it is compared with besides.
     ``elapsed_seconds`` adds up the sessions of a run, each until its stop or its last event.
     """

@@ -25,6 +25,7 @@ from evocodec.cli.command import guarded
 from evocodec.cli.exits import ExitCode
 from evocodec.cli.main import application
 from evocodec.cli.session import GlobalOptions, Session
+from evocodec.cli.stopping import SAME_WISH_SECONDS
 from evocodec.codec.program import Program
 from evocodec.domain.candidate import Verdict
 from evocodec.domain.events import Adopted, Event
@@ -475,6 +476,7 @@ def test_a_second_ctrl_c_leaves_at_once_with_the_cursor_shown_and_no_process_beh
     assert psutil.pid_exists(grandchild)
     child.press_ctrl_c()
     child.read_until(lambda text: "stopping cleanly" in text, seconds=10)
+    time.sleep(SAME_WISH_SECONDS)
     child.press_ctrl_c()
     assert child.wait(seconds=5) == ExitCode.INTERRUPTED
     assert "\x1b[?25h" in child.output[-50:]

@@ -8,6 +8,7 @@ from typing import Any, cast
 import pytest
 
 from evocodec.app.resolver import Resolver
+from evocodec.app.workspace import Workspace
 from evocodec.codec.program import derive_facts
 from evocodec.domain.errors import UserError
 from evocodec.domain.events import CandidateOpened, Event
@@ -41,7 +42,9 @@ def opened(number: int) -> CandidateOpened:
 
 def resolver(ledger: CountingLedger) -> Resolver:
     snapshots = Snapshots(Path("/dev/null"))
-    return Resolver(ledger, MemoryBlobStore(), lambda: cast(Any, None), Path("w"), snapshots)
+    return Resolver(
+        ledger, MemoryBlobStore(), lambda: cast(Any, None), Workspace(Path("w")), snapshots
+    )
 
 
 def test_showing_a_candidate_reads_that_candidate_and_not_the_run() -> None:

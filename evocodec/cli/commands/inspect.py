@@ -135,9 +135,8 @@ class _Follower:
 
     def status_panel(self) -> RenderableType:
         """Return the panel of this moment."""
-        for position, event in self._laboratory.resolver.events(self._run_id, after=self._position):
-            self._position = position
-            self._progress.apply(event)
+        resolver = self._laboratory.resolver
+        self._position = resolver.advance(self._progress, self._run_id, self._position)
         # At a stop, time stood still for what is left open.
         snapshot = self._progress.snapshot(now=None if self.stopped else time.time())
         run = snapshot.run
@@ -346,6 +345,7 @@ def _batches(
     after, stopped = 0, False
     only = None if follow else candidate_id  # a run's stop is no event of a candidate
     while True:
+        gone = follow and laboratory.resolver.is_gone(run_id)
         batch: list[Event] = []
         for position, event in laboratory.resolver.events(run_id, candidate_id=only, after=after):
             after = position
@@ -357,7 +357,7 @@ def _batches(
                 batch = []
         if batch:
             yield batch
-        if stopped or not follow:
+        if stopped or gone or not follow:
             return
         time.sleep(POLL_SECONDS)
 

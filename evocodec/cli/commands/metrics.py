@@ -43,7 +43,10 @@ def metrics(
     with session.laboratory() as laboratory:
         from evocodec.app.recorded_metrics import RecordedMetrics
 
-        recorded = RecordedMetrics(laboratory.ledger, laboratory.resolver.run_id(run))
+        run_id = laboratory.resolver.run_id(run)
+        recorded = RecordedMetrics(
+            laboratory.ledger, run_id, is_gone=lambda: laboratory.resolver.is_gone(run_id)
+        )
         if port is not None:
             from evocodec.telemetry.server import MetricsServer
 

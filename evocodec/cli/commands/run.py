@@ -1,5 +1,6 @@
 """``evocodec run``: the whole laboratory, shown while it works."""
 
+import os
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -218,8 +219,14 @@ def watch(
         again = f"\nresume with: {_resume_text(session, seen[0])}" if seen else ""
         display.notice(f"stopping cleanly (Ctrl-C again leaves at once){again}")
 
+    def on_leave() -> None:
+        session.restore_terminal()
+        again = f"; resume with: {_resume_text(session, seen[0])}" if seen else ""
+        # Straight to the descriptor: the console may be in the middle of something.
+        os.write(2, f"\nleft at once; what was measured is kept{again}\n".encode())
+
     with display:
-        return run_stoppable(work, stop=stop, on_stop=on_stop, on_leave=session.restore_terminal)
+        return run_stoppable(work, stop=stop, on_stop=on_stop, on_leave=on_leave)
 
 
 def make_display(session: Session, settings: "Settings", *, plain: bool) -> Display:
