@@ -11,7 +11,7 @@ from evocodec.curves.confidence import gain_interval
 from evocodec.curves.gain import gain_over
 from evocodec.domain.candidate import Verdict
 from evocodec.domain.clock import utc_now
-from evocodec.domain.errors import CandidateFailure, FailureKind
+from evocodec.domain.errors import CandidateFailure, FailureKind, Interrupted
 from evocodec.domain.events import (
     HeldOutTested,
     held_out_key,
@@ -26,7 +26,6 @@ from evocodec.rules.held_out import (
     development_gain_percent,
     is_inconclusive,
 )
-from graph.evaluate import evaluation_slot
 from graph.evaluations import evaluation_of
 from graph.services import HeldOutConfig, Services
 from graph.state import CandidateState
@@ -82,8 +81,11 @@ class HeldOutGate:
         known = services.journal.find(key)
         if isinstance(known, HeldOutTested) and not _is_unverified(known.result):
             return apply_gate(verdict, known.result)
-        with evaluation_slot(services):
-            result = self._test(state, verdict, score, incumbent)
+        if services.stop.is_set():
+            raise Interrupted("the run was asked to stop")
+        # No evaluation slot is waited for: it would be one more whole evaluation of another
+        # candidate, and the engine lets these tasks go first as it is.
+        result = self._test(state, verdict, score, incumbent)
         services.journal.publish(
             HeldOutTested(
                 run_id=services.run_id,

@@ -476,7 +476,8 @@ def test_a_second_ctrl_c_leaves_at_once_with_the_cursor_shown_and_no_process_beh
     assert psutil.pid_exists(grandchild)
     child.press_ctrl_c()
     child.read_until(lambda text: "stopping cleanly" in text, seconds=10)
-    time.sleep(SAME_WISH_SECONDS)
+    later = time.monotonic() + SAME_WISH_SECONDS
+    child.read_until(lambda _: time.monotonic() > later, seconds=10)
     child.press_ctrl_c()
     assert child.wait(seconds=5) == ExitCode.INTERRUPTED
     assert "\x1b[?25h" in child.output[-50:]
