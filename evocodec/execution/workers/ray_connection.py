@@ -2,8 +2,9 @@
 
 Ray 2.60 resolves 127.0.0.1 to an outside address and then listens on all interfaces; a local
 cluster of ours must not. It also prints cluster messages to stdout, where they would break
-``--json``. Both need a name inside Ray; where a later Ray has lost it, the check of the address
-after the start still holds.
+``--json``. And it sends the command line to its head, which fails for a name that is no UTF-8,
+and would show a key that was typed there. All need a name inside Ray; where a later Ray has lost
+it, the check of the address after the start still holds.
 """
 
 import logging
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
+import ray._private.utils as ray_utils
 import ray._private.worker as ray_worker
 from ray._private import ray_constants
 
@@ -76,6 +78,7 @@ def open_session(options: EngineOptions) -> RaySession:
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     logging.getLogger("ray").setLevel(logging.ERROR)
     ray_worker.print_to_stdstream = _log_cluster_message
+    ray_utils.get_entrypoint_name = _entrypoint
     try:
         with _loopback_stays_loopback(local=not options.address or _is_loopback(options.address)):
             context = _init(arguments, again=not options.address)
@@ -91,6 +94,10 @@ def open_session(options: EngineOptions) -> RaySession:
         message = f"Ray listens on {address} instead of {_LOOPBACK}; refusing to go on"
         raise InfrastructureFailure(message)
     return session
+
+
+def _entrypoint() -> str:
+    return "evocodec"
 
 
 def _init(arguments: Mapping[str, Any], *, again: bool) -> Any:
