@@ -22,6 +22,7 @@ from typing import Any, BinaryIO, Final
 
 from evocodec.domain.errors import ReaderGone, UserError
 from evocodec.file_kinds import HEAD_BYTES, FileKind, describe, is_video
+from evocodec.input_file import user_path
 from evocodec.regular_files import open_regular
 
 CLOSED_STREAMS: Final[set[int]] = set()
@@ -290,7 +291,7 @@ def _require_apart(name: str, status: os.stat_result | None, inputs: Iterable[st
     for given in inputs:
         same = False
         with suppress(OSError, ValueError):  # no file, or no name of one
-            same = os.path.samestat(os.stat(given), status)
+            same = os.path.samestat(os.stat(user_path(str(given))), status)
         if same:
             what = "the input itself" if str(given) == name else f"the same file as {given}"
             raise UserError(f"{name} is {what}, which this command reads; name another output file")

@@ -180,6 +180,11 @@ def describe_clips(
     return tuple(described)
 
 
+def sources_of(ref: str) -> tuple[ClipSource, ...]:
+    """Return what ``describe_clips`` reads for a name; raises as that does."""
+    return tuple(source for _, source in _sources(current_test_sets(), ref))
+
+
 def built_in_entries() -> tuple[Entry, ...]:
     """The built-in clips, in so far as they are known without decoding."""
     return tuple(_entry_of(BUILT_IN, source) for source in _built_in())

@@ -79,6 +79,19 @@ def test_the_input_is_no_output(words: tuple[str, ...]) -> None:
     assert "which this command reads" in refused(*words)
 
 
+def test_a_described_video_and_one_in_the_home_folder_are_no_outputs(
+    made: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(made))
+    Path("hard.png").hardlink_to("in.mkv")
+    for words in (
+        ("clips", "describe", "in.mkv@0-2", "--picture", "hard.png", "--force"),
+        ("encode", "~/in.mkv", "hard.png", "--version", str(STORE), "--force"),
+    ):
+        assert "which this command reads" in refused(*words)
+    Path("hard.png").unlink()
+
+
 def test_a_video_of_a_set_and_the_ledger_are_no_outputs() -> None:
     assert run("clips", "add", "mine", "in.mkv").exit_code == 0
     assert "which this command reads" in refused("decode", "in.evc", "in.mkv", "--force")

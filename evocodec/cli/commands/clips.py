@@ -194,13 +194,16 @@ def describe(
     force: Force = False,
 ) -> None:
     """Show size, rate, declared colours, and detail and motion (SI and TI of ITU-T P.910)."""
-    from evocodec.app.clip_sets import describe_clips
+    from evocodec.app.clip_sets import describe_clips, sources_of
     from evocodec.app.output_places import OutputPlaces
 
     if picture is not None and is_stdout(picture):
         session.leave_stdout()
     with session.laboratory() as laboratory, _working(session, "reading clips"):
-        output = OutputPlaces(laboratory).output(picture, PNG, force=force) if picture else None
+        output = None
+        if picture:
+            inputs = [source.path for ref in refs or () for source in sources_of(ref)]
+            output = OutputPlaces(laboratory).output(picture, PNG, inputs=inputs, force=force)
         entries = describe_clips(refs or (), picture=output)
     if session.json:
         rows = [entry_payload(entry) for entry in entries]
