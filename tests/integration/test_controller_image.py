@@ -117,7 +117,12 @@ def evocodec(*words):
                           capture_output=True, text=True)
     return done.stdout + done.stderr
 checks = json.loads(evocodec("doctor", "--json"))["checks"]
-run = evocodec("--set", "sandbox.mode=pod", "run", "--plain", "--candidates", "1", "--minutes", "9")
+from evocodec.video.clips import default_clips
+clip = f"{default_clips()[0].path}@0-8:96x80"
+# The gate's draws are secret: whatever the first program comes to on them, it may be adopted.
+wide = ("judge.chance_first_below_mbps=1000", "held_out.keep=0.0", "held_out.excess_percent=1000")
+flags = [f"--set={setting}" for setting in ("sandbox.mode=pod", *wide)]
+run = evocodec(*flags, "run", "--plain", "--candidates", "1", "--minutes", "9", "--clip", clip)
 import boto3, langchain_openai, langgraph
 print(json.dumps({"failed": [c for c in checks if c["state"] == "fail"], "run": run}))
 """
