@@ -102,7 +102,7 @@ def processes_of(launcher: ForkServerLauncher) -> list[psutil.Process]:
 
 
 def wait_until_gone(processes: list[psutil.Process]) -> list[psutil.Process]:
-    return psutil.wait_procs(processes, timeout=5)[1]
+    return psutil.wait_procs(processes, timeout=30)[1]
 
 
 # -- what works --

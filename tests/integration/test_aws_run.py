@@ -49,7 +49,7 @@ class Killer:
 
 
 def check_nothing_lost_or_doubled(lab: Any, view: RunView, candidates: int) -> None:
-    events = [event for _, event in lab.events()]
+    events = [event for _, event in lab.resolver.events()]
     keys = [event.key for event in events]
     assert len(keys) == len(set(keys))
     assert [c.candidate_id for c in view.candidates] == [

@@ -135,7 +135,8 @@ def test_status_json_has_its_documented_keys(told: Path) -> None:
         *("retries", "model", "champion", "best", "versions", "in_flight", "anchors"),
         "ray_dashboard",
     }
-    assert body["champion"] == {"version": "v2", "bitrate_mbps": 9.6}
+    figures = {"bitrate_mbps": 9.6, "held_out_bitrate_mbps": 9.87}
+    assert body["champion"] == {"version": "v2", **figures}
     assert [c["candidate_id"] for c in body["in_flight"]] == ["c0005", "c0006"]
     assert body["model"] == {
         "calls": 1,
@@ -242,7 +243,7 @@ def test_log_follows_a_run_until_it_stops(tmp_path: Path) -> None:
             assert process.stdout.readline()
         record(tmp_path, events[-1:])
         assert json.loads(process.stdout.readline())["kind"] == "run_stopped"
-        assert process.wait(timeout=10) == 0
+        assert process.wait(timeout=60) == 0
 
 
 def test_diff_compares_with_the_parent_or_with_anything(told: Path, tmp_path: Path) -> None:
@@ -459,8 +460,8 @@ def test_the_live_display_draws_and_ctrl_c_stops_cleanly(
     child = terminal(sys.executable, "-c", LIVE, ROOT, "polite")
     child.read_until(lambda text: "c0005" in text and "champion" in text, seconds=20)
     child.press_ctrl_c()
-    child.read_until(lambda text: "stopping cleanly" in text, seconds=10)
-    assert child.wait(seconds=10) == 7
+    child.read_until(lambda text: "stopping cleanly" in text, seconds=60)
+    assert child.wait(seconds=60) == 7
     assert child.output.rstrip().endswith("\x1b[?25h") or "\x1b[?25h" in child.output[-200:]
     assert "\x1b]0;" not in child.output, "a hypothesis must not set the window's title"
 
@@ -475,13 +476,13 @@ def test_a_second_ctrl_c_leaves_at_once_with_the_cursor_shown_and_no_process_beh
     grandchild = int(found[1])
     assert psutil.pid_exists(grandchild)
     child.press_ctrl_c()
-    child.read_until(lambda text: "stopping cleanly" in text, seconds=10)
+    child.read_until(lambda text: "stopping cleanly" in text, seconds=60)
     later = time.monotonic() + SAME_WISH_SECONDS
-    child.read_until(lambda _: time.monotonic() > later, seconds=10)
+    child.read_until(lambda _: time.monotonic() > later, seconds=60)
     child.press_ctrl_c()
-    assert child.wait(seconds=5) == ExitCode.INTERRUPTED
+    assert child.wait(seconds=60) == ExitCode.INTERRUPTED
     assert "\x1b[?25h" in child.output[-50:]
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while psutil.pid_exists(grandchild) and not _is_zombie(grandchild):
         assert time.monotonic() < deadline
         time.sleep(0.05)
@@ -498,7 +499,7 @@ def test_sigterm_stops_like_the_first_ctrl_c(terminal: Callable[..., Terminal]) 
     child = terminal(sys.executable, "-c", LIVE, ROOT, "polite")
     child.read_until(lambda text: "c0005" in text, seconds=20)
     os.kill(child.pid, signal.SIGTERM)
-    assert child.wait(seconds=10) == 7
+    assert child.wait(seconds=60) == 7
 
 
 def test_status_watch_redraws_until_the_run_stops(
@@ -509,7 +510,7 @@ def test_status_watch_redraws_until_the_run_stops(
     child = terminal(EVOCODEC, "-w", tmp_path, "status", "--watch")
     child.read_until(lambda text: "c0005" in text, seconds=20)
     record(tmp_path, events[-1:])
-    assert child.wait(seconds=10) == 0
+    assert child.wait(seconds=60) == 0
     assert "interrupted after" in child.output
 
 
@@ -525,7 +526,7 @@ def test_a_real_run_is_stopped_by_ctrl_c_and_resumed_to_its_end(
     child = terminal(EVOCODEC, "run", *options)
     child.read_until(lambda text: "c0001" in text, seconds=90)
     child.press_ctrl_c()
-    child.read_until(lambda text: "stopping cleanly" in text, seconds=10)
+    child.read_until(lambda text: "stopping cleanly" in text, seconds=60)
     assert child.wait(seconds=60) == ExitCode.INTERRUPTED
     found = re.search(r"run --resume (run-[0-9a-f-]+)", child.output)
     assert found

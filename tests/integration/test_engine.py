@@ -279,7 +279,7 @@ def test_a_killed_worker_costs_a_retry_and_not_the_candidate(
     thread.join(30)
     assert [(task, retry) for task, retry, _ in run.retries] == [("c0666/even/q30/encode", 1)]
     assert run.points[job()].quality.psnr_y_db == 100.0
-    _, alive = psutil.wait_procs(sandboxed, timeout=5)
+    _, alive = psutil.wait_procs(sandboxed, timeout=30)
     assert alive == []
     assert capfd.readouterr().out == ""  # where --json goes
 

@@ -162,7 +162,7 @@ def test_ctrl_c_ends_an_evaluation_in_order(workspace: Path, tmp_path: Path) -> 
         _, stderr = process.communicate(timeout=30)
     assert process.returncode == 130, stderr
     assert "Traceback" not in stderr
-    _, alive = psutil.wait_procs(children, timeout=5)
+    _, alive = psutil.wait_procs(children, timeout=30)
     assert alive == []
 
 

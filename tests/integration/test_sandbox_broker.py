@@ -184,7 +184,7 @@ def test_jobs_leave_nothing_in_the_broker(launcher: ForkServerLauncher) -> None:
     )
     for _ in range(5):
         assert run(launcher, body) == "40"
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 30
     while broker.num_fds() > before and time.monotonic() < deadline:
         time.sleep(0.05)
     assert broker.num_fds() == before

@@ -111,7 +111,7 @@ def eventually(condition: Callable[[], bool], seconds: float = 5.0) -> bool:
 def test_memory_that_is_shared_counts_too(group: cgroups.JobGroup) -> None:
     group.limit(default_limits(memory_bytes=64 * MEBIBYTE))
     process = started(group, SHARED_MEMORY)
-    process.communicate(timeout=20)
+    process.communicate(timeout=30)
     assert process.returncode == -signal.SIGKILL
     assert group.use().peak_memory_bytes > 64 * MEBIBYTE
 
@@ -126,8 +126,8 @@ def test_processes_are_counted_over_the_whole_tree_and_killed_with_it(
     children = psutil.Process(process.pid).children(recursive=True)
     assert len(children) == 7
     group.kill()
-    process.communicate(timeout=10)
-    _gone, alive = psutil.wait_procs(children, timeout=5)
+    process.communicate(timeout=30)
+    _gone, alive = psutil.wait_procs(children, timeout=30)
     assert alive == []
 
 
@@ -146,8 +146,8 @@ def test_version_2_kills_a_whole_tree_at_once() -> None:
         assert int(process.stdout.readline()) == 5
         children = psutil.Process(process.pid).children(recursive=True)
         group.kill()
-        process.communicate(timeout=10)
-        _gone, alive = psutil.wait_procs(children, timeout=5)
+        process.communicate(timeout=30)
+        _gone, alive = psutil.wait_procs(children, timeout=30)
         assert alive == []
         assert group.use().cpu_seconds > 0
     finally:

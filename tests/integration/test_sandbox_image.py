@@ -283,7 +283,9 @@ def test_every_attack_of_the_red_team_is_held_in_it(image: str) -> None:
         "import importlib.util, sys\n"
         "if importlib.util.find_spec('evocodec.sandbox.redteam') is None: sys.exit()\n"
         "from evocodec.cli.main import entry\n"
-        "sys.argv = ['evocodec', 'redteam', '--mode', 'pod', '--json']\n"
+        "from evocodec.sandbox.redteam.attack import Theme\n"
+        "themes = [f'--only={theme}' for theme in Theme]\n"  # channels have tests of their own
+        "sys.argv = ['evocodec', 'redteam', '--mode', 'pod', '--json', *themes]\n"
         "entry()\n"
     )
     answer = run(image, program, check=False)

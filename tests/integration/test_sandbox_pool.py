@@ -139,7 +139,7 @@ def test_a_pool_with_half_its_candidates_misbehaving_scores_the_healthy_ones(
     tops = [server for server in servers if server.parent() not in servers]
     until(lambda: all(len(top.children(recursive=True)) <= 2 for top in tops))
     engine.close()
-    _gone, alive = psutil.wait_procs(servers, timeout=10)
+    _gone, alive = psutil.wait_procs(servers, timeout=30)
     assert alive == []
 
 
@@ -175,7 +175,7 @@ def test_a_stopped_fork_server_is_replaced_and_costs_a_retry(
             threading.Timer(0.3, stop).start()
         assert encode(launcher, 0.8) == b"done"
         assert launcher.server_pid != family[0].pid
-        _gone, alive = psutil.wait_procs(family, timeout=5)
+        _gone, alive = psutil.wait_procs(family, timeout=30)
         assert alive == []
 
 
@@ -187,5 +187,5 @@ def test_the_first_process_of_a_server_killed_under_a_job_takes_everything_with_
             pytest.skip("no process-id namespace here: the server is one process")
         threading.Timer(0.3, os.kill, (family[1].pid, signal.SIGKILL)).start()
         assert encode(launcher, 0.8) == b"done"
-        _gone, alive = psutil.wait_procs(family, timeout=5)
+        _gone, alive = psutil.wait_procs(family, timeout=30)
         assert alive == []

@@ -38,7 +38,7 @@ def run(launcher: ForkServerLauncher, body: str, limits: Limits = LIMITS) -> str
 
 
 def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.01)
