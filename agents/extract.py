@@ -116,6 +116,8 @@ def _answer(reply: str) -> tuple[str, bool]:
             "to the answer.",
             detail=answer.beyond[:2000],
         )
+    if answer.quoted and has_code(answer.text):
+        raise _no_code("The reply has a mark of reasoning inside a string of its code.")
     if answer.unclosed and has_code(answer.text):
         raise _no_code("The reply has code, and reasoning after it that does not end.")
     if not answer.text.strip():

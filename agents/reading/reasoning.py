@@ -57,6 +57,8 @@ class AnswerText:
     reasoned: bool = False
     unclosed: bool = False
     """Reasoning was opened behind the text and not closed."""
+    quoted: bool = False
+    """Reasoning seems to open inside a string of code, so that it may be part of a program."""
     beyond: str = ""
     """Code that follows the end of the model's turn: nobody knows whose it is."""
 
@@ -81,8 +83,8 @@ def answer_in(reply: str, protected: Sequence[Span] = ()) -> AnswerText:
     plain = _PLAIN_CHANNELS.match(text)
     if plain is not None:
         return AnswerText(_unwrapped(text[plain.end() :]), reasoned=True)
-    kept, unclosed = _without_sections(text, protected)
-    return AnswerText(_unwrapped(kept), kept != text, unclosed, beyond)
+    kept, unclosed, quoted = _without_sections(text, protected)
+    return AnswerText(_unwrapped(kept), kept != text, unclosed, quoted, beyond)
 
 
 def has_marks(reply: str) -> bool:
@@ -95,16 +97,20 @@ def has_code(text: str) -> bool:
     return _CODE.search(text) is not None
 
 
-def _without_sections(text: str, protected: Sequence[Span]) -> tuple[str, bool]:
-    """Drop what stands between the tags, and all before a closing tag that was not opened."""
+def _without_sections(text: str, protected: Sequence[Span]) -> tuple[str, bool, bool]:
+    """Drop what stands between the tags, and all before a closing tag that was not opened.
+
+    Also says whether a section is open at the end, and whether one opens inside a string.
+    """
     kept: list[str] = []
-    position, inside = 0, False
+    position, inside, quoted = 0, False, False
     for tag in _TAGS.finditer(text):
         if _is_protected(tag, text, protected):
             continue
         if tag["open"] is not None:
             if not inside and _begins_line(text, tag.start()):
                 kept.append(text[position : tag.start()])
+                quoted = quoted or _is_in_a_string("".join(kept))
                 inside = True
             continue
         if not inside:
@@ -114,7 +120,12 @@ def _without_sections(text: str, protected: Sequence[Span]) -> tuple[str, bool]:
         position, inside = tag.end(), False
     if not inside:
         kept.append(text[position:])
-    return "".join(kept), inside
+    return "".join(kept), inside, quoted
+
+
+def _is_in_a_string(before: str) -> bool:
+    """Whether a string of several lines is open behind this text."""
+    return before.count('"""') % 2 == 1 or before.count("'''") % 2 == 1
 
 
 def _own_turn(text: str, protected: Sequence[Span]) -> tuple[str, str]:

@@ -120,6 +120,13 @@ def test_what_copying_and_chat_formats_add_is_taken_away(reply: str) -> None:
     assert read(reply).strip() == PROGRAM.strip()
 
 
+def test_a_mark_of_reasoning_in_a_docstring_of_unfenced_code_is_no_reasoning() -> None:
+    old = f"Original:\n```python\n{PROGRAM}\n```\nImproved:\n"
+    new = f'"""A codec.\n\n<think>\n"""\n\n{PROGRAM}\n    label = """\n</think>\n"""\n'
+    with pytest.raises(CandidateFailure, match="inside a string"):
+        read(old + new)
+
+
 def test_a_fence_in_a_docstring_does_not_end_the_program() -> None:
     assert read(f"Here:\n```python\n{DOCUMENTED}```\nDone.") == DOCUMENTED
 
