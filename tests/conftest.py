@@ -24,12 +24,15 @@ settings.register_profile(
 )
 settings.load_profile("evocodec")
 
-# A shell has what it starts in the background ignore Ctrl-C, and children inherit that.
-if (
-    threading.current_thread() is threading.main_thread()
-    and signal.getsignal(signal.SIGINT) is signal.SIG_IGN
-):
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+# A shell has what it starts in the background ignore Ctrl-C, and `nohup` has it ignore the end of a
+# terminal. Children inherit that, and tests send both signals.
+if threading.current_thread() is threading.main_thread():
+    for number, usual in (
+        (signal.SIGINT, signal.default_int_handler),
+        (signal.SIGHUP, signal.SIG_DFL),
+    ):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, usual)
 
 
 def pytest_configure(config: pytest.Config) -> None:
