@@ -12,7 +12,7 @@ from evocodec.app.runner import Runner, RunStores
 from evocodec.app.runs import perform_run
 from evocodec.domain.errors import SupersededError, UserError
 from evocodec.domain.events import CandidateClosed, Event, RunStarted
-from evocodec.domain.vocabulary import Proposer
+from evocodec.domain.vocabulary import Proposer, RunOutcome
 from tests.support.toy_laboratory import local_laboratory
 
 
@@ -56,4 +56,5 @@ def test_a_controller_whose_run_was_resumed_elsewhere_lets_go_of_it(tmp_path: Pa
         assert not {"candidate_opened", "judged", "adopted", "candidate_closed"} & set(after)
         assert "run_stopped" not in kinds
         assert opened.resolver.view(run_id).candidates
-        assert not opened.resolver.view(run_id).outcome
+        # The controller that took over is only pretended: no process holds the run.
+        assert opened.resolver.view(run_id).outcome is RunOutcome.INTERRUPTED
